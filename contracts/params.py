@@ -1,0 +1,303 @@
+"""params.yaml as frozen dataclasses: one a section, one section a step, units in the names.
+
+A missing or unknown key, or a value of the wrong type, is an error that names file, section and key.
+"""
+
+import difflib
+import types
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+
+from contracts.errors import InputError
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """batch_rows: how many records are held in memory at a time."""
+
+    batch_rows: int
+
+
+@dataclass(frozen=True)
+class Clean:
+    """What counts as a sane event.
+
+    late_days: an event may arrive so many days after it happened.
+    clock_skew_minutes: how far a device's clock may run ahead of the end of the day received.
+    max_loops: a view may last at most so many times the video's duration.
+    max_watch_minutes: the same bound where the duration is unknown.
+    bot_events_per_hour: a user with more events in any clock hour of a day is a bot for that day.
+    viewing_gap_minutes: silence after which the same person and video start a new viewing.
+    """
+
+    late_days: int
+    clock_skew_minutes: int
+    max_loops: float
+    max_watch_minutes: float
+    bot_events_per_hour: int
+    viewing_gap_minutes: int
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """max_length: how many of a person's newest viewings are kept."""
+
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Which encoders, and how media is sampled.
+
+    visual, text: `default` (the embedded one), `open_clip:<model>:<pretrained tag or checkpoint file>`,
+        `landed` (ready-made vectors from landing/features), or `none`.
+    audio: `default`, `clap:<hub name or folder>`, `landed`, or `none`.
+    segment_seconds, max_segments: videos are cut into segments; what lies beyond is left out.
+    frames_per_segment: frames sampled evenly from each segment.
+    batch_size: frames, captions or sound clips in one encoder call.
+    videos_per_commit: finished videos per commit, so that a killed run keeps what it had.
+    device: `auto`, `cpu`, or `cuda`.
+    """
+
+    visual: str
+    text: str
+    audio: str
+    segment_seconds: float
+    max_segments: int
+    frames_per_segment: int
+    batch_size: int
+    videos_per_commit: int
+    device: Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Bounds of the data checks, as shares of the day's rows.
+
+    min_rows: fewer events than this block the night.
+    max_rejected: more than this share of events refused by clean blocks the night.
+    max_missing_user, max_missing_video: shares of received events without these.
+    min_embedded: at least this share of videos that have media must have vectors.
+    """
+
+    min_rows: int
+    max_rejected: float
+    max_missing_user: float
+    max_missing_video: float
+    min_embedded: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the model sees.
+
+    positive_watch_ratio: a viewing counts as liked-by-watching from this share of the video on.
+    profile_categories, profile_numbers: which profile columns are used, and as what.
+    """
+
+    positive_watch_ratio: float
+    profile_categories: tuple[str, ...]
+    profile_numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Align:
+    """Contrastive alignment of the modalities (InfoNCE). width: D, the width of the shared space."""
+
+    width: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Train:
+    """The model and how it is trained.
+
+    encoder: what reads the history.
+    layers, heads, dropout: of the encoder.
+    positions: whether order and time gaps are told to the encoder.
+    profile: whether the static profile is used.
+    max_length: viewings of history the model reads.
+    ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
+    patience: epochs without a better validation NDCG@10 before stopping.
+    clip_norm: gradient norm bound.
+    """
+
+    encoder: Literal["transformer", "lstm", "mean"]
+    layers: int
+    heads: int
+    dropout: float
+    positions: bool
+    profile: bool
+    max_length: int
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    clip_norm: float
+    ranking_weight: float
+    align_weight: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """k: cut-off of NDCG and Recall. chunk_users: users scored at a time. cold_events: fewer is cold."""
+
+    k: int
+    chunk_users: int
+    cold_events: int
+    bootstrap_samples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Bounds a challenger must meet.
+
+    min_gain: the lower end of the paired bootstrap interval of NDCG@k against the champion must exceed this.
+    max_slice_loss: no slice may lose more NDCG@k than this, beyond its own interval.
+    min_users: an evaluation on fewer users decides nothing.
+    max_calibration_error: of the ranking head for complete views.
+    min_modality_entropy, max_modality_share: α counts as collapsed when its mean entropy is within
+        min_modality_entropy of ln M for everybody, or one modality takes more than max_modality_share.
+    """
+
+    min_gain: float
+    max_slice_loss: float
+    min_users: int
+    max_calibration_error: float
+    min_modality_entropy_gap: float
+    max_modality_share: float
+
+
+@dataclass(frozen=True)
+class Promote:
+    """model_name: the registered model in MLflow whose alias `champion` moves."""
+
+    model_name: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """author_name, author_email: who signs the record's commits."""
+
+    author_name: str
+    author_email: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """example_users: how many people's nights are shown in detail."""
+
+    example_users: int
+
+
+@dataclass(frozen=True)
+class World:
+    """The demo world's size; `python -m world` makes it. All of it is synthetic and labelled so.
+
+    users, videos: at the end of the history week; new ones arrive every day.
+    history_days, nights: days before the first night, and simulated nights.
+    outage_share: share of the people who can reach the platform on the day of the outage.
+    """
+
+    seed: int
+    first_day: str
+    users: int
+    videos: int
+    history_days: int
+    nights: int
+    new_users_per_day: int
+    new_videos_per_day: int
+
+
+@dataclass(frozen=True)
+class Params:
+    """The whole of params.yaml."""
+
+    night: str
+    world: World
+    ingest: Ingest
+    clean: Clean
+    sequences: Sequences
+    embed: Embed
+    checks: Checks
+    snapshot: Snapshot
+    align: Align
+    train: Train
+    evaluate: Evaluate
+    gate: Gate
+    promote: Promote
+    record: Record
+    report: Report
+
+    def section(self, step: str) -> Any:
+        """The section of one step."""
+        return getattr(self, step)
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is missing or unknown, a value has the wrong type.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; pass --params or run from the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return _build(Params, raw, str(path), "")
+
+
+def _build(kind: type, raw: Any, file: str, where: str) -> Any:
+    """A dataclass from a mapping, strictly."""
+    if not isinstance(raw, dict):
+        raise InputError(f"{file}: {where or 'the file'} must be a mapping, got {raw!r}")
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key in raw:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            raise InputError(f"{file}: unknown key {_join(where, key)!r}; {hint}")
+    for key in known:
+        if key not in raw:
+            raise InputError(f"{file}: key {_join(where, key)!r} is missing; add it")
+    return kind(**{key: _value(hints[key], raw[key], file, _join(where, key)) for key in known})
+
+
+def _value(hint: Any, value: Any, file: str, where: str) -> Any:
+    """One value of the declared type; an int passes for a float, nothing else is converted."""
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        return _build(hint, value, file, where)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{file}: {where} is {value!r}; it must be one of {', '.join(get_args(hint))}")
+        return value
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        if not isinstance(value, list):
+            raise InputError(f"{file}: {where} must be a list, got {value!r}")
+        return tuple(_value(item, v, file, f"{where}[{i}]") for i, v in enumerate(value))
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _value(get_args(hint)[0], value, file, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise InputError(f"{file}: {where} must be of type {hint.__name__}, got {value!r}")
+    return value
+
+
+def _join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)

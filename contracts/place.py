@@ -1,0 +1,84 @@
+"""Where things are. Addresses come from the environment, never from params.yaml."""
+
+import os
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from contracts.errors import InputError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """The folder that holds everything the pipeline keeps (UNDERCURRENT_HOME, default `var`)."""
+    return Path(os.environ.get("UNDERCURRENT_HOME", "var")).resolve()
+
+
+def landing() -> Path:
+    """Where files are dropped: `<kind>/dt=YYYY-MM-DD/*` (UNDERCURRENT_LANDING)."""
+    return Path(os.environ.get("UNDERCURRENT_LANDING", home() / "landing")).resolve()
+
+
+def warehouse() -> Path:
+    """Root of the Iceberg tables' files (UNDERCURRENT_WAREHOUSE)."""
+    return Path(os.environ.get("UNDERCURRENT_WAREHOUSE", home() / "lake")).resolve()
+
+
+def catalog_uri() -> str:
+    """SQLAlchemy address of the Iceberg catalog (UNDERCURRENT_CATALOG_URI, default SQLite)."""
+    return os.environ.get("UNDERCURRENT_CATALOG_URI", f"sqlite:///{home() / 'lake' / 'catalog.db'}")
+
+
+def tracking_uri() -> str:
+    """MLflow's tracking and registry address (MLFLOW_TRACKING_URI, default SQLite)."""
+    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}")
+
+
+def record() -> Path:
+    """The record repository, git + DVC (UNDERCURRENT_RECORD)."""
+    return Path(os.environ.get("UNDERCURRENT_RECORD", home() / "record")).resolve()
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night: the day whose logs it takes in, and the folder that holds its files.
+
+    `day` is also the test day; the day before it is the validation day.
+    """
+
+    day: date
+    workspace: Path
+
+    def folder(self, step: str) -> Path:
+        """The step's own output folder, made when missing."""
+        path = self.workspace / step
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def output(self, step: str, name: str) -> Path:
+        """A file that an earlier step must have written.
+
+        Raises:
+            InputError: the file is missing; says which step writes it.
+        """
+        path = self.workspace / step / name
+        if not path.exists():
+            raise InputError(f"{path} is missing: run `python -m tasks.{step} --night {self.day}` first")
+        return path
+
+    @property
+    def receipts(self) -> Path:
+        return self.workspace / "receipts"
+
+
+def parse_day(text: str, what: str = "night") -> date:
+    """A date from YYYY-MM-DD.
+
+    Raises:
+        InputError: the text is not such a date.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{what}: {text!r} is not a date; write it as YYYY-MM-DD") from None

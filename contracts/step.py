@@ -1,0 +1,95 @@
+"""The command line that every step shares: `python -m tasks.<step> --night YYYY-MM-DD`.
+
+Exit codes: 0 done, 1 failed (our bug or the machine's), 2 refused input (the user's mistake, one sentence),
+3 checks blocked (the data is not fit; the champion stays).
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts import params as parameters
+from contracts.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, ChecksBlocked, InputError
+from contracts.place import PROJECT, Night, parse_day
+from contracts.receipts import Receipt, write_receipt
+
+Run = Callable[[Any, Night], Receipt]
+EPILOG = "exit codes: 0 done, 1 failed, 2 refused input, 3 checks blocked"
+
+
+def main(step: str, run: Run, doc: str | None, argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the step with its own section of params.yaml, write its receipt."""
+    args = _parser(step, doc).parse_args(argv)
+    try:
+        night = Night(parse_day(args.night), (args.workspace or Path("night")).resolve())
+        section = parameters.load(args.params).section(step)
+        execute(step, run, section, night)
+    except InputError as error:
+        print(f"{step}: refused: {error}", file=sys.stderr)
+        return REFUSED_INPUT
+    except ChecksBlocked as blocked:
+        print(f"{step}: blocked: {blocked}", file=sys.stderr)
+        return CHECKS_BLOCKED
+    return DONE
+
+
+def execute(step: str, run: Run, section: Any, night: Night) -> Path:
+    """Run a step and write its receipt; what the shell around `run` and the tests share."""
+    (night.receipts / f"{step}.json").unlink(missing_ok=True)
+    started, clock = time.time(), time.perf_counter()
+    print(f"{step}: night {night.day}", file=sys.stderr)
+    receipt = run(section, night)
+    seconds = time.perf_counter() - clock
+    stamp = {
+        "night": str(night.day),
+        "params": asdict(section) if is_dataclass(section) else {},
+        "commit": code_commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(seconds, 2),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    path = write_receipt(night.receipts, step, receipt, stamp)
+    print(f"{step}: done in {seconds:.1f} s{_count(receipt)}; receipt {path}", file=sys.stderr)
+    return path
+
+
+def code_commit() -> str:
+    """The project's git commit, with `+` when the working tree differs from it; `unknown` outside git."""
+    git = ["git", "-C", str(PROJECT)]
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return "unknown"
+    dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout
+    return head.stdout.strip() + ("+" if dirty else "")
+
+
+def peak_memory_mib() -> int:
+    """Peak resident memory of this process or of its largest finished child (the JVM), in MiB."""
+    usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(usage) // 1024
+
+
+def _count(receipt: Receipt) -> str:
+    if receipt.rows is None:
+        return ""
+    rejected = sum(receipt.rows.rejected.values())
+    return f": {receipt.rows.rows_in} rows in = {receipt.rows.kept} kept + {rejected} rejected"
+
+
+def _parser(step: str, doc: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{step}",
+        description=doc,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="the day whose logs are taken in")
+    parser.add_argument("--params", type=Path, default=PROJECT / "params.yaml", help="default: %(default)s")
+    parser.add_argument("--workspace", type=Path, help="folder of this night's files (default: ./night)")
+    return parser
