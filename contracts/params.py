@@ -76,18 +76,26 @@ class Embed:
 
 @dataclass(frozen=True)
 class Checks:
-    """Bounds of the data checks, as shares of the day's rows.
+    """Bounds of the data checks; shares are of the events received for the night.
 
     min_rows: fewer events than this block the night.
-    max_rejected: more than this share of events refused by clean blocks the night.
+    min_of_usual: fewer events than this share of the median of the days before are worth a warning.
+    max_unreadable: more than this share of lines that ingest could not read block the night.
     max_missing_user, max_missing_video: shares of received events without these.
-    min_embedded: at least this share of videos that have media must have vectors.
+    max_rejected: more than this share of events refused by clean blocks the night.
+    max_one_reason: more than this share refused for any one reason is worth a warning.
+    max_watch_ratio: no viewing may last more than this many times its video; at least `clean.max_loops`.
+    min_embedded: at least this share of videos with media (captions) must have their vectors.
     """
 
     min_rows: int
-    max_rejected: float
+    min_of_usual: float
+    max_unreadable: float
     max_missing_user: float
     max_missing_video: float
+    max_rejected: float
+    max_one_reason: float
+    max_watch_ratio: float
     min_embedded: float
 
 
@@ -230,7 +238,7 @@ class Params:
     clean: Clean
     sequences: Sequences
     embed: Embed
-    checks: Checks
+    check: Checks
     snapshot: Snapshot
     align: Align
     train: Train

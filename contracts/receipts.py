@@ -52,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_receipt(folder: Path, step: str, receipt: Receipt, stamp: Mapping[str, Any]) -> Path:
-    """Write `<folder>/<step>.json`; `stamp` holds what the command line knows (night, params, commit, cost)."""
+    """Write `<folder>/<step>.json`; `stamp` holds what the command line knows."""
     path = folder / f"{step}.json"
     write_json(path, {"step": step, **stamp, **asdict(receipt)})
     return path
@@ -66,5 +66,7 @@ def read_receipt(folder: Path, step: str) -> dict[str, Any]:
     """
     path = folder / f"{step}.json"
     if not path.exists():
-        raise InputError(f"{path} is missing: the step {step!r} has not completed; run `python -m tasks.{step}`")
+        raise InputError(
+            f"{path} is missing: the step {step!r} has not completed; run `python -m tasks.{step}`"
+        )
     return json.loads(path.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
     seconds = time.perf_counter() - clock
     stamp = {
         "night": str(night.day),
-        "params": asdict(section) if is_dataclass(section) else {},
+        "params": asdict(section),
         "commit": code_commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(seconds, 2),
@@ -89,7 +89,7 @@ def _parser(step: str, doc: str | None) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="the day whose logs are taken in")
+    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="the day whose logs come in")
     parser.add_argument("--params", type=Path, default=PROJECT / "params.yaml", help="default: %(default)s")
     parser.add_argument("--workspace", type=Path, help="folder of this night's files (default: ./night)")
     return parser

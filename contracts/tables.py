@@ -94,7 +94,7 @@ VIDEOS = _table(
 LANDINGS = _table(
     "landings",
     "one landing file that was taken in, known by its content",
-    ("day",),
+    ("day", "kind"),
     kind=pa.string(),
     day=pa.date32(),
     path=pa.string(),
@@ -168,6 +168,5 @@ FEATURES = _table(
 )
 
 TABLES = {
-    spec.name: spec
-    for spec in (EVENTS, USERS, VIDEOS, LANDINGS, REJECTS, INTERACTIONS, SEQUENCES, FEATURES)
+    spec.name: spec for spec in (EVENTS, USERS, VIDEOS, LANDINGS, REJECTS, INTERACTIONS, SEQUENCES, FEATURES)
 }

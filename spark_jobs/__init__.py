@@ -1,0 +1,1 @@
+"""DataFrame → DataFrame, no I/O: what Spark does to a day's events."""

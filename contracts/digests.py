@@ -1,0 +1,22 @@
+"""Content digests: how files and inputs are known."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def of_file(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_folder(folder: Path) -> dict[str, str]:
+    """File name (relative, with /) -> sha256, sorted by name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): of_file(path) for path in files}
+
+
+def of_lines(lines: Iterable[str]) -> str:
+    """sha256 of lines of text, in the order given."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

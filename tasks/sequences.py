@@ -1,0 +1,55 @@
+"""What each person's past looked like at the end of the night's day and of the two days before it.
+
+Training reads the past as of the day before yesterday, the test as of yesterday, tomorrow's serving as of
+today: a global time split, by construction. A day is made again only when the interactions below it changed.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from contracts import digests, step
+from contracts.lake import Lake, up_to
+from contracts.params import Sequences
+from contracts.place import Night
+from contracts.receipts import Receipt
+from contracts.tables import SEQUENCES
+from spark_jobs.sequences import histories
+from spark_jobs.session import session
+from tasks.staging import stage
+
+
+def run(params: Sequences, night: Night) -> Receipt:
+    """Make the histories as of the night and the two days before, where their inputs changed."""
+    lake = Lake()
+    days = [night.day - timedelta(n) for n in (2, 1, 0)]
+    made_of = {day: _inputs(lake, params, day) for day in days}
+    known = lake.inputs("sequences")
+    todo = [day for day in days if known.get(str(day)) != made_of[day]]
+    reads = {"interactions": lake.version("interactions")}
+    if todo:
+        _make(lake, params, todo, {str(day): made_of[day] for day in todo})
+    return Receipt(
+        reads=reads,
+        writes={"sequences": lake.version("sequences")},
+        digests={str(day): made_of[day] for day in days},
+        facts={"days": [str(day) for day in todo]},
+    )
+
+
+def _make(lake: Lake, params: Sequences, days: Sequence[date], inputs: dict[str, str]) -> None:
+    spark = session("sequences")
+    past = spark.read.parquet(*lake.files("interactions", up_to(max(days))))
+    paths = stage(lake, SEQUENCES, histories(past, days, params.max_length), ["user_id"])
+    spark.stop()
+    lake.commit("sequences", [{"day": day} for day in days], paths, inputs)
+
+
+def _inputs(lake: Lake, params: Sequences, day: date) -> str:
+    """A digest over what every day up to `day` was made of."""
+    below = sorted(f"{d} {digest}" for d, digest in lake.inputs("interactions").items() if d <= str(day))
+    return digests.of_lines([str(params.max_length), *below])
+
+
+if __name__ == "__main__":
+    sys.exit(step.main("sequences", run, __doc__))
