@@ -1,7 +1,7 @@
 """Record the night: a commit and a tag `night/YYYY-MM-DD` in the record repository (git + DVC).
 
-A night's commit holds the code, the parameters, receipts, metrics and the verdict as files, and snapshot, model
-and per-user results as DVC outputs, pushed to the record's store: whatever `make reproduce` needs.
+A night's commit holds the code, the parameters, receipts, metrics and the verdict as files, and snapshot,
+model and per-user results as DVC outputs, pushed to the record's store: whatever `make reproduce` needs.
 """
 
 import fcntl

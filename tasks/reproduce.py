@@ -1,7 +1,7 @@
 """Run a recorded night again from its tag, and compare every digest with the record.
 
-Clones the record at `night/YYYY-MM-DD`, pulls the pinned snapshot from its store, runs the model half with the
-recorded code and parameters, and tells for each output whether the bytes are the same.
+Clones the record at `night/YYYY-MM-DD`, pulls the pinned snapshot from its store, runs the model half with
+the recorded code and parameters, and tells for each output whether the bytes are the same.
 """
 
 import argparse
@@ -23,7 +23,7 @@ AGAIN = MODEL_HALF[1:]  # the snapshot is pulled, not made: it pins what the lak
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; exit code 0 when every digest is the recorded one, 1 when not, 2 for a refused request."""
+    """Command line; exit code 0: every digest as recorded, 1: not so, 2: refused."""
     parser = argparse.ArgumentParser(prog="python -m tasks.reproduce", description=__doc__)
     parser.add_argument("--night", required=True, metavar="YYYY-MM-DD")
     parser.add_argument("--into", type=Path, help="folder of the clone (default: under UNDERCURRENT_HOME)")
@@ -76,7 +76,7 @@ def _own_world(folder: Path) -> dict[str, str]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Output path -> md5 from dvc.lock, of the steps that are run again; receipts tell times, so not those."""
+    """Output path -> md5 from dvc.lock, of the steps run again; not of receipts, which tell times."""
     lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))
     outs = [out for stage in AGAIN for out in lock["stages"][stage]["outs"]]
     return {out["path"]: out["md5"] for out in outs if not out["path"].startswith("night/receipts")}

@@ -13,7 +13,8 @@ def at(day: date, hour: int, minute: int = 0, second: int = 0) -> str:
 
 
 def event(number: int, user: str, video: str, kind: str, time: str, **more: Any) -> dict[str, Any]:
-    return {"event_id": f"e{number}", "user_id": user, "video_id": video, "event_type": kind, "event_time": time} | more
+    fixed = {"event_id": f"e{number}", "user_id": user, "video_id": video}
+    return fixed | {"event_type": kind, "event_time": time} | more
 
 
 def land(root: Path, kind: str, day: date, lines: list[Any], name: str = "part-0.jsonl") -> Path:
@@ -52,4 +53,5 @@ def _user(number: int, day: date) -> dict[str, Any]:
 
 
 def _video(number: int) -> dict[str, Any]:
-    return {"video_id": f"v{number}", "duration_ms": 10_000, "caption": f"caption {number}", "category": f"c{number % 3}"}
+    fixed = {"video_id": f"v{number}", "duration_ms": 10_000}
+    return fixed | {"caption": f"caption {number}", "category": f"c{number % 3}"}

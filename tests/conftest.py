@@ -1,0 +1,43 @@
+"""What the tests share: a home of their own, one Spark session, the real data where it is at hand."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(os.environ.get("UNDERCURRENT_SHARED_DATA", "../shared/data")).resolve()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """UNDERCURRENT_HOME in a folder of the test's own; no setting of the caller's leaks in."""
+    for name in list(os.environ):
+        if name.startswith("UNDERCURRENT_") and name != "UNDERCURRENT_SHARED_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def landing(home: Path) -> Path:
+    return home / "landing"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data (UNDERCURRENT_SHARED_DATA); tests that need it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data is not at {SHARED_DATA}; set UNDERCURRENT_SHARED_DATA")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def keep_spark(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Steps stop their Spark session when done; within tests one session serves them all."""
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setattr(SparkSession, "stop", lambda self: None)
+    return

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import InputError
+from contracts.receipts import Receipt, Rows, read_receipt, write_json, write_receipt
+
+COUNTS = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(0, 1000), max_size=5)
+
+
+@given(kept=st.integers(0, 1000), rejected=COUNTS, lost=st.integers(-5, 5))
+def test_rows_in_must_be_kept_plus_rejected(kept, rejected, lost):
+    rows_in = kept + sum(rejected.values()) + lost
+    if lost == 0:
+        assert Rows(rows_in, kept, rejected).rows_in == rows_in
+    else:
+        with pytest.raises(AssertionError, match="rows in"):
+            Rows(rows_in, kept, rejected)
+
+
+def test_a_receipt_reads_back_with_its_stamp(tmp_path):
+    write_receipt(tmp_path, "clean", Receipt(rows=Rows(3, 2, {"bot": 1})), {"night": "2026-03-05"})
+    found = read_receipt(tmp_path, "clean")
+    assert found["night"] == "2026-03-05"
+    assert found["rows"] == {"rows_in": 3, "kept": 2, "rejected": {"bot": 1}}
+
+
+def test_a_step_without_a_receipt_has_not_completed(tmp_path):
+    with pytest.raises(InputError, match=r"'train' has not completed; run `python -m tasks.train`"):
+        read_receipt(tmp_path, "train")
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(ValueError, match="Circular"):
+        loop: dict = {}
+        loop["self"] = loop
+        write_json(path, loop)
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,147 @@
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contracts.params import Clean
+from contracts.tables import EVENTS
+from spark_jobs import clean
+
+DAY = date(2026, 3, 5)
+NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
+PARAMS = Clean(
+    late_days=2,
+    clock_skew_minutes=10,
+    max_loops=4,
+    max_watch_minutes=60,
+    bot_events_per_hour=20,
+    viewing_gap_minutes=30,
+)
+
+
+def _event(line: int, kind: str = "view", time: datetime | None = NOON, **more):
+    row = dict.fromkeys(EVENTS.schema.names)
+    row |= {"event_id": f"e{line}", "user_id": "u", "video_id": "v", "event_type": kind, "event_time": time}
+    return row | {"day": DAY, "source_file": "f", "source_line": line} | more
+
+
+def _judged(spark, rows, params=PARAMS):
+    events = spark.createDataFrame([tuple(row.values()) for row in rows], EVENTS.spark_schema())
+    videos = spark.createDataFrame([("v", 10_000), ("w", None)], "video_id string, duration_ms long")
+    return clean.judge(clean.with_work_day(events, params), videos, params)
+
+
+def _reasons(spark, rows, params=PARAMS):
+    return {row.source_line: row.reason for row in _judged(spark, rows, params).collect()}
+
+
+def _interactions(spark, rows, params=PARAMS):
+    kept = _judged(spark, rows, params).where("reason IS NULL")
+    return [row.asDict() for row in clean.interactions(kept, params).orderBy("started_at").collect()]
+
+
+def test_each_rule_refuses_what_it_is_for_and_nothing_else(spark):
+    cases = {
+        None: _event(1, watch_ms=10_000),
+        "missing_event_id": _event(2, event_id=None),
+        "missing_user": _event(3, user_id=None),
+        "missing_video": _event(4, video_id=None),
+        "missing_event_time": _event(5, time=None),
+        "unknown_event_type": _event(6, kind="scroll"),
+        "from_the_future": _event(7, time=NOON + timedelta(days=1)),
+        "too_late": _event(8, time=NOON - timedelta(days=3)),
+        "unknown_video": _event(9, video_id="nobody knows"),
+        "impossible_watch_time": _event(10, watch_ms=-1),
+    }
+    found = _reasons(spark, list(cases.values()))
+    assert found == {row["source_line"]: reason for reason, row in cases.items()}
+
+
+def test_the_longest_possible_view_depends_on_the_videos_duration(spark):
+    rows = [
+        _event(1, watch_ms=40_000),
+        _event(2, watch_ms=40_001),
+        _event(3, video_id="w", watch_ms=3_600_000),
+        _event(4, video_id="w", watch_ms=3_600_001),
+    ]
+    assert _reasons(spark, rows) == {1: None, 2: "impossible_watch_time", 3: None, 4: "impossible_watch_time"}
+
+
+def test_a_clock_that_runs_a_little_ahead_is_tolerated(spark):
+    midnight = datetime(2026, 3, 6, tzinfo=UTC)
+    rows = [_event(1, time=midnight + timedelta(minutes=9)), _event(2, time=midnight + timedelta(minutes=11))]
+    assert _reasons(spark, rows) == {1: None, 2: "from_the_future"}
+
+
+def test_a_late_event_belongs_to_the_day_it_happened(spark):
+    rows = [_event(1, time=NOON - timedelta(days=2)), _event(2)]
+    days = {row["day"] for row in _interactions(spark, rows)}
+    assert days == {DAY - timedelta(2), DAY}
+
+
+def test_of_repeated_events_the_first_stays(spark):
+    rows = [_event(2, event_id="same"), _event(1, event_id="same"), _event(3, event_id="same", user_id="x")]
+    assert _reasons(spark, rows) == {1: None, 2: "duplicate", 3: None}
+
+
+def test_a_bot_loses_its_day_but_a_duplicated_log_does_not_make_a_bot(spark):
+    minute = timedelta(minutes=1)
+    bot = [_event(n, user_id="bot", time=NOON + n * minute) for n in range(21)]
+    human = [_event(100 + n, user_id="me", event_id=f"e{n % 15}", time=NOON) for n in range(30)]
+    other_day = [_event(200, user_id="bot", time=NOON - timedelta(days=1))]
+    found = Counter(_reasons(spark, bot + human + other_day).values())
+    assert found == {"bot": 21, "duplicate": 15, None: 16}
+
+
+def test_behaviours_belong_to_the_viewing_they_follow(spark):
+    second = timedelta(seconds=1)
+    rows = [
+        _event(1, "impression", NOON, feed_position=3, device="phone"),
+        _event(2, "view", NOON + second, watch_ms=5_000),
+        _event(3, "like", NOON + 4 * second),
+        _event(4, "comment", NOON + 5 * second, comment_text="nice"),
+        _event(5, "view", NOON + 60 * second, watch_ms=12_000),
+        _event(6, "share", NOON + timedelta(hours=2)),
+    ]
+    first, second_view, later = _interactions(spark, rows)
+    assert (first["viewed"], first["liked"], first["commented"], first["shared"]) == (True, True, True, False)
+    assert (first["watch_ratio"], first["comment_text"], first["feed_position"]) == (0.5, "nice", 3)
+    assert (second_view["watch_ratio"], second_view["liked"]) == (1.2, False)
+    assert (later["viewed"], later["shared"], later["watch_ratio"]) == (False, True, None)
+    assert [row["events"] for row in (first, second_view, later)] == [4, 1, 1]
+
+
+EVENT = st.builds(
+    lambda kind, user, video, seconds, watch, name: {
+        "event_type": kind,
+        "user_id": user,
+        "video_id": video,
+        "event_time": NOON + timedelta(seconds=seconds),
+        "watch_ms": watch,
+        "event_id": name,
+    },
+    kind=st.sampled_from([*clean.EVENT_TYPES, "scroll", None]),
+    user=st.sampled_from(["a", "b", None]),
+    video=st.sampled_from(["v", "w", "x", None]),
+    seconds=st.integers(-4 * 86_400, 2 * 86_400),
+    watch=st.one_of(st.none(), st.integers(-5, 50_000)),
+    name=st.sampled_from(["1", "2", "3", "4", None]),
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=st.lists(EVENT, min_size=1, max_size=30), data=st.data())
+@pytest.mark.timeout(300)
+def test_every_event_is_kept_or_refused_once_in_whatever_order_they_come(spark, events, data):
+    rows = [_event(line) | event for line, event in enumerate(events)]
+    shuffled = data.draw(st.permutations(rows))
+    judged = _judged(spark, rows).persist()
+    refused = clean.rejects(judged.where("reason IS NOT NULL")).collect()
+    joined = _interactions(spark, rows)
+    assert sum(row["events"] for row in joined) + len(refused) == len(rows)
+    assert {(r.source_line, r.reason) for r in refused} == {
+        (line, reason) for line, reason in _reasons(spark, shuffled).items() if reason
+    }
+    assert joined == _interactions(spark, shuffled)

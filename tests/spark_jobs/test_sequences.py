@@ -1,0 +1,61 @@
+from datetime import UTC, date, datetime, timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contracts.tables import BEHAVIOURS, INTERACTIONS
+from spark_jobs.sequences import histories
+
+DAY = date(2026, 3, 5)
+
+
+def _viewing(user: str, video: str, days_ago: int, second: int, ratio: float | None = 0.5, **done):
+    day = DAY - timedelta(days_ago)
+    row = dict.fromkeys(INTERACTIONS.schema.names) | dict.fromkeys(BEHAVIOURS, False)
+    row |= {"user_id": user, "video_id": video, "day": day, "watch_ratio": ratio, "viewed": True}
+    started = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=second)
+    return row | {"started_at": started, "utc_offset_minutes": 60} | done
+
+
+def _histories(spark, rows, days, max_length):
+    frame = spark.createDataFrame([tuple(row.values()) for row in rows], INTERACTIONS.spark_schema())
+    return {(r.user_id, r.day): r for r in histories(frame, days, max_length).collect()}
+
+
+VIEWING = st.builds(
+    _viewing,
+    user=st.sampled_from("abc"),
+    video=st.sampled_from("vwxyz"),
+    days_ago=st.integers(0, 4),
+    second=st.integers(0, 86_399),
+    ratio=st.one_of(st.none(), st.floats(0, 2)),
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(VIEWING, min_size=1, max_size=40, unique_by=lambda r: (r["user_id"], r["started_at"])))
+def test_a_history_holds_the_newest_viewings_of_its_day_and_earlier_and_nothing_later(spark, rows):
+    days = [DAY - timedelta(n) for n in (2, 1, 0)]
+    found = _histories(spark, rows, days, max_length=4)
+    for user in "abc":
+        for day in days:
+            past = sorted(
+                (r for r in rows if r["user_id"] == user and r["day"] <= day), key=lambda r: r["started_at"]
+            )
+            if not past:
+                assert (user, day) not in found
+                continue
+            row = found[user, day]
+            assert row.video_ids == [r["video_id"] for r in past[-4:]]
+            assert row.watch_ratios == [r["watch_ratio"] for r in past[-4:]]
+            assert [t.replace(tzinfo=UTC) for t in row.started_at] == [r["started_at"] for r in past[-4:]]
+
+
+def test_behaviours_are_bits_in_the_declared_order(spark):
+    row = _viewing("a", "v", 0, 0, liked=True, shared=True)
+    found = _histories(spark, [row], [DAY], 4)["a", DAY]
+    assert found.behaviours == [0b001011]
+
+
+def test_an_impression_that_led_to_nothing_is_no_history(spark):
+    assert _histories(spark, [_viewing("a", "v", 0, 0, viewed=False)], [DAY], 4) == {}

@@ -1,0 +1,17 @@
+import pytest
+
+from contracts.errors import InputError
+from spark_jobs import session
+
+
+def test_a_missing_java_is_one_sentence_with_the_remedy(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(InputError, match="Java is missing.*openjdk-17"):
+        session.session("x")
+
+
+def test_pyspark_is_the_version_of_its_jars(spark):
+    import pyspark
+
+    assert pyspark.__version__ == spark.version

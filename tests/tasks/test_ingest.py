@@ -1,0 +1,106 @@
+import pytest
+
+from contracts.errors import InputError
+from contracts.lake import Lake, on
+from contracts.params import Ingest
+from contracts.place import Night
+from tasks import ingest
+from tests.landings import DAY, at, event, land, small_platform, timedelta
+
+PARAMS = Ingest(batch_rows=7)
+
+
+@pytest.fixture
+def night(tmp_path):
+    return Night(DAY, tmp_path / "night")
+
+
+def _versions(lake):
+    return {name: lake.version(name) for name in ("events", "users", "videos", "rejects", "landings")}
+
+
+def test_every_row_of_every_kind_lands_and_adds_up(landing, night):
+    small_platform(landing)
+    receipt = ingest.run(PARAMS, night)
+    lake = Lake()
+    tables = [lake.scan(name).num_rows for name in ("events", "users", "videos")]
+    assert receipt.rows.kept == sum(tables)
+    assert lake.scan("users").num_rows == 6
+    assert receipt.rows.rejected == {}
+
+
+def test_a_second_run_changes_nothing(landing, night):
+    small_platform(landing)
+    first = ingest.run(PARAMS, night)
+    before = _versions(Lake())
+    again = ingest.run(PARAMS, night)
+    assert again.rows.rows_in == 0
+    assert _versions(Lake()) == before
+    assert again.digests == first.digests
+
+
+def test_the_same_file_under_another_name_or_day_adds_nothing(landing, night):
+    dates = small_platform(landing)
+    ingest.run(PARAMS, night)
+    rows = Lake().scan("events").num_rows
+    source = landing / "events" / f"dt={dates[0]}" / "part-0.jsonl"
+    for day, name in ((dates[0], "again.jsonl"), (dates[2], "later.jsonl")):
+        (landing / "events" / f"dt={day}" / name).write_bytes(source.read_bytes())
+    receipt = ingest.run(PARAMS, night)
+    assert receipt.rows.rows_in == 0
+    assert Lake().scan("events").num_rows == rows
+
+
+def test_a_renamed_file_is_the_same_file(landing, night):
+    small_platform(landing)
+    ingest.run(PARAMS, night)
+    path = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
+    path.rename(path.with_name("renamed.jsonl"))
+    assert ingest.run(PARAMS, night).rows.rows_in == 0
+
+
+def test_a_mended_file_replaces_what_its_day_brought(landing, night):
+    small_platform(landing)
+    land(landing, "events", DAY, ["{broken\n", event(1, "u0", "v0", "view", at(DAY, 9))])
+    first = ingest.run(PARAMS, night)
+    assert first.rows.rejected == {"malformed_json": 1}
+    land(landing, "events", DAY, [event(n, "u0", "v0", "view", at(DAY, 9, n)) for n in range(3)])
+    second = ingest.run(PARAMS, night)
+    lake = Lake()
+    assert second.rows.rows_in == 3
+    assert lake.scan("events", on(DAY)).num_rows == 3
+    assert lake.scan("rejects").num_rows == 0
+
+
+def test_a_refused_line_says_where_it_stood(landing, night):
+    small_platform(landing)
+    land(landing, "events", DAY, [event(1, "u0", "v0", "view", at(DAY, 9)), "{broken\n"], "part-1.jsonl")
+    ingest.run(PARAMS, night)
+    (row,) = Lake().scan("rejects").to_pylist()
+    assert (row["source_file"], row["source_line"]) == (f"events/dt={DAY}/part-1.jsonl", 2)
+    assert "{broken" in row["record"]
+
+
+def test_days_after_the_night_are_left_for_their_own_night(landing, night):
+    small_platform(landing)
+    land(landing, "events", DAY + timedelta(1), [event(1, "u0", "v0", "view", at(DAY, 9))])
+    ingest.run(PARAMS, night)
+    assert Lake().scan("events", on(DAY + timedelta(1))).num_rows == 0
+
+
+def test_a_night_without_events_is_refused_in_one_sentence(landing, night):
+    with pytest.raises(InputError, match=rf"dt={DAY} holds no files; land the night's events there"):
+        ingest.run(PARAMS, night)
+
+
+def test_ready_made_vectors_land_as_features(landing, night):
+    small_platform(landing)
+    lines = [
+        {"video_id": "v0", "modality": "visual", "vector": [0.5, 1.0]},
+        {"video_id": "v1", "modality": "smell"},
+    ]
+    land(landing, "features", DAY, lines)
+    receipt = ingest.run(PARAMS, night)
+    (row,) = Lake().scan("features").to_pylist()
+    assert (row["vector"], row["fingerprint"], row["segment"]) == ([0.5, 1.0], "landed", -1)
+    assert receipt.rows.rejected == {"wrong_type": 1}
