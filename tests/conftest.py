@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs.session import session
 
 SHARED_DATA = Path(os.environ.get("UNDERCURRENT_SHARED_DATA", "../shared/data")).resolve()
 
@@ -34,10 +37,15 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture
-def keep_spark(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Steps stop their Spark session when done; within tests one session serves them all."""
-    from pyspark.sql import SparkSession
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    started = session("tests")
+    stop = started.stop
+    yield started
+    stop()
 
+
+@pytest.fixture
+def keep_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps stop their Spark session when done; within tests one session serves them all."""
     monkeypatch.setattr(SparkSession, "stop", lambda self: None)
-    return

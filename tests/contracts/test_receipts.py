@@ -35,9 +35,9 @@ def test_a_step_without_a_receipt_has_not_completed(tmp_path):
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
+    loop: dict = {}
+    loop["self"] = loop
     with pytest.raises(ValueError, match="Circular"):
-        loop: dict = {}
-        loop["self"] = loop
         write_json(path, loop)
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]

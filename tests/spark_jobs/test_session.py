@@ -7,7 +7,7 @@ from spark_jobs import session
 def test_a_missing_java_is_one_sentence_with_the_remedy(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(InputError, match="Java is missing.*openjdk-17"):
+    with pytest.raises(InputError, match=r"Java is missing.*openjdk-17"):
         session.session("x")
 
 
