@@ -134,6 +134,9 @@ class Train:
     profile: whether the static profile is used.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
+    skip_below: a viewing with a smaller watched share than this is a skip.
+    id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
+    warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
     clip_norm: gradient norm bound.
     """
@@ -153,6 +156,9 @@ class Train:
     clip_norm: float
     ranking_weight: float
     align_weight: float
+    skip_below: float
+    id_dropout: float
+    warmup_epochs: int
     seed: int
 
 
@@ -172,11 +178,11 @@ class Gate:
     """Bounds a challenger must meet.
 
     min_gain: the lower end of the paired bootstrap interval of NDCG@k against the champion must exceed this.
-    max_slice_loss: no slice may lose more NDCG@k than this, beyond its own interval.
+    max_slice_loss: no slice may lose more NDCG@k than this, unless its interval says that it may be chance.
     min_users: an evaluation on fewer users decides nothing.
     max_calibration_error: of the ranking head for complete views.
-    min_modality_entropy, max_modality_share: α counts as collapsed when its mean entropy is within
-        min_modality_entropy of ln M for everybody, or one modality takes more than max_modality_share.
+    min_modality_entropy_gap, max_modality_share: α counts as collapsed when its mean entropy is nearer than
+        min_modality_entropy_gap to ln M, or when one modality's mean share is more than max_modality_share.
     """
 
     min_gain: float
@@ -189,9 +195,9 @@ class Gate:
 
 @dataclass(frozen=True)
 class Promote:
-    """model_name: the registered model in MLflow whose alias `champion` moves."""
+    """freeze: register and judge, but leave the champion where it is (the model's name: UNDERCURRENT_MODEL)."""
 
-    model_name: str
+    freeze: bool
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,10 @@ class World:
 
     users, videos: at the end of the history week; new ones arrive every day.
     history_days, nights: days before the first night, and simulated nights.
-    outage_share: share of the people who can reach the platform on the day of the outage.
+    drift_share: share of the people whose taste changes on the last day of the history, the same way for
+        everybody of an age band; another tenth of the people change each on a day and in a way of their own.
+    outage_night: the night (from 1; 0: none) on whose day the platform can hardly be reached.
+    outage_share: share of the people who can reach it on that day.
     """
 
     seed: int
@@ -226,6 +235,9 @@ class World:
     nights: int
     new_users_per_day: int
     new_videos_per_day: int
+    drift_share: float
+    outage_night: int
+    outage_share: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+# One command each; `make help` lists them. All but help and setup first see that the environment is there.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup demo up test lint bench reproduce
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## build the environment (.venv from uv.lock, Java 17)
+	@scripts/setup.sh
+
+demo: setup ## five simulated nights through a real Airflow, and what became of each
+	@$(PYTHON) -m ops.demo
+
+up: setup ## Airflow, MLflow and the nights' pages to click through, until Ctrl-C
+	@$(PYTHON) -m ops.up
+
+test: setup ## the tests
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+bench: setup ## the benchmarks; BENCH=name for one
+	@scripts/bench.sh $(BENCH)
+
+reproduce: setup ## a recorded night again from its tag: make reproduce NIGHT=2026-03-12
+	@$(PYTHON) -m tasks.reproduce --night "$(NIGHT)"

@@ -1,0 +1,135 @@
+"""Pictures and sound of a media file, sampled in one pass: no seeking, nothing full-size is kept."""
+
+import os
+import stat
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from media.clip import Clip, Sampling, Unreadable
+from media.pictures import Pictures
+from media.sound import Sound
+
+# Containers that hold one whole file. Playlists (hls, dash, concat) would read other files and addresses.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mp3,wav,flac,aac,h264,hevc,m4v,ivf"
+)
+
+
+def decode(path: Path, sampling: Sampling) -> Clip:
+    """Decode what `sampling` wants of one file.
+
+    A stream that breaks ends there, and what was decoded before counts.
+
+    Raises:
+        Unreadable: the file is missing, empty, encrypted, no media, or gives neither picture nor sound.
+    """
+    _check_file(path)
+    with _open(path) as container:
+        sinks = _sinks(container, sampling)
+        encrypted, broken = _read(container, sinks)
+        frames, sound = _finish(sinks)
+    if sinks and not frames and not sound:
+        if encrypted:
+            raise Unreadable("encrypted_media", "the streams are encrypted")
+        raise Unreadable("no_frames", "; ".join(broken) or "the streams are empty")
+    return Clip(frames, sound, "; ".join(broken) or None)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise Unreadable("missing_media", getattr(error, "strerror", None) or str(error)) from None
+    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
+        raise Unreadable("missing_media", "not a file that may be read")
+    if not found.st_size:
+        raise Unreadable("empty_media", "0 bytes")
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise Unreadable("unreadable_media", explain(error)) from None
+
+
+def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    """The streams that a player would take; a cover (attached picture) is no video."""
+    best = (container.streams.best("video"), container.streams.best("audio"))
+    found = [stream for stream in best if isinstance(stream, VideoStream | AudioStream)]
+    return [stream for stream in found if not stream.disposition & Disposition.attached_pic]
+
+
+def _sinks(container: InputContainer, sampling: Sampling) -> list[Pictures | Sound]:
+    """Who takes the frames of each stream that is there and wanted."""
+    streams = _streams(container)
+    if not streams:
+        raise Unreadable("no_streams", "the file holds neither video nor sound")
+    origin = (container.start_time or 0) / 1_000_000
+    sinks: list[Pictures | Sound] = []
+    for stream in streams:
+        if isinstance(stream, VideoStream) and sampling.image_size is not None:
+            sinks.append(Pictures(stream, sampling, sampling.image_size, origin))
+        if isinstance(stream, AudioStream) and sampling.sample_rate is not None:
+            sinks.append(Sound(stream, sampling, sampling.sample_rate, origin))
+    return sinks
+
+
+def _read(container: InputContainer, sinks: list[Pictures | Sound]) -> tuple[bool, list[str]]:
+    """Feed the sinks until they are full or the file ends; returns (encrypted, what broke)."""
+    active = {sink.stream.index: sink for sink in sinks}
+    if not active:
+        return False, []
+    encrypted = False
+    broken: list[str] = []
+    try:
+        for packet in container.demux([sink.stream for sink in sinks]):
+            sink = active.get(packet.stream.index)
+            if sink is None:
+                continue
+            encrypted = encrypted or packet.has_sidedata("encryption_info")
+            problem = _feed(sink, packet)
+            if problem and (sink.started or not broken):
+                broken.append(f"{sink.stream.type}: {problem}")
+            if sink.full or (problem and sink.started):
+                del active[packet.stream.index]
+            if not active:
+                break
+    except av.FFmpegError as error:
+        broken.append(explain(error))
+    return encrypted, broken
+
+
+def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
+    """Decode one packet into the sink; what went wrong, if something did."""
+    try:
+        for frame in packet.decode():
+            sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError, AttributeError) as error:  # AttributeError: a codec nobody knows
+        return explain(error)
+    return None
+
+
+def _finish(sinks: list[Pictures | Sound]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    frames: dict[int, np.ndarray] = {}
+    sound: dict[int, np.ndarray] = {}
+    for sink in sinks:
+        (frames if isinstance(sink, Pictures) else sound).update(sink.finish())
+    return frames, sound
+
+
+def explain(error: Exception) -> str:
+    """libav's words without the path, so that the same file gives the same text everywhere."""
+    if not isinstance(error, av.FFmpegError):
+        return str(error)
+    log = ": ".join(str(part).strip() for part in (error.log or ())[1:])  # (level, component, message)
+    return f"{error.strerror} ({log})" if log else str(error.strerror)

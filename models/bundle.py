@@ -1,0 +1,45 @@
+"""A model on disk: `model.safetensors` and `model.json`. No pickle, nothing of the machine or the day."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from models.interest import InterestModel, Spec
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+FORMAT = 1
+
+
+def save_bundle(folder: Path, model: InterestModel) -> None:
+    """Write the model into the folder; the same model gives the same bytes."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    text = json.dumps({"format": FORMAT, **asdict(model.spec)}, indent=1, ensure_ascii=False)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def load_bundle(folder: Path) -> InterestModel:
+    """Read a model, ready to score.
+
+    Raises:
+        ValueError: a file is missing or of another format, or weights and description do not fit.
+    """
+    for name in (WEIGHTS, DESCRIPTION):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name} is missing; a model is {WEIGHTS} and {DESCRIPTION}")
+    model = InterestModel(_read_spec(folder / DESCRIPTION))
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise ValueError(f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {error}") from None
+    return model.eval()
+
+
+def _read_spec(path: Path) -> Spec:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    if raw.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is not of format {FORMAT}; train the model again with this version")
+    raw["numbers"] = {name: (mean, deviation) for name, (mean, deviation) in raw["numbers"].items()}
+    return Spec(**raw)

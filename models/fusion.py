@@ -1,0 +1,162 @@
+"""From what a video shows, says and sounds like to one vector per person: equations (1) and (2).
+
+Legend: V videos, M modalities, D width, N (person, moment) pairs, B users, T events, I videos with an ID row.
+A modality that a video lacks is masked before the softmax; what its features hold then cannot matter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+VIEW_BUCKETS = 24  # log2 of a video's training views
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The videos to choose from. Features of a modality are [V, width of that modality]."""
+
+    features: Mapping[str, Tensor]
+    has_VM: Tensor
+    id_row_V: Tensor  # row of the ID embedding; -1: the video was not in training
+
+
+@dataclass(frozen=True)
+class Items:
+    """Every video in the shared space.
+
+    x_VMD: x̃_m, zero where missing. id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
+    """
+
+    x_VMD: Tensor
+    has_VM: Tensor
+    id_VD: Tensor
+    g_V: Tensor
+    bias_V: Tensor
+
+    def take(self, rows: Tensor) -> "Items":
+        """The items of these rows only."""
+        return Items(
+            self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows], self.bias_V[rows]
+        )
+
+
+class Projection(nn.Module):
+    """x̃_m = LayerNorm(W_m (x_m − mean) / std): one modality into the shared space."""
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+        self.register_buffer("center", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def forward(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
+        """[V, D]; zero where the modality is missing."""
+        clean_VF = torch.where(has_V[:, None], x_VF, self.center)
+        x_VD = self.norm(self.linear((clean_VF - self.center) / self.scale))
+        return torch.where(has_V[:, None], x_VD, 0.0)
+
+    def set_statistics(self, x_VF: Tensor) -> None:
+        """Mean and standard deviation of the training videos that have this modality."""
+        wide_VF = x_VF.double()
+        deviation_F = wide_VF.std(0, correction=0)
+        self.center.copy_(wide_VF.mean(0))
+        self.scale.copy_(torch.where(deviation_F > 1e-6, deviation_F, 1.0))
+
+
+class Projections(nn.Module):
+    """All modalities into the shared space; what `align` trains and `train` starts from."""
+
+    def __init__(self, modalities: Mapping[str, int], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.heads = nn.ModuleDict({m: Projection(size, width) for m, size in modalities.items()})
+
+    def forward(self, catalogue: Catalogue) -> Tensor:
+        """x_VMD: zero where missing."""
+        x = [
+            head(catalogue.features[m], catalogue.has_VM[:, i]) for i, (m, head) in enumerate(self.heads.items())
+        ]
+        return torch.stack(x, 1) if x else torch.zeros(len(catalogue.id_row_V), 0, self.width)
+
+
+class Fusion(nn.Module):
+    """Projections, the ID embedding and its gate.
+
+    g = σ(a number learned for the log2 bucket of the video's training views); a video without an ID row is
+    all content, a video without content is all ID.
+    """
+
+    views_I: Tensor
+
+    def __init__(self, modalities: Mapping[str, int], width: int, videos: int) -> None:
+        super().__init__()
+        self.width = width
+        self.project = Projections(modalities, width)
+        self.id = nn.Embedding(videos, width)
+        self.id_share = nn.Embedding(VIEW_BUCKETS, 1)
+        self.appeal = nn.Embedding(VIEW_BUCKETS, 1)
+        nn.init.normal_(self.id.weight, std=width**-0.5)
+        nn.init.zeros_(self.id_share.weight)
+        nn.init.zeros_(self.appeal.weight)
+        self.register_buffer("views_I", torch.zeros(videos, dtype=torch.long))
+
+    def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
+        """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
+        x_VMD = self.project(catalogue)
+        any_V = catalogue.has_VM.any(1)
+        known_V = catalogue.id_row_V >= 0
+        if dropped_V is not None:
+            known_V = known_V & ~(dropped_V & any_V)
+        row_V = torch.where(known_V, catalogue.id_row_V, 0)
+        bucket_V = torch.where(known_V, view_bucket(self._views(row_V)), 0)
+        g_V = torch.where(any_V, torch.sigmoid(self.id_share(bucket_V).squeeze(1)), 1.0)
+        g_V = torch.where(known_V, g_V, 0.0)
+        id_VD = self.id(row_V) if len(self.views_I) else x_VMD.new_zeros(len(row_V), self.width)
+        return Items(x_VMD, catalogue.has_VM, id_VD, g_V, self.appeal(bucket_V).squeeze(1))
+
+    def _views(self, row_V: Tensor) -> Tensor:
+        return self.views_I[row_V] if len(self.views_I) else torch.zeros_like(row_V)
+
+
+def view_bucket(views: Tensor) -> Tensor:
+    """log2 bucket of a number of training views; 0: none."""
+    return torch.log2(1 + views.float()).ceil().long().clamp(max=VIEW_BUCKETS - 1)
+
+
+def modality_weights(affinity: Tensor, has: Tensor, dim: int) -> Tensor:
+    """Equation (1): softmax over the modalities that are there; zeros for a video without any."""
+    masked = affinity.masked_fill(~has, torch.finfo(affinity.dtype).min)
+    return torch.softmax(masked, dim) * has
+
+
+def fuse(u_ND: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Equations (1) and (2) for one video per pair: f_ND and α_NM. Leading axes may be any (N or B, T)."""
+    x_NMD = items.x_VMD[rows_N]
+    affinity_NM = (x_NMD * u_ND.unsqueeze(-2)).sum(-1) * u_ND.shape[-1] ** -0.5
+    alpha_NM = modality_weights(affinity_NM, items.has_VM[rows_N], -1)
+    content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
+    g_N = items.g_V[rows_N].unsqueeze(-1)
+    return (1 - g_N) * content_ND + g_N * items.id_VD[rows_N], alpha_NM
+
+
+def score(z_ND: Tensor, u_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+    """Every pair against every video: z·f(u, v), without ever holding f, which would be N × V × D.
+
+    ⟨z, Σ_m α_m x̃_m⟩ = Σ_m α_m ⟨z, x̃_m⟩ with α_m = softmax_m⟨u, x̃_m⟩: two matrix products per modality,
+    exact. Both products are scaled by 1/√D.
+
+    Returns:
+        score_NV, alpha_MNV.
+    """
+    x_MDV = items.x_VMD.permute(1, 2, 0)
+    scale = u_ND.shape[-1] ** -0.5
+    alpha_MNV = modality_weights((u_ND @ x_MDV) * scale, items.has_VM.T[:, None, :], 0)
+    content_NV = (alpha_MNV * (z_ND @ x_MDV)).sum(0)
+    id_NV = z_ND @ items.id_VD.T
+    return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale + items.bias_V, alpha_MNV

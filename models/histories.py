@@ -1,0 +1,124 @@
+"""What people watched, as tensors: ragged for everybody, padded for a batch.
+
+Legend: B users, E events of all users, T events of a batch's longest history (oldest first, padding on the
+right), S = T + 1 states (state i is what is known after i events), A behaviours.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GAP_BUCKETS = 16  # log2 of the minutes since the event before; the last bucket is three weeks and more
+HOURS = 24
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded histories. What stands where `mask_BT` is False is arbitrary and must not matter."""
+
+    users_B: Tensor
+    mask_BT: Tensor
+    video_BT: Tensor
+    ratio_BT: Tensor
+    ratio_known_BT: Tensor
+    did_BTA: Tensor
+    gap_BT: Tensor
+    hour_BT: Tensor
+    positive_BT: Tensor
+
+    @property
+    def length_B(self) -> Tensor:
+        """Number of events, which is also the index of the newest state."""
+        return self.mask_BT.sum(1)
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Everybody's events: those of user b are `offsets[b]` to `offsets[b + 1]`, oldest first.
+
+    Attributes:
+        offsets: int64 [B + 1].
+        video_E: row of the video in the catalogue.
+        second_E: start of the viewing, seconds since 1970 UTC.
+        hour_E: hour of the day on the person's clock, 0 to 23.
+        ratio_E: watched share of the video; NaN: unknown.
+        did_EA: bool, what the person did, in the order of the model's `behaviours`.
+        positive_E: bool, whether the viewing counts as liked.
+    """
+
+    offsets: Tensor
+    video_E: Tensor
+    second_E: Tensor
+    hour_E: Tensor
+    ratio_E: Tensor
+    did_EA: Tensor
+    positive_E: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.offsets.diff()
+
+    def batch(self, users_B: Tensor, max_length: int) -> Batch:
+        """The newest `max_length` events of these users."""
+        length_B = self.lengths[users_B].clamp(max=max_length)
+        step_T = torch.arange(int(length_B.max()) if len(users_B) else 0)
+        mask_BT = step_T < length_B[:, None]
+        first_B = self.offsets[users_B + 1] - length_B
+        at_BT = torch.where(mask_BT, first_B[:, None] + step_T, 0)
+        if not len(self.video_E):
+            at_BT = at_BT[:, :0]
+        ratio_BT = self.ratio_E[at_BT]
+        return Batch(
+            users_B=users_B,
+            mask_BT=mask_BT,
+            video_BT=self.video_E[at_BT],
+            ratio_BT=ratio_BT.nan_to_num(0.0).clamp(0.0, 2.0),
+            ratio_known_BT=~ratio_BT.isnan(),
+            did_BTA=self.did_EA[at_BT],
+            gap_BT=gap_buckets(self.second_E[at_BT]),
+            hour_BT=self.hour_E[at_BT],
+            positive_BT=self.positive_E[at_BT],
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All videos each user ever saw: those of user b are `row_E[offsets[b]:offsets[b + 1]]`."""
+
+    offsets: Tensor
+    row_E: Tensor
+
+    def mask(self, users_B: Tensor, videos: int) -> Tensor:
+        """Bool [B, videos]: True where the user has seen the video."""
+        length_B = self.offsets.diff()[users_B]
+        user_E = torch.arange(len(users_B)).repeat_interleave(length_B)
+        start_E = (self.offsets[users_B] - (length_B.cumsum(0) - length_B)).repeat_interleave(length_B)
+        mask_BV = torch.zeros(len(users_B), videos, dtype=torch.bool)
+        mask_BV[user_E, self.row_E[start_E + torch.arange(len(start_E))]] = True
+        return mask_BV
+
+
+def gap_buckets(second_BT: Tensor) -> Tensor:
+    """log2 bucket of the minutes since the event before; bucket 0 also stands for "no event before"."""
+    if not second_BT.shape[1]:
+        return second_BT.clone()
+    minutes_BT = second_BT.diff(dim=1, prepend=second_BT[:, :1]).clamp(min=0) / 60
+    return torch.log2(1 + minutes_BT).long().clamp(max=GAP_BUCKETS - 1)
+
+
+def next_positive(batch: Batch) -> tuple[Tensor, Tensor]:
+    """For every state, the next video that the person will like and has not seen in this history before.
+
+    Returns:
+        target_BS: row of the video (0 where there is none), and has_BS: whether there is one.
+    """
+    B, T = batch.mask_BT.shape
+    again_BT = (batch.video_BT[:, :, None] == batch.video_BT[:, None, :]).tril(-1).any(2)
+    fit_BT = batch.positive_BT & batch.mask_BT & ~again_BT
+    index_BT = torch.where(fit_BT, torch.arange(T), T)
+    next_BT = index_BT.flip(1).cummin(1).values.flip(1) if T else index_BT
+    next_BS = torch.cat([next_BT, torch.full((B, 1), T)], 1)
+    has_BS = next_BS < T
+    padded_BS = torch.cat([batch.video_BT, torch.zeros(B, 1, dtype=torch.long)], 1)
+    return torch.where(has_BS, padded_BS.gather(1, next_BS), 0), has_BS

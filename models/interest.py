@@ -1,0 +1,192 @@
+"""The whole model: what a person is interested in, and how well each video meets it.
+
+Legend: B users, T events, S = T + 1 states, M modalities, D width, V videos, C profile categories,
+P profile numbers, N (person, moment) pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.fusion import Catalogue, Fusion, Items, fuse, score
+from models.histories import Batch
+from models.ranking import RankingHeads
+from models.sequence import EventEmbedding, build_encoder
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything needed to build the model again; all of it known from training data only.
+
+    Attributes:
+        encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in params.yaml,
+            section train.
+        width: D.
+        modalities: name -> width of its features; fingerprints: name -> the encoder that made them.
+        behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
+        categories: profile column -> its known values; any other value is "unknown".
+        numbers: profile column -> (mean, standard deviation).
+        video_ids: the videos that the rows of the ID embedding stand for.
+    """
+
+    encoder: str
+    layers: int
+    heads: int
+    dropout: float
+    positions: bool
+    profile: bool
+    max_length: int
+    skip_below: float
+    width: int
+    modalities: Mapping[str, int]
+    fingerprints: Mapping[str, str]
+    behaviours: Sequence[str]
+    categories: Mapping[str, Sequence[str]]
+    numbers: Mapping[str, tuple[float, float]]
+    video_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Static profiles: index of each category's value (0: unknown), and standardised numbers (NaN: unknown)."""
+
+    category_BC: Tensor
+    number_BP: Tensor
+
+    def take(self, users_B: Tensor) -> "Profiles":
+        """The profiles of these users only."""
+        return Profiles(self.category_BC[users_B], self.number_BP[users_B])
+
+
+class ProfileEmbedding(nn.Module):
+    """s: the static profile as one vector; an unknown value starts as, and adds, nothing of its own."""
+
+    def __init__(self, sizes: Sequence[int], numbers: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.values = nn.ModuleList(nn.Embedding(size + 1, width, padding_idx=0) for size in sizes)
+        self.numbers = nn.Linear(2 * numbers, width, bias=False) if numbers else None
+
+    def forward(self, profiles: Profiles) -> Tensor:
+        """s_BD."""
+        s_BD = torch.zeros(len(profiles.category_BC), self.width)
+        for i, table in enumerate(self.values):
+            s_BD = s_BD + table(profiles.category_BC[:, i])
+        if self.numbers is not None:
+            known_BP = ~profiles.number_BP.isnan()
+            value_BP = profiles.number_BP.nan_to_num(0.0).clamp(-4.0, 4.0)
+            s_BD = s_BD + self.numbers(torch.cat([value_BP, known_BP.float()], 1))
+        return s_BD
+
+
+class Preference(nn.Module):
+    """u: the user's preference vector, from the profile and the mean of earlier events only.
+
+    The mean keeps the modalities apart, so that u can see in which of them the person's taste is consistent;
+    what the person did weighs each event.
+    """
+
+    def __init__(self, modalities: int, actions: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(actions, 1)
+        self.layers = nn.Sequential(
+            nn.Linear((modalities + 2) * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x_BTMD: Tensor, id_BTD: Tensor, action_BTA: Tensor, batch: Batch, s_BD: Tensor) -> Tensor:
+        """u_BSD: the entry of state i is made from events before i."""
+        w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
+        seen_BTE = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1
+        sums_BSE = nn.functional.pad(seen_BTE.cumsum(1), (0, 0, 1, 0))
+        weight_BS1 = nn.functional.pad(w_BT1.cumsum(1), (0, 0, 1, 0))
+        mean_BSE = sums_BSE / weight_BS1.clamp(min=1e-6)
+        s_BSD = s_BD.unsqueeze(1).expand(-1, mean_BSE.shape[1], -1)
+        return self.layers(torch.cat([mean_BSE, s_BSD], 2))
+
+
+class StaticGate(nn.Module):
+    """Equation (4): ReLU(W_c [h ; s] + b)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * width, width)
+
+    def forward(self, h_BSD: Tensor, s_BD: Tensor) -> Tensor:
+        s_BSD = s_BD.unsqueeze(1).expand_as(h_BSD)
+        return torch.relu(self.linear(torch.cat([h_BSD, s_BSD], 2)))
+
+
+@dataclass(frozen=True)
+class Interest:
+    """What the model knows of a person at a moment: z to score with, u to weigh modalities with."""
+
+    z_ND: Tensor
+    u_ND: Tensor
+
+    def at(self, index: Tensor | tuple[Tensor, ...]) -> "Interest":
+        """Those moments only."""
+        return Interest(self.z_ND[index], self.u_ND[index])
+
+
+class InterestModel(nn.Module):
+    """Fusion → sequence → static gate → retrieval and ranking."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        D = spec.width
+        self.fusion = Fusion(spec.modalities, D, len(spec.video_ids))
+        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
+        self.preference = Preference(len(spec.modalities), len(spec.behaviours) + 2, D)
+        sizes = [len(values) for values in spec.categories.values()]
+        self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
+        self.encoder = build_encoder(spec.encoder, D, spec.layers, spec.heads, spec.dropout)
+        self.gate = StaticGate(D)
+        self.output = nn.Linear(D, D)
+        self.ranking = RankingHeads(D, spec.dropout)
+
+    def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
+        """Every video in the shared space."""
+        return self.fusion(catalogue, dropped_V)
+
+    def read(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
+        """The interest at every state: [B, S, D] each. Rows beyond a user's length mean nothing."""
+        s_BD = self._static(profiles)
+        x_BSD, u_BSD = self._events(batch, s_BD, items)
+        return Interest(self.output(self.gate(self.encoder(x_BSD), s_BD)), u_BSD)
+
+    def newest(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
+        """The interest after the last event: [B, D] each."""
+        return self.read(batch, profiles, items).at((torch.arange(len(batch.users_B)), batch.length_B))
+
+    def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
+        """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
+        return score(interest.z_ND, interest.u_ND, items)
+
+    def rank(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
+        """Ranking: logits [N, H] of each behaviour, for one video per pair."""
+        f_ND, _ = fuse(interest.u_ND, items, rows_N)
+        return self.ranking(interest.z_ND, f_ND)
+
+    def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
+        """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""
+        x_BSD, _ = self._events(batch, self._static(profiles), items)
+        weights_BSS = self.encoder.attention(x_BSD)  # type: ignore[operator]
+        if weights_BSS is None:
+            return None
+        return weights_BSS[torch.arange(len(x_BSD)), batch.length_B, 1:] * batch.mask_BT
+
+    def _static(self, profiles: Profiles) -> Tensor:
+        if self.profile is None:
+            return torch.zeros(len(profiles.category_BC), self.spec.width)
+        return self.profile(profiles)
+
+    def _events(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+        """The encoder's input [B, S, D], and u at every state; an event is fused with the u before it."""
+        at = batch.video_BT
+        x_BTMD, id_BTD = items.x_VMD[at], (items.g_V.unsqueeze(1) * items.id_VD)[at]
+        u_BSD = self.preference(x_BTMD, id_BTD, self.events.actions(batch), batch, s_BD)
+        f_BTD, _ = fuse(u_BSD[:, :-1], items, at)
+        return self.events(f_BTD, batch), u_BSD

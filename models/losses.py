@@ -1,0 +1,61 @@
+"""What training makes small.
+
+Legend: N positions with a target, C candidate videos, D width, H behaviours.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
+
+CHUNK_SCORES = 1 << 22  # scores held at a time by the exact softmax: 16 MiB in float32
+
+
+def softmax_loss(score_NC: Tensor, target_N: Tensor, own_NC: Tensor) -> Tensor:
+    """Sum of −log softmax at the target over all candidates, without the person's other own videos.
+
+    Full softmax: one negative with BCE is overconfident (gSASRec). `own_NC` marks what the person has watched,
+    which is no negative.
+    """
+    column_C = torch.arange(score_NC.shape[1])
+    banned_NC = own_NC & (column_C != target_N[:, None])
+    return F.cross_entropy(score_NC.masked_fill(banned_NC, -torch.inf), target_N, reduction="sum")
+
+
+def in_chunks(loss: Callable[..., Tensor], candidates: int, *parts_N: Tensor) -> Tensor:
+    """Mean over N of a summed loss, computed and differentiated a chunk at a time in bounded memory."""
+    n = len(parts_N[0])
+    size = max(1, CHUNK_SCORES // max(candidates, 1))
+    chunks = [[part[i : i + size] for part in parts_N] for i in range(0, n, size)]
+    if len(chunks) == 1:
+        return loss(*chunks[0]) / n
+    sums = [checkpoint(loss, *chunk, use_reentrant=False) for chunk in chunks]
+    return torch.stack(sums).sum() / n
+
+
+def info_nce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
+    """Symmetric InfoNCE: row i of a belongs to row i of b, all other rows are negatives (CLIP's loss)."""
+    a_ND, b_ND = F.normalize(a_ND, dim=-1), F.normalize(b_ND, dim=-1)
+    logits_NN = a_ND @ b_ND.T / temperature
+    own_N = torch.arange(len(logits_NN))
+    return (F.cross_entropy(logits_NN, own_N) + F.cross_entropy(logits_NN.T, own_N)) / 2
+
+
+def alignment_loss(x_VMD: Tensor, has_VM: Tensor, temperature: float) -> Tensor:
+    """Mean InfoNCE over the pairs of modalities, each over the videos that have both; 0 without a pair."""
+    M = x_VMD.shape[1]
+    both = [(a, b, has_VM[:, a] & has_VM[:, b]) for a in range(M) for b in range(a + 1, M)]
+    losses = [
+        info_nce(x_VMD[has_V, a], x_VMD[has_V, b], temperature)
+        for a, b, has_V in both
+        if int(has_V.sum()) > 1
+    ]
+    return torch.stack(losses).mean() if losses else x_VMD.new_zeros(())
+
+
+def behaviour_loss(logit_NH: Tensor, label_NH: Tensor, known_NH: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the labels that are known."""
+    loss_NH = F.binary_cross_entropy_with_logits(logit_NH, label_NH.float(), reduction="none")
+    return (loss_NH * known_NH).sum() / known_NH.sum().clamp(min=1)

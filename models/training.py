@@ -1,0 +1,116 @@
+"""One step of training: which people, which losses, and what stops it.
+
+Legend: B users, T events, S = T + 1 states, N states with a target, E events, C candidate videos, V videos.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.fusion import Catalogue, Items
+from models.histories import Batch, Histories, Seen, next_positive
+from models.interest import Interest, InterestModel, Profiles
+from models.losses import alignment_loss, behaviour_loss, in_chunks, softmax_loss
+from models.ranking import outcomes
+
+ALIGN_VIDEOS = 256  # videos in one step's alignment loss
+
+
+@dataclass(frozen=True)
+class People:
+    """What is known of everybody, in one order of users: histories, profiles, and all they ever saw."""
+
+    histories: Histories
+    profiles: Profiles
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The weights of the losses beside retrieval's 1, and the knobs they have.
+
+    id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
+    temperature: of InfoNCE.
+    """
+
+    ranking_weight: float
+    align_weight: float
+    id_dropout: float
+    temperature: float
+
+
+def batches(users: Tensor, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """The users of an epoch in batches; the order depends on seed and epoch only."""
+    draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    yield from users[torch.randperm(len(users), generator=draw)].split(size)
+
+
+def losses(
+    model: InterestModel, catalogue: Catalogue, people: People, users_B: Tensor, objective: Objective
+) -> dict[str, Tensor]:
+    """The losses of a batch by name; `total` is what the step makes small."""
+    dropped_V = torch.rand(len(catalogue.id_row_V)) < objective.id_dropout
+    items = model.items(catalogue, dropped_V)
+    batch = people.histories.batch(users_B, model.spec.max_length)
+    interest = model.read(batch, people.profiles.take(users_B), items)
+    parts = {"retrieval": _retrieval(model, catalogue, people.seen, items, batch, interest)}
+    if objective.ranking_weight:
+        parts["ranking"] = _ranking(model, items, batch, interest)
+    if objective.align_weight:
+        some = torch.randperm(len(catalogue.id_row_V))[:ALIGN_VIDEOS]
+        parts["align"] = alignment_loss(items.x_VMD[some], items.has_VM[some], objective.temperature)
+    weight = {"retrieval": 1.0, "ranking": objective.ranking_weight, "align": objective.align_weight}
+    return {**parts, "total": torch.stack([weight[name] * part for name, part in parts.items()]).sum()}
+
+
+def _retrieval(
+    model: InterestModel, catalogue: Catalogue, seen: Seen, items: Items, batch: Batch, interest: Interest
+) -> Tensor:
+    """−log softmax of the next positive video over all training videos, at the states that have one."""
+    target_BS, has_BS = next_positive(batch)
+    if not bool(has_BS.any()):
+        return interest.z_ND.sum() * 0.0
+    candidate_C = (catalogue.id_row_V >= 0).nonzero().squeeze(1)
+    chosen = items.take(candidate_C)
+    own_BC = seen.mask(batch.users_B, len(catalogue.id_row_V))[:, candidate_C]
+    user_N = has_BS.nonzero()[:, 0]
+    target_N = torch.searchsorted(candidate_C, target_BS[has_BS])
+
+    def loss(z_ND: Tensor, u_ND: Tensor, target_N: Tensor, user_N: Tensor) -> Tensor:
+        score_NC, _ = model.scores(Interest(z_ND, u_ND), chosen)
+        return softmax_loss(score_NC, target_N, own_BC[user_N])
+
+    here = interest.at(has_BS)
+    return in_chunks(loss, len(candidate_C), here.z_ND, here.u_ND, target_N, user_N)
+
+
+def _ranking(model: InterestModel, items: Items, batch: Batch, interest: Interest) -> Tensor:
+    """Binary cross-entropy of what the person did at every event, from the state before it."""
+    here, spec = batch.mask_BT, model.spec
+    before = Interest(interest.z_ND[:, :-1][here], interest.u_ND[:, :-1][here])
+    logit_EH = model.rank(before, items, batch.video_BT[here])
+    label_EH, known_EH = outcomes(
+        batch.ratio_BT[here], batch.ratio_known_BT[here], batch.did_BTA[here], spec.behaviours, spec.skip_below
+    )
+    return behaviour_loss(logit_EH, label_EH, known_EH)
+
+
+def descend(
+    model: InterestModel, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
+) -> float:
+    """One optimiser step; returns the gradient norm before clipping.
+
+    Raises:
+        FloatingPointError: the loss or a gradient is not finite; the model is left as it was.
+    """
+    if not bool(torch.isfinite(total)):
+        raise FloatingPointError(f"the loss is {total.item()} at {where}; lower train.learning_rate")
+    optimiser.zero_grad()
+    total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    if not bool(torch.isfinite(norm)):
+        raise FloatingPointError(f"a gradient is not finite at {where}; lower train.learning_rate")
+    optimiser.step()
+    return float(norm)

@@ -1,0 +1,273 @@
+"""Decide whether tonight's challenger replaces the champion: writes `gate/verdict.json` and moves nothing.
+
+Every condition blocks: the verdict promotes only if all of them passed. A condition is skipped only where it
+cannot apply, and says why; what could not be measured is errored, and never promotes.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+
+from contracts import digests, step
+from contracts.errors import InputError
+from contracts.params import Gate
+from contracts.place import Night
+from contracts.receipts import Receipt, read_receipt, write_json
+
+EVALUATION, MANIFEST = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
+Outcome = Literal["passed", "failed", "errored", "skipped"]
+SLICES = ("cold_users", "warm_users", "new_videos", "tail_videos")  # evaluate must report at least these
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition: what was measured, against which bound, and what came of it."""
+
+    name: str
+    outcome: Outcome
+    why: str
+    value: float | str | None = None
+    bound: float | str | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate decides from.
+
+    Attributes:
+        metrics: evaluate/metrics.json.
+        champion: the champion's registered version, None when there is none.
+        modalities: how many modalities the data has.
+        completions: whether it is known of any of the test day's viewings if it was complete.
+        checks: `facts.outcome` of the data checks' receipt, None when the checks did not complete.
+    """
+
+    metrics: Mapping[str, Any]
+    champion: str | None
+    modalities: int
+    completions: bool
+    checks: str | None
+
+
+def run(params: Gate, night: Night) -> Receipt:
+    """Judge the night's evaluation.
+
+    Raises:
+        InputError: an input is missing or of another night, or a bound is not a finite number.
+    """
+    for name, bound in asdict(params).items():
+        if not math.isfinite(bound):
+            raise InputError(f"params.yaml: gate.{name} is {bound}; give a finite number")
+    verdict = judge(params, _evidence(night), str(night.day))
+    path = night.folder("gate") / "verdict.json"
+    write_json(path, verdict)
+    print(f"gate: {verdict['summary']}", file=sys.stderr)
+    outcomes = {c["name"]: c["outcome"] for c in verdict["conditions"]}
+    return Receipt(
+        digests={"verdict.json": digests.of_file(path)},
+        facts={"promote": verdict["promote"], "summary": verdict["summary"], "conditions": outcomes},
+    )
+
+
+def judge(params: Gate, evidence: Evidence, night: str) -> dict[str, Any]:
+    """The verdict as JSON: promotes only if no condition failed or errored."""
+    found = list(conditions(params, evidence))
+    promote = found[0].outcome == "passed" and all(c.outcome in ("passed", "skipped") for c in found)
+    return {
+        "night": night,
+        "champion": evidence.champion,
+        "promote": promote,
+        "summary": _summary(promote, found),
+        "conditions": [asdict(condition) for condition in found],
+    }
+
+
+def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
+    """All conditions, the primary one first."""
+    yield _better(params, evidence)
+    yield _enough_users(params, evidence)
+    yield from _slices(params, evidence)
+    yield _calibrated(params, evidence)
+    yield from _weights(params, evidence)
+    yield _checks(evidence)
+
+
+def _better(params: Gate, evidence: Evidence) -> Condition:
+    """The paired interval against the champion (popularity while there is none) must clear the margin."""
+    rival = "champion" if evidence.champion else "popularity"
+    primary = str(evidence.metrics.get("primary"))
+    name, bound = f"better_than_{rival}", params.min_gain
+    gain = _interval(_at(evidence.metrics, "differences", rival, primary))
+    if gain is None:
+        return Condition(name, "errored", f"the difference of {primary} could not be measured", bound=bound)
+    mean, low, high = gain
+    better, told = low > bound, f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    if better:
+        why = f"{primary} is better than {_named(rival)} ({told})"
+    else:
+        why = f"{primary} is not better than {_named(rival)} ({told}; the lower end must exceed {bound:g})"
+    return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
+
+
+def _enough_users(params: Gate, evidence: Evidence) -> Condition:
+    users, bound = _number(evidence.metrics.get("users")), params.min_users
+    if users is None:
+        return Condition("enough_users", "errored", "the number of people is missing", bound=bound)
+    why = f"{users:.0f} people had something to find, {bound} are needed"
+    return Condition("enough_users", "passed" if users >= bound else "failed", why, users, bound)
+
+
+def _slices(params: Gate, evidence: Evidence) -> Iterator[Condition]:
+    reported = evidence.metrics.get("slices")
+    slices = reported if isinstance(reported, Mapping) else {}
+    for name in dict.fromkeys([*SLICES, *slices]):
+        yield _no_worse(params, evidence, name, slices.get(name))
+
+
+def _no_worse(params: Gate, evidence: Evidence, slice_name: str, figures: Any) -> Condition:
+    """A slice fails when it loses more than the margin and its interval says that this is no chance."""
+    name, bound = f"slice_{slice_name}", -params.max_slice_loss
+    if evidence.champion is None:
+        return Condition(name, "skipped", "there is no champion yet to be worse than", bound=bound)
+    users = _number(_at(figures, "users"))
+    if users == 0:
+        return Condition(name, "skipped", "nobody is in this slice tonight", bound=bound)
+    change = _interval(_at(figures, "difference"))
+    if users is None or change is None:
+        return Condition(name, "errored", "the slice could not be measured", bound=bound)
+    mean, low, high = change
+    worse = mean < bound and high < 0
+    why = f"{mean:+.4f} against the champion on {users:.0f} people; {bound:+g} is allowed, chance apart"
+    return Condition(name, "failed" if worse else "passed", why, mean, bound, low, high)
+
+
+def _calibrated(params: Gate, evidence: Evidence) -> Condition:
+    name, bound = "calibration", params.max_calibration_error
+    error = _number(_at(evidence.metrics, "models", "challenger", "calibration_error"))
+    if not evidence.completions:
+        return Condition(name, "skipped", "the data does not tell which viewings were complete", bound=bound)
+    if error is None:
+        return Condition(name, "errored", "the calibration error could not be measured", bound=bound)
+    why = f"probabilities of a complete view are off by {error:.3f} on average, {bound:g} is allowed"
+    return Condition(name, "passed" if error <= bound else "failed", why, error, bound)
+
+
+def _weights(params: Gate, evidence: Evidence) -> Iterator[Condition]:
+    """α has not collapsed: neither equal everywhere nor all on one modality."""
+    differ, spread = "modality_weights_differ", "modality_weights_spread"
+    if evidence.modalities < 2:
+        for name in (differ, spread):
+            yield Condition(name, "skipped", f"{evidence.modalities} modalities leave nothing to weigh")
+        return
+    yield _weights_differ(params, evidence.metrics, differ)
+    yield _weights_spread(params, evidence.metrics, spread)
+
+
+def _weights_differ(params: Gate, metrics: Mapping[str, Any], name: str) -> Condition:
+    bound = params.min_modality_entropy_gap
+    entropy = _number(_at(metrics, "alpha", "entropy"))
+    most = _number(_at(metrics, "alpha", "max_entropy"))
+    if entropy is None or most is None:
+        return Condition(name, "errored", "the entropy of the modality weights is missing", bound=bound)
+    why = f"mean entropy {entropy:.4f}, {most - entropy:.4f} below that of equal weights; {bound:g} is needed"
+    return Condition(name, "passed" if most - entropy >= bound else "failed", why, most - entropy, bound)
+
+
+def _weights_spread(params: Gate, metrics: Mapping[str, Any], name: str) -> Condition:
+    bound = params.max_modality_share
+    means = _at(metrics, "alpha", "mean")
+    shares = {m: _number(share) for m, share in means.items()} if isinstance(means, Mapping) else {}
+    known = {m: share for m, share in shares.items() if share is not None}
+    if not known or len(known) < len(shares):
+        return Condition(name, "errored", "the mean modality weights are missing", bound=bound)
+    top = max(known, key=lambda m: known[m])
+    why = f"{top} has the largest mean share, {known[top]:.3f}; {bound:g} is allowed"
+    return Condition(name, "passed" if known[top] <= bound else "failed", why, known[top], bound)
+
+
+def _checks(evidence: Evidence) -> Condition:
+    outcome = evidence.checks
+    if outcome is None:
+        return Condition("data_checks", "errored", "the data checks left no outcome", bound="passed")
+    told = {"passed": "all data checks passed", "warned": "data checks passed, with warnings to look at"}
+    why = told.get(outcome, f"the outcome of the data checks is {outcome!r}")
+    return Condition("data_checks", "passed" if outcome in told else "failed", why, outcome, "passed")
+
+
+def _evidence(night: Night) -> Evidence:
+    metrics, manifest = (_tonight(night, *file) for file in (EVALUATION, MANIFEST))
+    views = pq.read_table(night.output("snapshot", "test_views.parquet"), columns=["completed"])["completed"]
+    return Evidence(
+        metrics=metrics,
+        champion=manifest["champion"],
+        modalities=len(manifest["modalities"]),
+        completions=views.null_count < len(views),
+        checks=_checks_outcome(night),
+    )
+
+
+def _tonight(night: Night, step_name: str, file: str) -> dict[str, Any]:
+    """A JSON file of an earlier step, which must have been made for this night."""
+    path = night.output(step_name, file)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("test_day") != str(night.day):
+        raise InputError(
+            f"{path}: test_day is {found.get('test_day')}, not {night.day}; "
+            f"run `python -m tasks.{step_name} --night {night.day}` in this workspace"
+        )
+    return found
+
+
+def _checks_outcome(night: Night) -> str | None:
+    if not (night.receipts / "check.json").exists():
+        return None
+    receipt = read_receipt(night.receipts, "check")
+    return receipt["facts"].get("outcome") if receipt["night"] == str(night.day) else None
+
+
+def _summary(promote: bool, found: list[Condition]) -> str:
+    """The verdict in one sentence."""
+    if promote:
+        return f"Promoted: {found[0].why}, and nothing speaks against it."
+    bad = [c for c in found if c.outcome in ("failed", "errored")]
+    return f"Refused: {'; '.join(c.why if c is found[0] else f'{_plain(c)}: {c.why}' for c in bad)}."
+
+
+def _plain(condition: Condition) -> str:
+    return condition.name.replace("_", " ")
+
+
+def _named(rival: str) -> str:
+    return "the champion's" if rival == "champion" else "popularity's"
+
+
+def _at(tree: Any, *path: str) -> Any:
+    """The value at a path, None where it ends."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fits else None
+
+
+def _interval(figures: Any) -> tuple[float, float, float] | None:
+    """(mean, low, high), or None where any is missing, not finite, or in the wrong order."""
+    mean, low, high = (_number(_at(figures, key)) for key in ("mean", "low", "high"))
+    if mean is None or low is None or high is None or not low <= high:
+        return None
+    return mean, low, high
+
+
+if __name__ == "__main__":
+    sys.exit(step.main("gate", run, __doc__))

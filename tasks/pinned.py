@@ -1,0 +1,195 @@
+"""The night's snapshot as tensors: what align, train and evaluate read.
+
+Users are numbered by their row in users.parquet, videos by their row in catalogue.parquet.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from contracts.errors import InputError
+from contracts.place import Night
+from contracts.tables import BEHAVIOURS
+from models.fusion import Catalogue
+from models.histories import HOURS, Histories, Seen
+from models.interest import Profiles, Spec
+from models.scoring import Targets
+
+MODALITIES = ("visual", "text", "audio")
+
+
+@dataclass(frozen=True)
+class Views:
+    """Every viewing of one day: N rows, in the snapshot's order."""
+
+    user_N: Tensor
+    row_N: Tensor
+    positive_N: Tensor
+    ratio_N: Tensor
+    did_NA: Tensor
+
+
+class Pinned:
+    """A night's snapshot, each file read when first asked for.
+
+    Raises:
+        InputError: a file is missing; says which step writes it.
+    """
+
+    def __init__(self, night: Night) -> None:
+        self.night = night
+
+    @cached_property
+    def manifest(self) -> dict:
+        return json.loads(self.night.output("snapshot", "manifest.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def videos(self) -> pa.Table:
+        return self._table("catalogue")
+
+    @cached_property
+    def users(self) -> pa.Table:
+        return self._table("users")
+
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        return load_file(self.night.output("snapshot", "features.safetensors"))
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that at least one video has."""
+        return [m for m in MODALITIES if m in self.features]
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
+
+    @cached_property
+    def train_views_V(self) -> Tensor:
+        return torch.from_numpy(self.videos["train_views"].to_numpy().astype(np.int64))
+
+    def catalogue(self, modalities: Mapping[str, int], video_ids: Sequence[str]) -> Catalogue:
+        """The videos for a model that reads these modalities and has ID rows for these videos."""
+        V = self.videos.num_rows
+        features = {m: self.features.get(m, torch.zeros(V, size)) for m, size in modalities.items()}
+        masks = [self._mask(m) for m in modalities]
+        has_VM = torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool)
+        known = pc.index_in(self.videos["video_id"], pa.array(video_ids, pa.string()))
+        return Catalogue(features, has_VM, torch.from_numpy(pc.fill_null(known, -1).to_numpy().astype(np.int64)))
+
+    def profiles(self, spec: Spec) -> Profiles:
+        """Everybody's static profile in the model's vocabulary; a value it does not know is unknown."""
+        columns = {name: self._column(name) for name in (*spec.categories, *spec.numbers)}
+        categories = [_codes(columns[name], values) for name, values in spec.categories.items()]
+        numbers = [
+            (_floats(columns[name]) - mean) / deviation for name, (mean, deviation) in spec.numbers.items()
+        ]
+        U = self.users.num_rows
+        return Profiles(
+            torch.stack(categories, 1) if categories else torch.zeros(U, 0, dtype=torch.long),
+            torch.stack(numbers, 1) if numbers else torch.zeros(U, 0),
+        )
+
+    def histories(self, name: str) -> Histories:
+        """`train` or `test`: everybody's events, none for those who have no row."""
+        table = self._table(name)
+        offsets, order = self._align(table["user_id"], table["video_rows"])
+        flat = {column: _flatten(table[column], order) for column in table.schema.names if column != "user_id"}
+        second_E = torch.from_numpy(flat["started_at"].cast(pa.int64()).to_numpy() // 1_000_000)
+        return Histories(
+            offsets=offsets,
+            video_E=_ints(flat["video_rows"]),
+            second_E=second_E,
+            hour_E=(second_E + 60 * _ints(flat["utc_offset_minutes"])) // 3600 % HOURS,
+            ratio_E=_floats(flat["watch_ratios"]),
+            did_EA=(_ints(flat["behaviours"])[:, None] >> torch.arange(len(BEHAVIOURS))) & 1 > 0,
+            positive_E=_bools(flat["positive"]),
+        )
+
+    def seen(self, name: str) -> Seen:
+        """`train` or `test`: all distinct videos each user ever saw by then."""
+        table = self._table(f"seen_{name}")
+        offsets, order = self._align(table["user_id"], table["video_rows"])
+        return Seen(offsets, _ints(_flatten(table["video_rows"], order)))
+
+    def views(self, name: str) -> Views:
+        """`valid` or `test`: the viewings of that day; a viewing is always `viewed`."""
+        table = self._table(f"{name}_views")
+        did = [_bools(table[b]) if b in table.schema.names else None for b in BEHAVIOURS]
+        always = torch.ones(table.num_rows, dtype=torch.bool)
+        return Views(
+            user_N=self._user_rows(table["user_id"]),
+            row_N=_ints(table["video_row"]),
+            positive_N=_bools(table["positive"]),
+            ratio_N=_floats(table["watch_ratio"]),
+            did_NA=torch.stack([always if d is None else d for d in did], 1),
+        )
+
+    def _table(self, name: str) -> pa.Table:
+        return pq.read_table(self.night.output("snapshot", f"{name}.parquet"))
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        """A profile column, nulls where the snapshot no longer has it."""
+        if name in self.users.schema.names:
+            return self.users[name]
+        return pa.chunked_array([pa.nulls(self.users.num_rows)])
+
+    def _mask(self, modality: str) -> Tensor:
+        mask = self.features.get(f"{modality}.mask")
+        return torch.zeros(self.videos.num_rows, dtype=torch.bool) if mask is None else mask.bool()
+
+    def _user_rows(self, ids: pa.ChunkedArray) -> Tensor:
+        rows = pc.index_in(ids, self.users["user_id"].combine_chunks())
+        if rows.null_count:
+            raise InputError(
+                f"{self.night.workspace / 'snapshot' / 'users.parquet'}: {rows.null_count} users of the other files"
+                " are missing; run `python -m tasks.snapshot` again"
+            )
+        return _ints(rows)
+
+    def _align(self, ids: pa.ChunkedArray, lists: pa.ChunkedArray) -> tuple[Tensor, pa.Array]:
+        """Offsets over all users, and the order of the table's rows that follows them."""
+        row_B = self._user_rows(ids)
+        length_U = torch.zeros(self.users.num_rows, dtype=torch.long)
+        length_U[row_B] = _ints(pc.list_value_length(lists))
+        return torch.nn.functional.pad(length_U.cumsum(0), (1, 0)), pa.array(row_B.argsort().numpy())
+
+
+def targets(views: Views, seen: Seen, videos: int) -> Targets:
+    """Each user's distinct positive videos of the day that the user had never seen before."""
+    key_P = (views.user_N * videos + views.row_N)[views.positive_N].unique()
+    old = torch.arange(len(seen.offsets) - 1).repeat_interleave(seen.offsets.diff()) * videos + seen.row_E
+    new_P = key_P[~torch.isin(key_P, old)]
+    return Targets(new_P // videos, new_P % videos)
+
+
+def _flatten(column: pa.ChunkedArray, order: pa.Array) -> pa.Array:
+    array = column.take(order).combine_chunks()
+    return pc.list_flatten(array)
+
+
+def _ints(column: pa.Array | pa.ChunkedArray) -> Tensor:
+    return torch.from_numpy(pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(np.int64))
+
+
+def _floats(column: pa.Array | pa.ChunkedArray) -> Tensor:
+    return torch.from_numpy(column.cast(pa.float32()).to_numpy(zero_copy_only=False).astype(np.float32))
+
+
+def _bools(column: pa.Array | pa.ChunkedArray) -> Tensor:
+    return torch.from_numpy(pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(bool))
+
+
+def _codes(column: pa.ChunkedArray, values: Sequence[str]) -> Tensor:
+    """1 + place of the value in the vocabulary; 0: unknown."""
+    found = pc.index_in(column.cast(pa.string()), pa.array(values, pa.string()))
+    return _ints(pc.add(pc.fill_null(found, -1), 1))

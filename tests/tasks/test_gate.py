@@ -1,0 +1,221 @@
+import copy
+import dataclasses
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import InputError
+from contracts.params import load
+from contracts.place import PROJECT, Night
+from contracts.receipts import Receipt, write_json, write_receipt
+from tasks import gate
+from tasks.gate import Evidence, judge
+from tests.workspaces import DAY, sample_night
+
+PARAMS = load(PROJECT / "params.yaml").gate
+SHARES = {"visual": 0.5, "text": 0.3, "audio": 0.2}
+GOOD = {"mean": 0.02, "low": 0.005, "high": 0.035, "users": 60}
+EVEN = {"mean": 0.001, "low": -0.02, "high": 0.022}
+METRICS: dict[str, Any] = {
+    "users": 60,
+    "primary": "ndcg@10",
+    "models": {"challenger": {"ndcg@10": 0.2, "calibration_error": 0.04}},
+    "differences": {"champion": {"ndcg@10": GOOD}, "popularity": {"ndcg@10": GOOD}},
+    "slices": {name: {"users": 20, "difference": EVEN} for name in gate.SLICES},
+    "alpha": {"mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
+}
+EVIDENCE = Evidence(METRICS, champion="3", modalities=3, completions=True, checks="passed")
+
+
+def verdict(evidence: Evidence = EVIDENCE) -> dict[str, Any]:
+    return judge(PARAMS, evidence, "2026-03-12")
+
+
+def changed(value: Any, *path: str) -> Evidence:
+    """The good evidence with one value of the metrics replaced."""
+    metrics = copy.deepcopy(METRICS)
+    node = metrics
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return replace(EVIDENCE, metrics=metrics)
+
+
+def outcome(found: dict[str, Any], name: str) -> str:
+    return next(c["outcome"] for c in found["conditions"] if c["name"] == name)
+
+
+def test_a_challenger_that_meets_every_condition_is_promoted():
+    found = verdict()
+    assert found["promote"]
+    assert {c["outcome"] for c in found["conditions"]} == {"passed"}
+    assert found["summary"].startswith("Promoted: ndcg@10 is better than the champion's (+0.0200")
+
+
+def test_a_gain_whose_interval_touches_the_margin_is_refused():
+    found = verdict(changed({"mean": 0.02, "low": 0.0, "high": 0.04}, "differences", "champion", "ndcg@10"))
+    assert not found["promote"]
+    assert outcome(found, "better_than_champion") == "failed"
+    assert "not better than the champion's" in found["summary"]
+
+
+def test_without_a_champion_the_challenger_must_beat_popularity_and_says_what_it_skipped():
+    found = verdict(replace(EVIDENCE, champion=None))
+    assert found["promote"]
+    assert outcome(found, "better_than_popularity") == "passed"
+    assert all(outcome(found, f"slice_{name}") == "skipped" for name in gate.SLICES)
+    worse = changed({"mean": -0.1, "low": -0.2, "high": 0.0}, "differences", "popularity", "ndcg@10")
+    assert not verdict(replace(worse, champion=None))["promote"]
+
+
+def test_a_champion_that_was_not_scored_is_an_error_and_not_a_missing_champion():
+    metrics = copy.deepcopy(METRICS)
+    del metrics["differences"]["champion"]
+    found = verdict(replace(EVIDENCE, metrics=metrics))
+    assert outcome(found, "better_than_champion") == "errored"
+    assert not found["promote"]
+
+
+def test_a_slice_fails_beyond_its_margin_only_when_chance_does_not_explain_it():
+    loss = {"mean": -0.08, "low": -0.12, "high": -0.01}
+    assert (
+        outcome(verdict(changed(loss, "slices", "cold_users", "difference")), "slice_cold_users") == "failed"
+    )
+    noisy = loss | {"high": 0.02}
+    assert verdict(changed(noisy, "slices", "cold_users", "difference"))["promote"]
+    small = {"mean": -0.04, "low": -0.045, "high": -0.035}
+    assert verdict(changed(small, "slices", "cold_users", "difference"))["promote"]
+
+
+def test_an_empty_slice_is_skipped_and_an_unreported_one_errored():
+    empty = changed({"users": 0, "challenger": None}, "slices", "new_videos")
+    assert outcome(verdict(empty), "slice_new_videos") == "skipped"
+    assert verdict(empty)["promote"]
+    gone = changed({name: METRICS["slices"][name] for name in gate.SLICES[1:]}, "slices")
+    assert outcome(verdict(gone), "slice_cold_users") == "errored"
+    assert not verdict(gone)["promote"]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "failed"),
+    [
+        (changed(29, "users"), "enough_users"),
+        (changed(0.21, "models", "challenger", "calibration_error"), "calibration"),
+        (changed(1.0985, "alpha", "entropy"), "modality_weights_differ"),
+        (changed({"visual": 0.97, "text": 0.02, "audio": 0.01}, "alpha", "mean"), "modality_weights_spread"),
+        (replace(EVIDENCE, checks="blocked"), "data_checks"),
+    ],
+)
+def test_each_condition_alone_refuses(evidence: Evidence, failed: str):
+    found = verdict(evidence)
+    assert not found["promote"]
+    assert [c["name"] for c in found["conditions"] if c["outcome"] == "failed"] == [failed]
+    assert failed.replace("_", " ") in found["summary"]
+
+
+def test_what_cannot_apply_is_skipped_with_its_reason():
+    metrics = METRICS | {"alpha": {}, "models": {"challenger": {"calibration_error": None}}}
+    found = verdict(replace(EVIDENCE, metrics=metrics, modalities=1, completions=False))
+    skipped = {c["name"]: c["why"] for c in found["conditions"] if c["outcome"] == "skipped"}
+    assert set(skipped) == {"calibration", "modality_weights_differ", "modality_weights_spread"}
+    assert all(skipped.values())
+    assert found["promote"]
+
+
+def test_missing_checks_are_errored():
+    assert outcome(verdict(replace(EVIDENCE, checks=None)), "data_checks") == "errored"
+
+
+MEASURED = [
+    ("users",),
+    ("differences", "champion", "ndcg@10", "low"),
+    ("differences", "champion", "ndcg@10", "mean"),
+    *[("slices", name, "difference", key) for name in gate.SLICES for key in ("mean", "low", "high")],
+    *[("slices", name, "users") for name in gate.SLICES],
+    ("models", "challenger", "calibration_error"),
+    ("alpha", "entropy"),
+    ("alpha", "max_entropy"),
+    *[("alpha", "mean", m) for m in SHARES],
+]
+
+
+@given(
+    st.sampled_from(MEASURED),
+    st.sampled_from([float("nan"), float("inf"), -float("inf"), None, "0.1", True, {}]),
+)
+def test_a_value_that_is_no_finite_number_errs_and_never_promotes(path: tuple[str, ...], broken: Any):
+    found = verdict(changed(broken, *path))
+    assert "errored" in {c["outcome"] for c in found["conditions"]}
+    assert not found["promote"]
+
+
+NUMBERS = st.one_of(st.none(), st.floats(-1, 1), st.just(float("nan")), st.integers(0, 100))
+INTERVALS = st.one_of(
+    st.none(), st.fixed_dictionaries({}, optional=dict.fromkeys(("mean", "low", "high"), NUMBERS))
+)
+ANYTHING = st.fixed_dictionaries(
+    {"primary": st.just("ndcg@10")},
+    optional={
+        "users": NUMBERS,
+        "models": st.fixed_dictionaries(
+            {"challenger": st.fixed_dictionaries({"calibration_error": NUMBERS})}
+        ),
+        "differences": st.dictionaries(
+            st.sampled_from(["champion", "popularity"]), st.fixed_dictionaries({"ndcg@10": INTERVALS})
+        ),
+        "slices": st.dictionaries(
+            st.sampled_from(gate.SLICES), st.fixed_dictionaries({"users": NUMBERS, "difference": INTERVALS})
+        ),
+        "alpha": st.fixed_dictionaries({"entropy": NUMBERS, "max_entropy": NUMBERS, "mean": st.just(SHARES)}),
+    },
+)
+
+
+@given(
+    metrics=ANYTHING | st.just(METRICS),
+    champion=st.sampled_from([None, "3"]),
+    modalities=st.integers(0, 3),
+    completions=st.booleans(),
+    checks=st.sampled_from([None, "passed", "warned", "blocked"]),
+)
+def test_a_verdict_promotes_exactly_when_no_condition_failed_or_errored(metrics, **more: Any):
+    found = verdict(Evidence(metrics, **more))
+    bad = [c for c in found["conditions"] if c["outcome"] in ("failed", "errored")]
+    assert found["promote"] == (not bad)
+    assert found["conditions"][0]["outcome"] != "skipped"
+
+
+@pytest.fixture
+def night(tmp_path) -> Night:
+    return sample_night(tmp_path / "night")
+
+
+def test_the_step_writes_the_verdict_of_the_nights_files(night):
+    receipt = gate.run(PARAMS, night)
+    written = json.loads((night.workspace / "gate/verdict.json").read_text())
+    assert written["promote"]
+    assert written["champion"] == "1"
+    assert written["night"] == str(DAY)
+    assert receipt.facts["summary"] == written["summary"]
+    assert gate.run(PARAMS, night).digests == receipt.digests
+
+
+def test_an_evaluation_of_another_day_is_refused_input(night):
+    path = night.workspace / "evaluate/metrics.json"
+    write_json(path, json.loads(path.read_text()) | {"test_day": "2026-03-11"})
+    with pytest.raises(InputError, match="test_day is 2026-03-11"):
+        gate.run(PARAMS, night)
+
+
+def test_checks_of_another_night_count_for_nothing(night):
+    write_receipt(night.receipts, "check", Receipt(facts={"outcome": "passed"}), {"night": "2026-03-11"})
+    assert gate.run(PARAMS, night).facts["conditions"]["data_checks"] == "errored"
+
+
+def test_a_bound_that_is_no_number_is_refused_input(night):
+    with pytest.raises(InputError, match=r"gate\.max_slice_loss is nan"):
+        gate.run(dataclasses.replace(PARAMS, max_slice_loss=float("nan")), night)

@@ -1,0 +1,138 @@
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from contracts.errors import InputError
+from contracts.lake import Lake
+from contracts.params import Ingest, load
+from contracts.place import PROJECT, Night
+from contracts.receipts import Receipt, write_receipt
+from contracts.tables import FEATURES
+from tasks import clean, ingest, sequences, snapshot
+from tests.landings import DAY, at, event, land, small_platform
+
+PARAMS = load(PROJECT / "params.yaml")
+pytestmark = pytest.mark.usefixtures("keep_spark")
+
+
+def _vector(video: str, value: float, fingerprint: str = "f", segment: int = -1) -> dict:
+    row = {"video_id": video, "modality": "visual", "segment": segment, "start_ms": 0, "vector": [value, 1.0]}
+    return row | {"fingerprint": fingerprint, "day": DAY}
+
+
+def _lake_until(landing: Path, night: Night) -> None:
+    ingest.run(Ingest(batch_rows=1000), night)
+    clean.run(PARAMS.clean, night)
+    sequences.run(PARAMS.sequences, night)
+    write_receipt(night.receipts, "embed", Receipt(facts={"fingerprints": {"visual": "f"}}), {})
+
+
+@pytest.fixture
+def night(landing, tmp_path) -> Night:
+    """Four clean days, and on the last one a new video and a new person."""
+    small_platform(landing)
+    land(landing, "videos", DAY, [{"video_id": "a-new-one"}])
+    fresh = [event(7001, "u0", "a-new-one", "view", at(DAY, 12)), event(7002, "new", "v0", "view", at(DAY, 12))]
+    land(landing, "events", DAY, fresh, "more.jsonl")
+    night = Night(DAY, tmp_path / "night")
+    _lake_until(landing, night)
+    return night
+
+
+def _read(night: Night, name: str) -> list[dict]:
+    return pq.read_table(night.workspace / "snapshot" / f"{name}.parquet").to_pylist()
+
+
+def test_training_sees_nothing_of_the_last_two_days_and_the_test_nothing_of_the_last(night):
+    snapshot.run(PARAMS.snapshot, night)
+    newest = {
+        name: max(t.date() for row in _read(night, name) for t in row["started_at"]) for name in ("train", "test")
+    }
+    assert newest == {"train": DAY - timedelta(2), "test": DAY - timedelta(1)}
+    for name, day in (("valid_views", DAY - timedelta(1)), ("test_views", DAY)):
+        assert {row["started_at"].date() for row in _read(night, name)} == {day}
+
+
+def test_views_are_counted_from_training_days_only(night):
+    snapshot.run(PARAMS.snapshot, night)
+    catalogue = {row["video_id"]: row["train_views"] for row in _read(night, "catalogue")}
+    assert catalogue["a-new-one"] == 0
+    assert sum(catalogue.values()) == 6 * 3 * 2  # people × viewings × training days
+
+
+def test_histories_point_at_the_catalogues_rows(night):
+    snapshot.run(PARAMS.snapshot, night)
+    ids = [row["video_id"] for row in _read(night, "catalogue")]
+    assert ids == sorted(ids)
+    views = _read(night, "test_views")
+    mine = {ids[row["video_row"]] for row in views if row["user_id"] == "u0"}
+    assert "a-new-one" in mine
+
+
+def test_seen_videos_are_all_ever_seen_however_short_the_histories(night, tmp_path):
+    params = PARAMS.sequences.__class__(max_length=2)
+    sequences.run(params, night)
+    snapshot.run(PARAMS.snapshot, night)
+    assert {len(row["video_rows"]) for row in _read(night, "test")} == {2}
+    seen = {row["user_id"]: row["video_rows"] for row in _read(night, "seen_test")}
+    assert all(len(rows) > 2 for rows in seen.values())
+
+
+def test_everybody_with_a_past_or_a_target_has_a_profile_row_known_or_not(night):
+    snapshot.run(PARAMS.snapshot, night)
+    users = {row["user_id"]: row for row in _read(night, "users")}
+    assert set(users) == {f"u{n}" for n in range(6)} | {"new"}
+    assert users["u0"]["age_band"] == "18-24"
+    assert users["u0"]["days_registered"] == 3
+    assert users["new"]["age_band"] is None
+    assert users["new"]["days_registered"] is None
+
+
+def test_only_vectors_of_the_nights_encoder_are_taken_and_missing_ones_are_masked(night):
+    rows = [_vector("v1", 7.0), _vector("v2", 8.0, "other"), _vector("v3", 9.0, segment=0)]
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    receipt = snapshot.run(PARAMS.snapshot, night)
+    tensors = load_file(night.workspace / "snapshot" / "features.safetensors")
+    ids = [row["video_id"] for row in _read(night, "catalogue")]
+    assert np.flatnonzero(tensors["visual.mask"]).tolist() == [ids.index("v1")]
+    assert tensors["visual"][ids.index("v1")].tolist() == [7.0, 1.0]
+    assert receipt.facts["modalities"] == {"visual": {"width": 2, "covered": 1, "fingerprint": "f"}}
+
+
+def test_the_same_lake_gives_the_same_bytes(night, tmp_path):
+    first = snapshot.run(PARAMS.snapshot, night)
+    again = snapshot.run(PARAMS.snapshot, night)
+    assert first.digests == again.digests
+    assert len(first.digests) >= 9
+
+
+def test_a_dislike_is_never_a_positive_and_a_long_view_is_one(landing, tmp_path):
+    small_platform(landing)
+    lines = [
+        event(1, "u0", "v0", "view", at(DAY, 9), watch_ms=9000),
+        event(2, "u1", "v0", "view", at(DAY, 9), watch_ms=9000),
+        event(3, "u1", "v0", "dislike", at(DAY, 9, 1)),
+        event(4, "u2", "v0", "view", at(DAY, 9), watch_ms=100),
+        event(5, "u3", "v0", "view", at(DAY, 9), watch_ms=100),
+        event(6, "u3", "v0", "like", at(DAY, 9, 1)),
+        event(7, "u4", "v0", "view", at(DAY, 9)),
+    ]
+    land(landing, "events", DAY, lines)
+    night = Night(DAY, tmp_path / "night")
+    _lake_until(landing, night)
+    snapshot.run(PARAMS.snapshot, night)
+    found = {row["user_id"]: row["positive"] for row in _read(night, "test_views")}
+    assert found == {"u0": True, "u1": False, "u2": False, "u3": True, "u4": True}
+
+
+def test_a_night_without_three_days_of_events_is_refused(landing, tmp_path):
+    small_platform(landing, days=2)
+    night = Night(DAY, tmp_path / "night")
+    _lake_until(landing, night)
+    with pytest.raises(InputError, match="a night needs three days of events"):
+        snapshot.run(PARAMS.snapshot, night)

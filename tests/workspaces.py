@@ -1,0 +1,230 @@
+"""A night's workspace as the steps before the gate leave it: small, seeded, in the formats they agreed on."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.numpy import save_file
+
+from contracts.place import Night
+from contracts.receipts import Receipt, Rows, write_json, write_receipt
+from contracts.tables import BEHAVIOURS
+from models.bundle import save_bundle
+from models.interest import InterestModel, Spec
+
+DAY = date(2026, 3, 12)
+WIDTHS = {"visual": 6, "text": 5, "audio": 4}
+TOPICS = ("cooking", "football", "cats", "travel")
+VIDEOS, PEOPLE, HISTORY, K = 40, 60, 8, 10
+
+
+def sample_night(
+    workspace: Path,
+    day: date = DAY,
+    champion: str | None = "1",
+    modalities: Sequence[str] = tuple(WIDTHS),
+    seed: int = 1,
+) -> Night:
+    """All files from snapshot to evaluate, and the receipts; the challenger is clearly better."""
+    night, draw = Night(day, workspace), np.random.default_rng(seed)
+    _snapshot(night, draw, champion, modalities)
+    _bundle(night, modalities, seed)
+    _evaluation(night, draw, champion, modalities)
+    _receipts(night)
+    return night
+
+
+def _snapshot(
+    night: Night, draw: np.random.Generator, champion: str | None, modalities: Sequence[str]
+) -> None:
+    out = night.folder("snapshot")
+    topics = [TOPICS[i % len(TOPICS)] for i in range(VIDEOS)]
+    catalogue = {
+        "video_id": [f"v{i:03d}" for i in range(VIDEOS)],
+        "author_id": [f"a{i % 7}" for i in range(VIDEOS)],
+        "category": topics,
+        "caption": [f"{topic} <clip> no. {i}" if i % 9 else None for i, topic in enumerate(topics)],
+        "duration_ms": [3000 + 500 * (i % 9) for i in range(VIDEOS)],
+        "train_views": [int(200 / (1 + i)) for i in range(VIDEOS)],
+    }
+    pq.write_table(pa.table(catalogue), out / "catalogue.parquet")
+    tensors: dict[str, np.ndarray] = {}
+    for m in modalities:
+        mask = np.arange(VIDEOS) % 7 != 3
+        vectors = draw.normal(size=(VIDEOS, WIDTHS[m])) * mask[:, None]
+        tensors |= {m: vectors.astype(np.float32), f"{m}.mask": mask}
+    save_file(tensors, out / "features.safetensors")
+    pq.write_table(_histories(night.day - timedelta(1), draw), out / "test.parquet")
+    views = {"user_id": ["u000", "u001"], "video_row": [1, 2], "completed": [True, None]}
+    pq.write_table(pa.table(views), out / "test_views.parquet")
+    users = {"user_id": [f"u{i:03d}" for i in range(PEOPLE)], "age_band": ["18-24", "25-34"] * (PEOPLE // 2)}
+    pq.write_table(pa.table(users), out / "users.parquet")
+    covered = {m: {"width": WIDTHS[m], "covered": 34, "fingerprint": f"{m}-f1"} for m in modalities}
+    manifest = {
+        "night": str(night.day),
+        "train_until": str(night.day - timedelta(2)),
+        "valid_day": str(night.day - timedelta(1)),
+        "test_day": str(night.day),
+        "videos": VIDEOS,
+        "users": PEOPLE,
+        "modalities": covered,
+        "champion": champion,
+    }
+    write_json(out / "manifest.json", manifest)
+
+
+def _histories(until: date, draw: np.random.Generator) -> pa.Table:
+    """Everybody but the last five people has watched something."""
+    start = datetime(until.year, until.month, until.day, 9, tzinfo=UTC)
+    rows = []
+    for person in range(PEOPLE - 5):
+        length = int(draw.integers(1, HISTORY + 1))
+        rows.append(
+            {
+                "user_id": f"u{person:03d}",
+                "video_rows": draw.choice(VIDEOS, length, replace=False).tolist(),
+                "started_at": [start + timedelta(minutes=3 * n) for n in range(length)],
+                "watch_ratios": draw.uniform(0, 1, length).tolist(),
+                "behaviours": [1] * length,
+                "utc_offset_minutes": [60] * length,
+                "positive": (draw.uniform(size=length) > 0.4).tolist(),
+            }
+        )
+    return pa.Table.from_pylist(rows)
+
+
+def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
+    spec = Spec(
+        encoder="transformer",
+        layers=1,
+        heads=2,
+        dropout=0.0,
+        positions=True,
+        profile=True,
+        max_length=HISTORY,
+        width=8,
+        modalities={m: WIDTHS[m] for m in modalities},
+        fingerprints={m: f"{m}-f1" for m in modalities},
+        behaviours=BEHAVIOURS,
+        categories={"age_band": ["18-24", "25-34"]},
+        numbers={"days_registered": (30.0, 10.0)},
+        video_ids=[f"v{i:03d}" for i in range(VIDEOS - 5)],
+    )
+    torch.manual_seed(seed)
+    save_bundle(night.folder("train"), InterestModel(spec))
+    losses = {"ranking": 0.6, "align": 1.5, "total": 4.0, "gradient_norm": 1.0}
+    curve = [
+        {
+            "epoch": e + 1,
+            "retrieval": 3.6 - 0.2 * e + 0.01 * e * e,
+            "ndcg@10": 0.1 + 0.02 * e - 0.002 * e * e,
+            **losses,
+        }
+        for e in range(8)
+    ]
+    write_json(night.folder("train") / "curve.json", curve)
+
+
+def _evaluation(
+    night: Night, draw: np.random.Generator, champion: str | None, modalities: Sequence[str]
+) -> None:
+    out = night.folder("evaluate")
+    rivals = (["champion"] if champion else []) + ["popularity", "itemcf"]
+    metrics = {
+        "test_day": str(night.day),
+        "users": PEOPLE,
+        "primary": f"ndcg@{K}",
+        "models": {name: _figures(place) for place, name in enumerate(["challenger", *rivals])},
+        "differences": {
+            name: {f"ndcg@{K}": _difference(0.02 * (1 + place), PEOPLE)} for place, name in enumerate(rivals)
+        },
+        "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
+        "alpha": _alpha(modalities),
+    }
+    write_json(out / "metrics.json", metrics)
+    people = [f"u{i:03d}" for i in range(PEOPLE)]
+    weights = {
+        f"alpha_{m}": draw.dirichlet(np.ones(len(modalities)), PEOPLE)[:, i] for i, m in enumerate(modalities)
+    }
+    scores = {
+        f"ndcg_{name}": draw.beta(1 + 0.2 * (name == "challenger"), 4, PEOPLE)
+        for name in ["challenger", *rivals]
+    }
+    counts = {"history_length": [HISTORY] * (PEOPLE - 5) + [0] * 5, "targets": [2] * PEOPLE}
+    pq.write_table(pa.table({"user_id": people, **counts, **scores, **weights}), out / "per_user.parquet")
+    pq.write_table(_recommendations(people, modalities, draw), out / "recommendations.parquet")
+
+
+def _figures(place: int) -> dict[str, float]:
+    ranking = {
+        f"ndcg@{K}": 0.21 - 0.03 * place,
+        f"recall@{K}": 0.3 - 0.04 * place,
+        f"mrr@{K}": 0.2 - 0.03 * place,
+    }
+    spread = {f"coverage@{K}": 0.6 / (1 + place), f"gini@{K}": 0.5 + 0.1 * place}
+    heads = {"auc": 0.71, "f1": 0.55, "log_loss": 0.6, "calibration_error": 0.04}
+    return ranking | spread | (heads if place == 0 else {})
+
+
+def _slice_names(modalities: Sequence[str]) -> list[str]:
+    return ["cold_users", "warm_users", "new_videos", "tail_videos", *(f"missing_{m}" for m in modalities)]
+
+
+def _slice(rival: bool, place: int) -> dict[str, Any]:
+    mine = {"users": 12 + 5 * place, "challenger": 0.2 - 0.01 * place}
+    if not rival:
+        return mine
+    return mine | {"champion": 0.18, "difference": _difference(0.02 - 0.01 * place, 12 + 5 * place)}
+
+
+def _difference(mean: float, users: int) -> dict[str, float]:
+    return {"mean": mean, "low": mean - 0.015, "high": mean + 0.015, "users": users}
+
+
+def _alpha(modalities: Sequence[str]) -> dict[str, Any]:
+    share = {m: 1 / len(modalities) + 0.1 * (1 - i) for i, m in enumerate(modalities)}
+    top = float(np.log(len(modalities))) if modalities else 0.0
+    by_category = dict.fromkeys(TOPICS, share) if modalities else {}
+    return {"mean": share, "entropy": 0.9 * top, "max_entropy": top, "by_category": by_category}
+
+
+def _recommendations(people: Sequence[str], modalities: Sequence[str], draw: np.random.Generator) -> pa.Table:
+    rows = []
+    for person in people:
+        for rank, video in enumerate(draw.choice(VIDEOS, K, replace=False)):
+            alpha = draw.dirichlet(np.ones(len(modalities))).tolist() if modalities else []
+            weights = {f"alpha_{m}": float(a) for m, a in zip(modalities, alpha, strict=True)}
+            carried = {"top_history_row": int(draw.integers(VIDEOS)), "attention": float(draw.uniform())}
+            rows.append(
+                {
+                    "user_id": person,
+                    "rank": rank + 1,
+                    "video_row": int(video),
+                    "score": 5.0 - rank,
+                    **weights,
+                    **carried,
+                }
+            )
+    return pa.Table.from_pylist(rows)
+
+
+def _receipts(night: Night) -> None:
+    counts = {
+        "ingest": Rows(5200, 5150, {"malformed_json": 30, "wrong_type": 20}),
+        "clean": Rows(5150, 4700, {"duplicate": 250, "bot": 150, "unknown_video": 50}),
+        "embed": Rows(120, 117, {"unreadable_media": 3}),
+    }
+    facts: dict[str, dict] = {
+        "check": {"outcome": "passed", "warnings": []},
+        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}},
+    }
+    steps = ("ingest", "clean", "embed", "check", "sequences", "snapshot", "align", "train", "evaluate")
+    for seconds, name in enumerate(steps, 2):
+        stamp = {"night": str(night.day), "commit": "abc123", "started": f"{night.day}T00:00:{seconds:02d}Z",
+                 "seconds": float(seconds), "peak_memory_mib": 512}  # fmt: skip
+        write_receipt(night.receipts, name, Receipt(rows=counts.get(name), facts=facts.get(name, {})), stamp)
