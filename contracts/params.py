@@ -60,6 +60,8 @@ class Embed:
     frames_per_segment: frames sampled evenly from each segment.
     batch_size: frames, captions or sound clips in one encoder call.
     videos_per_commit: finished videos per commit, so that a killed run keeps what it had.
+    decode_workers: processes that decode.
+    decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     device: `auto`, `cpu`, or `cuda`.
     """
 
@@ -71,6 +73,9 @@ class Embed:
     frames_per_segment: int
     batch_size: int
     videos_per_commit: int
+    decode_workers: int
+    decode_seconds: float
+    decode_memory_mib: int
     device: Literal["auto", "cpu", "cuda"]
 
 

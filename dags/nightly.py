@@ -1,9 +1,9 @@
-"""The night, for the scheduler: every step is `python -m tasks.<step>`, the same command as in dvc.yaml.
+"""The night, for the scheduler: each step is `python -m tasks.<step>`, the same command as in dvc.yaml.
 
-Wiring only: schedule, retries, pools, time limits. contracts/steps.py has the edges, ops/pools.json the pools.
+Wiring only: schedule, retries, pools, time limits. Edges: contracts/steps.py. Pools: ops/pools.json.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param
 
@@ -15,14 +15,14 @@ ABOUT = {
     "ingest": ("Takes the landing files into the lake, each file once.", 60, "heavy"),
     "clean": ("Cleans the events (Spark); refused rows go to `rejects` with their reason.", 120, "heavy"),
     "embed": ("Turns frames, captions and sound of the new videos into vectors.", 360, "heavy"),
-    "check": ("Checks events, interactions and features; an error-level failure ends the night.", 60, "heavy"),
+    "check": ("Checks events, interactions and vectors; an error ends the night.", 60, "heavy"),
     "sequences": ("Builds each person's history as of the day (Spark).", 120, "heavy"),
     "snapshot": ("Pins the table versions and writes the files that the model half reads.", 60, "heavy"),
     "align": ("Aligns the modalities by contrast (InfoNCE).", 120, "heavy"),
     "train": ("Trains tonight's challenger.", 360, "heavy"),
     "evaluate": ("Scores challenger, champion and baselines on the newest day.", 120, "heavy"),
     "gate": ("Decides from the evaluation; moves nothing.", 10, "default_pool"),
-    "promote": ("Registers the challenger and, if the gate said so, moves `champion` to it.", 30, "promotion"),
+    "promote": ("Registers the challenger; moves `champion` to it if the gate says so.", 30, "promotion"),
     "record": ("Commits and tags the night in the record repository.", 60, "promotion"),
     "report": ("Writes the night's page.", 30, "default_pool"),
 }
@@ -41,8 +41,7 @@ with DAG(
     description="One night: landing files to promoted model, recorded and reported",
     doc_md=__doc__,
     schedule=CronPartitionTimetable("0 2 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
+    catchup=False,  # and no start_date: the first scheduled run is the next one, none is made up for the past
     max_active_runs=1,
     params={"night": NIGHT},
     default_args={"owner": "undercurrent", "retries": 2, "retry_delay": timedelta(seconds=30)},
@@ -51,7 +50,6 @@ with DAG(
     steps = {}
     for name, upstream in STEPS.items():
         what, minutes, pool = ABOUT[name]
-        steps[name] = StepOperator(
-            task_id=name, doc_md=what, pool=pool, execution_timeout=timedelta(minutes=minutes)
-        )
+        limit = timedelta(minutes=minutes)
+        steps[name] = StepOperator(task_id=name, doc_md=what, pool=pool, execution_timeout=limit)
         steps[name].set_upstream([steps[before] for before in upstream])

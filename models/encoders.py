@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, ClapAudioModelWithProjection, ClapFeatureExtractor
 
-from models.default_encoders import default_clap, default_clip
+from models.default_encoders import CLAP_NAME, CLIP_NAME, default_clap, default_clip
 
 DEFAULT = "default"
 OPEN_CLIP = "open_clip:"
@@ -50,7 +50,7 @@ class Encoder(ABC):
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.weights = weights_digest(model)
-        self.model = model.eval().to(device)
+        self.model: Any = model.eval().to(device)  # each architecture has methods of its own
         self.device = device
 
     def fingerprint(self, sampling: Mapping[str, Any]) -> str:
@@ -74,7 +74,7 @@ class ImageEncoder(Encoder):
 
     def __init__(self, name: str, model: nn.Module, device: torch.device) -> None:
         super().__init__(model, device)
-        config = model.visual.preprocess_cfg
+        config: dict[str, Any] = vars(model.visual)["preprocess_cfg"]
         if config["resize_mode"] not in ("shortest", "squash"):
             raise ValueError(f"{name} resizes pictures by {config['resize_mode']!r}, which is not supported")
         side = config["size"]
@@ -124,7 +124,7 @@ class SoundEncoder(Encoder):
         self.preprocessing = {
             key: value for key, value in extractor.to_dict().items() if isinstance(value, int | float | str)
         }
-        self.width = model.config.projection_dim
+        self.width = self.encode([np.zeros(self.sample_rate, np.float32)]).shape[1]
 
     def _forward(self, batch: Sequence[np.ndarray]) -> Tensor:
         clips = [_middle(clip, self._extractor.nb_max_samples) for clip in batch]
@@ -162,7 +162,7 @@ def sound_encoder(spec: str, device: torch.device) -> SoundEncoder:
         ValueError: as for `image_encoder`.
     """
     if spec == DEFAULT:
-        return SoundEncoder("default", *default_clap(), device)
+        return SoundEncoder(CLAP_NAME, *default_clap(), device)
     if not spec.startswith(CLAP):
         raise ValueError(f"{spec!r} is no sound encoder; write default or clap:<hub name or folder>")
     return SoundEncoder("clap", *_pretrained_clap(spec.removeprefix(CLAP)), device)
@@ -194,7 +194,7 @@ def weights_digest(model: nn.Module) -> str:
 def _clip(spec: str) -> tuple[str, nn.Module, Tokenizer]:
     """Architecture, model and tokenizer of an open_clip spec."""
     if spec == DEFAULT:
-        return ("default", *default_clip())
+        return (CLIP_NAME, *default_clip())
     if not spec.startswith(OPEN_CLIP):
         raise ValueError(
             f"{spec!r} is no encoder; write default or open_clip:<model>:<pretrained tag or file>"
@@ -225,13 +225,19 @@ def _checked(name: str) -> tuple[str, str | None]:
 def _pretrained_clap(name: str) -> tuple[ClapAudioModelWithProjection, ClapFeatureExtractor]:
     """The sound half of a CLAP from the hub or a folder, and its feature extractor."""
     try:
-        model, loading = ClapAudioModelWithProjection.from_pretrained(name, output_loading_info=True)
+        loaded: Any = ClapAudioModelWithProjection.from_pretrained(name, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(name)
     except LOAD_ERRORS as error:
         raise ValueError(f"clap:{name}: the model cannot be loaded ({_first_line(error)}){OFFLINE}") from None
+    model, loading = loaded
     if loading["missing_keys"]:
         raise ValueError(f"clap:{name}: no CLAP, its weights lack {sorted(loading['missing_keys'])[0]}")
     return model, extractor
+
+
+def _middle(samples: np.ndarray, length: int) -> np.ndarray:
+    start = max(0, len(samples) - length) // 2
+    return samples[start : start + length]
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

@@ -37,9 +37,7 @@ class Items:
 
     def take(self, rows: Tensor) -> "Items":
         """The items of these rows only."""
-        return Items(
-            self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows], self.bias_V[rows]
-        )
+        return Items(self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows], self.bias_V[rows])
 
 
 class Projection(nn.Module):
@@ -80,7 +78,8 @@ class Projections(nn.Module):
     def forward(self, catalogue: Catalogue) -> Tensor:
         """x_VMD: zero where missing."""
         x = [
-            head(catalogue.features[m], catalogue.has_VM[:, i]) for i, (m, head) in enumerate(self.heads.items())
+            head(catalogue.features[m], catalogue.has_VM[:, i])
+            for i, (m, head) in enumerate(self.heads.items())
         ]
         return torch.stack(x, 1) if x else torch.zeros(len(catalogue.id_row_V), 0, self.width)
 

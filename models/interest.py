@@ -95,7 +95,9 @@ class Preference(nn.Module):
             nn.Linear((modalities + 2) * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
-    def forward(self, x_BTMD: Tensor, id_BTD: Tensor, action_BTA: Tensor, batch: Batch, s_BD: Tensor) -> Tensor:
+    def forward(
+        self, x_BTMD: Tensor, id_BTD: Tensor, action_BTA: Tensor, batch: Batch, s_BD: Tensor
+    ) -> Tensor:
         """u_BSD: the entry of state i is made from events before i."""
         w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
         seen_BTE = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1

@@ -86,7 +86,9 @@ def auc(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:
         return None
     _, inverse_N, count = np.unique(p_N, return_inverse=True, return_counts=True)
     mean_rank = np.cumsum(count) - (count - 1) / 2
-    return float((mean_rank[inverse_N][label_N].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(
+        (mean_rank[inverse_N][label_N].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    )
 
 
 def f1(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:

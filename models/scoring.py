@@ -48,9 +48,7 @@ class Scorer:
 
 
 @torch.no_grad()
-def chunks(
-    scorer: Scorer, users: Tensor, size: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def chunks(scorer: Scorer, users: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Users, their scores with everything they have seen at −inf, and the modality weights behind them.
 
     Yields:

@@ -92,7 +92,11 @@ def _ranking(model: InterestModel, items: Items, batch: Batch, interest: Interes
     before = Interest(interest.z_ND[:, :-1][here], interest.u_ND[:, :-1][here])
     logit_EH = model.rank(before, items, batch.video_BT[here])
     label_EH, known_EH = outcomes(
-        batch.ratio_BT[here], batch.ratio_known_BT[here], batch.did_BTA[here], spec.behaviours, spec.skip_below
+        batch.ratio_BT[here],
+        batch.ratio_known_BT[here],
+        batch.did_BTA[here],
+        spec.behaviours,
+        spec.skip_below,
     )
     return behaviour_loss(logit_EH, label_EH, known_EH)
 

@@ -39,7 +39,10 @@ def run(params: Align, night: Night) -> Receipt:
     set_statistics(heads, catalogue, used)
     curve = train(heads, catalogue, used, params)
     with torch.no_grad():
-        metrics = {"pairs": measure(heads(catalogue)[held], catalogue.has_VM[held], list(widths)), "loss": curve}
+        metrics = {
+            "pairs": measure(heads(catalogue)[held], catalogue.has_VM[held], list(widths)),
+            "loss": curve,
+        }
     about = {"width": str(params.width), "temperature": str(params.temperature)}
     save_file(heads.state_dict(), out / "heads.safetensors", metadata=about)
     write_json(out / "metrics.json", metrics)
@@ -63,7 +66,9 @@ def train(heads: Projections, catalogue: Catalogue, used: Tensor, params: Align)
     for epoch in trange(params.epochs, desc="align", unit="epoch"):
         draw = torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
         batches = used[torch.randperm(len(used), generator=draw)].split(params.batch_size)
-        curve.append(sum(_step(heads, optimiser, _part(catalogue, b), params) for b in batches) / len(batches))
+        curve.append(
+            sum(_step(heads, optimiser, _part(catalogue, b), params) for b in batches) / len(batches)
+        )
     return curve
 
 

@@ -5,7 +5,7 @@ catalogue and the same code for every model. The step only reads models; it deci
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,9 @@ def run(params: Evaluate, night: Night) -> Receipt:
         scorers["champion"] = load(champion, pinned, seen)
 
     found = {name: _rank_model(name, scorer, aims, params) for name, scorer in scorers.items()}
-    ranked = {name: ranked for name, (ranked, _) in found.items()} | _rank_baselines(pinned, seen, aims, params)
+    ranked = {name: ranked for name, (ranked, _) in found.items()} | _rank_baselines(
+        pinned, seen, aims, params
+    )
     weights = found["challenger"][1]
     heads = {name: findings.heads(scorer, pinned, params.chunk_users) for name, scorer in scorers.items()}
     per_user = {name: per_user_ndcg(r, aims, params.k) for name, r in ranked.items()}
@@ -55,7 +57,8 @@ def run(params: Evaluate, night: Night) -> Receipt:
         "users": len(aims.users),
         "primary": f"ndcg@{params.k}",
         "models": {
-            name: _figures(r, aims, pinned, params.k) | findings.headline(heads.get(name)) for name, r in ranked.items()
+            name: _figures(r, aims, pinned, params.k) | findings.headline(heads.get(name))
+            for name, r in ranked.items()
         },
         "heads": heads,
         "differences": _differences(per_user, params),
@@ -63,7 +66,9 @@ def run(params: Evaluate, night: Night) -> Receipt:
         "alpha": findings.alpha(weights, scorers["challenger"], pinned),
     }
     write_json(out / "metrics.json", metrics)
-    pq.write_table(_per_user_table(pinned, scorers, ranked, weights, aims, params.k), out / "per_user.parquet")
+    pq.write_table(
+        _per_user_table(pinned, scorers, ranked, weights, aims, params.k), out / "per_user.parquet"
+    )
     pq.write_table(
         _recommendations(pinned, scorers["challenger"], ranked["challenger"], weights, aims, params),
         out / "recommendations.parquet",

@@ -69,14 +69,21 @@ def alpha(weights: Weights, challenger: Scorer, pinned: Pinned) -> dict:
     modalities = list(challenger.model.spec.modalities)
     full_V = challenger.catalogue.has_VM.all(1).numpy()
     if not modalities or not full_V.any():
-        return {"mean": {}, "entropy": None, "max_entropy": math.log(max(len(modalities), 1)), "by_category": {}}
+        return {
+            "mean": {},
+            "entropy": None,
+            "max_entropy": math.log(max(len(modalities), 1)),
+            "by_category": {},
+        }
     alpha_VM = weights.alpha_VM.numpy()[full_V]
     category_V = np.array([c or "unknown" for c in pinned.videos["category"].to_pylist()])[full_V]
     return {
         "mean": _shares(modalities, weights.alpha_BM.numpy()),
         "entropy": float(weights.entropy_B.mean()),
         "max_entropy": math.log(len(modalities)),
-        "by_category": {c: _shares(modalities, alpha_VM[category_V == c]) for c in np.unique(category_V).tolist()},
+        "by_category": {
+            c: _shares(modalities, alpha_VM[category_V == c]) for c in np.unique(category_V).tolist()
+        },
     }
 
 

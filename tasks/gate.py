@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow.parquet as pq
+from safetensors import safe_open
 
 from contracts import digests, step
 from contracts.errors import InputError
@@ -21,7 +23,7 @@ from contracts.receipts import Receipt, read_receipt, write_json
 
 EVALUATION, MANIFEST = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
 Outcome = Literal["passed", "failed", "errored", "skipped"]
-SLICES = ("cold_users", "warm_users", "new_videos", "tail_videos")  # evaluate must report at least these
+SLICES = ("cold_users", "warm_users", "new_videos", "tail_videos")  # judged every night, empty ones too
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ class Evidence:
     Attributes:
         metrics: evaluate/metrics.json.
         champion: the champion's registered version, None when there is none.
-        modalities: how many modalities the data has.
+        weighable: whether some video has two modalities or more, and none is missing.
         completions: whether it is known of any of the test day's viewings if it was complete.
         checks: `facts.outcome` of the data checks' receipt, None when the checks did not complete.
     """
 
     metrics: Mapping[str, Any]
     champion: str | None
-    modalities: int
+    weighable: bool
     completions: bool
     checks: str | None
 
@@ -106,13 +108,15 @@ def _better(params: Gate, evidence: Evidence) -> Condition:
     name, bound = f"better_than_{rival}", params.min_gain
     gain = _interval(_at(evidence.metrics, "differences", rival, primary))
     if gain is None:
-        return Condition(name, "errored", f"the difference of {primary} could not be measured", bound=bound)
+        return Condition(
+            name, "errored", f"the difference of {primary.upper()} could not be measured", bound=bound
+        )
     mean, low, high = gain
     better, told = low > bound, f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if better:
-        why = f"{primary} is better than {_named(rival)} ({told})"
+        why = f"{primary.upper()} is better than {_named(rival)} ({told})"
     else:
-        why = f"{primary} is not better than {_named(rival)} ({told}; the lower end must exceed {bound:g})"
+        why = f"{primary.upper()} is not better than {_named(rival)} ({told}; its low end must exceed {bound:g})"
     return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
 
 
@@ -121,14 +125,17 @@ def _enough_users(params: Gate, evidence: Evidence) -> Condition:
     if users is None:
         return Condition("enough_users", "errored", "the number of people is missing", bound=bound)
     why = f"{users:.0f} people had something to find, {bound} are needed"
-    return Condition("enough_users", "passed" if users >= bound else "failed", why, users, bound)
+    return Condition("enough_users", "passed" if users >= bound else "failed", why, round(users), bound)
 
 
 def _slices(params: Gate, evidence: Evidence) -> Iterator[Condition]:
-    reported = evidence.metrics.get("slices")
-    slices = reported if isinstance(reported, Mapping) else {}
+    """One condition a slice; evaluate leaves out the slices in which nobody is."""
+    slices = evidence.metrics.get("slices")
+    if not isinstance(slices, Mapping):
+        yield Condition("slices", "errored", "the slices are missing", bound=-params.max_slice_loss)
+        return
     for name in dict.fromkeys([*SLICES, *slices]):
-        yield _no_worse(params, evidence, name, slices.get(name))
+        yield _no_worse(params, evidence, name, slices.get(name, {"users": 0}))
 
 
 def _no_worse(params: Gate, evidence: Evidence, slice_name: str, figures: Any) -> Condition:
@@ -137,34 +144,39 @@ def _no_worse(params: Gate, evidence: Evidence, slice_name: str, figures: Any) -
     if evidence.champion is None:
         return Condition(name, "skipped", "there is no champion yet to be worse than", bound=bound)
     users = _number(_at(figures, "users"))
-    if users == 0:
-        return Condition(name, "skipped", "nobody is in this slice tonight", bound=bound)
+    if users in (0, 1):
+        return Condition(name, "skipped", f"{users:.0f} people are in this slice tonight: nothing to compare")
     change = _interval(_at(figures, "difference"))
     if users is None or change is None:
         return Condition(name, "errored", "the slice could not be measured", bound=bound)
     mean, low, high = change
     worse = mean < bound and high < 0
-    why = f"{mean:+.4f} against the champion on {users:.0f} people; {bound:+g} is allowed, chance apart"
+    chance = ", and that is no chance" if worse else ""
+    why = f"{mean:+.4f} against the champion on {users:.0f} people, {-bound:g} may be lost{chance}"
     return Condition(name, "failed" if worse else "passed", why, mean, bound, low, high)
 
 
 def _calibrated(params: Gate, evidence: Evidence) -> Condition:
     name, bound = "calibration", params.max_calibration_error
-    error = _number(_at(evidence.metrics, "models", "challenger", "calibration_error"))
-    if not evidence.completions:
+    figures = _at(evidence.metrics, "models", "challenger")
+    error, head = _number(_at(figures, "calibration_error")), _at(figures, "ranking_head")
+    nothing = isinstance(figures, Mapping) and figures.get("calibration_error", 0) is None
+    if nothing and not evidence.completions:
         return Condition(name, "skipped", "the data does not tell which viewings were complete", bound=bound)
     if error is None:
         return Condition(name, "errored", "the calibration error could not be measured", bound=bound)
-    why = f"probabilities of a complete view are off by {error:.3f} on average, {bound:g} is allowed"
+    why = f"the probabilities of {head!r} are off by {error:.3f} on average, {bound:g} is allowed"
     return Condition(name, "passed" if error <= bound else "failed", why, error, bound)
 
 
 def _weights(params: Gate, evidence: Evidence) -> Iterator[Condition]:
     """α has not collapsed: neither equal everywhere nor all on one modality."""
     differ, spread = "modality_weights_differ", "modality_weights_spread"
-    if evidence.modalities < 2:
+    if not evidence.weighable:
         for name in (differ, spread):
-            yield Condition(name, "skipped", f"{evidence.modalities} modalities leave nothing to weigh")
+            yield Condition(
+                name, "skipped", "no video has several modalities and misses none: nothing to weigh"
+            )
         return
     yield _weights_differ(params, evidence.metrics, differ)
     yield _weights_spread(params, evidence.metrics, spread)
@@ -207,7 +219,7 @@ def _evidence(night: Night) -> Evidence:
     return Evidence(
         metrics=metrics,
         champion=manifest["champion"],
-        modalities=len(manifest["modalities"]),
+        weighable=_weighable(night, list(manifest["modalities"])),
         completions=views.null_count < len(views),
         checks=_checks_outcome(night),
     )
@@ -223,6 +235,12 @@ def _tonight(night: Night, step_name: str, file: str) -> dict[str, Any]:
             f"run `python -m tasks.{step_name} --night {night.day}` in this workspace"
         )
     return found
+
+
+def _weighable(night: Night, modalities: list[str]) -> bool:
+    with safe_open(night.output("snapshot", "features.safetensors"), "numpy") as features:
+        masks = [features.get_tensor(f"{name}.mask").astype(bool) for name in modalities]
+    return len(masks) > 1 and bool(np.logical_and.reduce(masks).any())
 
 
 def _checks_outcome(night: Night) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from contracts import place
 from contracts.errors import DONE, REFUSED_INPUT, InputError
+from contracts.place import PROJECT
 from tasks.importers import kuairand, movielens, segmm, tiktok
 from tasks.importers.release import Release, nights, write
 
@@ -52,9 +53,15 @@ def summary(release: Release, source: str, out: Path) -> list[str]:
     told = ", ".join(f"{day} ({possible[day]} people who came before)" for day in best)
     return [
         *lines,
-        f"{len(possible)} nights can be run, {min(possible)} to {max(possible)}; fullest: {told}",
-        f"next: python -m tasks.ingest --night {best[0]} --params params/{source}.yaml",
+        f"days that can be a night: {len(possible)}, {min(possible)} to {max(possible)}; fullest: {told}",
+        f"next: python -m tasks.ingest --night {best[0]} --params {_params(source)}",
     ]
+
+
+def _params(source: str) -> Path:
+    """The release's own parameters; where there are none, the demo's, which need adapting."""
+    own = PROJECT / "params" / f"{source}.yaml"
+    return own if own.exists() else PROJECT / "params.yaml"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -84,7 +84,9 @@ class Pinned:
         masks = [self._mask(m) for m in modalities]
         has_VM = torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool)
         known = pc.index_in(self.videos["video_id"], pa.array(video_ids, pa.string()))
-        return Catalogue(features, has_VM, torch.from_numpy(pc.fill_null(known, -1).to_numpy().astype(np.int64)))
+        return Catalogue(
+            features, has_VM, torch.from_numpy(pc.fill_null(known, -1).to_numpy().astype(np.int64))
+        )
 
     def profiles(self, spec: Spec) -> Profiles:
         """Everybody's static profile in the model's vocabulary; a value it does not know is unknown."""
@@ -103,7 +105,9 @@ class Pinned:
         """`train` or `test`: everybody's events, none for those who have no row."""
         table = self._table(name)
         offsets, order = self._align(table["user_id"], table["video_rows"])
-        flat = {column: _flatten(table[column], order) for column in table.schema.names if column != "user_id"}
+        flat = {
+            column: _flatten(table[column], order) for column in table.schema.names if column != "user_id"
+        }
         second_E = torch.from_numpy(flat["started_at"].cast(pa.int64()).to_numpy() // 1_000_000)
         return Histories(
             offsets=offsets,

@@ -1,29 +1,36 @@
 """The model registry: versions of the one registered model in MLflow, and the aliases that point at them.
 
-A version is known by its bundle's digest. Its tag `replaced` tells which champion it took over from, so that a
-night that is run again meets the champion that it met the first time. mlflow takes seconds to import: only
+A version is known by its bundle's digest. Its tag `replaced` tells which champion it took over from, so that
+a night that is run again meets the champion that it met the first time. mlflow takes seconds to import: only
 inside the functions that need it.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contracts import digests, place
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 BUNDLE_FILES = ("model.safetensors", "model.json")
-ARTIFACTS = "artifacts"  # the folder of a registered model that holds its bundle
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version; `tags` as they were when it was read."""
+
+    number: str
+    tags: Mapping[str, str]
+
+    @property
+    def night(self) -> str:
+        """The night that made it; empty where a person registered it."""
+        return self.tags.get("night", "")
 
 
 def model_name() -> str:
@@ -57,33 +64,44 @@ class Registry:
         if not self._found():
             self.mlflow.create_registered_model(self.name)
 
-    def holder(self, alias: str) -> ModelVersion | None:
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        found: list[Version] = []
+        page = self.mlflow.search_model_versions(f"name = '{self.name}'")
+        while True:
+            found += [Version(str(version.version), dict(version.tags)) for version in page]
+            if not page.token:
+                return sorted(found, key=lambda version: int(version.number))
+            page = self.mlflow.search_model_versions(f"name = '{self.name}'", page_token=page.token)
+
+    def numbered(self, number: str | None) -> Version | None:
+        """The version of this number."""
+        return next((version for version in self.versions() if version.number == number), None)
+
+    def with_bundle(self, digest: str) -> Version | None:
+        """The oldest version that holds this bundle."""
+        return next((version for version in self.versions() if version.tags.get("bundle") == digest), None)
+
+    def holder(self, alias: str) -> Version | None:
         """The version that an alias points at."""
-        return self.version(self._found()[0].aliases.get(alias))
+        number = self._found()[0].aliases.get(alias)
+        return self.numbered(str(number)) if number else None
 
-    def version(self, number: str | None) -> ModelVersion | None:
-        """A version with its tags; None for no number."""
-        return self.mlflow.get_model_version(self.name, number) if number else None
-
-    def with_bundle(self, digest: str) -> ModelVersion | None:
-        """The version that holds this bundle."""
-        found = self.mlflow.search_model_versions(f"name = '{self.name}' and tags.bundle = '{digest}'")
-        return min(found, key=lambda version: int(version.version), default=None)
-
-    def point(self, alias: str, version: ModelVersion) -> None:
+    def point(self, alias: str, version: Version) -> None:
         """Move an alias."""
-        self.mlflow.set_registered_model_alias(self.name, alias, version.version)
+        self.mlflow.set_registered_model_alias(self.name, alias, version.number)
 
-    def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
-        """Set tags of a version."""
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set the tags that differ."""
         for key, value in tags.items():
-            self.mlflow.set_model_version_tag(self.name, version.version, key, value)
+            if version.tags.get(key) != value:
+                self.mlflow.set_model_version_tag(self.name, version.number, key, value)
 
-    def champion_of(self, night: date | None) -> ModelVersion | None:
-        """The champion that a night has to beat: the newest one that no run of this or a later night made."""
+    def champion_of(self, night: date | None) -> Version | None:
+        """The champion that a night has to beat: the newest that neither this nor a later night made."""
         champion = self.holder(CHAMPION)
-        while night and champion and champion.tags.get("night", "") >= str(night):
-            champion = self.version(champion.tags.get("replaced"))
+        while night and champion and champion.night >= str(night):
+            champion = self.numbered(champion.tags.get("replaced"))
         return champion
 
     def _found(self) -> list:
@@ -101,15 +119,21 @@ def champion_bundle(folder: Path, night: date | None = None) -> str | None:
         The champion's version, or None.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    champion = Registry().champion_of(night)
+    models = Registry()
+    champion = models.champion_of(night)
     if champion is None:
         return None
     from mlflow.artifacts import download_artifacts
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     folder.mkdir(parents=True)
     for name in BUNDLE_FILES:
-        uri = f"models:/{champion.name}/{champion.version}/{ARTIFACTS}/{name}"
-        download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=place.tracking_uri())
-    shutil.rmtree(folder / ARTIFACTS, ignore_errors=True)
-    (folder / "version.txt").write_text(f"{champion.version}\n", encoding="utf-8")
-    return str(champion.version)
+        uri = f"models:/{models.name}/{champion.number}/artifacts/{name}"
+        fetched = download_artifacts(
+            artifact_uri=uri, dst_path=str(folder / "fetched"), tracking_uri=place.tracking_uri()
+        )
+        shutil.move(fetched, folder / name)
+    shutil.rmtree(folder / "fetched")
+    (folder / "version.txt").write_text(f"{champion.number}\n", encoding="utf-8")
+    return champion.number

@@ -28,7 +28,9 @@ def experiment(mlflow: MlflowClient) -> str:
     if found:
         return found.experiment_id
     local = place.tracking_uri().startswith(SQLITE)
-    return mlflow.create_experiment(EXPERIMENT, (place.home() / "mlflow" / "artifacts").as_uri() if local else None)
+    return mlflow.create_experiment(
+        EXPERIMENT, (place.home() / "mlflow" / "artifacts").as_uri() if local else None
+    )
 
 
 def log_run(

@@ -85,7 +85,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         width=width,
         modalities={m: pinned.features[m].shape[1] for m in pinned.modalities},
         fingerprints=pinned.fingerprints,
-        behaviours=BEHAVIOURS,
+        behaviours=list(BEHAVIOURS),
         categories={n: sorted(pc.unique(profiles[n].drop_null()).to_pylist()) for n in texts},
         numbers={n: _statistics(profiles[n]) for n in numbers},
         video_ids=pinned.videos["video_id"].filter(known).to_pylist(),
@@ -109,7 +109,9 @@ def fit(scorer: Scorer, valid: Targets, params: Train, temperature: float) -> li
     """
     objective = Objective(params.ranking_weight, params.align_weight, params.id_dropout, temperature)
     model = scorer.model
-    optimiser = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+    )
     curve: list[dict[str, float]] = []
     best, kept = -1.0, copy.deepcopy(model.state_dict())
     progress = trange(params.epochs, desc="train", unit="epoch")

@@ -1,8 +1,9 @@
 """A small planted snapshot: the files that `tasks.snapshot` writes, with a known truth in them.
 
 Every video has a topic, told by its features (visual and text clearly, audio weakly). A person's age band gives
-a first favourite topic; half of the people later drift to another one. Who is shown a video of the favourite
-topic watches to the end and often likes it, other videos are left early. Some videos are shown far more often.
+a first favourite topic; half of the people later drift to another one. Who is shown a video of the favourite topic
+watches to the end and often likes it, other videos are left early. Some videos are shown
+far more often.
 """
 
 import json
@@ -33,16 +34,16 @@ LISTS = {
 
 @dataclass(frozen=True)
 class Planted:
-    """Sizes of the planted world. `content`: whether features tell the topic; `shuffled`: of another video."""
+    """Sizes of the planted world; `shuffled`: every video carries the features of some other one."""
 
-    users: int = 120
-    videos: int = 60
-    days: int = 10
-    per_day: int = 6
+    users: int = 150
+    videos: int = 100
+    days: int = 8
+    per_day: int = 5
     topics: int = 6
     modalities: tuple[str, ...] = ("visual", "text", "audio")
     shuffled: bool = False
-    new_videos: int = 6
+    new_videos: int = 10
     missing_audio: int = 5
     seed: int = 0
 
@@ -82,7 +83,9 @@ def _views(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, age_U
             favourite = later_U[user] if drifts_U[user] and n >= world.days // 2 else age_U[user] * 2
             weight_V = shown_V * np.where(topic_V == favourite, 3.0, 1.0)
             weight_V[old:] *= n >= world.days - 2
-            for i, row in enumerate(draw.choice(world.videos, world.per_day, False, weight_V / weight_V.sum())):
+            for i, row in enumerate(
+                draw.choice(world.videos, world.per_day, False, weight_V / weight_V.sum())
+            ):
                 views.append(_view(draw, user, int(row), day, i, topic_V[row] == favourite))
     return views
 
@@ -118,7 +121,11 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
             mask_V[: world.missing_audio] = False
         x_VF[~mask_V] = 0.0
         tensors |= {name: x_VF.astype(np.float32), f"{name}.mask": mask_V}
-        covered[name] = {"width": WIDTHS[name], "covered": int(mask_V.sum()), "fingerprint": f"planted-{name}"}
+        covered[name] = {
+            "width": WIDTHS[name],
+            "covered": int(mask_V.sum()),
+            "fingerprint": f"planted-{name}",
+        }
     save_file(tensors, out / "features.safetensors")
     manifest = {
         "night": str(NIGHT),

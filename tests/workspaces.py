@@ -19,6 +19,7 @@ from models.interest import InterestModel, Spec
 
 DAY = date(2026, 3, 12)
 WIDTHS = {"visual": 6, "text": 5, "audio": 4}
+MODALITIES = tuple(WIDTHS)
 TOPICS = ("cooking", "football", "cats", "travel")
 VIDEOS, PEOPLE, HISTORY, K = 40, 60, 8, 10
 
@@ -27,7 +28,7 @@ def sample_night(
     workspace: Path,
     day: date = DAY,
     champion: str | None = "1",
-    modalities: Sequence[str] = tuple(WIDTHS),
+    modalities: Sequence[str] = MODALITIES,
     seed: int = 1,
 ) -> Night:
     """All files from snapshot to evaluate, and the receipts; the challenger is clearly better."""
@@ -60,7 +61,12 @@ def _snapshot(
         tensors |= {m: vectors.astype(np.float32), f"{m}.mask": mask}
     save_file(tensors, out / "features.safetensors")
     pq.write_table(_histories(night.day - timedelta(1), draw), out / "test.parquet")
-    views = {"user_id": ["u000", "u001"], "video_row": [1, 2], "completed": [True, None]}
+    views = {
+        "user_id": ["u000", "u001"],
+        "video_row": [1, 2],
+        "completed": [True, None],
+        "positive": [True, False],
+    }
     pq.write_table(pa.table(views), out / "test_views.parquet")
     users = {"user_id": [f"u{i:03d}" for i in range(PEOPLE)], "age_band": ["18-24", "25-34"] * (PEOPLE // 2)}
     pq.write_table(pa.table(users), out / "users.parquet")
@@ -111,6 +117,7 @@ def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
         modalities={m: WIDTHS[m] for m in modalities},
         fingerprints={m: f"{m}-f1" for m in modalities},
         behaviours=BEHAVIOURS,
+        skip_below=0.2,
         categories={"age_band": ["18-24", "25-34"]},
         numbers={"days_registered": (30.0, 10.0)},
         video_ids=[f"v{i:03d}" for i in range(VIDEOS - 5)],
@@ -160,14 +167,14 @@ def _evaluation(
     pq.write_table(_recommendations(people, modalities, draw), out / "recommendations.parquet")
 
 
-def _figures(place: int) -> dict[str, float]:
+def _figures(place: int) -> dict[str, Any]:
     ranking = {
         f"ndcg@{K}": 0.21 - 0.03 * place,
         f"recall@{K}": 0.3 - 0.04 * place,
         f"mrr@{K}": 0.2 - 0.03 * place,
     }
     spread = {f"coverage@{K}": 0.6 / (1 + place), f"gini@{K}": 0.5 + 0.1 * place}
-    heads = {"auc": 0.71, "f1": 0.55, "log_loss": 0.6, "calibration_error": 0.04}
+    heads = {"auc": 0.71, "f1": 0.55, "log_loss": 0.6, "calibration_error": 0.04, "ranking_head": "complete"}
     return ranking | spread | (heads if place == 0 else {})
 
 

@@ -70,9 +70,8 @@ def _stream(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     counts = write_stream(plan, args.out.resolve())
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
-    print(
-        f"world: {told}; {plan.events / (time.perf_counter() - started):,.0f} events/s; {args.out / 'landing'}"
-    )
+    speed = plan.events / (time.perf_counter() - started)
+    print(f"world: {told}; {speed:,.0f} events/s; {args.out / 'landing'}")
 
 
 def _folders(out: Path | None) -> tuple[Path, Path]:
@@ -83,9 +82,8 @@ def _folders(out: Path | None) -> tuple[Path, Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="python -m world", description=__doc__, epilog=EPILOG, formatter_class=raw
+        prog="python -m world", description=(__doc__ or "").splitlines()[0], epilog=EPILOG
     )
     commands = parser.add_subparsers(required=True, metavar="make | poison | mend | stream")
     for name, run, told in (

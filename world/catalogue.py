@@ -79,7 +79,8 @@ def _video(seed: int, number: int, arrives: int, days: Calendar) -> Video:
     author = int(random.integers(AUTHORS))
     topics = _topics(random, own=_of_author(seed, author, random))
     seconds = MIN_SECONDS + (MAX_SECONDS - MIN_SECONDS) * random.beta(1.4, 2.6)
-    segments = int(np.ceil(seconds / SEGMENT_SECONDS))
+    duration_ms = round(seconds * 10) * 100  # whole frames
+    segments = -(-duration_ms // (SEGMENT_SECONDS * 1000))
     shown = np.where(
         random.random(segments) < SIDE_TOPIC, random.integers(len(TOPICS), size=segments), topics[0]
     )
@@ -90,7 +91,7 @@ def _video(seed: int, number: int, arrives: int, days: Calendar) -> Video:
         segment_topics=tuple(int(topic) for topic in shown),
         appeal=tuple(float(value) for value in random.normal(size=segments).round(4)),
         quality=round(float(random.normal()), 4),
-        duration_ms=round(seconds * 10) * 100,  # whole frames
+        duration_ms=duration_ms,
         upload_time=_upload_time(random, arrives, number, days),
         arrives=arrives,
         author_id=f"syn-a{author:03d}",
@@ -139,7 +140,7 @@ def _one_of(random: np.random.Generator, shares: dict[str, float]) -> str | None
 
 @dataclass(frozen=True)
 class Shelf:
-    """The videos as arrays, row i for video i: topics [V, 3], quality [V], upload time [V] (epoch seconds)."""
+    """The videos as arrays, row i for video i: topics [V, 3], quality [V], upload times [V] (epoch s)."""
 
     topics: np.ndarray
     quality: np.ndarray

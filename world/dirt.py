@@ -52,7 +52,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Dirt:
-    """A kind of dirt: share of the events that it befalls, what it makes of a line, and why that is refused."""
+    """A kind of dirt: share of the events it befalls, what it makes of a line, and why that is refused."""
 
     kind: str
     share: float

@@ -58,7 +58,7 @@ def _events_file(landing: Path, night: date) -> Path:
     path = landing / "events" / f"dt={night}" / EVENTS
     if not (landing / LABEL_FILE).exists() or not path.exists():
         raise InputError(
-            f"{path} is not a night of a demo world; run `python -m world make` first, or give another --night"
+            f"{path} is not a night of a demo world; run `python -m world make` or give another --night"
         )
     return path
 

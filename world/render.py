@@ -8,6 +8,7 @@ from functools import partial
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,6 +24,8 @@ LABEL = "SYNTHETIC: rendered by python -m world; no real person or place is show
 X264 = {"preset": "superfast", "crf": "27", "threads": "1", "g": str(2 * FRAMES_PER_SECOND)}
 AAC_FRAME = 1024
 GARBAGE_BYTES = 4096
+
+Timed = tuple[float, str, av.VideoFrame | av.AudioFrame]
 
 
 def render_all(videos: Sequence[Video], folder: Path, seed: int, workers: int) -> None:
@@ -58,19 +61,20 @@ def _write(file: OutputContainer, video: Video, seed: int) -> None:
     picture = file.add_stream("libx264", rate=FRAMES_PER_SECOND, options=X264)
     picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     picture.codec_context.thread_count = 1  # threads would make the bytes depend on chance
-    tracks = {"picture": picture}
-    timed = [_pictures(video, seed)]
+    tracks: dict[str, Any] = {"picture": picture}  # av's two kinds of stream share no encode
+    timed: list[Iterator[Timed]] = [_pictures(video, seed)]
     if video.broken != "no_sound":
-        tracks["sound"] = file.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        tracks["sound"].bit_rate = 32_000
+        track = file.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        track.bit_rate = 32_000
+        tracks["sound"] = track
         timed.append(_sounds(video, seed))
     for _, name, frame in merge(*timed, key=itemgetter(0)):
         file.mux(tracks[name].encode(frame))
-    for track in tracks.values():
-        file.mux(track.encode())
+    for name in tracks:
+        file.mux(tracks[name].encode(None))
 
 
-def _pictures(video: Video, seed: int) -> Iterator[tuple[float, str, av.VideoFrame]]:
+def _pictures(video: Video, seed: int) -> Iterator[Timed]:
     """(seconds, "picture", frame) in order."""
     for number, pixels in enumerate(frames(video, seed)):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -78,7 +82,7 @@ def _pictures(video: Video, seed: int) -> Iterator[tuple[float, str, av.VideoFra
         yield number / FRAMES_PER_SECOND, "picture", frame
 
 
-def _sounds(video: Video, seed: int) -> Iterator[tuple[float, str, av.AudioFrame]]:
+def _sounds(video: Video, seed: int) -> Iterator[Timed]:
     """(seconds, "sound", frame) in order."""
     samples = sound(video, seed)
     for start in range(0, len(samples), AAC_FRAME):

@@ -183,8 +183,8 @@ def _events(
     viewed = random.random(count) < VIEWED
     end = viewings["start"] + viewings["watch_ms"]
     happened = {"impression": (np.ones(count, bool), viewings["start"]), "view": (viewed, end)}
-    for order, (kind, share) in enumerate(REACTIONS.items(), 1):
-        happened[kind] = (viewed & (random.random(count) < share), end + order)
+    for order, (reaction, share) in enumerate(REACTIONS.items(), 1):
+        happened[reaction] = (viewed & (random.random(count) < share), end + order)
     viewing = np.concatenate([np.flatnonzero(which) for which, _ in happened.values()])
     kind = np.concatenate([np.full(which.sum(), name, "U10") for name, (which, _) in happened.items()])
     time = np.concatenate([when[which] for which, when in happened.values()])
@@ -194,7 +194,7 @@ def _events(
 
 
 def _fates(random: np.random.Generator, size: int) -> np.ndarray:
-    """The reason for which each row must be refused; `` for most. What is repeated is in order itself."""
+    """The reason for which each row must be refused; "" for most. What is repeated is in order itself."""
     names = np.array([*DIRT, ""])
     fate = names[np.searchsorted(np.cumsum(list(DIRT.values())), random.random(size), side="right")]
     after_good = np.concatenate([[False], fate[:-1] == ""])

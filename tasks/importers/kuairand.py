@@ -5,29 +5,33 @@
 | `user_features_pure.csv` | `user_id` | `user_id` |
 | | the 30 others | profile columns of the same names, as they are (`is_live_streamer` −124 too) |
 | `video_features_basic_pure.csv` | `video_id`, `author_id` | the same |
-| | `upload_dt` | `upload_time`, at midnight UTC |
+| | `upload_dt` | `upload_time`, midnight in Beijing, and the UTC day received |
 | | `video_duration` (ms) | `duration_ms` |
 | | `tag` (numbers, by commas) | `hashtags`; the first one is the `category` |
-| `log_*.csv` (optional) | `user_id`, `video_id`, `time_ms` (epoch) | the same, `event_time`, and the day received |
-| | `is_click` or `play_time_ms` > 0 | a `view` with `watch_ms` = `play_time_ms`; else an `impression` |
-| | `is_like`, `is_comment`, `is_forward`, `is_follow`, `is_hate` | `like`, `comment`, `share`, `follow`, `dislike` |
+| `log_*.csv` (optional) | `user_id`, `video_id` | the same |
+| | `time_ms` (epoch) | `event_time`, and the UTC day received |
+| | `is_click`, `play_time_ms` | either: a `view` with `watch_ms`; neither: an `impression` |
+| | `is_like`, `is_comment`, `is_forward` | `like`, `comment`, `share` |
+| | `is_follow`, `is_hate` | `follow`, `dislike` |
 
-Days are UTC, the release's own `date` column is Beijing time. Users and videos are received on the first day of
-the log; without a log, on FIRST_DAY, the first day of the release's. How long somebody has been registered comes
-as a number of days (`register_days`) and stays a profile column.
+Users, and videos without `upload_dt`, are received on the first day of the log; without a log, on FIRST_DAY,
+the first day of the release's own. How long somebody has been registered comes as a number of days and stays
+a profile column (`register_days`). No copy with logs was at hand: that part is tested on a made one only.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.importers.release import Record, Release, by_day, instant, need_folder, read_table
+from tasks.importers.release import Days, Record, Release, by_day, instant, need_folder, read_table
 
 USERS, VIDEOS = "user_features_pure.csv", "video_features_basic_pure.csv"
 FIRST_DAY = date(2022, 4, 8)
+BEIJING = timezone(timedelta(hours=8))
 KINDS = {
     "is_like": "like",
     "is_comment": "comment",
@@ -74,7 +78,7 @@ def read(path: Path) -> Release:
     events = by_day(_events(logs)) if logs else {}
     first = min(events, default=FIRST_DAY)
     users = read_table(path / USERS, USER_COLUMNS, optional=PROFILE)
-    kinds = {"users": {first: users}, "videos": {first: list(_videos(path / VIDEOS))}, "events": events}
+    kinds = {"users": {first: users}, "videos": _videos(path / VIDEOS, first), "events": events}
     notes = [f"{len(logs)} log files: {', '.join(log.name for log in logs) or 'none in this copy'}"]
     return Release({kind: days for kind, days in kinds.items() if days}, notes)
 
@@ -95,15 +99,20 @@ def _events(logs: list[Path]) -> Iterator[Record]:
             }
 
 
-def _videos(path: Path) -> Iterator[Record]:
+def _videos(path: Path, first: date) -> Days:
+    """The catalogue by day received, which is the day of the upload where that is known."""
+    days: Days = defaultdict(list)
     optional = ("author_id", "upload_dt", "video_duration", "tag")
     for row in read_table(path, VIDEO_COLUMNS, optional=optional):
+        uploaded = row["upload_dt"] and datetime.combine(row["upload_dt"], time(), BEIJING)
         tags = row["tag"].split(",") if row["tag"] else []
-        yield {
+        record = {
             "video_id": row["video_id"],
             "author_id": row["author_id"],
-            "upload_time": f"{row['upload_dt']}T00:00:00Z" if row["upload_dt"] else None,
-            "duration_ms": int(row["video_duration"]) if row["video_duration"] else None,
+            "upload_time": uploaded and uploaded.isoformat(),
+            "duration_ms": row["video_duration"] and int(row["video_duration"]),
             "hashtags": tags,
             "category": tags[0] if tags else None,
         }
+        days[uploaded.astimezone(UTC).date() if uploaded else first].append(record)
+    return days

@@ -6,10 +6,10 @@
 | | `split` | the day: `train` FIRST_DAY, `validation` the next, `test` the one after |
 | `image.npy`, `audio.npy` | row n | the `visual` and `audio` vector of video n |
 
-The release has no time stamps. The day split is ours and synthetic: the only nightly run that makes sense is the
-one of the third day, which trains, validates and tests on the release's own splits. Within a day a user's views
-are a minute apart in the file's order, which is by video and means nothing. Order, hours and gaps must not be
-read as behaviour: switch `train.positions` off.
+The release has no time stamps. The day split is ours and synthetic: the only night that makes sense is the
+third day, which trains, validates and tests on the release's own splits. Within a day a user's views are a
+minute apart in the file's order, which is by video and means nothing: order, hours and gaps must not be read
+as behaviour (`train.positions: false`).
 """
 
 from collections import Counter

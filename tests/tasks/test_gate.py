@@ -23,12 +23,12 @@ EVEN = {"mean": 0.001, "low": -0.02, "high": 0.022}
 METRICS: dict[str, Any] = {
     "users": 60,
     "primary": "ndcg@10",
-    "models": {"challenger": {"ndcg@10": 0.2, "calibration_error": 0.04}},
+    "models": {"challenger": {"ndcg@10": 0.2, "calibration_error": 0.04, "ranking_head": "complete"}},
     "differences": {"champion": {"ndcg@10": GOOD}, "popularity": {"ndcg@10": GOOD}},
     "slices": {name: {"users": 20, "difference": EVEN} for name in gate.SLICES},
     "alpha": {"mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
 }
-EVIDENCE = Evidence(METRICS, champion="3", modalities=3, completions=True, checks="passed")
+EVIDENCE = Evidence(METRICS, champion="3", weighable=True, completions=True, checks="passed")
 
 
 def verdict(evidence: Evidence = EVIDENCE) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_a_challenger_that_meets_every_condition_is_promoted():
     found = verdict()
     assert found["promote"]
     assert {c["outcome"] for c in found["conditions"]} == {"passed"}
-    assert found["summary"].startswith("Promoted: ndcg@10 is better than the champion's (+0.0200")
+    assert found["summary"].startswith("Promoted: NDCG@10 is better than the champion's (+0.0200")
 
 
 def test_a_gain_whose_interval_touches_the_margin_is_refused():
@@ -91,13 +91,19 @@ def test_a_slice_fails_beyond_its_margin_only_when_chance_does_not_explain_it():
     assert verdict(changed(small, "slices", "cold_users", "difference"))["promote"]
 
 
-def test_an_empty_slice_is_skipped_and_an_unreported_one_errored():
-    empty = changed({"users": 0, "challenger": None}, "slices", "new_videos")
-    assert outcome(verdict(empty), "slice_new_videos") == "skipped"
-    assert verdict(empty)["promote"]
-    gone = changed({name: METRICS["slices"][name] for name in gate.SLICES[1:]}, "slices")
-    assert outcome(verdict(gone), "slice_cold_users") == "errored"
-    assert not verdict(gone)["promote"]
+@pytest.mark.parametrize("figures", [{"users": 0}, {"users": 1, "difference": {"mean": -1.0, "low": None}}])
+def test_a_slice_with_nobody_to_compare_is_skipped(figures):
+    found = verdict(changed(figures, "slices", "new_videos"))
+    assert outcome(found, "slice_new_videos") == "skipped"
+    assert found["promote"]
+
+
+def test_a_slice_that_evaluate_left_out_is_empty_and_missing_slices_are_an_error():
+    rest = {name: METRICS["slices"][name] for name in gate.SLICES[1:]}
+    assert outcome(verdict(changed(rest, "slices")), "slice_cold_users") == "skipped"
+    found = verdict(changed(None, "slices"))
+    assert outcome(found, "slices") == "errored"
+    assert not found["promote"]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +125,20 @@ def test_each_condition_alone_refuses(evidence: Evidence, failed: str):
 
 def test_what_cannot_apply_is_skipped_with_its_reason():
     metrics = METRICS | {"alpha": {}, "models": {"challenger": {"calibration_error": None}}}
-    found = verdict(replace(EVIDENCE, metrics=metrics, modalities=1, completions=False))
+    found = verdict(replace(EVIDENCE, metrics=metrics, weighable=False, completions=False))
     skipped = {c["name"]: c["why"] for c in found["conditions"] if c["outcome"] == "skipped"}
     assert set(skipped) == {"calibration", "modality_weights_differ", "modality_weights_spread"}
     assert all(skipped.values())
     assert found["promote"]
+
+
+def test_a_calibration_error_that_is_missing_though_it_could_be_measured_is_errored():
+    broken = changed(None, "models", "challenger", "calibration_error")
+    assert outcome(verdict(broken), "calibration") == "errored"
+    nan = changed(float("nan"), "models", "challenger", "calibration_error")
+    assert outcome(verdict(replace(nan, completions=False)), "calibration") == "errored"
+    like = changed({"calibration_error": 0.3, "ranking_head": "like"}, "models", "challenger")
+    assert outcome(verdict(replace(like, completions=False)), "calibration") == "failed"
 
 
 def test_missing_checks_are_errored():
@@ -178,7 +193,7 @@ ANYTHING = st.fixed_dictionaries(
 @given(
     metrics=ANYTHING | st.just(METRICS),
     champion=st.sampled_from([None, "3"]),
-    modalities=st.integers(0, 3),
+    weighable=st.booleans(),
     completions=st.booleans(),
     checks=st.sampled_from([None, "passed", "warned", "blocked"]),
 )

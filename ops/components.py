@@ -1,0 +1,43 @@
+"""What we keep running: Airflow's parts, MLflow's pages, and the nights' own pages."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from contracts import place
+from ops.airflow_home import airflow
+from ops.ports import LOOPBACK, Ports
+from ops.supervisor import Component
+
+
+def airflow_parts(environment: Mapping[str, str], port: int) -> list[Component]:
+    """The three that a night needs. No triggerer: nothing of ours is deferred.
+
+    The scheduler's own log server is off (it would listen on every address); the API server reads the files.
+    """
+    return [
+        Component("api-server", airflow("api-server", "--host", LOOPBACK, "--port", str(port)), environment),
+        Component("scheduler", airflow("scheduler", "--skip-serve-logs"), environment),
+        Component("dag-processor", airflow("dag-processor"), environment),
+    ]
+
+
+def mlflow_pages(ports: Ports) -> Component:
+    """MLflow's web pages over the registry that the steps write to."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports.mlflow)]
+    command += ["--backend-store-uri", place.tracking_uri(), "--workers", "1"]
+    command += ["--artifacts-destination", str(place.home() / "mlflow" / "artifacts")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no job queue: we only show pages
+    return Component("mlflow", command, os.environ | quiet)
+
+
+def night_pages(ports: Ports) -> Component:
+    """Reports and data docs; only those, for the home holds secrets too."""
+    folder = place.home() / "pages"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("nights", "data_docs"):
+        (place.home() / name).mkdir(exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(place.home() / name)
+    command = [sys.executable, "-m", "http.server", "--bind", LOOPBACK, "--directory", str(folder)]
+    return Component("pages", [*command, str(ports.pages)], dict(os.environ))

@@ -1,0 +1,212 @@
+"""Turn the pictures, sound and text of new videos into vectors; videos that have theirs are left alone.
+
+A video whose media cannot be read is a reject with its reason and keeps its text. A killed run keeps every
+commit it made.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from contracts import digests, place, step
+from contracts.errors import InputError
+from contracts.lake import Lake
+from contracts.landing import LANDED
+from contracts.params import Embed
+from contracts.place import Night
+from contracts.receipts import Receipt, Rows
+from contracts.tables import REJECTS, WHOLE_VIDEO
+from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
+from media.decoders import Decoders, Limits
+from models import encoders
+from models.encoders import Encoder, ImageEncoder, SoundEncoder
+from tasks.embedding import Batches, rows
+from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
+
+NONE = "none"
+MODALITIES = ("visual", "text", "audio")
+TEXT_OF = ["caption", "hashtags", "music_title"]
+
+
+@dataclass
+class Tally:
+    """What became of the videos so far."""
+
+    rejected: Counter[str] = field(default_factory=Counter)  # reason -> videos whose media gave nothing
+    lacking: Counter[str] = field(default_factory=Counter)  # modality -> videos whose media plays without it
+    embedded: Counter[str] = field(default_factory=Counter)  # modality -> videos
+    broken_midway: int = 0
+
+
+def run(params: Embed, night: Night) -> Receipt:
+    """Embed what the videos known by the night still lack, `videos_per_commit` at a time.
+
+    Raises:
+        InputError: an encoder or a number of the section that cannot be, or a media store that is away.
+    """
+    _check(params)
+    lake = Lake()
+    made = _encoders(params)
+    ours = _fingerprints(params, made)
+    reads = {"videos": lake.version("videos")}
+    known = known_videos(lake, night.day)
+    todo = unembedded(lake, night.day, known, ours)
+    tally = _embed(lake, params, night.day, todo, made, ours) if todo else Tally()
+    landed = {modality: LANDED for modality in MODALITIES if getattr(params, modality) == LANDED}
+    fingerprints = ours | landed
+    have = {m: sorted(covered(lake, m, f) & known.keys()) for m, f in fingerprints.items()}
+    return Receipt(
+        reads=reads,
+        writes={name: lake.version(name) for name in ("features", "rejects")},
+        rows=Rows(len(todo), len(todo) - tally.rejected.total(), dict(sorted(tally.rejected.items()))),
+        digests={m: digests.of_lines([fingerprints[m], *videos]) for m, videos in have.items()},
+        facts={
+            "fingerprints": fingerprints,
+            "videos": len(known),
+            "covered": {m: len(videos) for m, videos in have.items()},
+            "embedded": {m: tally.embedded[m] for m in made},
+            "lacking": {m: tally.lacking[m] for m in made if m in MEDIA},
+            "broken_midway": tally.broken_midway,
+        },
+    )
+
+
+def _check(params: Embed) -> None:
+    for name, value in vars(params).items():
+        if not isinstance(value, str) and value <= 0:
+            raise InputError(f"params.yaml: embed.{name} is {value}; it must be above 0")
+
+
+def _encoders(params: Embed) -> dict[str, Encoder]:
+    """The encoder of each modality that is on and is not delivered ready-made."""
+    makers = {
+        "visual": encoders.image_encoder,
+        "text": encoders.text_encoder,
+        "audio": encoders.sound_encoder,
+    }
+    specs = {name: getattr(params, name) for name in MODALITIES}
+    key = "device"
+    try:
+        device = encoders.pick_device(params.device)
+        made: dict[str, Encoder] = {}
+        for key, spec in specs.items():
+            if spec not in (LANDED, NONE):
+                made[key] = makers[key](spec, device)
+    except ValueError as error:
+        raise InputError(f"params.yaml: embed.{key}: {error}") from None
+    return made
+
+
+def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
+    """Modality -> fingerprint, of the modalities embedded here."""
+    grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
+    sampling: dict[str, dict[str, Any]] = {
+        "visual": grid | {"frames_per_segment": params.frames_per_segment},
+        "text": {"of": TEXT_OF},
+        "audio": grid,
+    }
+    return {modality: encoder.fingerprint(sampling[modality]) for modality, encoder in made.items()}
+
+
+def _embed(
+    lake: Lake,
+    params: Embed,
+    day: date,
+    todo: Sequence[Video],
+    made: Mapping[str, Encoder],
+    fingerprints: Mapping[str, str],
+) -> Tally:
+    """Decode ahead in processes, encode, and commit part by part."""
+    tally = Tally()
+    batches = {m: Batches(m, encoder, params.batch_size) for m, encoder in made.items()}
+    uris = [video.media_uri for video in todo if video.lacks_media]
+    limits = Limits(params.decode_seconds, params.decode_memory_mib << 20)
+    sampling = _sampling(params, todo, made)
+    videos = iter(tqdm(todo, "embed", unit="video"))
+    with Decoders(place.landing(), sampling, limits, params.decode_workers) as decoders:
+        clips = decoders.decode(uris)
+        for _ in range(0, len(todo), params.videos_per_commit):
+            part = islice(videos, params.videos_per_commit)
+            rejects = [reject for video in part for reject in _add(video, clips, batches, day, tally)]
+            vectors = {modality: batch.finish() for modality, batch in batches.items()}
+            tally.embedded.update({modality: len(found) for modality, found in vectors.items()})
+            if any(vectors.values()):
+                lake.write("features", rows(vectors, fingerprints, params.segment_seconds, day))
+            if rejects:
+                lake.write("rejects", pa.Table.from_pylist(rejects, REJECTS.schema))
+    return tally
+
+
+def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder]) -> Sampling:
+    """What to take from the media: nothing of a modality that no video lacks."""
+    lacked = {modality for video in todo for modality in video.lacks}
+    visual, audio = (made.get(m) if m in lacked else None for m in ("visual", "audio"))
+    return Sampling(
+        params.segment_seconds,
+        params.max_segments,
+        params.frames_per_segment,
+        visual.image_size if isinstance(visual, ImageEncoder) else None,
+        visual.image_fit if isinstance(visual, ImageEncoder) else "shortest",
+        audio.sample_rate if isinstance(audio, SoundEncoder) else None,
+    )
+
+
+def _add(
+    video: Video,
+    clips: Iterator[Clip | Unreadable],
+    batches: Mapping[str, Batches],
+    day: date,
+    tally: Tally,
+) -> Iterator[dict[str, Any]]:
+    """Give one video to the encoders; its media is the next of `clips`. Yields its rejects."""
+    if "text" in video.lacks:
+        batches["text"].add(video.video_id, WHOLE_VIDEO, [video.text])
+    if not video.lacks_media:
+        return
+    clip = _next(clips)
+    if isinstance(clip, Unreadable):
+        tally.rejected[clip.reason] += 1
+        yield _reject(video, day, "embed", clip.reason, clip.detail)
+        return
+    tally.broken_midway += clip.broken is not None
+    for modality, segments in (("visual", clip.frames), ("audio", clip.sound)):
+        if modality not in video.lacks:
+            continue
+        for segment, things in sorted(segments.items()):
+            batches[modality].add(video.video_id, segment, list(things) if modality == "visual" else [things])
+        if not segments:
+            tally.lacking[modality] += 1
+            yield _reject(video, day, step_of(modality), MEDIA[modality], clip.broken or "the file has none")
+
+
+def _next(clips: Iterator[Clip | Unreadable]) -> Clip | Unreadable:
+    try:
+        return next(clips)
+    except StoreUnavailable as error:
+        raise InputError(
+            f"{error}; give the address and credentials of the media store as AWS_… variables, and run again"
+        ) from None
+
+
+def _reject(video: Video, day: date, step_name: str, reason: str, detail: str) -> dict[str, Any]:
+    return {
+        "day": day,
+        "step": step_name,
+        "reason": reason,
+        "received_day": video.received,
+        "source_file": video.media_uri,
+        "source_line": None,
+        "record": json.dumps({"video_id": video.video_id, "detail": detail}),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(step.main("embed", run, __doc__))

@@ -1,0 +1,91 @@
+"""From pictures, sounds and texts of many videos to rows of `features`, a batch at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from contracts.errors import InputError
+from contracts.tables import FEATURES, WHOLE_VIDEO
+from models.encoders import Encoder
+
+Vectors = dict[str, dict[int, np.ndarray]]  # video -> segment -> unit vector [D]
+
+
+class Batches:
+    """Encodes the things of many videos `size` at a time, so that memory does not grow with the videos."""
+
+    def __init__(self, modality: str, encoder: Encoder, size: int) -> None:
+        self._modality, self._encoder, self._size = modality, encoder, size
+        self._waiting: list[tuple[str, int, Any]] = []
+        self._sums: Vectors = {}
+
+    def add(self, video_id: str, segment: int, things: Sequence[Any]) -> None:
+        """Take what a segment (WHOLE_VIDEO: the video) shows, plays or says.
+
+        Raises:
+            InputError: the encoder gives vectors that are not finite.
+        """
+        for thing in things:
+            self._waiting.append((video_id, segment, thing))
+            if len(self._waiting) == self._size:
+                self._encode()
+
+    def finish(self) -> Vectors:
+        """The vectors of everything added since the last time: of each segment the normalised mean.
+
+        Raises:
+            InputError: as for `add`.
+        """
+        if self._waiting:
+            self._encode()
+        sums, self._sums = self._sums, {}
+        return {video: {n: unit(total) for n, total in parts.items()} for video, parts in sums.items()}
+
+    def _encode(self) -> None:
+        vectors_BD = self._encoder.encode([thing for *_, thing in self._waiting])
+        if not np.isfinite(vectors_BD).all():
+            raise InputError(
+                f"params.yaml: embed.{self._modality}: the encoder gives vectors that are not finite; "
+                "its weights are damaged, name others"
+            )
+        for (video, segment, _), vector in zip(self._waiting, vectors_BD, strict=True):
+            parts = self._sums.setdefault(video, {})
+            parts[segment] = parts[segment] + vector if segment in parts else vector
+        self._waiting = []
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """The vector at length 1; one that cancelled out to nothing stays nothing."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+def rows(
+    vectors: Mapping[str, Vectors], fingerprints: Mapping[str, str], segment_seconds: float, day: date
+) -> pa.Table:
+    """Rows of `features` from modality -> vectors: each segment, and the whole as the segments' mean."""
+    found = list(_sorted(vectors))
+    offsets = np.cumsum([0, *(len(vector) for *_, vector in found)])
+    flat = np.concatenate([vector for *_, vector in found]).astype(np.float32)
+    columns = {
+        "video_id": [video for _, video, _, _ in found],
+        "modality": [modality for modality, _, _, _ in found],
+        "segment": [segment for _, _, segment, _ in found],
+        "start_ms": [round(max(segment, 0) * segment_seconds * 1000) for _, _, segment, _ in found],
+        "vector": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat)),
+        "fingerprint": [fingerprints[modality] for modality, _, _, _ in found],
+        "day": [day] * len(found),
+    }
+    return pa.table(columns, FEATURES.schema)
+
+
+def _sorted(vectors: Mapping[str, Vectors]) -> Iterator[tuple[str, str, int, np.ndarray]]:
+    """(modality, video, segment, vector), sorted, the whole first; a text is a whole without segments."""
+    for modality in sorted(vectors):
+        for video, parts in sorted(vectors[modality].items()):
+            if WHOLE_VIDEO not in parts:
+                yield modality, video, WHOLE_VIDEO, unit(np.sum([*parts.values()], axis=0))
+            for segment in sorted(parts):
+                yield modality, video, segment, parts[segment]

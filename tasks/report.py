@@ -1,0 +1,178 @@
+"""Tell the night on one page: `report/report.html`, which needs nothing but itself.
+
+The verdict comes first, then what it rests on, then the data and the people, then the versions it came from.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow.parquet as pq
+
+from contracts import digests, step
+from contracts.params import Report
+from contracts.place import Night
+from contracts.receipts import Receipt
+from contracts.steps import STEPS
+from tasks import report_plots as plots
+from tasks.gate import SLICES
+from tasks.report_people import examples
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+ORDER = ("challenger", "champion", "popularity", "itemcf")
+MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "auc", "f1", "log_loss", "calibration_error")
+NAMES = {"itemcf": "ItemCF", "popularity": "Popularity", "challenger": "Challenger", "champion": "Champion"}
+
+
+def run(params: Report, night: Night) -> Receipt:
+    """Write the page from the night's files.
+
+    Raises:
+        InputError: the verdict, the evaluation or the snapshot is missing.
+    """
+    page = night.folder("report") / "report.html"
+    page.write_text(render(context(params, night)), encoding="utf-8")
+    print(f"report: {page}", file=sys.stderr)
+    return Receipt(digests={"report.html": digests.of_file(page)}, facts={"page": str(page)})
+
+
+def render(values: Mapping[str, Any]) -> str:
+    """The page; every text in it is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "signed": signed, "words": words, "label": label}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
+
+
+def context(params: Report, night: Night) -> dict[str, Any]:
+    """Everything that the template shows."""
+    metrics = _json(night.output("evaluate", "metrics.json"))
+    manifest = _json(night.output("snapshot", "manifest.json"))
+    receipts = _receipts(night)
+    rival = "champion" if "champion" in metrics["differences"] else "popularity"
+    modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
+    return {
+        "night": str(night.day),
+        "verdict": _json(night.output("gate", "verdict.json")),
+        "promoted": receipts.get("promote", {}).get("facts"),
+        "primary": metrics["primary"],
+        "gain": metrics["differences"][rival][metrics["primary"]],
+        "rival": NAMES[rival],
+        "users": metrics["users"],
+        "table": _table(metrics),
+        "measures": _measures(metrics),
+        "plots": _plots(night, metrics, rival),
+        "alpha": metrics["alpha"],
+        "modalities": modalities,
+        "pairs": _optional(night, "align", "metrics.json").get("pairs") or {},
+        "manifest": manifest,
+        "receipts": receipts,
+        "timings": _timings(receipts),
+        "people": examples(night, params.example_users, modalities),
+        "champion": manifest["champion"],
+    }
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number for the eye; a dash for what is not known."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, bool | str):
+        return str(value)
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """A difference, always with its sign."""
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def words(name: str) -> str:
+    """A key as words."""
+    return name.replace("_", " ")
+
+
+def label(measure: str) -> str:
+    """A measure's name as people write it."""
+    return measure.upper() if measure.split("@")[0] in ("ndcg", "mrr", "auc", "f1") else measure
+
+
+def _measures(metrics: Mapping[str, Any]) -> list[str]:
+    """The measures that any model has, the ranking's first."""
+    keys = dict.fromkeys(key for figures in metrics["models"].values() for key in figures)
+    return sorted(
+        (key for key in keys if key != "ranking_head"), key=lambda key: _place(MEASURES, key.split("@")[0])
+    )
+
+
+def _place(order: Sequence[str], name: str) -> int:
+    """Its place in an order; what the order does not know comes last."""
+    return order.index(name) if name in order else len(order)
+
+
+def _table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a model, with the challenger's difference to it."""
+    return [
+        {
+            "name": NAMES.get(name, name),
+            "figures": metrics["models"][name],
+            "difference": metrics["differences"].get(name, {}).get(metrics["primary"]),
+        }
+        for name in sorted(metrics["models"], key=lambda name: _place(ORDER, name))
+    ]
+
+
+def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, str | int | None]:
+    people = pq.read_table(night.output("evaluate", "per_user.parquet"))
+    gap = people["ndcg_challenger"].to_numpy() - people[f"ndcg_{rival}"].to_numpy()
+    slices = metrics["slices"]
+    curve = _optional(night, "train", "curve.json")
+    return {
+        "curve": plots.learning_curve(curve or []),
+        "slices": plots.slices(
+            {name: slices[name] for name in sorted(slices, key=lambda n: _place(SLICES, n))}
+        ),
+        "differences": plots.differences(gap, rival),
+        "better": int((gap > 0).sum()),
+        "worse": int((gap < 0).sum()),
+        "same": int((gap == 0).sum()),
+    }
+
+
+def _timings(receipts: Mapping[str, Mapping]) -> list[dict[str, Any]]:
+    """Seconds and memory of each step, with its share of the slowest."""
+    slowest = max((receipt["seconds"] for receipt in receipts.values()), default=0) or 1
+    return [
+        {
+            "step": name,
+            "seconds": r["seconds"],
+            "memory": r["peak_memory_mib"],
+            "share": r["seconds"] / slowest,
+        }
+        for name, r in receipts.items()
+    ]
+
+
+def _receipts(night: Night) -> dict[str, dict[str, Any]]:
+    """The night's receipts, in the order of the steps."""
+    paths = ((name, night.receipts / f"{name}.json") for name in STEPS if name != "report")
+    return {name: _json(path) for name, path in paths if path.exists()}
+
+
+def _optional(night: Night, step_name: str, file: str) -> Any:
+    path = night.workspace / step_name / file
+    return _json(path) if path.exists() else {}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    sys.exit(step.main("report", run, __doc__))

@@ -1,0 +1,129 @@
+"""The report's plots as inline SVG. Their colours are the page's variables, so they follow light and dark."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Stand-in colour -> what the page puts in its place.
+INK, FAINT, MAIN, OTHER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+PAGE = {
+    INK: "var(--soft)",
+    FAINT: "var(--line)",
+    MAIN: "var(--blue)",
+    OTHER: "var(--orange)",
+    THIRD: "var(--green)",
+}
+LOSSES = {"retrieval": MAIN, "ranking": OTHER, "align": THIRD}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+def learning_curve(curve: Sequence[Mapping[str, float]]) -> str | None:
+    """Losses, and validation NDCG@10 with its best epoch; None without a curve."""
+    if not curve:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "curve"}):
+        figure, (left, right) = _figure(2.6, columns=2)
+        for name, colour in LOSSES.items():
+            _line(left, curve, name, colour)
+        left.set(xlabel="epoch", title="training losses")
+        left.legend()
+        _line(right, curve, "ndcg@10", MAIN)
+        scored = [row for row in curve if "ndcg@10" in row]
+        if scored:
+            best = max(scored, key=lambda row: row["ndcg@10"])
+            right.plot(best["epoch"], best["ndcg@10"], "o", color=OTHER)
+            right.annotate(f"{best['ndcg@10']:.4f}", (best["epoch"], best["ndcg@10"]), (0, 7),
+                           textcoords="offset points", ha="center")  # fmt: skip
+        right.set(xlabel="epoch", title="NDCG@10 on the validation day")
+        right.margins(y=0.2)
+        return _svg(figure)
+
+
+def slices(found: Mapping[str, Mapping]) -> str | None:
+    """Difference to the champion a slice, with its interval; the challenger's NDCG where there is none."""
+    paired = {name: one["difference"] for name, one in found.items() if "difference" in one}
+    told = paired or {name: {"mean": one["challenger"]} for name, one in found.items()}
+    told = {name: one for name, one in told.items() if one["mean"] is not None}
+    if not told:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "slices", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(0.7 + 0.34 * len(told))
+        for place, one in enumerate(told.values()):
+            if one.get("low") is not None:
+                ends = [one["low"], one["high"]]
+                axes.plot(ends, [place, place], color=MAIN, linewidth=3, alpha=0.4, solid_capstyle="round")
+            axes.plot(one["mean"], place, "o", color=MAIN, markersize=6)
+        axes.set_yticks(range(len(told)), [f"{n.replace('_', ' ')}  ({found[n]['users']})" for n in told])
+        axes.set_ylim(len(told) - 0.5, -0.5)
+        if paired:
+            axes.axvline(0, color=INK, linewidth=1)
+        axes.set_xlabel("NDCG, challenger − champion, 95 % interval" if paired else "NDCG of the challenger")
+        return _svg(figure)
+
+
+def differences(gap: NDArray[np.float64], rival: str) -> str | None:
+    """How many people are better or worse off, by how much."""
+    if not len(gap):
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "differences", "axes.grid.axis": "y"}):
+        figure, (axes,) = _figure(2.4)
+        reach = max(float(np.abs(gap).max()), 0.05)
+        edges = np.linspace(-reach, reach, 32)  # an odd number of bins: the middle one holds "the same"
+        counts, _ = np.histogram(gap, edges)
+        middle = len(counts) // 2
+        colours = [OTHER] * middle + [FAINT] + [MAIN] * middle
+        axes.bar(edges[:-1], counts, np.diff(edges) * 0.92, align="edge", color=colours)
+        axes.axvline(float(gap.mean()), color=INK, linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"mean {gap.mean():+.4f}", (float(gap.mean()), counts.max()), (5, 2), textcoords="offset points"
+        )
+        axes.set(xlabel=f"NDCG of a person, challenger − {rival}", ylabel="people")
+        return _svg(figure)
+
+
+def _line(axes: Axes, curve: Sequence[Mapping[str, float]], name: str, colour: str) -> None:
+    rows = [row for row in curve if name in row]
+    axes.plot(
+        [row["epoch"] for row in rows], [row[name] for row in rows], color=colour, linewidth=1.8, label=name
+    )
+
+
+def _figure(height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(8.4, height), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element without anything of the day in it."""
+    page = io.StringIO()
+    figure.savefig(page, format="svg", transparent=True, metadata={"Date": None})
+    text = page.getvalue()
+    text = text[text.index("<svg") :]
+    for stand_in, variable in PAGE.items():
+        text = text.replace(stand_in, variable)
+    return text

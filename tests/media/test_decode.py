@@ -1,0 +1,168 @@
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from media.clip import Sampling, Unreadable
+from media.decode import decode
+from tests.media.files import BLUE, GREEN, RED, plain, write_video
+
+SAMPLING = Sampling(5.0, 40, 2, 32, "squash", 16_000)
+
+
+def refusal(path: Path) -> Unreadable:
+    with pytest.raises(Unreadable) as caught:
+        decode(path, SAMPLING)
+    return caught.value
+
+
+def test_a_video_gives_the_pictures_and_the_sound_of_its_segments(tmp_path: Path) -> None:
+    clip = decode(write_video(tmp_path / "v.mp4", seconds=7), SAMPLING)
+    assert {segment: frames.shape for segment, frames in clip.frames.items()} == {
+        0: (2, 32, 32, 3),
+        1: (2, 32, 32, 3),
+    }
+    assert all(frames.dtype == np.uint8 for frames in clip.frames.values())
+    assert [len(part) for part in clip.sound.values()] == [80_000, pytest.approx(32_000, abs=1500)]
+    assert clip.broken is None
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.ts", "v.avi", "v.mov", "v.flv"])
+def test_containers_with_other_clocks_give_the_same_segments(tmp_path: Path, name: str) -> None:
+    clip = decode(write_video(tmp_path / name, seconds=6), SAMPLING)
+    assert sorted(clip.frames) == [0, 1]
+    first, second = clip.frames[0].mean((1, 2, 3))
+    assert (first, second) == (pytest.approx(13, abs=4), pytest.approx(38, abs=4))
+
+
+def test_a_stream_without_time_stamps_or_duration_follows_its_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.h264", seconds=4, rate=25, hertz=None)
+    assert decode(path, SAMPLING).frames[0].shape == (2, 32, 32, 3)
+
+
+def test_video_without_sound_has_no_sound(tmp_path: Path) -> None:
+    clip = decode(write_video(tmp_path / "v.mp4", hertz=None), SAMPLING)
+    assert (sorted(clip.frames), clip.sound) == ([0], {})
+
+
+def test_sound_without_video_has_no_pictures(tmp_path: Path) -> None:
+    clip = decode(write_video(tmp_path / "v.m4a", picture=None), SAMPLING)
+    assert (clip.frames, sorted(clip.sound)) == ({}, [0])
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    plain_song = write_video(tmp_path / "song.m4a", picture=None)
+    with av.open(str(plain_song)) as source, av.open(str(path), "w") as file:
+        audio = file.add_stream_from_template(source.streams.audio[0])
+        cover = file.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(plain(RED), format="rgb24")
+        frame.pts = 0
+        file.mux(cover.encode(frame))
+        file.mux(cover.encode(None))
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = audio
+                file.mux(packet)
+    clip = decode(path, SAMPLING)
+    assert (clip.frames, sorted(clip.sound)) == ({}, [0])
+
+
+def test_what_is_not_wanted_is_not_decoded(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4")
+    assert decode(path, Sampling(5.0, 40, 2, None, "squash", 16_000)).frames == {}
+    assert decode(path, Sampling(5.0, 40, 2, 32, "squash", None)).sound == {}
+
+
+def test_nothing_is_decoded_beyond_the_last_segment(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", seconds=7)
+    clip = decode(path, Sampling(2.0, 2, 1, 32, "squash", 16_000))
+    assert (sorted(clip.frames), sorted(clip.sound)) == ([0, 1], [0, 1])
+    assert [len(part) for part in clip.sound.values()] == [32_000, 32_000]
+
+
+def test_what_came_before_a_break_counts(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", seconds=20, hertz=None, options={"movflags": "faststart"})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * 0.7)])
+    clip = decode(path, SAMPLING)
+    assert 0 in clip.frames
+    assert 3 not in clip.frames
+
+
+def test_a_damaged_middle_ends_the_stream_and_says_why(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1)
+    pictures = [noise.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(40)]
+    path = write_video(tmp_path / "v.mp4", 4, picture=lambda t: pictures[round(t * 10)], hertz=None)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + len(content) // 2
+    content[start : start + 4000] = bytes(4000)
+    path.write_bytes(content)
+    clip = decode(path, SAMPLING)
+    assert clip.broken is not None
+    assert clip.broken.startswith("video: ")
+    assert 0 in clip.frames
+
+
+def test_an_encrypted_file_is_said_to_be_one(tmp_path: Path) -> None:
+    keys = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
+        "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
+    }
+    assert refusal(write_video(tmp_path / "v.mp4", options=keys)).reason == "encrypted_media"
+
+
+def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(1).bytes(5000))
+    (tmp_path / "folder.mp4").mkdir()
+    moov_lost = write_video(tmp_path / "cut.mp4", seconds=4)
+    moov_lost.write_bytes(moov_lost.read_bytes()[:2000])
+    os.mkfifo(tmp_path / "pipe.mp4")
+    reasons = {
+        name: refusal(tmp_path / f"{name}.mp4").reason
+        for name in ("gone", "empty", "garbage", "folder", "cut", "pipe")
+    }
+    assert reasons == {
+        "gone": "missing_media",
+        "empty": "empty_media",
+        "garbage": "unreadable_media",
+        "folder": "missing_media",
+        "cut": "unreadable_media",
+        "pipe": "missing_media",
+    }
+    assert refusal(Path("x" * 300)).reason == "missing_media"
+    assert refusal(Path("a\0b")).reason == "missing_media"
+
+
+def test_a_playlist_dressed_as_mp4_reads_no_other_file(tmp_path: Path) -> None:
+    secret = write_video(tmp_path / "secret.ts")
+    playlist = tmp_path / "v.mp4"
+    playlist.write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{secret}\n#EXT-X-ENDLIST\n", encoding="utf-8"
+    )
+    assert refusal(playlist).reason == "unreadable_media"
+
+
+def test_a_name_that_looks_like_an_option_or_an_address_is_a_name(tmp_path: Path) -> None:
+    for name in ("-i.mp4", "http:x.mp4", "%05d.mp4", "ü 猫.mp4"):
+        assert (
+            0 in decode(write_video(tmp_path / "v.mp4", hertz=None).rename(tmp_path / name), SAMPLING).frames
+        )
+
+
+def test_the_words_of_a_refusal_do_not_tell_where_the_file_lies(tmp_path: Path) -> None:
+    (tmp_path / "garbage.mp4").write_bytes(b"nothing" * 100)
+    assert str(tmp_path) not in refusal(tmp_path / "garbage.mp4").detail
+
+
+def test_colours_come_through(tmp_path: Path) -> None:
+    for name, colour in (("red", RED), ("green", GREEN), ("blue", BLUE)):
+        path = write_video(tmp_path / f"{name}.mp4", picture=lambda t, c=colour: plain(c), hertz=None)
+        seen = decode(path, SAMPLING).frames[0].mean((0, 1, 2))
+        assert seen == pytest.approx(colour, abs=12)

@@ -1,0 +1,31 @@
+"""Popularity and ItemCF against their definitions."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.baselines import ItemCF, popularity
+from models.histories import Seen
+
+# Three people: {0, 1}, {0, 1, 2}, {2}; video 3 was never watched.
+WATCHED = Seen(torch.tensor([0, 2, 5, 6]), torch.tensor([0, 1, 0, 1, 2, 2]))
+
+
+def test_popularity_counts_people() -> None:
+    assert popularity(WATCHED, 4).tolist() == [2, 2, 2, 0]
+
+
+def test_itemcf_sums_the_cosine_to_what_was_watched() -> None:
+    history = Seen(torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]))
+    score_BV = ItemCF(WATCHED, 4).scores(history, torch.tensor([0, 1]))
+    r_UV = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0]])
+    cosine = lambda a, b: (r_UV[:, a] @ r_UV[:, b]) / 2  # noqa: E731 - every norm is √2
+    assert score_BV[0].tolist() == pytest.approx([0.0, cosine(0, 1), cosine(0, 2), 0.0], abs=1e-5)
+    assert score_BV[1, 2].item() == pytest.approx(cosine(0, 2) + cosine(1, 2), abs=1e-5)
+
+
+def test_itemcf_falls_back_to_popularity_for_a_person_without_a_history() -> None:
+    watched = Seen(torch.tensor([0, 2, 3]), torch.tensor([2, 1, 2]))
+    nobody = Seen(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long))
+    score_BV = ItemCF(watched, 4).scores(nobody, torch.tensor([0]))
+    assert score_BV[0].argsort(descending=True)[:2].tolist() == [2, 1]

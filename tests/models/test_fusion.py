@@ -1,0 +1,99 @@
+"""Equations (1) and (2): masks before the softmax, the exact score, the ID gate."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.fusion import Projection, Projections, fuse, modality_weights, score, view_bucket
+from models.interest import InterestModel
+from tests.models.worlds import WIDTHS, catalogue, model
+
+
+@pytest.fixture
+def made() -> InterestModel:
+    return model()
+
+
+def test_weights_sum_to_one_over_the_modalities_that_are_there() -> None:
+    has_VM = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
+    alpha_VM = modality_weights(torch.randn(3, 3), has_VM, -1)
+    assert alpha_VM.sum(1).tolist() == pytest.approx([1.0, 1.0, 0.0])
+    assert alpha_VM[1, 1] == 0.0
+
+
+def test_two_modalities_weigh_as_if_the_missing_third_did_not_exist() -> None:
+    affinity_M = torch.tensor([0.3, 9.0, -0.4])
+    alpha_M = modality_weights(affinity_M, torch.tensor([True, False, True]), 0)
+    assert torch.allclose(alpha_M[[0, 2]], torch.softmax(affinity_M[[0, 2]], 0))
+
+
+@pytest.mark.parametrize("garbage", [1e6, float("nan"), float("inf")])
+def test_what_stands_in_a_missing_modality_changes_nothing_not_even_a_gradient(
+    made: InterestModel, garbage: float
+) -> None:
+    videos = catalogue()
+    dirty = {
+        m: torch.where(videos.has_VM[:, i : i + 1], x, garbage)
+        for i, (m, x) in enumerate(videos.features.items())
+    }
+    grown = []
+    for features in (videos.features, dirty):
+        made.zero_grad()
+        items = made.items(replace(videos, features=features))
+        score_NV, _ = score(torch.ones(2, 8), torch.ones(2, 8), items)
+        score_NV.sum().backward()
+        weight = made.fusion.project.heads["visual"].linear.weight  # type: ignore[union-attr]
+        grown.append((score_NV.detach(), weight.grad.clone()))  # type: ignore[union-attr, operator]
+    assert torch.equal(grown[0][0], grown[1][0])
+    assert torch.equal(grown[0][1], grown[1][1])
+
+
+def test_the_score_of_all_videos_equals_the_product_with_each_fused_video(made: InterestModel) -> None:
+    items = made.items(catalogue())
+    z_ND, u_ND = torch.randn(4, 8), torch.randn(4, 8)
+    score_NV, alpha_MNV = score(z_ND, u_ND, items)
+    for video in range(12):
+        f_ND, alpha_NM = fuse(u_ND, items, torch.full((4,), video))
+        assert torch.allclose(alpha_NM, alpha_MNV[:, :, video].T, atol=1e-6)
+        direct_N = (z_ND * f_ND).sum(1) * 8**-0.5 + items.bias_V[video]
+        assert torch.allclose(direct_N, score_NV[:, video], atol=1e-5)
+
+
+def test_a_new_video_is_all_content_and_one_without_content_is_all_id(made: InterestModel) -> None:
+    items = made.items(catalogue())
+    assert items.g_V[9:].eq(0).all()
+    assert items.g_V[0] == 1
+    assert items.g_V[2:9].gt(0).all()
+    assert items.g_V[2:9].lt(1).all()
+
+
+def test_a_dropped_video_is_treated_as_new_unless_it_has_nothing_but_its_id(made: InterestModel) -> None:
+    items = made.items(catalogue(), torch.ones(12, dtype=torch.bool))
+    assert items.g_V[0] == 1
+    assert items.g_V[catalogue().has_VM.any(1)].eq(0).all()
+
+
+def test_a_data_set_without_any_modality_works_on_ids_alone() -> None:
+    made = model(modalities={}, fingerprints={})
+    items = made.items(catalogue(widths={}))
+    score_NV, alpha_MNV = score(torch.randn(2, 8), torch.randn(2, 8), items)
+    assert alpha_MNV.shape == (0, 2, 12)
+    assert score_NV[:, :9].std() > 0
+
+
+def test_statistics_standardise_and_a_constant_column_is_left_alone() -> None:
+    head = Projection(2, 4)
+    head.set_statistics(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    assert head.center.tolist() == [2.0, 5.0]
+    assert head.scale.tolist() == [1.0, 1.0]
+
+
+def test_each_modality_has_its_own_projection_and_all_are_trained() -> None:
+    heads = Projections(WIDTHS, 8)
+    heads(catalogue()).pow(2).sum().backward()
+    assert all(p.grad is not None for p in heads.parameters())
+
+
+def test_view_buckets_double() -> None:
+    assert view_bucket(torch.tensor([0, 1, 2, 3, 4, 7, 8, 10**9])).tolist() == [0, 1, 2, 2, 3, 3, 4, 23]

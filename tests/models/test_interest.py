@@ -1,0 +1,124 @@
+"""The whole model: the future never reaches the past, padding and masks never leak, every part is used."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.histories import Histories
+from models.interest import Interest, InterestModel, Profiles
+from tests.models.worlds import catalogue, everybody, histories, model, profiles, spec
+
+ENCODERS = ("transformer", "lstm", "mean")
+
+
+def read(made: InterestModel, past: Histories, users: torch.Tensor | None = None) -> Interest:
+    users_B = everybody(past) if users is None else users
+    people = profiles(len(past.offsets) - 1).take(users_B)
+    return made.read(past.batch(users_B, made.spec.max_length), people, made.items(catalogue()))
+
+
+def disturb(past: Histories, first: int) -> Histories:
+    """Other events from index `first` of the flat list on, at later times."""
+    other = histories((1, 0, 5, 8), seed=99)
+    parts = {
+        name: torch.cat([getattr(past, name)[:first], getattr(other, name)[first:]])
+        for name in ("video_E", "hour_E", "ratio_E", "did_EA", "positive_E")
+    }
+    later = past.second_E.clone()
+    later[first:] += 12345
+    return replace(past, second_E=later, **parts)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@settings(max_examples=15, deadline=None)
+@given(cut=st.integers(0, 8))
+def test_a_change_to_later_events_never_changes_an_earlier_state(encoder: str, cut: int) -> None:
+    made, past = model(encoder=encoder), histories()
+    start = int(past.offsets[3])
+    before, after = read(made, past), read(made, disturb(past, start + cut))
+    assert torch.equal(before.z_ND[3, : cut + 1], after.z_ND[3, : cut + 1])
+    assert torch.equal(before.u_ND[3, : cut + 1], after.u_ND[3, : cut + 1])
+    if cut < 8:
+        assert not torch.equal(before.z_ND[3, cut + 1 :], after.z_ND[3, cut + 1 :])
+        assert not torch.equal(before.u_ND[3, cut + 1 :], after.u_ND[3, cut + 1 :])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_padding_changes_nothing(encoder: str) -> None:
+    made, past = model(encoder=encoder), histories()
+    together = made.newest(past.batch(everybody(past), 8), profiles(), made.items(catalogue()))
+    for user in range(4):
+        alone_B = torch.tensor([user])
+        alone = made.newest(past.batch(alone_B, 8), profiles().take(alone_B), made.items(catalogue()))
+        assert torch.allclose(together.z_ND[user], alone.z_ND[0], atol=1e-5)
+        assert torch.allclose(together.u_ND[user], alone.u_ND[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_what_stands_in_the_padding_changes_nothing(encoder: str) -> None:
+    made, past = model(encoder=encoder), histories()
+    batch, items = past.batch(everybody(past), 8), made.items(catalogue())
+    filled = replace(
+        batch,
+        video_BT=torch.where(batch.mask_BT, batch.video_BT, 7),
+        ratio_BT=torch.where(batch.mask_BT, batch.ratio_BT, 1.5),
+        hour_BT=torch.where(batch.mask_BT, batch.hour_BT, 23),
+    )
+    assert torch.equal(made.newest(batch, profiles(), items).z_ND, made.newest(filled, profiles(), items).z_ND)
+
+
+def test_a_person_without_a_history_is_known_by_the_profile() -> None:
+    made, past = model(), histories((0, 0, 0))
+    items, batch = made.items(catalogue()), past.batch(everybody(past), 8)
+    z_ND = made.newest(batch, Profiles(torch.tensor([[1], [2], [1]]), torch.zeros(3, 1)), items).z_ND
+    assert torch.equal(z_ND[0], z_ND[2])
+    assert not torch.allclose(z_ND[0], z_ND[1])
+
+
+def test_without_a_profile_everybody_without_a_history_is_alike() -> None:
+    made, past = model(profile=False), histories((0, 0))
+    z_ND = made.newest(past.batch(everybody(past), 8), profiles(2), made.items(catalogue())).z_ND
+    assert torch.equal(z_ND[0], z_ND[1])
+
+
+def test_the_order_of_earlier_events_matters_exactly_when_positions_are_told() -> None:
+    past, order = histories((6,)), torch.tensor([4, 2, 0, 3, 1, 5])
+    kept = ("video_E", "hour_E", "ratio_E", "did_EA", "positive_E")
+    mixed = replace(past, **{name: getattr(past, name)[order] for name in kept})
+    for positions in (True, False):
+        made = model(layers=1, positions=positions, modalities={}, fingerprints={})
+        items = made.items(catalogue(widths={}))
+        z = [made.newest(p.batch(everybody(p), 8), profiles(1), items).z_ND for p in (past, mixed)]
+        assert torch.allclose(*z, atol=1e-5) is not positions
+
+
+def test_every_parameter_is_trained_by_some_loss() -> None:
+    made, past = model().train(), histories()
+    items = made.items(catalogue())
+    interest = made.read(past.batch(everybody(past), 8), profiles(), items)
+    score_NV, _ = made.scores(interest.at(torch.ones(4, 9, dtype=torch.bool)), items)
+    logits = made.rank(Interest(interest.z_ND[:, 0], interest.u_ND[:, 0]), items, torch.tensor([1, 2, 3, 4]))
+    (score_NV.sum() + logits.sum()).backward()
+    still = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
+
+
+@pytest.mark.parametrize("encoder", ["transformer", "mean"])
+def test_attention_is_over_past_events_only_and_says_what_the_encoder_does(encoder: str) -> None:
+    made, past = model(encoder=encoder), histories()
+    weight_BT = made.attention(past.batch(everybody(past), 8), profiles(), made.items(catalogue()))
+    assert weight_BT is not None
+    assert weight_BT[0].eq(0).all()
+    assert weight_BT[1, 1:].eq(0).all()
+    assert weight_BT[3].gt(0).all()
+    assert weight_BT.sum(1).le(1 + 1e-6).all()
+
+
+def test_an_unknown_encoder_and_a_width_that_heads_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown encoder 'gru'"):
+        InterestModel(spec(encoder="gru"))
+    with pytest.raises(ValueError, match="width 8 cannot be split among 3"):
+        InterestModel(spec(heads=3))

@@ -1,0 +1,66 @@
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import InputError
+from tasks.importers import segmm
+
+HEADER = "user_id,video_id,time_ms,duration_ms,playing_time,label_1D\n"
+
+
+def _write(folder: Path, rows: str) -> Path:
+    (folder / segmm.FILE).write_text(HEADER + rows, encoding="utf-8")
+    return folder
+
+
+def test_views_land_by_time_with_their_watch_time_and_the_catalogue_on_the_first_day(tmp_path):
+    rows = '1,30,90000000,7000,5100,[1 0]\n1,20,5,12000,3000,"[ 0 -1\n -1]"\n2,20,5,12000,30000,[1 1 1]\n'
+    release = segmm.read(_write(tmp_path, rows))
+    days = release.kinds["events"]
+    assert list(days) == [date(2024, 1, 1), date(2024, 1, 2)]
+    assert [(e["user_id"], e["watch_ms"]) for e in days[date(2024, 1, 1)]] == [("1", 3000), ("2", 30000)]
+    assert days[date(2024, 1, 1)][0]["event_time"] == "2024-01-01T00:00:00.005000Z"
+    assert days[date(2024, 1, 2)][0]["event_time"] == "2024-01-02T01:00:00Z"
+    catalogue = [{"video_id": "20", "duration_ms": 12000}, {"video_id": "30", "duration_ms": 7000}]
+    assert release.kinds["videos"] == {date(2024, 1, 1): catalogue}
+    assert release.notes[0].startswith("3 of 3 segment labels follow")
+
+
+def test_a_label_that_contradicts_the_watch_time_is_counted(tmp_path):
+    release = segmm.read(_write(tmp_path, "1,2,5,12000,3000,[ 1 0 -1]\n1,3,5,9000,9000,[1 1]\n"))
+    assert release.notes[0].startswith("1 of 2 segment labels follow")
+
+
+@given(st.integers(1, 500_000), st.integers(1, 200_000))
+def test_labels_have_one_segment_each_5_seconds_and_one_left_unless_watched_to_the_end(watch_ms, duration_ms):
+    made = segmm.labels(watch_ms, duration_ms)
+    assert 5000 * (len(made) - 1) < duration_ms <= 5000 * len(made)
+    assert made == sorted(made, reverse=True)
+    if watch_ms >= duration_ms:
+        assert set(made) == {1}
+    else:
+        assert 5000 * made.index(0) < watch_ms <= 5000 * (made.index(0) + 1)
+        assert made.count(0) == 1
+
+
+def test_a_video_of_two_durations_is_refused(tmp_path):
+    with pytest.raises(InputError, match="video_id 2 has two values"):
+        segmm.read(_write(tmp_path, "1,2,5,12000,3000,[ 0 -1 -1]\n2,2,6,13000,3000,[ 0 -1 -1]\n"))
+
+
+@pytest.mark.shared_data
+def test_every_label_of_the_real_sample_follows_from_its_watch_time(shared_data):
+    release = segmm.read(shared_data / "segmm")
+    assert release.notes[0].startswith("10000 of 10000 segment labels")
+    events = [event for rows in release.kinds["events"].values() for event in rows]
+    assert len({event["event_id"] for event in events}) == len(events) == 10_000
+    assert {day: len(rows) for day, rows in release.kinds["events"].items()} == {
+        date(2024, 1, 1): 2515,
+        date(2024, 1, 2): 2694,
+        date(2024, 1, 3): 4425,
+        date(2024, 1, 4): 366,
+    }
+    assert len(next(iter(release.kinds["videos"].values()))) == 9123

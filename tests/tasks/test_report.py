@@ -1,0 +1,207 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.errors import InputError
+from contracts.params import load
+from contracts.place import PROJECT, Night
+from contracts.receipts import Receipt, write_json, write_receipt
+from tasks import gate, report
+from tasks.report_people import SHOWN, WATCHED, examples
+from tests.workspaces import MODALITIES, sample_night
+
+PARAMS = load(PROJECT / "params.yaml")
+VOID = {"meta", "br", "img", "path", "use", "line", "rect", "circle", "defs", "link"}
+
+
+class Page(HTMLParser):
+    """The page's text, and whether every element that was opened is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.text.append(" ".join(data.split()))
+
+    @property
+    def words(self) -> str:
+        return " ".join(word for word in self.text if word)
+
+
+def page_of(night: Night) -> tuple[str, Page]:
+    gate.run(PARAMS.gate, night)
+    report.run(PARAMS.report, night)
+    text = (night.workspace / "report/report.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture
+def night(tmp_path) -> Night:
+    return sample_night(tmp_path / "night")
+
+
+def test_the_page_starts_with_the_verdict_and_tells_every_condition(night):
+    _, page = page_of(night)
+    verdict = json.loads((night.workspace / "gate/verdict.json").read_text())
+    assert page.words.index("Promoted") < page.words.index("conditions")
+    for condition in verdict["conditions"]:
+        assert condition["name"].replace("_", " ") in page.words
+        assert condition["why"] in page.words
+    assert not page.open
+
+
+def test_a_refused_night_says_so_and_why(night):
+    path = night.workspace / "evaluate/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["differences"]["champion"]["ndcg@10"]["low"] = -0.01
+    write_json(path, metrics)
+    _, page = page_of(night)
+    assert "Refused NDCG@10 is not better than the champion's" in page.words
+    assert "failed better than champion" in page.words
+
+
+def test_the_page_needs_nothing_but_itself(night):
+    text, page = page_of(night)
+    assert text.count("<svg") == 3
+    assert "<script" not in text
+    assert not [value for name, value in page.attributes if name == "src"]
+    links = [value for name, value in page.attributes if name in ("href", "xlink:href")]
+    assert all(value.startswith("#") for value in links)
+    assert not re.search(r"url\((?!['\"]?#)|@import", text)
+    namespaces = [value for name, value in page.attributes if name.startswith("xmlns")]
+    assert text.count("http") == len([n for n in namespaces if n.startswith("http")])
+
+
+def test_the_same_night_gives_the_same_page(night, tmp_path):
+    again = sample_night(tmp_path / "again")
+    assert page_of(night)[0] == page_of(again)[0]
+
+
+def test_the_data_of_the_night_is_counted_by_reason(night):
+    _, page = page_of(night)
+    assert "ingest 5,200 5,150 50 malformed json 30 , wrong type 20" in page.words
+    assert "evaluate 10.0 s 512 MiB" in page.words
+
+
+def test_what_people_wrote_is_text_and_never_markup(night):
+    text, page = page_of(night)
+    assert "<clip>" not in text
+    assert "&lt;clip&gt;" in text
+    assert "<clip> no." in page.words
+
+
+def test_a_night_without_champion_modalities_or_optional_files_still_has_its_page(tmp_path):
+    night = sample_night(tmp_path / "night", champion=None, modalities=())
+    for file in ("train/curve.json", "receipts/embed.json", "receipts/clean.json"):
+        (night.workspace / file).unlink()
+    text, page = page_of(night)
+    assert "There is no champion yet" in page.words
+    assert "no pictures, text or sound" in page.words
+    assert text.count("<svg") == 2
+
+
+@pytest.mark.parametrize("modalities", [("text",), MODALITIES])
+def test_modality_weights_are_told_for_each_modality_of_the_data(tmp_path, modalities):
+    _, page = page_of(sample_night(tmp_path / "night", modalities=modalities))
+    assert f"category {' '.join(modalities)} all" in page.words
+
+
+def test_what_promote_and_record_did_is_told_when_they_ran(night):
+    facts = {"version": "4", "model": "undercurrent", "outcome": "is the champion now, after 3"}
+    facts |= {"champion": "4", "challenger": "4", "previous": "3"}
+    stamp = {"night": str(night.day), "seconds": 1.0, "peak_memory_mib": 5}
+    write_receipt(night.receipts, "promote", Receipt(facts=facts, digests={"bundle": "b" * 64}), stamp)
+    record = {"tag": "night/2026-03-12", "repository": "/r"}
+    write_receipt(night.receipts, "record", Receipt(facts=record), stamp)
+    _, page = page_of(night)
+    assert "Version 4 of undercurrent is the champion now, after 3" in page.words
+    assert "night/2026-03-12" in page.words
+    assert "b" * 64 in page.words
+
+
+def test_a_measure_that_is_unknown_is_a_dash_and_no_nan(night):
+    path = night.workspace / "evaluate/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["models"]["challenger"] |= {"auc": None, "f1": float("nan")}
+    metrics["slices"]["cold_users"]["difference"] = {"mean": 0.1, "low": None, "high": None, "users": 1}
+    write_json(path, metrics)
+    _, page = page_of(night)
+    assert "nan" not in page.words.lower().split()
+
+
+def test_without_a_verdict_there_is_no_page(night):
+    with pytest.raises(InputError, match=r"run `python -m tasks\.gate"):
+        report.run(PARAMS.report, night)
+
+
+def test_example_people_spread_over_history_lengths_and_show_what_the_files_say(night):
+    people = examples(night, 4, list(MODALITIES))
+    assert len(people) == 4
+    lengths = [person["watched_before"] for person in people]
+    assert lengths == sorted(lengths)
+    assert lengths[0] == 0
+    assert people[0]["watched"] == []
+    shown = pq.read_table(night.workspace / "evaluate/recommendations.parquet").to_pylist()
+    titles = pq.read_table(night.workspace / "snapshot/catalogue.parquet").to_pylist()
+    for person in people:
+        mine = [row for row in shown if row["user_id"] == person["user_id"]][:SHOWN]
+        names = [titles[row["video_row"]]["caption"] or titles[row["video_row"]]["video_id"] for row in mine]
+        assert [one["title"] for one in person["shown"]] == names
+        assert [one["shares"]["text"] for one in person["shown"]] == [row["alpha_text"] for row in mine]
+        assert len(person["watched"]) <= WATCHED
+
+
+def test_a_recommendation_that_was_liked_is_marked(night):
+    person = examples(night, 1, [])[0]
+    rows = pq.read_table(night.workspace / "evaluate/recommendations.parquet").to_pylist()
+    hit = next(row["video_row"] for row in rows if row["user_id"] == person["user_id"] and row["rank"] == 2)
+    path = night.workspace / "snapshot/test_views.parquet"
+    views = pq.read_table(path).to_pylist()
+    views.append({"user_id": person["user_id"], "video_row": hit, "completed": True, "positive": True})
+    pq.write_table(pa.Table.from_pylist(views), path)
+    assert [one["hit"] for one in examples(night, 1, [])[0]["shown"]] == [False, True, False, False, False]
+
+
+def test_more_examples_than_people_show_everybody_once(night):
+    people = examples(night, 1000, [])
+    assert len({person["user_id"] for person in people}) == len(people) == 60
+
+
+def test_the_template_lies_beside_the_step_and_not_in_the_working_folder(night, tmp_path):
+    gate.run(PARAMS.gate, night)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tasks.report",
+            "--night",
+            str(night.day),
+            "--workspace",
+            str(night.workspace),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (night.workspace / "receipts/report.json").exists()

@@ -1,0 +1,182 @@
+"""Training on planted data: it learns what was planted, repeats to the byte, and every knob counts."""
+
+import json
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts import params as parameters
+from contracts import place
+from contracts.params import Train
+from contracts.place import PROJECT, Night
+from models.bundle import load_bundle
+from tasks import align, tracking, train
+from tests.snapshots import NIGHT, plant
+
+SMALL = Train(
+    encoder="transformer",
+    layers=2,
+    heads=2,
+    dropout=0.1,
+    positions=True,
+    profile=True,
+    max_length=20,
+    epochs=2,
+    patience=1,
+    batch_size=32,
+    learning_rate=0.003,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    ranking_weight=0.3,
+    align_weight=0.1,
+    skip_below=0.2,
+    id_dropout=0.2,
+    warmup_epochs=1,
+    seed=1,
+)
+CHANGES: dict[str, Any] = {
+    "encoder": "lstm",
+    "layers": 1,
+    "heads": 1,
+    "dropout": 0.3,
+    "positions": False,
+    "profile": False,
+    "max_length": 5,
+    "epochs": 3,
+    "batch_size": 16,
+    "learning_rate": 0.001,
+    "weight_decay": 0.5,
+    "clip_norm": 0.01,
+    "ranking_weight": 0.0,
+    "align_weight": 0.0,
+    "skip_below": 0.4,
+    "id_dropout": 0.6,
+    "warmup_epochs": 0,
+    "seed": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests are not about MLflow, whose first database takes seconds to make."""
+    if "tracked" not in request.fixturenames:
+        monkeypatch.setattr(tracking, "log_run", lambda *_: "not logged")
+
+
+@pytest.fixture
+def tracked() -> None:
+    """Asked for by the test that is about MLflow."""
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    return aligned(plant(tmp_path_factory.mktemp("night"), users=60, videos=50))
+
+
+def aligned(night: Night) -> Night:
+    params = replace(parameters.load(PROJECT / "params.yaml").align, width=16, epochs=5)
+    align.run(params, night)
+    return night
+
+
+def copied(night: Night, folder: Path) -> Night:
+    shutil.copytree(night.workspace, folder)
+    return Night(NIGHT, folder)
+
+
+def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_the_model(night: Night) -> None:
+    first = train.run(SMALL, night).digests
+    assert sorted(first) == ["curve.json", "model.json", "model.safetensors"]
+    assert train.run(SMALL, night).digests == first
+    assert {*CHANGES, "patience"} == {field.name for field in fields(Train)}
+    same = [
+        name
+        for name, value in CHANGES.items()
+        if train.run(replace(SMALL, **{name: value}), night).digests["model.safetensors"]
+        == first["model.safetensors"]
+    ]
+    assert same == []
+
+
+def test_patience_decides_how_long_a_worsening_model_is_trained(night: Night) -> None:
+    worse = replace(SMALL, learning_rate=0.3, epochs=12, warmup_epochs=0)
+    epochs = [train.run(replace(worse, patience=p), night).facts["epochs"] for p in (1, 4)]
+    assert epochs[0] < epochs[1]
+
+
+def test_the_model_kept_is_the_best_of_the_curve(night: Night) -> None:
+    receipt = train.run(replace(SMALL, epochs=6, patience=6), night)
+    curve = json.loads((night.folder("train") / "curve.json").read_text())
+    best = max(row["ndcg@10"] for row in curve)
+    assert receipt.facts["best_ndcg@10"] == best
+    assert {"retrieval", "ranking", "align", "total", "gradient_norm", "learning_rate"} <= set(curve[0])
+
+
+def test_vocabularies_come_from_training_days_only(night: Night, tmp_path: Path) -> None:
+    other = copied(night, tmp_path / "night")
+    path = other.output("snapshot", "users.parquet")
+    users, trained = pq.read_table(path), pq.read_table(other.output("snapshot", "train.parquet"))
+    late = [user for user in users["user_id"].to_pylist() if user not in set(trained["user_id"].to_pylist())]
+    assert late
+    tiers = [
+        "brand new" if user in late else tier
+        for user, tier in zip(users["user_id"].to_pylist(), users["city_tier"].to_pylist(), strict=True)
+    ]
+    pq.write_table(users.set_column(users.schema.get_field_index("city_tier"), "city_tier", pa.array(tiers)), path)
+    train.run(SMALL, other)
+    spec = load_bundle(other.folder("train")).spec
+    views = pq.read_table(other.output("snapshot", "catalogue.parquet"))
+    assert "brand new" not in spec.categories["city_tier"]
+    assert len(spec.video_ids) == int((views["train_views"].to_numpy() > 0).sum()) < views.num_rows
+
+
+def test_the_test_day_cannot_reach_the_model(night: Night, tmp_path: Path) -> None:
+    other = copied(night, tmp_path / "night")
+    for name in ("test", "test_views", "seen_test"):
+        other.output("snapshot", f"{name}.parquet").unlink()
+    assert train.run(SMALL, other).digests == train.run(SMALL, night).digests
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_says_where(night: Night) -> None:
+    with pytest.raises(FloatingPointError, match=r"at epoch \d+, step 1 of 2 \(batch of user rows \["):
+        train.run(replace(SMALL, learning_rate=1e30, clip_norm=1e30, warmup_epochs=0, patience=50), night)
+
+
+@pytest.mark.parametrize("modalities", [(), ("text",)])
+def test_data_without_some_or_any_modality_trains(tmp_path: Path, modalities: tuple[str, ...]) -> None:
+    night = aligned(plant(tmp_path, users=40, videos=40, modalities=modalities))
+    assert train.run(SMALL, night).facts["best_ndcg@10"] > 0
+
+
+def test_without_anybody_to_validate_on_all_epochs_are_trained(night: Night, tmp_path: Path) -> None:
+    other = copied(night, tmp_path / "night")
+    path = other.output("snapshot", "valid_views.parquet")
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    receipt = train.run(SMALL, other)
+    assert receipt.facts["epochs"] == receipt.facts["best_epoch"] == SMALL.epochs
+    assert receipt.facts["validation_users"] == 0
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [train.schedule(done, warmup=2, epochs=10) for done in np.linspace(0.5, 10, 20)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05)
+
+
+@pytest.mark.usefixtures("tracked")
+def test_the_run_is_written_down_in_mlflow(night: Night) -> None:
+    receipt = train.run(SMALL, night)
+    client = mlflow.MlflowClient(place.tracking_uri())
+    run = client.get_run(receipt.facts["mlflow_run"])
+    assert run.data.params["learning_rate"] == "0.003"
+    assert run.data.metrics["final_best_ndcg_at_10"] == pytest.approx(receipt.facts["best_ndcg@10"])
+    assert len(client.get_metric_history(run.info.run_id, "retrieval")) == receipt.facts["epochs"]
+    assert run.info.status == "FINISHED"
