@@ -1,6 +1,7 @@
 # One command each; `make help` lists them. All but help and setup first see that the environment is there.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+BENCH ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo up test lint bench reproduce
@@ -26,7 +27,7 @@ lint: setup ## ruff and mypy
 	@$(PYTHON) -m mypy
 
 bench: setup ## the benchmarks; BENCH=name for one
-	@scripts/bench.sh $(BENCH)
+	@for name in $(BENCH); do echo "bench: $$name" >&2; $(PYTHON) -m benchmarks.$$name || exit 1; done
 
 reproduce: setup ## a recorded night again from its tag: make reproduce NIGHT=2026-03-12
 	@$(PYTHON) -m tasks.reproduce --night "$(NIGHT)"

@@ -33,7 +33,7 @@ NIGHT = Param(
     format="date",
     pattern=r"^\d{4}-\d{2}-\d{2}$",
     title="Night",
-    description="The day whose logs are taken in (UTC). A scheduled run takes the day that has just ended.",
+    description="The day whose logs are taken in (UTC). A scheduled run takes the day just over.",
 )
 
 with DAG(

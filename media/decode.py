@@ -5,7 +5,6 @@ import stat
 from pathlib import Path
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
@@ -20,6 +19,9 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mp3,wav,flac,aac,h264,hevc,m4v,ivf"
 )
 
+# How libav says no to a packet or frame; ValueError also for sound whose format changes midway.
+REFUSALS = (av.FFmpegError, ValueError)
+
 
 def decode(path: Path, sampling: Sampling) -> Clip:
     """Decode what `sampling` wants of one file.
@@ -33,7 +35,9 @@ def decode(path: Path, sampling: Sampling) -> Clip:
     with _open(path) as container:
         sinks = _sinks(container, sampling)
         encrypted, broken = _read(container, sinks)
-        frames, sound = _finish(sinks)
+        broken += _flush(sinks)
+    frames = {n: part for sink in sinks if isinstance(sink, Pictures) for n, part in sink.segments().items()}
+    sound = {n: part for sink in sinks if isinstance(sink, Sound) for n, part in sink.segments().items()}
     if sinks and not frames and not sound:
         if encrypted:
             raise Unreadable("encrypted_media", "the streams are encrypted")
@@ -56,7 +60,7 @@ def _open(path: Path) -> InputContainer:
     try:
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
         return av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as error:
+    except REFUSALS as error:
         raise Unreadable("unreadable_media", explain(error)) from None
 
 
@@ -64,7 +68,8 @@ def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
     """The streams that a player would take; a cover (attached picture) is no video."""
     best = (container.streams.best("video"), container.streams.best("audio"))
     found = [stream for stream in best if isinstance(stream, VideoStream | AudioStream)]
-    return [stream for stream in found if not stream.disposition & Disposition.attached_pic]
+    plain = [stream for stream in found if not stream.disposition & Disposition.attached_pic]
+    return [stream for stream in plain if stream.codec_context is not None]  # None: a codec nobody knows
 
 
 def _sinks(container: InputContainer, sampling: Sampling) -> list[Pictures | Sound]:
@@ -112,19 +117,24 @@ def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
     try:
         for frame in packet.decode():
             sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
-    except MemoryError:
+    except MemoryError:  # libav's is also an FFmpegError
         raise
-    except (av.FFmpegError, ValueError, AttributeError) as error:  # AttributeError: a codec nobody knows
+    except REFUSALS as error:
         return explain(error)
     return None
 
 
-def _finish(sinks: list[Pictures | Sound]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
-    frames: dict[int, np.ndarray] = {}
-    sound: dict[int, np.ndarray] = {}
+def _flush(sinks: list[Pictures | Sound]) -> list[str]:
+    """Let the sinks take what they still hold back; returns what went wrong."""
+    broken = []
     for sink in sinks:
-        (frames if isinstance(sink, Pictures) else sound).update(sink.finish())
-    return frames, sound
+        try:
+            sink.flush()
+        except MemoryError:  # libav's is also an FFmpegError
+            raise
+        except REFUSALS as error:
+            broken.append(f"{sink.stream.type}: {explain(error)}")
+    return broken
 
 
 def explain(error: Exception) -> str:

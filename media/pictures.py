@@ -24,8 +24,7 @@ class Pictures:
 
     def __init__(self, stream: VideoStream, sampling: Sampling, size: int, origin: float) -> None:
         self.stream, self._sampling, self._size, self._origin = stream, sampling, size, origin
-        if stream.codec_context is not None:
-            stream.codec_context.thread_count = 1  # the workers are the parallelism
+        stream.codec_context.thread_count = 1  # the workers are the parallelism
         self._per_segment = sampling.frames_per_segment * CANDIDATES
         self._step = sampling.segment_seconds / self._per_segment
         self._slots = self._per_segment * sampling.max_segments
@@ -52,13 +51,16 @@ class Pictures:
             self._take()
         self._shown, self._picture, self._time = frame, None, time
 
-    def finish(self) -> dict[int, np.ndarray]:
-        """Segment -> [n, size, size, 3] uint8, n ≤ frames_per_segment, evenly spaced."""
+    def flush(self) -> None:
+        """There is no next frame: the last one is shown to its end."""
         while self._shown is not None and not self.full and self._slot * self._step <= self._time:
             self._take()
         if self._shown is not None and not self._taken and self._time < self._slots * self._step:
             self._slot = max(0, int(self._time / self._step))
             self._take()
+
+    def segments(self) -> dict[int, np.ndarray]:
+        """Segment -> [n, size, size, 3] uint8, n ≤ frames_per_segment, evenly spaced."""
         return {segment: np.stack(self._even(taken)) for segment, taken in self._taken.items()}
 
     def _time_of(self, frame: VideoFrame) -> float:

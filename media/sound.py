@@ -36,12 +36,14 @@ class Sound:
             self._start(frame)
         self._add(self._resampler.resample(frame))
 
-    def finish(self) -> dict[int, np.ndarray]:
+    def flush(self) -> None:
+        """There is no next frame: take what the resampler holds back."""
+        if self.started:
+            self._add(self._resampler.resample(None))
+
+    def segments(self) -> dict[int, np.ndarray]:
         """Segment -> float32 samples in [-1, 1]."""
-        if not self.started:
-            return {}
-        self._add(self._resampler.resample(None))
-        samples = np.concatenate(self._parts)[: self._limit] if self._parts else np.zeros(0, np.float32)
+        samples = np.concatenate([np.zeros(0, np.float32), *self._parts])[: self._limit]
         samples = np.nan_to_num(samples, posinf=1, neginf=-1).clip(-1, 1)
         starts = range(0, len(samples), self._segment)
         cut = {start // self._segment: samples[start : start + self._segment] for start in starts}

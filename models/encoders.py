@@ -221,11 +221,17 @@ def _checked(name: str) -> tuple[str, str | None]:
     return model, weights
 
 
+class _SoundHalf(ClapAudioModelWithProjection):
+    """Of a whole CLAP the text half is left out on purpose, which is not worth a warning."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^text_", r"^logit_scale"]  # noqa: RUF012
+
+
 @lru_cache(maxsize=1)
 def _pretrained_clap(name: str) -> tuple[ClapAudioModelWithProjection, ClapFeatureExtractor]:
     """The sound half of a CLAP from the hub or a folder, and its feature extractor."""
     try:
-        loaded: Any = ClapAudioModelWithProjection.from_pretrained(name, output_loading_info=True)
+        loaded: Any = _SoundHalf.from_pretrained(name, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(name)
     except LOAD_ERRORS as error:
         raise ValueError(f"clap:{name}: the model cannot be loaded ({_first_line(error)}){OFFLINE}") from None

@@ -70,6 +70,7 @@ def _retrieval(
 ) -> Tensor:
     """−log softmax of the next positive video over all training videos, at the states that have one."""
     target_BS, has_BS = next_positive(batch)
+    has_BS = has_BS & (catalogue.id_row_V[target_BS] >= 0)  # liked without a view: no candidate
     if not bool(has_BS.any()):
         return interest.z_ND.sum() * 0.0
     candidate_C = (catalogue.id_row_V >= 0).nonzero().squeeze(1)

@@ -14,6 +14,7 @@ from ops import child
 from ops.ports import LOOPBACK
 
 USER = "admin"
+NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 POOLS = place.PROJECT / "ops" / "pools.json"
 
 
@@ -57,6 +58,7 @@ def environment(port: int) -> dict[str, str]:
         "UNDERCURRENT_HOME": str(place.home()),
         "PYTHONPATH": str(place.PROJECT),
         "NO_PROXY": LOOPBACK,
+        **NO_TELEMETRY,
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }
 

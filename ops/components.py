@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from contracts import place
-from ops.airflow_home import airflow
+from ops.airflow_home import NO_TELEMETRY, airflow
 from ops.ports import LOOPBACK, Ports
 from ops.supervisor import Component
 
@@ -22,13 +22,18 @@ def airflow_parts(environment: Mapping[str, str], port: int) -> list[Component]:
     ]
 
 
+def triggerer(environment: Mapping[str, str]) -> Component:
+    """For whoever adds a deferrable task; without it Airflow's pages show a red mark."""
+    return Component("triggerer", airflow("triggerer", "--skip-serve-logs"), environment)
+
+
 def mlflow_pages(ports: Ports) -> Component:
     """MLflow's web pages over the registry that the steps write to."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports.mlflow)]
     command += ["--backend-store-uri", place.tracking_uri(), "--workers", "1"]
     command += ["--artifacts-destination", str(place.home() / "mlflow" / "artifacts")]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no job queue: we only show pages
-    return Component("mlflow", command, os.environ | quiet)
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no queue of jobs: we only show pages
+    return Component("mlflow", command, os.environ | no_jobs | NO_TELEMETRY)
 
 
 def night_pages(ports: Ports) -> Component:

@@ -24,7 +24,7 @@ def follow(api: AirflowApi, supervisor: Supervisor, dag: str, run: str) -> str:
         TimeoutError: the run did not end in time.
     """
     until, told = time.monotonic() + PATIENCE, set[tuple[str, int]]()
-    with tqdm(total=len(STEPS), desc=run, unit="step", leave=False) as bar:
+    with tqdm(total=len(STEPS), desc=run, unit="step", leave=False, disable=None) as bar:
         while time.monotonic() < until:
             supervisor.watch()
             try:

@@ -41,7 +41,11 @@ def run(where: Ports) -> int:
     logs = airflow_home.folder() / "components"
     airflow_home.prepare(environment, logs / "prepare.log")
     parts = components.airflow_parts(environment, where.airflow)
-    parts += [components.mlflow_pages(where), components.night_pages(where)]
+    parts += [
+        components.triggerer(environment),
+        components.mlflow_pages(where),
+        components.night_pages(where),
+    ]
     api = AirflowApi(f"http://{LOOPBACK}:{where.airflow}", airflow_home.USER, airflow_home.password())
     print("up: starting Airflow and MLflow (some 30 s)", file=sys.stderr)
     with Supervisor(parts, logs) as supervisor:

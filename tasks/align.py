@@ -4,6 +4,7 @@ Trained on videos with training views only; some of them are held out, and what 
 With fewer than two modalities there is nothing to align; the projections then keep their first values.
 """
 
+import json
 import sys
 
 import torch
@@ -17,6 +18,7 @@ from contracts.digests import of_folder
 from contracts.params import Align
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
+from models.determinism import settle
 from models.fusion import Catalogue, Projections
 from models.losses import alignment_loss
 from tasks.pinned import Pinned
@@ -25,9 +27,8 @@ HELD_OUT = 0.1  # share of the training videos that are measured on instead of t
 
 
 def run(params: Align, night: Night) -> Receipt:
-    """Write `heads.safetensors` (the projections; width and temperature as metadata) and `metrics.json`."""
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(params.seed)
+    """Write `heads.safetensors` (the projections, with width and temperature) and `metrics.json`."""
+    settle(params.seed)
     pinned, out = Pinned(night), night.folder("align")
     widths = {m: pinned.features[m].shape[1] for m in pinned.modalities}
     catalogue = pinned.catalogue(widths, [])
@@ -43,7 +44,8 @@ def run(params: Align, night: Night) -> Receipt:
             "pairs": measure(heads(catalogue)[held], catalogue.has_VM[held], list(widths)),
             "loss": curve,
         }
-    about = {"width": str(params.width), "temperature": str(params.temperature)}
+    # One key only: safetensors writes several in random order, and the same heads must give the same bytes.
+    about = {"align": json.dumps({"width": params.width, "temperature": params.temperature})}
     save_file(heads.state_dict(), out / "heads.safetensors", metadata=about)
     write_json(out / "metrics.json", metrics)
     return Receipt(digests=of_folder(out), facts={"videos": len(used), "pairs": metrics["pairs"]})

@@ -23,6 +23,7 @@ from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity
 from models.bundle import load_bundle
+from models.determinism import settle
 from models.histories import Seen
 from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall
 from models.scoring import Ranked, Scorer, Targets, Weights, chunks, rank, rank_and_weigh, reasons
@@ -37,7 +38,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
     Raises:
         InputError: nobody has a target, or a model was made with other encoders than the snapshot.
     """
-    torch.use_deterministic_algorithms(True)
+    settle()
     pinned, out = Pinned(night), night.folder("evaluate")
     seen = pinned.seen("test")
     aims = _targets(pinned, seen)

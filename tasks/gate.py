@@ -113,10 +113,9 @@ def _better(params: Gate, evidence: Evidence) -> Condition:
         )
     mean, low, high = gain
     better, told = low > bound, f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    if better:
-        why = f"{primary.upper()} is better than {_named(rival)} ({told})"
-    else:
-        why = f"{primary.upper()} is not better than {_named(rival)} ({told}; its low end must exceed {bound:g})"
+    if not better:
+        told += f"; the low end must exceed {bound:g}"
+    why = f"{primary.upper()} is {'better' if better else 'not better'} than {_named(rival)} ({told})"
     return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
 
 

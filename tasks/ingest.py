@@ -22,7 +22,7 @@ from contracts.landing import Kind, Refused
 from contracts.params import Ingest
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
-from contracts.tables import REJECTS
+from contracts.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,31 @@ def run(params: Ingest, night: Night) -> Receipt:
 def _ingest_kind(
     lake: Lake, root: Path, kind: Kind, until: date, ledger: list[dict], batch_rows: int
 ) -> Counter[str]:
-    """Ingest the days of one kind whose files changed; returns the counts."""
-    counts: Counter[str] = Counter()
+    """Replace the days of one kind whose files changed; returns the counts.
+
+    Rows are committed first, then rejects, then the ledger: after a crash the ledger lacks the files, and the
+    next run takes them again.
+    """
     listing = _listing(root, kind, until)
-    done = {(row["day"], row["digest"]) for row in ledger if row["kind"] == kind.name}
-    for day, landed in tqdm(listing.items(), f"ingest {kind.name}", unit="day", disable=not listing):
-        if {(day, file.digest) for file in landed} != {key for key in done if key[0] == day}:
-            counts.update(_ingest_day(lake, kind, day, landed, batch_rows))
+    done: dict[date, set[str]] = {}
+    for row in ledger:
+        if row["kind"] == kind.name:
+            done.setdefault(row["day"], set()).add(row["digest"])
+    changed = [day for day, landed in listing.items() if {file.digest for file in landed} != done.get(day)]
+    if not changed:
+        return Counter()
+    kept, refused, entries = _Parts(lake, kind.table.name), _Parts(lake, "rejects"), []
+    counts: Counter[str] = Counter(days=len(changed))
+    for day in tqdm(changed, f"ingest {kind.name}", unit="day"):
+        for file in listing[day]:
+            entry, reasons = _take(file, kind, day, batch_rows, kept, refused)
+            entries.append(entry)
+            counts.update(reasons)
+            counts.update(files=1, rows=entry["rows"], kept=entry["kept"])
+    fingerprint = {"fingerprint": landing.LANDED} if kind.name == "features" else {}
+    lake.commit(kind.table.name, [{"day": day} | fingerprint for day in changed], kept.close())
+    lake.commit("rejects", [{"day": day, "step": f"ingest.{kind.name}"} for day in changed], refused.close())
+    lake.write("landings", pa.Table.from_pylist(entries), [{"day": d, "kind": kind.name} for d in changed])
     return counts
 
 
@@ -88,27 +106,21 @@ def _listing(root: Path, kind: Kind, until: date) -> dict[date, list[Landed]]:
     return listing
 
 
-def _ingest_day(lake: Lake, kind: Kind, day: date, landed: list[Landed], batch_rows: int) -> Counter[str]:
-    """Replace one day of one kind: rows, then rejects, then the ledger, so that a crash is made good."""
-    kept, refused = _Parts(lake, kind.table.name), _Parts(lake, "rejects")
-    counts, entries = Counter(days=1, files=len(landed)), []
-    for file in landed:
-        before = Counter(counts)
-        for rows, rejects in _batches(file, kind, day, batch_rows):
-            kept.add(rows)
-            refused.add(rejects)
-            counts.update(row["reason"] for row in rejects)
-            counts.update(rows=len(rows) + len(rejects), kept=len(rows))
-        rows_in, rows_kept = counts["rows"] - before["rows"], counts["kept"] - before["kept"]
-        entries.append(
-            {"kind": kind.name, "day": day, "path": file.name, "digest": file.digest, "rows": rows_in,
-             "kept": rows_kept, "rejected": rows_in - rows_kept}
-        )  # fmt: skip
-    partition = {"day": day} | ({"fingerprint": landing.LANDED} if kind.name == "features" else {})
-    lake.commit(kind.table.name, [partition], kept.close())
-    lake.commit("rejects", [{"day": day, "step": f"ingest.{kind.name}"}], refused.close())
-    lake.write("landings", pa.Table.from_pylist(entries), [{"day": day, "kind": kind.name}])
-    return counts
+def _take(
+    file: Landed, kind: Kind, day: date, batch_rows: int, kept: "_Parts", refused: "_Parts"
+) -> tuple[dict[str, Any], Counter[str]]:
+    """Read one file into the parts of its day; returns its entry in the ledger and why lines were refused."""
+    entry = {"kind": kind.name, "day": day, "path": file.name, "digest": file.digest}
+    entry |= {"rows": 0, "kept": 0, "rejected": 0}
+    reasons: Counter[str] = Counter()
+    for rows, rejects in _batches(file, kind, day, batch_rows):
+        kept.add(day, rows)
+        refused.add(day, rejects)
+        reasons.update(row["reason"] for row in rejects)
+        entry["rows"] += len(rows) + len(rejects)
+        entry["kept"] += len(rows)
+        entry["rejected"] += len(rejects)
+    return entry, reasons
 
 
 def _batches(file: Landed, kind: Kind, day: date, size: int) -> Iterator[tuple[list[dict], list[dict]]]:
@@ -132,27 +144,29 @@ def _batches(file: Landed, kind: Kind, day: date, size: int) -> Iterator[tuple[l
 
 
 class _Parts:
-    """Rows on their way into a table: one Parquet file, opened when there is a row to write."""
+    """Rows on their way into a table: one Parquet file a day, opened when there is a row to write."""
 
     def __init__(self, lake: Lake, table: str) -> None:
+        self._schema = TABLES[table].schema
         self._lake, self._table = lake, table
+        self._paths: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
-        self._path: Path | None = None
+        self._day: date | None = None
 
-    def add(self, rows: list[dict]) -> None:
+    def add(self, day: date, rows: list[dict]) -> None:
         if not rows:
             return
-        schema = REJECTS.schema if self._table == "rejects" else landing.KINDS[self._table].table.schema
-        if self._writer is None:
-            self._path = self._lake.staging(self._table) / "part-00000.parquet"
-            self._writer = pq.ParquetWriter(self._path, schema)
-        self._writer.write_table(pa.Table.from_pylist(rows, schema))
+        if self._writer is None or day != self._day:
+            self.close()
+            self._paths.append(self._lake.staging(self._table) / "part-00000.parquet")
+            self._writer, self._day = pq.ParquetWriter(self._paths[-1], self._schema), day
+        self._writer.write_table(pa.Table.from_pylist(rows, self._schema))
 
     def close(self) -> list[Path]:
-        if self._writer is None or self._path is None:
-            return []
-        self._writer.close()
-        return [self._path]
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        return self._paths
 
 
 def _night(lake: Lake, day: date) -> dict[str, dict[str, int]]:

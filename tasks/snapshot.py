@@ -63,7 +63,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "seen_test": _seen(lake, rows, valid),
     }.items():
         pq.write_table(table, out / f"{name}.parquet")
-    champion = champion_bundle(out / "champion")
+    champion = champion_bundle(out / "champion", night.day)
     manifest = {
         "night": str(night.day),
         "train_until": str(train),

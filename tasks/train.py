@@ -5,6 +5,7 @@ saved model; it judges nothing. The projections start from what `align` found.
 """
 
 import copy
+import json
 import math
 import sys
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
 from models.bundle import save_bundle
+from models.determinism import settle
 from models.interest import InterestModel, Spec
 from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import Objective, People, batches, descend, losses
@@ -35,13 +37,12 @@ CHUNK_USERS = 512  # users validated at a time
 
 def run(params: Train, night: Night) -> Receipt:
     """Write the model bundle and `curve.json`, and log the run to MLflow."""
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(params.seed)
+    settle(params.seed)
     pinned, out = Pinned(night), night.folder("train")
     heads = night.output("align", "heads.safetensors")
     with safe_open(heads, "pt") as file:
-        about = file.metadata()
-    spec = describe(params, pinned, int(about["width"]))
+        about = json.loads(file.metadata()["align"])
+    spec = describe(params, pinned, about["width"])
     model = InterestModel(spec)
     model.fusion.project.load_state_dict(load_file(heads))
     model.fusion.views_I.copy_(pinned.train_views_V[pinned.train_views_V > 0])
@@ -49,7 +50,7 @@ def run(params: Train, night: Night) -> Receipt:
     people = People(pinned.histories("train"), pinned.profiles(spec), pinned.seen("train"))
     scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids), people)
     valid = targets(pinned.views("valid"), people.seen, pinned.videos.num_rows)
-    curve = fit(scorer, valid, params, float(about["temperature"]))
+    curve = fit(scorer, valid, params, about["temperature"])
 
     save_bundle(out, model)
     write_json(out / "curve.json", curve)

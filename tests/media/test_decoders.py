@@ -70,8 +70,8 @@ def test_a_file_that_hangs_costs_its_time_limit(tmp_path: Path) -> None:
 
 def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "v.mp4", hertz=None)
-    huge = Sampling(5.0, 40, 1, 20_000, "squash", None)  # pictures of 1.2 GB
-    with Decoders(tmp_path, huge, Limits(60, 1 << 30), 1) as pool:
+    huge = Sampling(5.0, 40, 1, 14_000, "squash", None)  # pictures of 588 MB
+    with Decoders(tmp_path, huge, Limits(60, 1 << 29), 1) as pool:
         (outcome,) = pool.decode(["v.mp4"])
     assert isinstance(outcome, Unreadable)
     assert outcome.reason == "too_large"
@@ -112,6 +112,7 @@ time.sleep(600)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert running(child)
+    os.kill(child, signal.SIGSTOP)  # busy: it will not notice that nobody listens
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()

@@ -17,16 +17,22 @@ def _write(folder: Path, rows: str) -> Path:
 
 
 def test_views_land_by_time_with_their_watch_time_and_the_catalogue_on_the_first_day(tmp_path):
-    rows = '1,30,90000000,7000,5100,[1 0]\n1,20,5,12000,3000,"[ 0 -1\n -1]"\n2,20,5,12000,30000,[1 1 1]\n'
+    later, spanning = "1,30,90000000,7000,5100,[1 0]\n", '1,20,5,12000,3000,"[ 0 -1\n -1]"\n'
+    looped, first = "2,20,5,12000,30000,[1 1 1]\n", "3,20,4,12000,1000,[ 0 -1 -1]\n"
+    rows = later + spanning + looped + first
     release = segmm.read(_write(tmp_path, rows))
     days = release.kinds["events"]
     assert list(days) == [date(2024, 1, 1), date(2024, 1, 2)]
-    assert [(e["user_id"], e["watch_ms"]) for e in days[date(2024, 1, 1)]] == [("1", 3000), ("2", 30000)]
-    assert days[date(2024, 1, 1)][0]["event_time"] == "2024-01-01T00:00:00.005000Z"
+    assert [(e["user_id"], e["watch_ms"]) for e in days[date(2024, 1, 1)]] == [
+        ("3", 1000),
+        ("1", 3000),
+        ("2", 30000),
+    ]
+    assert days[date(2024, 1, 1)][0]["event_time"] == "2024-01-01T00:00:00.004000Z"
     assert days[date(2024, 1, 2)][0]["event_time"] == "2024-01-02T01:00:00Z"
     catalogue = [{"video_id": "20", "duration_ms": 12000}, {"video_id": "30", "duration_ms": 7000}]
     assert release.kinds["videos"] == {date(2024, 1, 1): catalogue}
-    assert release.notes[0].startswith("3 of 3 segment labels follow")
+    assert release.notes[0].startswith("4 of 4 segment labels follow")
 
 
 def test_a_label_that_contradicts_the_watch_time_is_counted(tmp_path):

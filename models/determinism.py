@@ -1,0 +1,12 @@
+"""What makes a run repeat to the last bit: seeds, deterministic algorithms, and the number of threads."""
+
+import torch
+
+THREADS = 2  # sums are split by thread, so their number is part of the result: not left to the machine
+
+
+def settle(seed: int = 0) -> None:
+    """Same inputs, same seed, same bits, whatever OMP_NUM_THREADS says."""
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(seed)

@@ -1,0 +1,70 @@
+"""Scoring in chunks: masks, order, and independence of the chunk size."""
+
+import torch
+
+from models.metrics import top
+from models.scoring import Scorer, Targets, behaviours, chunks, mean_ndcg, rank, rank_and_weigh, reasons
+from tests.models.worlds import catalogue, model, people
+
+SCORER = Scorer(model(), catalogue(), people())
+USERS = torch.arange(4)
+
+
+def unseen_targets() -> Targets:
+    """One target a user: the first video that the user has not seen."""
+    row_B = (~SCORER.people.seen.mask(USERS, 12)).float().argmax(1)
+    return Targets(USERS, row_B)
+
+
+def test_chunks_do_not_change_scores_and_what_was_seen_is_out() -> None:
+    whole = [*chunks(SCORER, USERS, 4)]
+    parts = [*chunks(SCORER, USERS, 3)]
+    score_BV = torch.cat([score for _, score, _ in parts])
+    assert torch.allclose(whole[0][1], score_BV, atol=1e-5)
+    assert torch.equal(torch.isinf(score_BV), SCORER.people.seen.mask(USERS, 12))
+    alpha_MBV = whole[0][2]
+    assert torch.allclose(alpha_MBV.sum(0), SCORER.catalogue.has_VM.any(1).float().expand(4, -1))
+
+
+def test_ranking_keeps_places_and_the_best() -> None:
+    aims, full_V = unseen_targets(), SCORER.catalogue.has_VM.all(1)
+    ranked, weights = rank_and_weigh(chunks(SCORER, USERS, 3), aims, 3, full_V)
+    score_BV = torch.cat([score for _, score, _ in chunks(SCORER, USERS, 3)])
+    assert torch.equal(ranked.top_BK, top(score_BV, 3))
+    plain = rank(((users, score) for users, score, _ in chunks(SCORER, USERS, 3)), aims, 3)
+    assert torch.equal(plain.rank_P, ranked.rank_P)
+    place = (score_BV > score_BV[USERS, aims.row_P].unsqueeze(1)).sum(1) + 1
+    assert torch.equal(ranked.rank_P, place)
+    assert torch.allclose(weights.alpha_BM.sum(1), torch.ones(4))
+    assert weights.alpha_BKM.shape == (4, 3, 3)
+    assert 0 < mean_ndcg(SCORER, aims, 10, 2) <= 1
+
+
+def test_targets_of_some_users_are_numbered_within_them() -> None:
+    aims = Targets(torch.tensor([1, 1, 4, 6]), torch.tensor([5, 7, 5, 0]))
+    user_P, row_P = aims.of(torch.tensor([1, 6]))
+    assert user_P.tolist() == [0, 0, 1]
+    assert row_P.tolist() == [5, 7, 0]
+    assert aims.users.tolist() == [1, 4, 6]
+
+
+def test_behaviours_are_probabilities_of_the_pair_asked_for() -> None:
+    user_N, row_N = torch.tensor([3, 1, 3]), torch.tensor([2, 2, 5])
+    p_NH = behaviours(SCORER, user_N, row_N, 1)
+    assert ((p_NH > 0) & (p_NH < 1)).all()
+    alone = behaviours(SCORER, torch.tensor([3]), torch.tensor([5]), 9)
+    assert torch.allclose(p_NH[2], alone[0], atol=1e-5)
+    assert not torch.allclose(p_NH[0], p_NH[1])
+
+
+def test_the_reason_is_a_past_video_and_nobody_without_a_past_has_one() -> None:
+    row_B, weight_B = reasons(SCORER, USERS, 4)
+    assert row_B[0] == -1
+    assert weight_B[0] == 0
+    past = SCORER.people.histories
+    for user in (1, 2, 3):
+        mine = past.video_E[past.offsets[user] : past.offsets[user + 1]].tolist()
+        assert int(row_B[user]) in mine
+        assert weight_B[user] > 0
+    lstm = Scorer(model(encoder="lstm"), SCORER.catalogue, SCORER.people)
+    assert reasons(lstm, USERS, 4)[0].tolist() == [-1] * 4

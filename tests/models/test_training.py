@@ -1,0 +1,61 @@
+"""The training step: what is learned from, in which order, and what stops it."""
+
+import pytest
+import torch
+
+from models.training import Objective, batches, descend, losses
+from tests.models.worlds import catalogue, model, people
+
+OBJECTIVE = Objective(ranking_weight=0.5, align_weight=0.25, id_dropout=0.0, temperature=0.1)
+
+
+def test_the_order_of_batches_depends_on_seed_and_epoch_only() -> None:
+    users = torch.arange(10, 30)
+    orders = {(seed, epoch): torch.cat([*batches(users, 6, seed, epoch)]) for seed in (1, 2) for epoch in (0, 1)}
+    torch.rand(7)  # the global generator is not asked
+    assert torch.equal(orders[1, 0], torch.cat([*batches(users, 6, 1, 0)]))
+    assert all(sorted(order.tolist()) == users.tolist() for order in orders.values())
+    assert len({tuple(order.tolist()) for order in orders.values()}) == 4
+
+
+def test_the_total_is_the_weighted_sum() -> None:
+    parts = losses(model(), catalogue(), people(), torch.arange(4), OBJECTIVE)
+    expected = parts["retrieval"] + 0.5 * parts["ranking"] + 0.25 * parts["align"]
+    assert torch.allclose(parts["total"], expected)
+
+
+def test_videos_that_were_not_in_training_are_no_negatives() -> None:
+    """A new video's features cannot change the retrieval loss, unless it is in a history."""
+    made, everybody = model(), people((0, 1, 5, 8))
+    everybody.histories.video_E.clamp_(max=8)
+    everybody.seen.row_E.clamp_(max=8)
+    found = []
+    for shift in (0.0, 5.0):
+        videos = catalogue()
+        for x_VF in videos.features.values():
+            x_VF[9:] += shift
+        found.append(losses(made, videos, everybody, torch.arange(4), OBJECTIVE)["retrieval"])
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_step(poison: float) -> None:
+    made = model()
+    before = {name: p.clone() for name, p in made.named_parameters()}
+    optimiser = torch.optim.AdamW(made.parameters(), lr=1.0)
+    weight = made.output.weight
+    with pytest.raises(FloatingPointError, match="the loss is .* at step 7"):
+        descend(made, optimiser, weight.sum() * poison, 1.0, "step 7")
+    infinite_slope = (weight[0, 0] - weight[0, 0].detach()).abs().sqrt()  # 0, with a slope of ∞ · 0 = NaN
+    with pytest.raises(FloatingPointError, match="a gradient is not finite at step 8"):
+        descend(made, optimiser, infinite_slope, 1.0, "step 8")
+    assert all(torch.equal(before[name], p) for name, p in made.named_parameters())
+
+
+def test_a_step_moves_every_part_of_the_model() -> None:
+    made = model().train()
+    before = {name: p.clone() for name, p in made.named_parameters()}
+    optimiser = torch.optim.SGD(made.parameters(), lr=0.1)
+    total = losses(made, catalogue(), people((3, 8, 5, 8)), torch.arange(4), OBJECTIVE)["total"]
+    descend(made, optimiser, total, 1.0, "step 1")
+    assert [name for name, p in made.named_parameters() if torch.equal(before[name], p)] == []

@@ -1,0 +1,91 @@
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from contracts.errors import InputError
+from contracts.tables import FEATURES, WHOLE_VIDEO
+from models.encoders import Encoder
+from tasks.embedding import Batches, rows, unit
+
+DAY = date(2026, 3, 5)
+
+
+class Linear(Encoder):
+    """Encodes lists of three numbers; remembers how many came at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 4), torch.device("cpu"))
+        self.sizes: list[int] = []
+
+    def _forward(self, batch: Sequence[Sequence[float]]) -> Tensor:
+        self.sizes.append(len(batch))
+        return self.model(torch.tensor(batch))
+
+
+def test_batches_are_full_across_videos() -> None:
+    encoder = Linear()
+    batches = Batches("visual", encoder, 4)
+    for number in range(3):
+        batches.add(f"v{number}", 0, [[1.0, 2.0, float(number)]] * 3)
+    batches.finish()
+    assert encoder.sizes == [4, 4, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=20), st.integers(1, 7))
+def test_a_segments_vector_is_the_mean_of_its_things_however_they_were_batched(
+    places: list[tuple[int, int]], size: int
+) -> None:
+    torch.manual_seed(0)
+    encoder = Linear()
+    batches, expected = Batches("visual", encoder, size), {}
+    for number, (video, segment) in enumerate(places):
+        thing = [1.0, float(number), float(video)]
+        batches.add(f"v{video}", segment, [thing])
+        expected.setdefault((f"v{video}", segment), []).append(encoder.encode([thing])[0])
+    found = batches.finish()
+    assert {(v, s) for v, parts in found.items() for s in parts} == set(expected)
+    for (video, segment), vectors in expected.items():
+        assert found[video][segment] == pytest.approx(unit(np.mean(vectors, axis=0)), abs=1e-5)
+
+
+def test_finish_starts_anew() -> None:
+    batches = Batches("visual", Linear(), 4)
+    batches.add("v1", 0, [[1.0, 2.0, 3.0]])
+    assert list(batches.finish()) == ["v1"]
+    assert batches.finish() == {}
+
+
+def test_vectors_that_are_not_finite_are_refused() -> None:
+    batches = Batches("audio", Linear(), 4)
+    batches.add("v1", 0, [[float("nan"), 0.0, 0.0]])
+    with pytest.raises(InputError, match=r"embed\.audio: .* not finite"):
+        batches.finish()
+
+
+def test_rows_hold_the_segments_and_the_whole_as_their_mean() -> None:
+    a, b = unit(np.array([3.0, 4.0])), unit(np.array([4.0, -3.0]))
+    vectors = {
+        "visual": {"v2": {0: a, 2: b}, "v1": {1: b}},
+        "text": {"v1": {WHOLE_VIDEO: np.array([1.0, 0.0, 0.0])}},
+    }
+    table = rows(vectors, {"visual": "eye", "text": "book"}, 2.5, DAY)
+    assert table.schema == FEATURES.schema
+    found = table.to_pylist()
+    key = ("modality", "video_id", "segment", "start_ms", "fingerprint")
+    assert [tuple(row[k] for k in key) for row in found] == [
+        ("text", "v1", -1, 0, "book"),
+        ("visual", "v1", -1, 0, "eye"),
+        ("visual", "v1", 1, 2500, "eye"),
+        ("visual", "v2", -1, 0, "eye"),
+        ("visual", "v2", 0, 0, "eye"),
+        ("visual", "v2", 2, 5000, "eye"),
+    ]
+    assert found[3]["vector"] == pytest.approx(unit(a + b))
+    assert found[4]["vector"] == pytest.approx(a)
+    assert len(found[0]["vector"]) == 3

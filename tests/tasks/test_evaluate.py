@@ -1,0 +1,205 @@
+"""The evaluation on planted data: it finds what was planted, its files agree, and models can be compared."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts import params as parameters
+from contracts.errors import InputError
+from contracts.params import Evaluate
+from contracts.place import PROJECT, Night
+from tasks import align, evaluate, tracking, train
+from tests.snapshots import NIGHT, plant
+
+PARAMS = Evaluate(k=10, chunk_users=64, cold_events=5, bootstrap_samples=400, seed=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_tracking() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "log_run", lambda *_: "not logged")
+        yield
+
+
+def trained(night: Night, **changes: object) -> Night:
+    params = parameters.load(PROJECT / "params.yaml")
+    align.run(replace(params.align, width=32), night)
+    train.run(replace(params.train, **{"epochs": 20, "learning_rate": 0.003, **changes}), night)  # type: ignore[arg-type]
+    return night
+
+
+def judged(night: Night, params: Evaluate = PARAMS) -> dict:
+    evaluate.run(params, night)
+    return json.loads((night.folder("evaluate") / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A trained night on planted data."""
+    return trained(plant(tmp_path_factory.mktemp("night"), users=240, videos=120, seed=2))
+
+
+@pytest.fixture(scope="module")
+def metrics(night: Night) -> dict:
+    return judged(night)
+
+
+@pytest.fixture
+def copy(night: Night, tmp_path: Path) -> Night:
+    """The trained night in a folder that a test may change."""
+    shutil.copytree(night.workspace, tmp_path / "night")
+    return Night(NIGHT, tmp_path / "night")
+
+
+def crown(night: Night) -> Path:
+    """Make the night's own model its champion."""
+    folder = night.workspace / "snapshot" / "champion"
+    shutil.copytree(night.workspace / "train", folder)
+    return folder
+
+
+def test_on_planted_data_the_model_beats_popularity_and_itemcf_clearly(metrics: dict) -> None:
+    for name in ("popularity", "itemcf"):
+        assert metrics["differences"][name]["ndcg@10"]["low"] > 0
+    assert metrics["models"]["challenger"]["auc"] > 0.65
+    assert metrics["models"]["challenger"]["calibration_error"] < 0.15
+
+
+def test_content_of_other_videos_is_worse_than_their_own(metrics: dict, tmp_path: Path) -> None:
+    shuffled = judged(trained(plant(tmp_path, users=240, videos=120, seed=2, shuffled=True)))
+    ours, theirs = metrics["models"]["challenger"], shuffled["models"]["challenger"]
+    assert shuffled["models"]["popularity"] == metrics["models"]["popularity"]
+    assert ours["ndcg@10"] > theirs["ndcg@10"] + 0.02
+    assert ours["auc"] > theirs["auc"] + 0.05
+
+
+def test_the_same_inputs_give_the_same_bytes_whatever_the_chunks(night: Night) -> None:
+    first = evaluate.run(PARAMS, night).digests
+    assert sorted(first) == ["metrics.json", "per_user.parquet", "recommendations.parquet"]
+    assert evaluate.run(PARAMS, night).digests == first
+
+
+def test_chunk_size_only_decides_how_much_memory_is_used(night: Night, metrics: dict) -> None:
+    small = judged(night, replace(PARAMS, chunk_users=7))
+    for name, figures in metrics["models"].items():
+        assert small["models"][name]["ndcg@10"] == pytest.approx(figures["ndcg@10"], abs=1e-6)
+
+
+def test_the_figures_can_be_computed_again_from_the_files(night: Night) -> None:
+    found = judged(night)
+    recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
+    per_user = pq.read_table(night.folder("evaluate") / "per_user.parquet").to_pandas()
+    aims, seen = naive_targets(night)
+    assert per_user["user_id"].tolist() == sorted(aims)
+    expected = []
+    for user, mine in recommended.groupby("user_id"):
+        rows = mine.sort_values("rank")["video_row"].tolist()
+        assert len(rows) == len(set(rows)) == 10
+        assert not set(rows) & seen.get(user, set())
+        gain = sum(1 / math.log2(i + 2) for i, row in enumerate(rows) if row in aims[user])
+        expected.append(gain / sum(1 / math.log2(i + 2) for i in range(min(10, len(aims[user])))))
+    assert per_user["ndcg_challenger"].tolist() == pytest.approx(expected)
+    assert found["models"]["challenger"]["ndcg@10"] == pytest.approx(np.mean(expected))
+    gap = per_user["ndcg_challenger"] - per_user["ndcg_popularity"]
+    assert found["differences"]["popularity"]["ndcg@10"]["mean"] == pytest.approx(gap.mean())
+    assert found["users"] == len(aims)
+    alpha = per_user[["alpha_visual", "alpha_text", "alpha_audio"]]
+    assert alpha.sum(axis=1).tolist() == pytest.approx([1.0] * len(alpha), abs=1e-5)
+    assert found["alpha"]["mean"]["visual"] == pytest.approx(alpha["alpha_visual"].mean(), abs=1e-6)
+    assert 0 < found["alpha"]["entropy"] < found["alpha"]["max_entropy"] == pytest.approx(math.log(3))
+
+
+def naive_targets(night: Night) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """Targets and what was seen, with pandas alone."""
+    table = pd.read_parquet(night.output("snapshot", "seen_test.parquet"))
+    seen = {user: set(rows) for user, rows in zip(table["user_id"], table["video_rows"], strict=True)}
+    views = pd.read_parquet(night.output("snapshot", "test_views.parquet"))
+    aims: dict[str, set[int]] = {}
+    for row in views[views["positive"]].itertuples():
+        if row.video_row not in seen.get(row.user_id, set()):
+            aims.setdefault(row.user_id, set()).add(row.video_row)
+    return aims, seen
+
+
+def test_slices_cover_the_users_and_name_what_is_missing(metrics: dict) -> None:
+    slices = metrics["slices"]
+    assert slices["cold_users"]["users"] + slices["warm_users"]["users"] == metrics["users"]
+    assert {"new_videos", "tail_videos"} <= set(slices)
+    assert "missing_visual" not in slices
+    assert all("champion" not in found for found in slices.values())
+
+
+def test_a_champion_that_is_the_challenger_differs_in_nothing(copy: Night, metrics: dict) -> None:
+    crown(copy)
+    found = judged(copy)
+    assert found["models"]["champion"] == found["models"]["challenger"] == metrics["models"]["challenger"]
+    difference = found["differences"]["champion"]["ndcg@10"]
+    assert difference["mean"] == difference["low"] == difference["high"] == 0.0
+    assert all(s["difference"]["mean"] == 0.0 for s in found["slices"].values())
+    per_user = pq.read_table(copy.folder("evaluate") / "per_user.parquet")
+    assert per_user["ndcg_champion"] == per_user["ndcg_challenger"]
+
+
+def test_an_older_champion_meets_new_videos_and_new_profile_values(copy: Night) -> None:
+    champion = crown(copy)
+    description = json.loads((champion / "model.json").read_text())
+    description["video_ids"][3] = "a video that is gone"
+    description["categories"]["city_tier"][0] = "a tier that is gone"
+    (champion / "model.json").write_text(json.dumps(description))
+    path = copy.output("snapshot", "users.parquet")
+    users = pq.read_table(path)
+    pq.write_table(users.drop_columns("age_band").append_column("hobby", pa.array(["chess"] * len(users))), path)
+    found = judged(copy)
+    assert found["models"]["champion"]["ndcg@10"] > 0.1
+
+
+def test_a_model_of_other_encoders_is_refused_in_a_sentence(copy: Night) -> None:
+    champion = crown(copy)
+    path = champion / "model.json"
+    path.write_text(path.read_text().replace("planted-visual", "another-encoder"))
+    with pytest.raises(InputError, match="visual was trained on features of encoder another-encoder"):
+        judged(copy)
+
+
+def test_a_broken_champion_and_a_night_without_targets_are_refused(copy: Night) -> None:
+    champion = crown(copy)
+    (champion / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model\.safetensors is missing"):
+        judged(copy)
+    shutil.rmtree(champion)
+    path = copy.output("snapshot", "test_views.parquet")
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(InputError, match="nobody liked a video"):
+        judged(copy)
+
+
+def test_evaluation_before_training_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run `python -m tasks\.train"):
+        judged(plant(tmp_path))
+
+
+@pytest.mark.parametrize("modalities", [(), ("text",)])
+def test_data_without_some_or_any_modality_is_judged(tmp_path: Path, modalities: tuple[str, ...]) -> None:
+    night = trained(plant(tmp_path, users=60, videos=50, modalities=modalities), epochs=3, encoder="lstm")
+    found = judged(night)
+    assert list(found["alpha"]["mean"]) == list(modalities)
+    columns = pq.read_table(night.folder("evaluate") / "per_user.parquet").schema.names
+    assert [name for name in columns if name.startswith("alpha_")] == [f"alpha_{m}" for m in modalities]
+    recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet")
+    assert recommended["top_history_row"].null_count == recommended.num_rows
+
+
+def test_each_knob_of_the_evaluation_counts(night: Night) -> None:
+    first = evaluate.run(PARAMS, night).digests["metrics.json"]
+    changes = {"k": 5, "cold_events": 30, "bootstrap_samples": 100, "seed": 2}
+    for name, value in changes.items():
+        assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["metrics.json"] != first
