@@ -21,6 +21,7 @@ FORMATS = (
 
 # How libav says no to a packet or frame; ValueError also for sound whose format changes midway.
 REFUSALS = (av.FFmpegError, ValueError)
+ENCRYPTED = "the packets are encrypted"
 
 
 def decode(path: Path, sampling: Sampling) -> Clip:
@@ -34,14 +35,12 @@ def decode(path: Path, sampling: Sampling) -> Clip:
     _check_file(path)
     with _open(path) as container:
         sinks = _sinks(container, sampling)
-        encrypted, broken = _read(container, sinks)
-        broken += _flush(sinks)
+        broken = _read(container, sinks) + _flush(sinks)
     frames = {n: part for sink in sinks if isinstance(sink, Pictures) for n, part in sink.segments().items()}
     sound = {n: part for sink in sinks if isinstance(sink, Sound) for n, part in sink.segments().items()}
     if sinks and not frames and not sound:
-        if encrypted:
-            raise Unreadable("encrypted_media", "the streams are encrypted")
-        raise Unreadable("no_frames", "; ".join(broken) or "the streams are empty")
+        reason = "encrypted_media" if any(ENCRYPTED in problem for problem in broken) else "no_frames"
+        raise Unreadable(reason, "; ".join(broken) or "the streams are empty")
     return Clip(frames, sound, "; ".join(broken) or None)
 
 
@@ -87,33 +86,33 @@ def _sinks(container: InputContainer, sampling: Sampling) -> list[Pictures | Sou
     return sinks
 
 
-def _read(container: InputContainer, sinks: list[Pictures | Sound]) -> tuple[bool, list[str]]:
-    """Feed the sinks until they are full or the file ends; returns (encrypted, what broke)."""
+def _read(container: InputContainer, sinks: list[Pictures | Sound]) -> list[str]:
+    """Feed the sinks until they are full, broken, or the file ends; returns what went wrong."""
     active = {sink.stream.index: sink for sink in sinks}
-    if not active:
-        return False, []
-    encrypted = False
     broken: list[str] = []
+    packets = container.demux([sink.stream for sink in sinks]) if sinks else iter(())
     try:
-        for packet in container.demux([sink.stream for sink in sinks]):
+        for packet in packets:
             sink = active.get(packet.stream.index)
             if sink is None:
                 continue
-            encrypted = encrypted or packet.has_sidedata("encryption_info")
             problem = _feed(sink, packet)
             if problem and (sink.started or not broken):
                 broken.append(f"{sink.stream.type}: {problem}")
-            if sink.full or (problem and sink.started):
+            # Before the first frame a bad packet is passed over: the stream may have been joined midway.
+            if sink.full or (problem and (sink.started or problem == ENCRYPTED)):
                 del active[packet.stream.index]
             if not active:
                 break
     except av.FFmpegError as error:
         broken.append(explain(error))
-    return encrypted, broken
+    return broken
 
 
 def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
     """Decode one packet into the sink; what went wrong, if something did."""
+    if packet.has_sidedata("encryption_info"):
+        return ENCRYPTED  # decoded, it would now and then give noise that passes for pictures
     try:
         for frame in packet.decode():
             sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind

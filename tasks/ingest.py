@@ -110,7 +110,7 @@ def _take(
     file: Landed, kind: Kind, day: date, batch_rows: int, kept: "_Parts", refused: "_Parts"
 ) -> tuple[dict[str, Any], Counter[str]]:
     """Read one file into the parts of its day; returns its entry in the ledger and why lines were refused."""
-    entry = {"kind": kind.name, "day": day, "path": file.name, "digest": file.digest}
+    entry: dict[str, Any] = {"kind": kind.name, "day": day, "path": file.name, "digest": file.digest}
     entry |= {"rows": 0, "kept": 0, "rejected": 0}
     reasons: Counter[str] = Counter()
     for rows, rejects in _batches(file, kind, day, batch_rows):

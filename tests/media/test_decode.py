@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -7,7 +8,7 @@ import pytest
 
 from media.clip import Sampling, Unreadable
 from media.decode import decode
-from tests.media.files import BLUE, GREEN, RED, plain, write_video
+from tests.media.files import BLUE, GREEN, RED, by_time, plain, write_video
 
 SAMPLING = Sampling(5.0, 40, 2, 32, "squash", 16_000)
 
@@ -108,13 +109,16 @@ def test_a_damaged_middle_ends_the_stream_and_says_why(tmp_path: Path) -> None:
     assert 0 in clip.frames
 
 
-def test_an_encrypted_file_is_said_to_be_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("picture", [None, by_time])
+def test_an_encrypted_file_is_said_to_be_one(
+    tmp_path: Path, picture: Callable[[float], np.ndarray] | None
+) -> None:
     keys = {
         "encryption_scheme": "cenc-aes-ctr",
         "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
         "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
     }
-    assert refusal(write_video(tmp_path / "v.mp4", options=keys)).reason == "encrypted_media"
+    assert refusal(write_video(tmp_path / "v.mp4", picture=picture, options=keys)).reason == "encrypted_media"
 
 
 def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path) -> None:
@@ -140,13 +144,18 @@ def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path) -> None:
     assert refusal(Path("a\0b")).reason == "missing_media"
 
 
-def test_a_playlist_dressed_as_mp4_reads_no_other_file(tmp_path: Path) -> None:
-    secret = write_video(tmp_path / "secret.ts")
-    playlist = tmp_path / "v.mp4"
-    playlist.write_text(
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{secret}\n#EXT-X-ENDLIST\n", encoding="utf-8"
-    )
-    assert refusal(playlist).reason == "unreadable_media"
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile secret.ts\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsecret.ts\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_playlist_dressed_as_media_reads_no_other_file(tmp_path: Path, playlist: str) -> None:
+    write_video(tmp_path / "secret.ts")
+    for name in ("v.mp4", "v.m3u8"):
+        (tmp_path / name).write_text(playlist, encoding="utf-8")
+        assert refusal(tmp_path / name).reason == "unreadable_media"
 
 
 @pytest.mark.parametrize("name", ["-i.mp4", "http:x.mp4", "%05d.mp4", "ü 猫.mp4"])
