@@ -35,12 +35,13 @@ class Clip:
     Attributes:
         frames: segment -> RGB pictures [n, image_size, image_size, 3] uint8, n ≤ frames_per_segment.
         sound: segment -> mono samples in [-1, 1], float32, at most segment_seconds long.
-        broken: why decoding ended early, when it did; what came before counts.
+        broken: what ended decoding early, if something did, as `video: …` or `audio: …`; what came before
+            counts.
     """
 
     frames: dict[int, np.ndarray]
     sound: dict[int, np.ndarray]
-    broken: str | None = None
+    broken: tuple[str, ...] = ()
 
 
 class Unreadable(Exception):  # noqa: N818 - a counted outcome of a file

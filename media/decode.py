@@ -41,7 +41,7 @@ def decode(path: Path, sampling: Sampling) -> Clip:
     if sinks and not frames and not sound:
         reason = "encrypted_media" if any(ENCRYPTED in problem for problem in broken) else "no_frames"
         raise Unreadable(reason, "; ".join(broken) or "the streams are empty")
-    return Clip(frames, sound, "; ".join(broken) or None)
+    return Clip(frames, sound, tuple(broken))
 
 
 def _check_file(path: Path) -> None:

@@ -176,7 +176,7 @@ def _add(
         tally.rejected[clip.reason] += 1
         yield _reject(video, day, "embed", clip.reason, clip.detail)
         return
-    tally.broken_midway += clip.broken is not None
+    tally.broken_midway += bool(clip.broken)
     for modality, segments in (("visual", clip.frames), ("audio", clip.sound)):
         if modality not in video.lacks:
             continue
@@ -184,7 +184,9 @@ def _add(
             batches[modality].add(video.video_id, segment, list(things) if modality == "visual" else [things])
         if not segments:
             tally.lacking[modality] += 1
-            yield _reject(video, day, step_of(modality), MEDIA[modality], clip.broken or "the file has none")
+            stream = "video" if modality == "visual" else "audio"
+            why = "; ".join(text for text in clip.broken if text.startswith(stream)) or "the file has none"
+            yield _reject(video, day, step_of(modality), MEDIA[modality], why)
 
 
 def _next(clips: Iterator[Clip | Unreadable]) -> Clip | Unreadable:
