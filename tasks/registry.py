@@ -123,16 +123,17 @@ def champion_bundle(folder: Path, night: date | None = None) -> str | None:
     champion = models.champion_of(night)
     if champion is None:
         return None
+    import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    mlflow.set_tracking_uri(place.tracking_uri())
+    mlflow.set_registry_uri(place.tracking_uri())  # `models:/` is looked up here, whatever a call is told
     folder.mkdir(parents=True)
     for name in BUNDLE_FILES:
         uri = f"models:/{models.name}/{champion.number}/artifacts/{name}"
-        fetched = download_artifacts(
-            artifact_uri=uri, dst_path=str(folder / "fetched"), tracking_uri=place.tracking_uri()
-        )
+        fetched = download_artifacts(artifact_uri=uri, dst_path=str(folder / "fetched"))
         shutil.move(fetched, folder / name)
     shutil.rmtree(folder / "fetched")
     (folder / "version.txt").write_text(f"{champion.number}\n", encoding="utf-8")
