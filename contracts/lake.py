@@ -99,7 +99,9 @@ class Lake:
         """
         table = self.table(name)
         with warnings.catch_warnings(), table.transaction() as transaction:
-            warnings.filterwarnings("ignore", "Delete operation did not match any records")  # a day's first time
+            warnings.filterwarnings(
+                "ignore", "Delete operation did not match any records"
+            )  # a day's first time
             if replace and table.current_snapshot():
                 transaction.delete(_any_of(replace))
             if paths:

@@ -140,6 +140,7 @@ class Train:
     max_length: viewings of history the model reads.
     ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
     skip_below: a viewing with a smaller watched share than this is a skip.
+    horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
@@ -163,6 +164,7 @@ class Train:
     align_weight: float
     skip_below: float
     id_dropout: float
+    horizon: int
     warmup_epochs: int
     seed: int
 

@@ -42,13 +42,14 @@ def record() -> Path:
 
 @dataclass(frozen=True)
 class Night:
-    """One night: the day whose logs it takes in, and the folder that holds its files.
+    """One night: the day whose logs it takes in, the folder that holds its files, and its parameters' file.
 
     `day` is also the test day; the day before it is the validation day.
     """
 
     day: date
     workspace: Path
+    params: Path = PROJECT / "params.yaml"
 
     def folder(self, step: str) -> Path:
         """The step's own output folder, made when missing."""

@@ -27,7 +27,7 @@ def main(step: str, run: Run, doc: str | None, argv: Sequence[str] | None = None
     """Parse the command line, run the step with its own section of params.yaml, write its receipt."""
     args = _parser(step, doc).parse_args(argv)
     try:
-        night = Night(parse_day(args.night), (args.workspace or Path("night")).resolve())
+        night = Night(parse_day(args.night), (args.workspace or Path("night")).resolve(), args.params)
         section = parameters.load(args.params).section(step)
         execute(step, run, section, night)
     except InputError as error:

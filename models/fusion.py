@@ -15,11 +15,15 @@ VIEW_BUCKETS = 24  # log2 of a video's training views
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The videos to choose from. Features of a modality are [V, width of that modality]."""
+    """The videos to choose from. Features of a modality are [V, width of that modality].
+
+    born_V is the day of upload, counted from 1970; None: not known, and only training asks.
+    """
 
     features: Mapping[str, Tensor]
     has_VM: Tensor
     id_row_V: Tensor  # row of the ID embedding; -1: the video was not in training
+    born_V: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,10 @@ class Items:
     has_VM: Tensor
     id_VD: Tensor
     g_V: Tensor
-    bias_V: Tensor
 
     def take(self, rows: Tensor) -> "Items":
         """The items of these rows only."""
-        return Items(self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows], self.bias_V[rows])
+        return Items(self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows])
 
 
 class Projection(nn.Module):
@@ -99,10 +102,8 @@ class Fusion(nn.Module):
         self.project = Projections(modalities, width)
         self.id = nn.Embedding(videos, width)
         self.id_share = nn.Embedding(VIEW_BUCKETS, 1)
-        self.appeal = nn.Embedding(VIEW_BUCKETS, 1)
         nn.init.normal_(self.id.weight, std=width**-0.5)
         nn.init.zeros_(self.id_share.weight)
-        nn.init.zeros_(self.appeal.weight)
         self.register_buffer("views_I", torch.zeros(videos, dtype=torch.long))
 
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
@@ -117,7 +118,7 @@ class Fusion(nn.Module):
         g_V = torch.where(any_V, torch.sigmoid(self.id_share(bucket_V).squeeze(1)), 1.0)
         g_V = torch.where(known_V, g_V, 0.0)
         id_VD = self.id(row_V) if len(self.views_I) else x_VMD.new_zeros(len(row_V), self.width)
-        return Items(x_VMD, catalogue.has_VM, id_VD, g_V, self.appeal(bucket_V).squeeze(1))
+        return Items(x_VMD, catalogue.has_VM, id_VD, g_V)
 
     def _views(self, row_V: Tensor) -> Tensor:
         return self.views_I[row_V] if len(self.views_I) else torch.zeros_like(row_V)
@@ -158,4 +159,4 @@ def score(z_ND: Tensor, u_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
     alpha_MNV = modality_weights((u_ND @ x_MDV) * scale, items.has_VM.T[:, None, :], 0)
     content_NV = (alpha_MNV * (z_ND @ x_MDV)).sum(0)
     id_NV = z_ND @ items.id_VD.T
-    return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale + items.bias_V, alpha_MNV
+    return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale, alpha_MNV

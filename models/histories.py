@@ -11,6 +11,7 @@ from torch import Tensor
 
 GAP_BUCKETS = 16  # log2 of the minutes since the event before; the last bucket is three weeks and more
 HOURS = 24
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Batch:
     ratio_BT: Tensor
     ratio_known_BT: Tensor
     did_BTA: Tensor
+    day_BT: Tensor
     gap_BT: Tensor
     hour_BT: Tensor
     positive_BT: Tensor
@@ -76,6 +78,7 @@ class Histories:
             ratio_BT=ratio_BT.nan_to_num(0.0).clamp(0.0, 2.0),
             ratio_known_BT=~ratio_BT.isnan(),
             did_BTA=self.did_EA[at_BT],
+            day_BT=self.second_E[at_BT] // DAY_SECONDS,
             gap_BT=gap_buckets(self.second_E[at_BT]),
             hour_BT=self.hour_E[at_BT],
             positive_BT=self.positive_E[at_BT],
@@ -107,18 +110,22 @@ def gap_buckets(second_BT: Tensor) -> Tensor:
     return torch.log2(1 + minutes_BT).long().clamp(max=GAP_BUCKETS - 1)
 
 
-def next_positive(batch: Batch) -> tuple[Tensor, Tensor]:
-    """For every state, the next video that the person will like and has not seen in this history before.
+def next_positive(batch: Batch, horizon: int) -> tuple[Tensor, Tensor]:
+    """For every state, one of the next `horizon` videos that the person will like, drawn evenly.
+
+    Only videos that the person has not seen earlier in this history count: the rest is never recommended. What
+    is measured is the whole next day, not the very next video, and so the target is drawn from some way ahead.
 
     Returns:
-        target_BS: row of the video (0 where there is none), and has_BS: whether there is one.
+        at_BS: index of the event that is the target (0 where there is none), and has_BS: whether there is one.
     """
     B, T = batch.mask_BT.shape
     again_BT = (batch.video_BT[:, :, None] == batch.video_BT[:, None, :]).tril(-1).any(2)
     fit_BT = batch.positive_BT & batch.mask_BT & ~again_BT
-    index_BT = torch.where(fit_BT, torch.arange(T), T)
-    next_BT = index_BT.flip(1).cummin(1).values.flip(1) if T else index_BT
-    next_BS = torch.cat([next_BT, torch.full((B, 1), T)], 1)
-    has_BS = next_BS < T
-    padded_BS = torch.cat([batch.video_BT, torch.zeros(B, 1, dtype=torch.long)], 1)
-    return torch.where(has_BS, padded_BS.gather(1, next_BS), 0), has_BS
+    past_BS = torch.nn.functional.pad(fit_BT.cumsum(1), (1, 0))
+    left_BS = past_BS[:, -1:] - past_BS
+    ahead_BS = (torch.rand(B, T + 1) * left_BS.clamp(max=horizon)).long()
+    number_BT = torch.where(fit_BT, fit_BT.cumsum(1), 0)
+    event_BS = torch.zeros(B, T + 1, dtype=torch.long).scatter(1, number_BT, torch.arange(T).expand(B, -1))
+    has_BS = left_BS > 0
+    return event_BS.gather(1, torch.where(has_BS, past_BS + ahead_BS + 1, 0)) * has_BS, has_BS

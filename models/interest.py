@@ -109,7 +109,10 @@ class Preference(nn.Module):
 
 
 class StaticGate(nn.Module):
-    """Equation (4): ReLU(W_c [h ; s] + b)."""
+    """Equation (4): z = ReLU(W_c [h ; s] + b).
+
+    A linear map behind the ReLU, which would allow a negative z, was measured to be worse (docs/experiments.md).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -146,7 +149,6 @@ class InterestModel(nn.Module):
         self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
         self.encoder = build_encoder(spec.encoder, D, spec.layers, spec.heads, spec.dropout)
         self.gate = StaticGate(D)
-        self.output = nn.Linear(D, D)
         self.ranking = RankingHeads(D, spec.dropout)
 
     def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
@@ -157,7 +159,7 @@ class InterestModel(nn.Module):
         """The interest at every state: [B, S, D] each. Rows beyond a user's length mean nothing."""
         s_BD = self._static(profiles)
         x_BSD, u_BSD = self._events(batch, s_BD, items)
-        return Interest(self.output(self.gate(self.encoder(x_BSD), s_BD)), u_BSD)
+        return Interest(self.gate(self.encoder(x_BSD), s_BD), u_BSD)
 
     def newest(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest after the last event: [B, D] each."""

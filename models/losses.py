@@ -13,14 +13,13 @@ from torch.utils.checkpoint import checkpoint
 CHUNK_SCORES = 1 << 22  # scores held at a time by the exact softmax: 16 MiB in float32
 
 
-def softmax_loss(score_NC: Tensor, target_N: Tensor, own_NC: Tensor) -> Tensor:
-    """Sum of −log softmax at the target over all candidates, without the person's other own videos.
+def softmax_loss(score_NC: Tensor, target_N: Tensor, banned_NC: Tensor) -> Tensor:
+    """Sum of −log softmax at the target over all candidates but the banned ones; the target always counts.
 
-    Full softmax: one negative with BCE is overconfident (gSASRec). `own_NC` marks what the person has watched,
-    which is no negative.
+    Full softmax: one negative with BCE is overconfident (gSASRec).
     """
     column_C = torch.arange(score_NC.shape[1])
-    banned_NC = own_NC & (column_C != target_N[:, None])
+    banned_NC = banned_NC & (column_C != target_N[:, None])
     return F.cross_entropy(score_NC.masked_fill(banned_NC, -torch.inf), target_N, reduction="sum")
 
 

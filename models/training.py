@@ -32,12 +32,13 @@ class Objective:
     """The weights of the losses beside retrieval's 1, and the knobs they have.
 
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
-    temperature: of InfoNCE.
+    horizon: a state's target is one of so many coming positive videos. temperature: of InfoNCE.
     """
 
     ranking_weight: float
     align_weight: float
     id_dropout: float
+    horizon: int
     temperature: float
 
 
@@ -55,7 +56,7 @@ def losses(
     items = model.items(catalogue, dropped_V)
     batch = people.histories.batch(users_B, model.spec.max_length)
     interest = model.read(batch, people.profiles.take(users_B), items)
-    parts = {"retrieval": _retrieval(model, catalogue, people.seen, items, batch, interest)}
+    parts = {"retrieval": _retrieval(model, catalogue, people.seen, items, batch, interest, objective.horizon)}
     if objective.ranking_weight:
         parts["ranking"] = _ranking(model, items, batch, interest)
     if objective.align_weight:
@@ -66,25 +67,38 @@ def losses(
 
 
 def _retrieval(
-    model: InterestModel, catalogue: Catalogue, seen: Seen, items: Items, batch: Batch, interest: Interest
+    model: InterestModel,
+    catalogue: Catalogue,
+    seen: Seen,
+    items: Items,
+    batch: Batch,
+    interest: Interest,
+    horizon: int,
 ) -> Tensor:
-    """−log softmax of the next positive video over all training videos, at the states that have one."""
-    target_BS, has_BS = next_positive(batch)
-    has_BS = has_BS & (catalogue.id_row_V[target_BS] >= 0)  # liked without a view: no candidate
+    """−log softmax of a coming positive video over all training videos, at the states that have one.
+
+    What the person has watched is no negative, and neither is what was not yet uploaded when the target was
+    watched.
+    """
+    at_BS, has_BS = next_positive(batch, horizon)
+    video_BS, day_BS = batch.video_BT.gather(1, at_BS), batch.day_BT.gather(1, at_BS)
+    has_BS = has_BS & (catalogue.id_row_V[video_BS] >= 0)  # liked without a view: no candidate
     if not bool(has_BS.any()):
         return interest.z_ND.sum() * 0.0
     candidate_C = (catalogue.id_row_V >= 0).nonzero().squeeze(1)
     chosen = items.take(candidate_C)
     own_BC = seen.mask(batch.users_B, len(catalogue.id_row_V))[:, candidate_C]
-    user_N = has_BS.nonzero()[:, 0]
-    target_N = torch.searchsorted(candidate_C, target_BS[has_BS])
 
-    def loss(z_ND: Tensor, u_ND: Tensor, target_N: Tensor, user_N: Tensor) -> Tensor:
+    def loss(z_ND: Tensor, u_ND: Tensor, target_N: Tensor, user_N: Tensor, day_N: Tensor) -> Tensor:
         score_NC, _ = model.scores(Interest(z_ND, u_ND), chosen)
-        return softmax_loss(score_NC, target_N, own_BC[user_N])
+        banned_NC = own_BC[user_N]
+        if catalogue.born_V is not None:
+            banned_NC = banned_NC | (catalogue.born_V[candidate_C] > day_N[:, None])
+        return softmax_loss(score_NC, target_N, banned_NC)
 
-    here = interest.at(has_BS)
-    return in_chunks(loss, len(candidate_C), here.z_ND, here.u_ND, target_N, user_N)
+    here, target_N = interest.at(has_BS), torch.searchsorted(candidate_C, video_BS[has_BS])
+    user_N = has_BS.nonzero()[:, 0]
+    return in_chunks(loss, len(candidate_C), here.z_ND, here.u_ND, target_N, user_N, day_BS[has_BS])
 
 
 def _ranking(model: InterestModel, items: Items, batch: Batch, interest: Interest) -> Tensor:

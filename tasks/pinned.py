@@ -84,9 +84,7 @@ class Pinned:
         masks = [self._mask(m) for m in modalities]
         has_VM = torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool)
         known = pc.index_in(self.videos["video_id"], pa.array(video_ids, pa.string()))
-        return Catalogue(
-            features, has_VM, torch.from_numpy(pc.fill_null(known, -1).to_numpy().astype(np.int64))
-        )
+        return Catalogue(features, has_VM, _ints(pc.fill_null(known, -1)), self._born())
 
     def profiles(self, spec: Spec) -> Profiles:
         """Everybody's static profile in the model's vocabulary; a value it does not know is unknown."""
@@ -150,6 +148,10 @@ class Pinned:
     def _mask(self, modality: str) -> Tensor:
         mask = self.features.get(f"{modality}.mask")
         return torch.zeros(self.videos.num_rows, dtype=torch.bool) if mask is None else mask.bool()
+
+    def _born(self) -> Tensor:
+        """Day of upload, counted from 1970; day 0 where unknown: such a video was always there."""
+        return _ints(self.videos["upload_day"].cast(pa.int32()))
 
     def _user_rows(self, ids: pa.ChunkedArray) -> Tensor:
         rows = pc.index_in(ids, self.users["user_id"].combine_chunks())

@@ -6,6 +6,7 @@ model and per-user results as DVC outputs, pushed to the record's store: whateve
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,9 +112,16 @@ def _lay_out(repository: Path, git: Git, night: Night) -> None:
         shutil.copy2(PROJECT / name, target)
     ignored = (repository / ".gitignore").read_text(encoding="utf-8").splitlines()
     (repository / ".gitignore").write_text("\n".join(line for line in ignored if line != "night/") + "\n")
+    (repository / "params.yaml").write_text(_params_of(night), encoding="utf-8")
     shutil.rmtree(repository / "night", ignore_errors=True)
     for part in KEPT:
         shutil.copytree(night.workspace / part, repository / "night" / part)
+
+
+def _params_of(night: Night) -> str:
+    """The parameters that the night ran with, as the ones that `dvc repro` runs in the record."""
+    text = night.params.read_text(encoding="utf-8")
+    return re.sub(r"(?m)^night:.*$", f'night: "{night.day}"', text)
 
 
 def _project_files() -> list[str]:

@@ -108,7 +108,9 @@ def fit(scorer: Scorer, valid: Targets, params: Train, temperature: float) -> li
     Raises:
         FloatingPointError: a loss or gradient is not finite; names epoch, step and batch.
     """
-    objective = Objective(params.ranking_weight, params.align_weight, params.id_dropout, temperature)
+    objective = Objective(
+        params.ranking_weight, params.align_weight, params.id_dropout, params.horizon, temperature
+    )
     model = scorer.model
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay

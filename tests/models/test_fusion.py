@@ -56,7 +56,7 @@ def test_the_score_of_all_videos_equals_the_product_with_each_fused_video(made: 
     for video in range(12):
         f_ND, alpha_NM = fuse(u_ND, items, torch.full((4,), video))
         assert torch.allclose(alpha_NM, alpha_MNV[:, :, video].T, atol=1e-6)
-        direct_N = (z_ND * f_ND).sum(1) * 8**-0.5 + items.bias_V[video]
+        direct_N = (z_ND * f_ND).sum(1) * 8**-0.5
         assert torch.allclose(direct_N, score_NV[:, video], atol=1e-5)
 
 
