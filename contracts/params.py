@@ -202,7 +202,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Promote:
-    """freeze: register and judge, but leave the champion where it is (the model's name: UNDERCURRENT_MODEL)."""
+    """freeze: register the challenger, but leave the champion where it is."""
 
     freeze: bool
 

@@ -6,13 +6,16 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 
+from contracts import landing
 from contracts.place import PROJECT
 from contracts.steps import STEPS
+from tasks.record import project_files
 
 NIGHT = "2026-03-05"
 SMALL = {
@@ -40,9 +43,8 @@ class Checkout:
     folder: Path
 
     def __call__(self, *command: str, succeed: bool = True) -> subprocess.CompletedProcess[str]:
-        clean = {
-            k: v for k, v in os.environ.items() if not k.startswith(("UNDERCURRENT_", "MLFLOW_", "DVC_"))
-        }
+        settings = ("UNDERCURRENT_", "MLFLOW_", "DVC_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
         clean |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # a short job starts faster so
@@ -75,13 +77,9 @@ class Checkout:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The project's files in an empty folder, a tiny world, and its night run once."""
     folder = tmp_path_factory.mktemp("checkout")
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    ):
-        if name and (PROJECT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, folder / name)
+    for name in [*project_files(), ".dvc/config"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / name, folder / name)
     night = Checkout(folder)
     night("git", "init", "--quiet")
     night("git", "add", "--all")
@@ -105,10 +103,16 @@ def test_nothing_is_lost_between_the_landing_files_and_the_interactions(checkout
     for receipt in (taken, cleaned):
         rows = receipt["rows"]
         assert rows["rows_in"] == rows["kept"] + sum(rows["rejected"].values()) > 0
-    lines = sum(
-        1 for path in checkout.folder.glob("var/landing/events/dt=*/events.jsonl") for _ in path.open()
-    )
-    assert 0 < lines <= taken["rows"]["rows_in"] + lines  # days after the night are left for their own night
+    root, until = checkout.folder / "var" / "landing", date.fromisoformat(NIGHT)
+    landed = [
+        record
+        for kind in landing.KINDS.values()
+        for day in landing.days(root, kind.name)
+        if day <= until
+        for path in landing.files(root, kind.name, day)
+        for record in landing.read(path, kind)
+    ]
+    assert taken["rows"]["rows_in"] == len(landed)
     assert len(cleaned["rows"]["rejected"]) >= 5  # the demo world's logs are dirty in many ways
 
 
