@@ -3,16 +3,14 @@
 A missing or unknown key, or a value of the wrong type, is an error that names file, section and key.
 """
 
-import difflib
-import types
-import typing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 import yaml
 
 from contracts.errors import InputError
+from contracts.strict import build
 
 
 @dataclass(frozen=True)
@@ -284,47 +282,4 @@ def load(path: Path) -> Params:
         raise InputError(f"{path} does not exist; pass --params or run from the project's folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return _build(Params, raw, str(path), "")
-
-
-def _build(kind: type, raw: Any, file: str, where: str) -> Any:
-    """A dataclass from a mapping, strictly."""
-    if not isinstance(raw, dict):
-        raise InputError(f"{file}: {where or 'the file'} must be a mapping, got {raw!r}")
-    hints = typing.get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
-    for key in raw:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-            raise InputError(f"{file}: unknown key {_join(where, key)!r}; {hint}")
-    for key in known:
-        if key not in raw:
-            raise InputError(f"{file}: key {_join(where, key)!r} is missing; add it")
-    return kind(**{key: _value(hints[key], raw[key], file, _join(where, key)) for key in known})
-
-
-def _value(hint: Any, value: Any, file: str, where: str) -> Any:
-    """One value of the declared type; an int passes for a float, nothing else is converted."""
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        return _build(hint, value, file, where)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise InputError(f"{file}: {where} is {value!r}; it must be one of {', '.join(get_args(hint))}")
-        return value
-    if get_origin(hint) is tuple:
-        item = get_args(hint)[0]
-        if not isinstance(value, list):
-            raise InputError(f"{file}: {where} must be a list, got {value!r}")
-        return tuple(_value(item, v, file, f"{where}[{i}]") for i, v in enumerate(value))
-    if isinstance(hint, types.UnionType):
-        return None if value is None else _value(get_args(hint)[0], value, file, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise InputError(f"{file}: {where} must be of type {hint.__name__}, got {value!r}")
-    return value
-
-
-def _join(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
+    return build(Params, raw, str(path))

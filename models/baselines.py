@@ -1,5 +1,8 @@
 """What every model has to beat, in the same harness: popularity and ItemCF, from training data only.
 
+Both count what people *liked*: counting everything they were shown was measured to be far weaker, and a weak
+baseline flatters the model.
+
 Legend: U training users, B users to score, V videos.
 """
 
@@ -12,12 +15,12 @@ from models.histories import Seen
 
 
 def popularity(watched: Seen, videos: int) -> Tensor:
-    """score_V: how many people watched the video in training."""
+    """score_V: how many people liked the video in training."""
     return torch.bincount(watched.row_E, minlength=videos).float()
 
 
 class ItemCF:
-    """Item-item cosine: two videos are alike when the same people watched both in training."""
+    """Item-item cosine: two videos are alike when the same people liked both in training."""
 
     def __init__(self, watched: Seen, videos: int) -> None:
         r_UV = matrix(watched, videos)
@@ -30,7 +33,7 @@ class ItemCF:
         self.fallback_V = 1e-6 * count_V / count_V.max().clamp(min=1)
 
     def scores(self, history: Seen, users_B: Tensor) -> Tensor:
-        """score_BV: summed likeness to what each user has watched; popularity orders what is alike to none."""
+        """score_BV: summed likeness to what each user has liked; popularity orders what is alike to none."""
         watched_BV = matrix(history, self.alike_VV.shape[0])[users_B.numpy()]
         dense_BV = torch.from_numpy((watched_BV @ self.alike_VV).toarray()).float()
         return dense_BV + self.fallback_V

@@ -2,12 +2,14 @@
 
 import torch
 
-THREADS = 1  # sums are split by thread, so their number is part of the result; and two fight on a busy machine
+THREADS = (
+    1  # sums are split by thread, so their number is part of the result; and two fight on a busy machine
+)
 
 
 def settle(seed: int = 0) -> None:
     """Same inputs, same seed, same bits, whatever OMP_NUM_THREADS says."""
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(THREADS)
     torch.manual_seed(seed)

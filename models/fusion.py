@@ -31,16 +31,18 @@ class Items:
     """Every video in the shared space.
 
     x_VMD: x̃_m, zero where missing. id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
+    bias_V: how liked the video is by everybody, 0 for a new one.
     """
 
     x_VMD: Tensor
     has_VM: Tensor
     id_VD: Tensor
     g_V: Tensor
+    bias_V: Tensor
 
     def take(self, rows: Tensor) -> "Items":
         """The items of these rows only."""
-        return Items(self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows])
+        return Items(self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows], self.bias_V[rows])
 
 
 class Projection(nn.Module):
@@ -101,6 +103,7 @@ class Fusion(nn.Module):
         self.width = width
         self.project = Projections(modalities, width)
         self.id = nn.Embedding(videos, width)
+        self.id_bias = nn.Parameter(torch.zeros(videos))
         self.id_share = nn.Embedding(VIEW_BUCKETS, 1)
         nn.init.normal_(self.id.weight, std=width**-0.5)
         nn.init.zeros_(self.id_share.weight)
@@ -117,8 +120,22 @@ class Fusion(nn.Module):
         bucket_V = torch.where(known_V, view_bucket(self._views(row_V)), 0)
         g_V = torch.where(any_V, torch.sigmoid(self.id_share(bucket_V).squeeze(1)), 1.0)
         g_V = torch.where(known_V, g_V, 0.0)
-        id_VD = self.id(row_V) if len(self.views_I) else x_VMD.new_zeros(len(row_V), self.width)
-        return Items(x_VMD, catalogue.has_VM, id_VD, g_V)
+        if not len(self.views_I):
+            empty_VD = x_VMD.new_zeros(len(row_V), self.width)
+            return Items(x_VMD, catalogue.has_VM, empty_VD, g_V, empty_VD.sum(1))
+        bias_V = torch.where(known_V, self.id_bias[row_V], 0.0)
+        return Items(x_VMD, catalogue.has_VM, self.id(row_V), g_V, bias_V)
+
+    def start_from(self, views_I: Tensor, liked_I: Tensor) -> None:
+        """Before training: the view counts of the gate, and biases that rank by popularity.
+
+        The log of the number of people who liked a video, centred: with z = 0 the softmax is popularity,
+        and what is learned is how a person differs from it.
+        """
+        self.views_I.copy_(views_I)
+        start_I = torch.log1p(liked_I.float())
+        with torch.no_grad():
+            self.id_bias.copy_(start_I - start_I.mean())
 
     def _views(self, row_V: Tensor) -> Tensor:
         return self.views_I[row_V] if len(self.views_I) else torch.zeros_like(row_V)
@@ -159,4 +176,4 @@ def score(z_ND: Tensor, u_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
     alpha_MNV = modality_weights((u_ND @ x_MDV) * scale, items.has_VM.T[:, None, :], 0)
     content_NV = (alpha_MNV * (z_ND @ x_MDV)).sum(0)
     id_NV = z_ND @ items.id_VD.T
-    return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale, alpha_MNV
+    return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale + items.bias_V, alpha_MNV

@@ -30,7 +30,7 @@ class Batch:
     positive_BT: Tensor
 
     @property
-    def length_B(self) -> Tensor:
+    def lengths(self) -> Tensor:
         """Number of events, which is also the index of the newest state."""
         return self.mask_BT.sum(1)
 
@@ -102,6 +102,14 @@ class Seen:
         return mask_BV
 
 
+def liked(histories: Histories) -> Seen:
+    """The distinct videos that each user liked, in the form of `Seen`."""
+    user_E = torch.arange(len(histories.offsets) - 1).repeat_interleave(histories.lengths)
+    pair_P2 = torch.stack([user_E, histories.video_E], 1)[histories.positive_E].unique(dim=0)
+    count_B = torch.bincount(pair_P2[:, 0], minlength=len(histories.offsets) - 1)
+    return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), pair_P2[:, 1])
+
+
 def gap_buckets(second_BT: Tensor) -> Tensor:
     """log2 bucket of the minutes since the event before; bucket 0 also stands for "no event before"."""
     if not second_BT.shape[1]:
@@ -113,11 +121,12 @@ def gap_buckets(second_BT: Tensor) -> Tensor:
 def next_positive(batch: Batch, horizon: int) -> tuple[Tensor, Tensor]:
     """For every state, one of the next `horizon` videos that the person will like, drawn evenly.
 
-    Only videos that the person has not seen earlier in this history count: the rest is never recommended. What
-    is measured is the whole next day, not the very next video, and so the target is drawn from some way ahead.
+    Only videos that the person has not seen earlier in this history count: the rest is never recommended.
+    What is measured is the whole next day, not the very next video: so the target is drawn from some way
+    ahead.
 
     Returns:
-        at_BS: index of the event that is the target (0 where there is none), and has_BS: whether there is one.
+        at_BS: index of the target's event (0 where there is none), and has_BS: whether there is one.
     """
     B, T = batch.mask_BT.shape
     again_BT = (batch.video_BT[:, :, None] == batch.video_BT[:, None, :]).tril(-1).any(2)

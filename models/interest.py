@@ -50,7 +50,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Static profiles: index of each category's value (0: unknown), and standardised numbers (NaN: unknown)."""
+    """Static profiles: index of each category's value (0: unknown), standardised numbers (NaN: unknown)."""
 
     category_BC: Tensor
     number_BP: Tensor
@@ -111,7 +111,7 @@ class Preference(nn.Module):
 class StaticGate(nn.Module):
     """Equation (4): z = ReLU(W_c [h ; s] + b).
 
-    A linear map behind the ReLU, which would allow a negative z, was measured to be worse (docs/experiments.md).
+    A linear map behind the ReLU, which would allow a negative z, was measured to be worse.
     """
 
     def __init__(self, width: int) -> None:
@@ -163,7 +163,7 @@ class InterestModel(nn.Module):
 
     def newest(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest after the last event: [B, D] each."""
-        return self.read(batch, profiles, items).at((torch.arange(len(batch.users_B)), batch.length_B))
+        return self.read(batch, profiles, items).at((torch.arange(len(batch.users_B)), batch.lengths))
 
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
@@ -180,7 +180,7 @@ class InterestModel(nn.Module):
         weights_BSS = self.encoder.attention(x_BSD)  # type: ignore[operator]
         if weights_BSS is None:
             return None
-        return weights_BSS[torch.arange(len(x_BSD)), batch.length_B, 1:] * batch.mask_BT
+        return weights_BSS[torch.arange(len(x_BSD)), batch.lengths, 1:] * batch.mask_BT
 
     def _static(self, profiles: Profiles) -> Tensor:
         if self.profile is None:

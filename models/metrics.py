@@ -4,6 +4,8 @@ Legend: B users, V videos, P (user, target) pairs, K places, N labelled viewings
 Scores of videos that may not be recommended are −inf. Ties are broken by row: the lower row comes first.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,8 +17,8 @@ Floats = NDArray[np.float64]
 def ranks(score_BV: Tensor, user_P: Tensor, row_P: Tensor) -> Tensor:
     """Place of each target among all videos, 1 the best.
 
-    A video stands above the target when its score is higher, or equal with a lower row. The target's own score
-    comes from the same matrix, so it can never stand above itself.
+    A video stands above the target when its score is higher, or equal with a lower row. The target's own
+    score comes from the same matrix, so it can never stand above itself.
 
     Raises:
         ValueError: a target is masked or a score is not a number.
@@ -42,7 +44,7 @@ def top(score_BV: Tensor, k: int) -> Tensor:
     return key_BV.topk(min(k, score_BV.shape[1]), dim=1).indices
 
 
-def ndcg(rank_P: Floats, user_P: Floats, users: int, k: int) -> Floats:
+def ndcg(rank_P: NDArray[Any], user_P: NDArray[np.int64], users: int, k: int) -> Floats:
     """NDCG@k per user (NaN for a user without targets); every target counts the same."""
     gain_P = np.where(rank_P <= k, 1 / np.log2(rank_P + 1.0), 0.0)
     count_B = np.bincount(user_P, minlength=users)
@@ -50,20 +52,20 @@ def ndcg(rank_P: Floats, user_P: Floats, users: int, k: int) -> Floats:
     return _ratio(np.bincount(user_P, gain_P, users), ideal[np.minimum(count_B, k)])
 
 
-def recall(rank_P: Floats, user_P: Floats, users: int, k: int) -> Floats:
+def recall(rank_P: NDArray[Any], user_P: NDArray[np.int64], users: int, k: int) -> Floats:
     """Share of a user's targets among the first k (NaN for a user without targets)."""
     hits_B = np.bincount(user_P, (rank_P <= k).astype(float), users)
     return _ratio(hits_B, np.bincount(user_P, minlength=users).astype(float))
 
 
-def mrr(rank_P: Floats, user_P: Floats, users: int, k: int) -> Floats:
+def mrr(rank_P: NDArray[Any], user_P: NDArray[np.int64], users: int, k: int) -> Floats:
     """1 / place of the user's best target, 0 beyond k (NaN for a user without targets)."""
     best_B = np.zeros(users)
     np.maximum.at(best_B, user_P, np.where(rank_P <= k, 1.0 / rank_P, 0.0))
     return np.where(np.bincount(user_P, minlength=users) > 0, best_B, np.nan)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
 

@@ -1,8 +1,8 @@
 """What was watched, what was done and when, read from oldest to newest: equation (3).
 
 Legend: B users, T events, S = T + 1 states (state 0 knows nothing, state i has read i events), D width,
-A behaviours, H heads, N events in any shape. Every encoder is causal: state i depends on events before i only,
-so that padding on the right cannot reach a state that is used.
+A behaviours, H heads, N events in any shape. Every encoder is causal: state i depends on events before i
+only, so that padding on the right cannot reach a state that is used.
 """
 
 import torch

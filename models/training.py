@@ -56,7 +56,9 @@ def losses(
     items = model.items(catalogue, dropped_V)
     batch = people.histories.batch(users_B, model.spec.max_length)
     interest = model.read(batch, people.profiles.take(users_B), items)
-    parts = {"retrieval": _retrieval(model, catalogue, people.seen, items, batch, interest, objective.horizon)}
+    parts = {
+        "retrieval": _retrieval(model, catalogue, people.seen, items, batch, interest, objective.horizon)
+    }
     if objective.ranking_weight:
         parts["ranking"] = _ranking(model, items, batch, interest)
     if objective.align_weight:

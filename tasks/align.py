@@ -1,4 +1,4 @@
-"""Align the modalities: one projection each into a shared space, trained by InfoNCE on pairs of the same video.
+"""Align the modalities: one projection each into a shared space, trained by InfoNCE on pairs of a video.
 
 Trained on videos with training views only; some of them are held out, and what is reported is measured there.
 With fewer than two modalities there is nothing to align; the projections then keep their first values.
@@ -32,7 +32,7 @@ def run(params: Align, night: Night) -> Receipt:
     pinned, out = Pinned(night), night.folder("align")
     widths = {m: pinned.features[m].shape[1] for m in pinned.modalities}
     catalogue = pinned.catalogue(widths, [])
-    known = (pinned.train_views_V > 0).nonzero().squeeze(1)
+    known = (pinned.train_views > 0).nonzero().squeeze(1)
     shuffled = known[torch.randperm(len(known))]
     held, used = shuffled.split([round(HELD_OUT * len(known)), len(known) - round(HELD_OUT * len(known))])
 

@@ -1,7 +1,7 @@
 """Measure tonight's challenger on the test day, beside the champion, popularity and ItemCF.
 
-The whole catalogue is ranked, what a person has seen is masked, ties are broken by row: the same users, the same
-catalogue and the same code for every model. The step only reads models; it decides nothing.
+The whole catalogue is ranked, what a person has seen is masked, ties are broken by row: the same users, the
+same catalogue and the same code for every model. The step only reads models; it decides nothing.
 """
 
 import sys
@@ -24,7 +24,7 @@ from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity
 from models.bundle import load_bundle
 from models.determinism import settle
-from models.histories import Seen
+from models.histories import Seen, liked
 from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall
 from models.scoring import Ranked, Scorer, Targets, Weights, chunks, rank, rank_and_weigh, reasons
 from models.training import People
@@ -93,8 +93,8 @@ def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:
         now = pinned.fingerprints.get(name, made_with)
         if now != made_with:
             raise InputError(
-                f"{folder / 'model.json'}: {name} was trained on features of encoder {made_with}, the snapshot has"
-                f" {now}; train again with these encoders, or set embed.{name} back"
+                f"{folder / 'model.json'}: {name} was trained on features of encoder {made_with}, the"
+                f" snapshot has {now}; train again with these encoders, or set embed.{name} back"
             )
     spec = model.spec
     people = People(pinned.histories("test"), pinned.profiles(spec), seen)
@@ -112,8 +112,8 @@ def _targets(pinned: Pinned, seen: Seen) -> Targets:
     aims = targets(pinned.views("test"), seen, pinned.videos.num_rows)
     if not len(aims.user_P):
         raise InputError(
-            f"{pinned.night.workspace / 'snapshot' / 'test_views.parquet'}: on {pinned.night.day} nobody liked a"
-            " video that was new to them, so there is nothing to measure; choose another night or lower"
+            f"{pinned.night.workspace / 'snapshot' / 'test_views.parquet'}: on {pinned.night.day} nobody"
+            " liked a video that was new to them, so there is nothing to measure; choose another night or lower"
             " snapshot.positive_watch_ratio"
         )
     return aims
@@ -127,16 +127,16 @@ def _rank_model(name: str, scorer: Scorer, aims: Targets, params: Evaluate) -> t
 
 
 def _rank_baselines(pinned: Pinned, seen: Seen, aims: Targets, params: Evaluate) -> dict[str, Ranked]:
-    """Popularity and ItemCF, from what people watched in training."""
-    watched, V = pinned.seen("train"), pinned.videos.num_rows
-    popular_V, neighbours = popularity(watched, V), ItemCF(watched, V)
+    """Popularity and ItemCF, from what people liked in training; ItemCF reads what they liked since, too."""
+    V, past, now = pinned.videos.num_rows, liked(pinned.histories("train")), liked(pinned.histories("test"))
+    popular_V, neighbours = popularity(past, V), ItemCF(past, V)
     users = aims.users.split(params.chunk_users)
 
     def masked(score_BV: Tensor, users_B: Tensor) -> Tensor:
         return score_BV.masked_fill(seen.mask(users_B, V), -torch.inf)
 
     by_popularity = ((b, masked(popular_V.expand(len(b), -1), b)) for b in users)
-    by_neighbours = ((b, masked(neighbours.scores(seen, b), b)) for b in users)
+    by_neighbours = ((b, masked(neighbours.scores(now, b), b)) for b in users)
     return {
         "popularity": rank(by_popularity, aims, params.k),
         "itemcf": rank(by_neighbours, aims, params.k),
@@ -193,7 +193,7 @@ def _per_user_table(
 def _recommendations(
     pinned: Pinned, challenger: Scorer, ranked: Ranked, weights: Weights, aims: Targets, params: Evaluate
 ) -> pa.Table:
-    """The challenger's best videos for each test user, with the modality weights and the past video behind."""
+    """The challenger's best videos for each test user, with the modality weights and past video behind."""
     B, K = ranked.top_BK.shape
     row_B, weight_B = reasons(challenger, aims.users, params.chunk_users)
     user_N = aims.users.repeat_interleave(K)

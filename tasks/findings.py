@@ -34,7 +34,7 @@ def slices(
 def _chosen(aims: Targets, challenger: Scorer, pinned: Pinned, cold_events: int) -> dict[str, Tensor]:
     """Slice -> which targets belong to it [P]."""
     length_P = challenger.people.histories.lengths[aims.user_P]
-    views_V, has_VM = pinned.train_views_V, challenger.catalogue.has_VM
+    views_V, has_VM = pinned.train_views, challenger.catalogue.has_VM
     order_V = torch.argsort(views_V, descending=True, stable=True)
     tail_V = torch.ones_like(views_V, dtype=torch.bool)
     tail_V[order_V[: math.ceil(HEAD_SHARE * len(views_V))]] = False
@@ -92,7 +92,7 @@ def _shares(modalities: list[str], alpha_NM: np.ndarray) -> dict[str, float]:
 
 
 def heads(scorer: Scorer, pinned: Pinned, size: int) -> dict[str, dict[str, float | None]]:
-    """Each ranking head against what happened in the test day's viewings; None where only one kind happened."""
+    """Each ranking head against what happened in the test day's viewings; None: only one kind happened."""
     views, spec = pinned.views("test"), scorer.model.spec
     p_NH = behaviours(scorer, views.user_N, views.row_N, size).double().numpy()
     known_N = ~views.ratio_N.isnan()

@@ -74,7 +74,7 @@ class Pinned:
         return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
 
     @cached_property
-    def train_views_V(self) -> Tensor:
+    def train_views(self) -> Tensor:
         return torch.from_numpy(self.videos["train_views"].to_numpy().astype(np.int64))
 
     def catalogue(self, modalities: Mapping[str, int], video_ids: Sequence[str]) -> Catalogue:
@@ -157,8 +157,8 @@ class Pinned:
         rows = pc.index_in(ids, self.users["user_id"].combine_chunks())
         if rows.null_count:
             raise InputError(
-                f"{self.night.workspace / 'snapshot' / 'users.parquet'}: {rows.null_count} users of the other files"
-                " are missing; run `python -m tasks.snapshot` again"
+                f"{self.night.workspace / 'snapshot' / 'users.parquet'}: {rows.null_count} users of other"
+                " files are missing; run `python -m tasks.snapshot` again"
             )
         return _ints(rows)
 

@@ -23,7 +23,7 @@ def client() -> MlflowClient:
 
 
 def experiment(mlflow: MlflowClient) -> str:
-    """The experiment's id, made when missing; beside a local database its artifacts lie in the home, not here."""
+    """The experiment's id, made when missing; beside a local database its artifacts lie in the home."""
     found = mlflow.get_experiment_by_name(EXPERIMENT)
     if found:
         return found.experiment_id

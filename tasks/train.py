@@ -1,7 +1,7 @@
 """Train tonight's challenger: fusion → sequence → static gate → retrieval and ranking.
 
-It learns from histories that end two days before the night, stops by NDCG@10 on the day between, and ends with a
-saved model; it judges nothing. The projections start from what `align` found.
+It learns from histories that end two days before the night, stops by NDCG@10 on the day between, and ends with
+a saved model; it judges nothing. The projections start from what `align` found.
 """
 
 import copy
@@ -23,8 +23,10 @@ from contracts.params import Train
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
+from models.baselines import popularity
 from models.bundle import save_bundle
 from models.determinism import settle
+from models.histories import liked
 from models.interest import InterestModel, Spec
 from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import Objective, People, batches, descend, losses
@@ -45,9 +47,10 @@ def run(params: Train, night: Night) -> Receipt:
     spec = describe(params, pinned, about["width"])
     model = InterestModel(spec)
     model.fusion.project.load_state_dict(load_file(heads))
-    model.fusion.views_I.copy_(pinned.train_views_V[pinned.train_views_V > 0])
-
     people = People(pinned.histories("train"), pinned.profiles(spec), pinned.seen("train"))
+    views_V, known_V = pinned.train_views, pinned.train_views > 0
+    liked_V = popularity(liked(people.histories), len(views_V))
+    model.fusion.start_from(views_V[known_V], liked_V[known_V])
     scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids), people)
     valid = targets(pinned.views("valid"), people.seen, pinned.videos.num_rows)
     curve = fit(scorer, valid, params, about["temperature"])
@@ -67,7 +70,7 @@ def run(params: Train, night: Night) -> Receipt:
 
 
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
-    """The model's description: vocabularies and statistics from people and videos of the training days only."""
+    """The model's description: vocabularies and statistics from the training days only."""
     trained = pa.array((pinned.histories("train").lengths > 0).numpy())
     profiles = pinned.users.filter(trained).drop_columns("user_id")
     names = profiles.schema.names if params.profile else []

@@ -1,9 +1,9 @@
 """A small planted snapshot: the files that `tasks.snapshot` writes, with a known truth in them.
 
-Every video has a topic, told by its features (visual and text clearly, audio weakly). A person's age band gives
-a first favourite topic; half of the people later drift to another one. Who is shown a video of the favourite topic
-watches to the end and often likes it, other videos are left early. Some videos are shown
-far more often.
+Every video has a topic, told by its features (visual and text clearly, audio weakly). A person's age band
+gives a first favourite topic; half of the people later drift to another one. Who is shown a video of the
+favourite topic watches to the end and often likes it, other videos are left early. Some videos are shown far
+more often.
 """
 
 import json

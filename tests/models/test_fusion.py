@@ -56,7 +56,7 @@ def test_the_score_of_all_videos_equals_the_product_with_each_fused_video(made: 
     for video in range(12):
         f_ND, alpha_NM = fuse(u_ND, items, torch.full((4,), video))
         assert torch.allclose(alpha_NM, alpha_MNV[:, :, video].T, atol=1e-6)
-        direct_N = (z_ND * f_ND).sum(1) * 8**-0.5
+        direct_N = (z_ND * f_ND).sum(1) * 8**-0.5 + items.bias_V[video]
         assert torch.allclose(direct_N, score_NV[:, video], atol=1e-5)
 
 
@@ -97,3 +97,14 @@ def test_each_modality_has_its_own_projection_and_all_are_trained() -> None:
 
 def test_view_buckets_double() -> None:
     assert view_bucket(torch.tensor([0, 1, 2, 3, 4, 7, 8, 10**9])).tolist() == [0, 1, 2, 2, 3, 3, 4, 23]
+
+
+def test_before_training_the_biases_rank_by_popularity_and_a_new_video_is_average() -> None:
+    made = model()
+    liked_I = torch.tensor([5, 0, 9, 1, 1, 2, 3, 4, 8])
+    made.fusion.start_from(torch.full((9,), 9), liked_I)
+    items = made.items(catalogue())
+    score_NV, _ = score(torch.zeros(1, 8), torch.zeros(1, 8), items)
+    assert torch.equal(score_NV[0, :9].argsort(stable=True), liked_I.argsort(stable=True))
+    assert score_NV[0, 9:].eq(0).all()
+    assert score_NV[0, :9].mean().item() == pytest.approx(0.0, abs=1e-6)

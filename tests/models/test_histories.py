@@ -1,17 +1,19 @@
 """Ragged histories, padded batches, what was seen, and the next liked video."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.histories import Histories, Seen, gap_buckets, next_positive
+from models.histories import Histories, Seen, gap_buckets, liked, next_positive
 from tests.models.worlds import everybody, histories
 
 
 def test_a_batch_keeps_the_newest_events_oldest_first() -> None:
     past = histories((3, 0, 6))
     batch = past.batch(torch.tensor([2, 0, 1]), max_length=4)
-    assert batch.length_B.tolist() == [4, 3, 0]
+    assert batch.lengths.tolist() == [4, 3, 0]
     assert batch.video_BT[0].tolist() == past.video_E[5:9].tolist()
     assert batch.video_BT[1, :3].tolist() == past.video_E[:3].tolist()
 
@@ -19,8 +21,8 @@ def test_a_batch_keeps_the_newest_events_oldest_first() -> None:
 def test_nobody_with_a_history_makes_an_empty_batch() -> None:
     batch = histories((0, 0)).batch(torch.tensor([0, 1]), max_length=4)
     assert batch.mask_BT.shape == (2, 0)
-    target_BS, has_BS = next_positive(batch)
-    assert target_BS.shape == (2, 1)
+    at_BS, has_BS = next_positive(batch, 3)
+    assert at_BS.shape == (2, 1)
     assert not has_BS.any()
 
 
@@ -42,31 +44,44 @@ def test_seen_marks_exactly_what_was_watched() -> None:
     assert mask_BV.nonzero().tolist() == [[0, 0], [2, 1], [2, 4]]
 
 
-@given(
-    st.lists(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=7), min_size=1, max_size=4),
-)
-def test_the_target_is_the_first_later_liked_video_not_watched_before(
-    people: list[list[tuple[int, bool]]],
+def test_what_was_liked_is_counted_once_a_person() -> None:
+    past = histories((3, 0, 6))
+    found = liked(past)
+    for user, (start, end) in enumerate([(0, 3), (3, 3), (3, 9)]):
+        mine = past.video_E[start:end][past.positive_E[start:end]].tolist()
+        assert found.row_E[found.offsets[user] : found.offsets[user + 1]].tolist() == sorted(set(mine))
+
+
+events = st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=7)
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 4))
+def test_the_target_is_one_of_the_next_liked_videos_not_watched_before(
+    people: list[list[tuple[int, bool]]], horizon: int
 ) -> None:
-    flat = [event for events in people for event in events]
-    count = len(flat)
+    flat = [event for mine in people for event in mine]
     past = Histories(
         offsets=torch.tensor([0, *map(len, people)]).cumsum(0),
         video_E=torch.tensor([video for video, _ in flat], dtype=torch.long),
-        second_E=torch.arange(count),
-        hour_E=torch.zeros(count, dtype=torch.long),
-        ratio_E=torch.ones(count),
-        did_EA=torch.zeros(count, 6, dtype=torch.bool),
-        positive_E=torch.tensor([liked for _, liked in flat], dtype=torch.bool),
+        second_E=torch.arange(len(flat)),
+        hour_E=torch.zeros(len(flat), dtype=torch.long),
+        ratio_E=torch.ones(len(flat)),
+        did_EA=torch.zeros(len(flat), 6, dtype=torch.bool),
+        positive_E=torch.tensor([fit for _, fit in flat], dtype=torch.bool),
     )
-    target_BS, has_BS = next_positive(past.batch(everybody(past), 7))
-    for b, events in enumerate(people):
-        for state in range(target_BS.shape[1]):
-            expected = [
-                video
-                for at, (video, liked) in enumerate(events)
-                if at >= state and liked and video not in [v for v, _ in events[:at]]
-            ]
-            assert bool(has_BS[b, state]) == bool(expected)
-            if expected:
-                assert target_BS[b, state] == expected[0]
+    at_BS, has_BS = next_positive(past.batch(everybody(past), 7), horizon)
+    for b, mine in enumerate(people):
+        first = [v not in [w for w, _ in mine[:at]] for at, (v, _) in enumerate(mine)]
+        for state in range(at_BS.shape[1]):
+            allowed = [at for at in range(state, len(mine)) if mine[at][1] and first[at]][:horizon]
+            assert bool(has_BS[b, state]) == bool(allowed)
+            if allowed:
+                assert int(at_BS[b, state]) in allowed
+
+
+def test_every_video_within_the_horizon_is_drawn_and_none_beyond() -> None:
+    past = histories((6,))
+    past = replace(past, video_E=torch.arange(6), positive_E=torch.ones(6, dtype=torch.bool))
+    torch.manual_seed(0)
+    drawn = {int(next_positive(past.batch(torch.tensor([0]), 6), 3)[0][0, 1]) for _ in range(60)}
+    assert drawn == {1, 2, 3}

@@ -67,7 +67,9 @@ def test_what_stands_in_the_padding_changes_nothing(encoder: str) -> None:
         ratio_BT=torch.where(batch.mask_BT, batch.ratio_BT, 1.5),
         hour_BT=torch.where(batch.mask_BT, batch.hour_BT, 23),
     )
-    assert torch.equal(made.newest(batch, profiles(), items).z_ND, made.newest(filled, profiles(), items).z_ND)
+    assert torch.equal(
+        made.newest(batch, profiles(), items).z_ND, made.newest(filled, profiles(), items).z_ND
+    )
 
 
 def test_a_person_without_a_history_is_known_by_the_profile() -> None:

@@ -71,7 +71,11 @@ def test_accuracy_equals_a_naive_reference_in_any_order(pairs: list, k: int, shu
         hits = [rank for rank in mine if rank <= k]
         ideal = sum(1 / math.log2(i + 2) for i in range(min(k, len(mine))))
         expected = (
-            (sum(1 / math.log2(r + 1) for r in hits) / ideal, len(hits) / len(mine), 1 / hits[0] if hits else 0)
+            (
+                sum(1 / math.log2(r + 1) for r in hits) / ideal,
+                len(hits) / len(mine),
+                1 / hits[0] if hits else 0,
+            )
             if mine
             else (math.nan,) * 3
         )

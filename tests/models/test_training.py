@@ -1,17 +1,21 @@
 """The training step: what is learned from, in which order, and what stops it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from models.training import Objective, batches, descend, losses
 from tests.models.worlds import catalogue, model, people
 
-OBJECTIVE = Objective(ranking_weight=0.5, align_weight=0.25, id_dropout=0.0, temperature=0.1)
+OBJECTIVE = Objective(ranking_weight=0.5, align_weight=0.25, id_dropout=0.0, horizon=1, temperature=0.1)
 
 
 def test_the_order_of_batches_depends_on_seed_and_epoch_only() -> None:
     users = torch.arange(10, 30)
-    orders = {(seed, epoch): torch.cat([*batches(users, 6, seed, epoch)]) for seed in (1, 2) for epoch in (0, 1)}
+    orders = {
+        (seed, epoch): torch.cat([*batches(users, 6, seed, epoch)]) for seed in (1, 2) for epoch in (0, 1)
+    }
     torch.rand(7)  # the global generator is not asked
     assert torch.equal(orders[1, 0], torch.cat([*batches(users, 6, 1, 0)]))
     assert all(sorted(order.tolist()) == users.tolist() for order in orders.values())
@@ -19,7 +23,9 @@ def test_the_order_of_batches_depends_on_seed_and_epoch_only() -> None:
 
 
 def test_the_total_is_the_weighted_sum() -> None:
-    parts = losses(model(), catalogue(), people(), torch.arange(4), OBJECTIVE)
+    parts = losses(
+        model(), catalogue(), people(), torch.arange(4), OBJECTIVE
+    )  # some like what is no candidate
     expected = parts["retrieval"] + 0.5 * parts["ranking"] + 0.25 * parts["align"]
     assert torch.allclose(parts["total"], expected)
 
@@ -38,13 +44,29 @@ def test_videos_that_were_not_in_training_are_no_negatives() -> None:
     assert torch.equal(*found)
 
 
+def test_what_was_not_yet_uploaded_is_no_negative() -> None:
+    made, everybody = model(), people((0, 1, 5, 8))
+    everybody.histories.video_E.clamp_(max=5)
+    everybody.seen.row_E.clamp_(max=5)
+    born_V, found = torch.zeros(12, dtype=torch.long), []
+    for scale in (1.0, 9.0):
+        for day in (0, 10**6):
+            videos = replace(catalogue(), born_V=torch.where(torch.arange(12) == 8, day, born_V))
+            videos.features["visual"][8] *= scale
+            found.append(
+                float(losses(made, videos, everybody, torch.arange(4), OBJECTIVE)["retrieval"].detach())
+            )
+    assert found[0] != found[2]
+    assert found[1] == found[3] < found[0]
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_step(poison: float) -> None:
     made = model()
     before = {name: p.clone() for name, p in made.named_parameters()}
     optimiser = torch.optim.AdamW(made.parameters(), lr=1.0)
-    weight = made.output.weight
-    with pytest.raises(FloatingPointError, match="the loss is .* at step 7"):
+    weight = made.gate.linear.weight
+    with pytest.raises(FloatingPointError, match=r"the loss is .* at step 7"):
         descend(made, optimiser, weight.sum() * poison, 1.0, "step 7")
     infinite_slope = (weight[0, 0] - weight[0, 0].detach()).abs().sqrt()  # 0, with a slope of ∞ · 0 = NaN
     with pytest.raises(FloatingPointError, match="a gradient is not finite at step 8"):

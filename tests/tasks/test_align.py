@@ -61,14 +61,23 @@ def test_videos_without_training_views_cannot_reach_the_heads(tmp_path: Path) ->
 def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_them(night: Night) -> None:
     first = digest(PARAMS, night)
     assert [digest(PARAMS, night) for _ in range(5)] == [first] * 5
-    changes = {"width": 8, "epochs": 3, "batch_size": 16, "learning_rate": 0.01, "temperature": 0.5, "seed": 2}
+    changes = {
+        "width": 8,
+        "epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "temperature": 0.5,
+        "seed": 2,
+    }
     found = {name: digest(replace(PARAMS, **{name: value}), night) for name, value in changes.items()}
     assert set(changes) == set(Align.__dataclass_fields__)
     assert [name for name, value in found.items() if value == first] == []
 
 
 @pytest.mark.parametrize("modalities", [(), ("text",)])
-def test_fewer_than_two_modalities_leave_nothing_to_align(tmp_path: Path, modalities: tuple[str, ...]) -> None:
+def test_fewer_than_two_modalities_leave_nothing_to_align(
+    tmp_path: Path, modalities: tuple[str, ...]
+) -> None:
     night = plant(tmp_path, modalities=modalities)
     receipt = align.run(PARAMS, night)
     assert receipt.facts["pairs"] == {}

@@ -39,6 +39,7 @@ SMALL = Train(
     align_weight=0.1,
     skip_below=0.2,
     id_dropout=0.2,
+    horizon=5,
     warmup_epochs=1,
     seed=1,
 )
@@ -59,6 +60,7 @@ CHANGES: dict[str, Any] = {
     "align_weight": 0.0,
     "skip_below": 0.4,
     "id_dropout": 0.6,
+    "horizon": 1,
     "warmup_epochs": 0,
     "seed": 2,
 }
@@ -131,7 +133,9 @@ def test_vocabularies_come_from_training_days_only(night: Night, tmp_path: Path)
         "brand new" if user in late else tier
         for user, tier in zip(users["user_id"].to_pylist(), users["city_tier"].to_pylist(), strict=True)
     ]
-    pq.write_table(users.set_column(users.schema.get_field_index("city_tier"), "city_tier", pa.array(tiers)), path)
+    pq.write_table(
+        users.set_column(users.schema.get_field_index("city_tier"), "city_tier", pa.array(tiers)), path
+    )
     train.run(SMALL, other)
     spec = load_bundle(other.folder("train")).spec
     views = pq.read_table(other.output("snapshot", "catalogue.parquet"))
