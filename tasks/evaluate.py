@@ -111,10 +111,10 @@ def per_user_ndcg(ranked: Ranked, aims: Targets, k: int, chosen_P: Tensor | None
 def _targets(pinned: Pinned, seen: Seen) -> Targets:
     aims = targets(pinned.views("test"), seen, pinned.videos.num_rows)
     if not len(aims.user_P):
+        path = pinned.night.output("snapshot", "test_views.parquet")
         raise InputError(
-            f"{pinned.night.workspace / 'snapshot' / 'test_views.parquet'}: on {pinned.night.day} nobody"
-            " liked a video that was new to them, so there is nothing to measure; choose another night or lower"
-            " snapshot.positive_watch_ratio"
+            f"{path}: on {pinned.night.day} nobody liked a video that was new to them, so there is nothing to"
+            " measure; choose another night or lower snapshot.positive_watch_ratio"
         )
     return aims
 

@@ -1,7 +1,7 @@
 """Train tonight's challenger: fusion → sequence → static gate → retrieval and ranking.
 
-It learns from histories that end two days before the night, stops by NDCG@10 on the day between, and ends with
-a saved model; it judges nothing. The projections start from what `align` found.
+It learns from histories that end two days before the night, stops by NDCG@10 on the day between, and ends
+with a saved model; it judges nothing. The projections start from what `align` found.
 """
 
 import copy
