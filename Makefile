@@ -1,7 +1,7 @@
 # One command each; `make help` lists them. All but help and setup first see that the environment is there.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-BENCH ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCH ?= dag_import
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo up test lint bench reproduce
@@ -26,8 +26,8 @@ lint: setup ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: setup ## the benchmarks; BENCH=name for one
-	@for name in $(BENCH); do echo "bench: $$name" >&2; $(PYTHON) -m benchmarks.$$name || exit 1; done
+bench: setup ## a benchmark: make bench BENCH=nights ARGS="--source segmm --path DIR --first 2024-01-03"
+	@$(PYTHON) -m benchmarks.$(BENCH) $(ARGS)
 
 reproduce: setup ## a recorded night again from its tag: make reproduce NIGHT=2026-03-12
 	@$(PYTHON) -m tasks.reproduce --night "$(NIGHT)"

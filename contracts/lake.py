@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, LessThanOrEqual, Or
 from pyiceberg.table import Table
 
@@ -27,6 +28,7 @@ from contracts.tables import TABLES, TableSpec
 NAMESPACE = "undercurrent"
 SCHEMA_PROPERTY = "undercurrent.schema"
 INPUTS_PROPERTY = "undercurrent.inputs."
+COMMIT_ATTEMPTS = 10
 
 Partition = Mapping[str, Any]  # column -> value, a conjunction of equalities
 
@@ -97,18 +99,27 @@ class Lake:
         Returns:
             The new snapshot id (None while the table stays empty).
         """
-        table = self.table(name)
+        for attempt in range(COMMIT_ATTEMPTS):
+            try:
+                self._commit(self.table(name), replace, paths, inputs or {})
+                break
+            except CommitFailedException:  # another step committed in between; ours touches other partitions
+                if attempt + 1 == COMMIT_ATTEMPTS:
+                    raise
+        return self.version(name)
+
+    def _commit(
+        self, table: Table, replace: Sequence[Partition], paths: Sequence[Path], inputs: Mapping[str, str]
+    ) -> None:
         with warnings.catch_warnings(), table.transaction() as transaction:
-            warnings.filterwarnings(
-                "ignore", "Delete operation did not match any records"
-            )  # a day's first time
+            # What a day had before may be nothing: that is no news.
+            warnings.filterwarnings("ignore", "Delete operation did not match any records")
             if replace and table.current_snapshot():
                 transaction.delete(_any_of(replace))
             if paths:
                 transaction.add_files([str(path) for path in paths])
             if inputs:
                 transaction.set_properties({INPUTS_PROPERTY + key: value for key, value in inputs.items()})
-        return self.version(name)
 
     def inputs(self, name: str) -> dict[str, str]:
         """What `commit` was told each day was made of."""

@@ -29,6 +29,7 @@ from ops.supervisor import ComponentDiedError, Supervisor
 DAG = "nightly"
 POISONED = 4  # which night, from 1
 MARK = "MADE_BY_DEMO.txt"
+SHORT_JOBS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for Spark jobs of seconds: start sooner
 ELSEWHERE = (  # settings that would take the demo out of its own home
     "MLFLOW_TRACKING_URI",
     "UNDERCURRENT_CATALOG_URI",
@@ -80,6 +81,7 @@ def play() -> str:
         if os.environ.pop(name, None):
             _say(f"{name} is left aside: the demo keeps to its own home")
     make_fresh(place.home())
+    os.environ.setdefault("JDK_JAVA_OPTIONS", SHORT_JOBS)
     _say("making the demo world: its audience, its logs, its videos (a minute or two)")
     _world("make")
     nights = time.monotonic()

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pyarrow as pa
@@ -56,6 +57,18 @@ def test_scans_and_files_respect_the_day():
     assert _days(lake.scan("landings", up_to(FIRST))) == [FIRST]
     assert _days(lake.scan("landings", on(FIRST, SECOND))) == [FIRST, SECOND]
     assert len(lake.files("landings", on(SECOND))) == 1
+
+
+def test_writers_of_different_partitions_at_the_same_time_lose_nothing():
+    Lake().table("landings")
+    kinds = [f"kind-{n}" for n in range(8)]
+
+    def write(kind: str) -> None:
+        Lake().write("landings", _rows(FIRST, kind=kind), [{"day": FIRST, "kind": kind}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, kinds))
+    assert sorted(Lake().scan("landings")["kind"].to_pylist()) == kinds
 
 
 def test_a_table_of_another_schema_version_is_refused_in_one_sentence():

@@ -37,7 +37,10 @@ def night(landing, tmp_path) -> Night:
     """Four clean days, and on the last one a new video and a new person."""
     small_platform(landing)
     land(landing, "videos", DAY, [{"video_id": "a-new-one"}])
-    fresh = [event(7001, "u0", "a-new-one", "view", at(DAY, 12)), event(7002, "new", "v0", "view", at(DAY, 12))]
+    fresh = [
+        event(7001, "u0", "a-new-one", "view", at(DAY, 12)),
+        event(7002, "new", "v0", "view", at(DAY, 12)),
+    ]
     land(landing, "events", DAY, fresh, "more.jsonl")
     night = Night(DAY, tmp_path / "night")
     _lake_until(landing, night)
@@ -51,7 +54,8 @@ def _read(night: Night, name: str) -> list[dict]:
 def test_training_sees_nothing_of_the_last_two_days_and_the_test_nothing_of_the_last(night):
     snapshot.run(PARAMS.snapshot, night)
     newest = {
-        name: max(t.date() for row in _read(night, name) for t in row["started_at"]) for name in ("train", "test")
+        name: max(t.date() for row in _read(night, name) for t in row["started_at"])
+        for name in ("train", "test")
     }
     assert newest == {"train": DAY - timedelta(2), "test": DAY - timedelta(1)}
     for name, day in (("valid_views", DAY - timedelta(1)), ("test_views", DAY)):
