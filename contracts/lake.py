@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, LessThanOrEqual, Or
 from pyiceberg.table import Table
 
@@ -28,7 +27,6 @@ from contracts.tables import TABLES, TableSpec
 NAMESPACE = "undercurrent"
 SCHEMA_PROPERTY = "undercurrent.schema"
 INPUTS_PROPERTY = "undercurrent.inputs."
-COMMIT_ATTEMPTS = 10
 
 Partition = Mapping[str, Any]  # column -> value, a conjunction of equalities
 
@@ -99,18 +97,7 @@ class Lake:
         Returns:
             The new snapshot id (None while the table stays empty).
         """
-        for attempt in range(COMMIT_ATTEMPTS):
-            try:
-                self._commit(self.table(name), replace, paths, inputs or {})
-                break
-            except CommitFailedException:  # another step committed in between; ours touches other partitions
-                if attempt + 1 == COMMIT_ATTEMPTS:
-                    raise
-        return self.version(name)
-
-    def _commit(
-        self, table: Table, replace: Sequence[Partition], paths: Sequence[Path], inputs: Mapping[str, str]
-    ) -> None:
+        table = self.table(name)
         with warnings.catch_warnings(), table.transaction() as transaction:
             # What a day had before may be nothing: that is no news.
             warnings.filterwarnings("ignore", "Delete operation did not match any records")
@@ -120,6 +107,7 @@ class Lake:
                 transaction.add_files([str(path) for path in paths])
             if inputs:
                 transaction.set_properties({INPUTS_PROPERTY + key: value for key, value in inputs.items()})
+        return self.version(name)
 
     def inputs(self, name: str) -> dict[str, str]:
         """What `commit` was told each day was made of."""
