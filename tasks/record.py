@@ -106,7 +106,7 @@ def _lay_out(repository: Path, git: Git, night: Night) -> None:
     for name in git("ls-files").splitlines():
         if not name.startswith(".dvc"):
             (repository / name).unlink(missing_ok=True)
-    for name in _project_files():
+    for name in project_files():
         target = repository / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, target)
@@ -124,7 +124,7 @@ def _params_of(night: Night) -> str:
     return re.sub(r"(?m)^night:.*$", f'night: "{night.day}"', text)
 
 
-def _project_files() -> list[str]:
+def project_files() -> list[str]:
     """The project's files: what git tracks and what it would, without what it ignores.
 
     Raises:
