@@ -229,6 +229,7 @@ class World:
     drift_share: share of the people whose taste changes on the last day of the history, the same way for
         everybody of an age band; another tenth of the people change each on a day and in a way of their own.
     outage_night: the night (from 1; 0: none) on whose day the platform can hardly be reached.
+    trend_night: the night (from 1; 0: the last day of the history) on whose day many tastes change at once.
     outage_share: share of the people who can reach it on that day.
     """
 
@@ -242,6 +243,7 @@ class World:
     new_videos_per_day: int
     drift_share: float
     outage_night: int
+    trend_night: int
     outage_share: float
 
 

@@ -21,12 +21,12 @@ class Calendar:
 
     @property
     def trend_day(self) -> int:
-        """The day on which many tastes change at once: the last day of the history.
+        """The day on which many tastes change at once; a night trains on it two nights later.
 
-        The first night validates on it and trains only on what came before; the second night is the first
-        that trains on it. So the first champion is out of date, and training again is worth it.
+        Until then nobody can have learned it. From then on a champion that did not is out of date, and
+        training again is worth it.
         """
-        return self.params.history_days - 1
+        return self.params.history_days + self.params.trend_night - 1
 
     @property
     def outage_day(self) -> int | None:

@@ -20,6 +20,7 @@ TINY = World(
     new_videos_per_day=1,
     drift_share=0.5,
     outage_night=0,
+    trend_night=0,
     outage_share=0.5,
 )
 
