@@ -1,5 +1,6 @@
 """What the tests share: a home of their own, one Spark session, the real data where it is at hand."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # or it logs its own end to a stream that is closed
     started = session("tests")
     stop = started.stop
     yield started
