@@ -94,7 +94,9 @@ def summary(people: pa.Table) -> tuple[dict, dict]:
     figures |= {f"ndcg@10_{model}": round(float(values.mean()), 4) for model, values in ndcg.items()}
     for model in MODELS[1:]:
         difference = bootstrap(ndcg["challenger"] - ndcg[model], 2000, 1)
-        figures[f"challenger_minus_{model}"] = {key: value and round(value, 4) for key, value in difference.items()}
+        figures[f"challenger_minus_{model}"] = {
+            key: value and round(value, 4) for key, value in difference.items()
+        }
     over = {m: float(ndcg["challenger"].mean() / np.maximum(ndcg[m].mean(), 1e-9)) for m in MODELS[1:]}
     return figures, {f"challenger_over_{model}": round(ratio, 3) for model, ratio in over.items()}
 
