@@ -21,6 +21,7 @@ from great_expectations.expectations.metadata_types import FailureSeverity
 
 from checks.figures import Figures
 from checks.outcome import Finding
+from checks.pages import finish
 from checks.suites import Expectation
 
 SEVERITY = {"error": FailureSeverity.CRITICAL, "warn": FailureSeverity.WARNING}
@@ -48,6 +49,7 @@ def validate(
         success = _run(context, source, table, known, figures, run_id)
         for e in known:
             observed[e] = Finding(e, figures[e.figure], "passed" if success[e.figure] else "failed")
+    finish(site, store)
     return [observed.get(e, Finding(e, None, "skipped")) for e in expectations]
 
 
@@ -110,7 +112,7 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
                 "site_name": "Undercurrent: data checks by night",
                 "show_how_to_buttons": False,
                 "store_backend": _folder(site),
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},  # checks.pages overwrites it
             }
         },
         analytics_enabled=False,

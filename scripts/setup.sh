@@ -14,10 +14,13 @@ system_packages() {
     if ! command -v apt-get >/dev/null || ! { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
         refuse "$why; install it (Debian: sudo apt-get install $*) and run this again"
     fi
-    say "$why; installing $* through apt (about half a minute)"
+    say "$why; installing $* through apt (about half a minute; its words go to .tools/apt.log)"
+    mkdir -p .tools
     local apt=("${may[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
-    { "${apt[@]}" update && "${apt[@]}" install --yes --no-install-recommends "$@"; } >&2 ||
+    { "${apt[@]}" update && "${apt[@]}" install --yes --no-install-recommends "$@"; } >.tools/apt.log 2>&1 || {
+        tail -5 .tools/apt.log >&2
         refuse "apt could not install $*; install it by hand and run this again"
+    }
 }
 
 java_version() { # the major version of the Java that Spark would take, 0 when there is none

@@ -43,8 +43,6 @@ def test_every_validation_of_a_night_stays_in_the_docs_with_value_and_severity(t
     text = pages[0].read_text(encoding="utf-8")
     assert "events received: at least 100 (error)" in text
     assert "Failed" in text
-    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    assert all(page.parent.name in index for page in pages)
     kept = [
         json.loads(path.read_text()) for path in sorted((tmp_path / "store").glob("validations/events/*/*/*"))
     ]
