@@ -1,6 +1,6 @@
 """The Data Docs made to be read without the internet, and with an index that needs no scripts.
 
-Great Expectations' pages take styles, scripts and logo from addresses of others: offline the index stays empty,
+Great Expectations' pages take styles, scripts and logo from addresses of others: offline the index is empty,
 and online each look at a page is told to somebody. Here such links are cut out, one style sheet of ours
 stands in, and the index is written anew from the kept validations.
 """
