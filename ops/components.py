@@ -37,12 +37,6 @@ def mlflow_pages(ports: Ports) -> Component:
 
 
 def night_pages(ports: Ports) -> Component:
-    """Reports and data docs; only those, for the home holds secrets too."""
-    folder = place.home() / "pages"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("nights", "data_docs"):
-        (place.home() / name).mkdir(exist_ok=True)
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(place.home() / name)
-    command = [sys.executable, "-m", "http.server", "--bind", LOOPBACK, "--directory", str(folder)]
-    return Component("pages", [*command, str(ports.pages)], dict(os.environ))
+    """The list of the nights, their reports, the data docs."""
+    command = [sys.executable, "-m", "ops.pages", "--port", str(ports.pages)]
+    return Component("pages", command, dict(os.environ))

@@ -1,0 +1,81 @@
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ops.pages import Pages, index
+
+
+def _write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def _check(outcome: str) -> dict:
+    check = {"table": "events", "figure": "rows", "meaning": "events <received>"}
+    return {"outcome": outcome, "checks": [{**check, "severity": "error", "outcome": "failed"}]}
+
+
+def _decided(home: Path, night: str, promote: bool) -> None:
+    folder = home / "nights" / night
+    _write(folder / "check" / "results.json", _check("warned"))
+    _write(folder / "gate" / "verdict.json", {"promote": promote, "summary": "Refused: too few people"})
+    _write(folder / "evaluate" / "metrics.json", {"models": {"challenger": {"ndcg@10": 0.25}}})
+    _write(folder / "report" / "report.html", "the report")
+
+
+@pytest.fixture
+def address(tmp_path) -> Iterator[str]:
+    _decided(tmp_path, "2026-03-09", promote=True)
+    _write(tmp_path / "secret.json", "no")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Pages, home=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url) as answer:
+        return answer.read().decode()
+
+
+def test_the_list_has_the_newest_night_first_with_verdict_figure_and_report(tmp_path):
+    _decided(tmp_path, "2026-03-09", promote=True)
+    _decided(tmp_path, "2026-03-10", promote=False)
+    page = index(tmp_path)
+    assert page.index("2026-03-10") < page.index("2026-03-09")
+    assert "<b>promoted</b>" in page
+    assert "<b>refused</b>" in page
+    assert "too few people" in page
+    assert "0.2500" in page
+    assert 'href="nights/2026-03-10/report/report.html"' in page
+
+
+def test_a_blocked_night_says_what_blocked_it_and_shows_nothing_of_an_earlier_run(tmp_path):
+    _decided(tmp_path, "2026-03-09", promote=True)
+    _write(tmp_path / "nights" / "2026-03-09" / "check" / "results.json", _check("blocked"))
+    page = index(tmp_path)
+    assert "<b>blocked</b>" in page
+    assert "events.rows: events &lt;received&gt;" in page
+    assert "0.2500" not in page
+
+
+def test_an_empty_home_is_told_so(tmp_path):
+    assert "None so far." in index(tmp_path)
+
+
+def test_the_list_and_the_reports_are_served(address):
+    assert "2026-03-09" in _get(address)
+    assert "the report" in _get(f"{address}/nights/2026-03-09/report/report.html")
+
+
+@pytest.mark.parametrize("path", ["secret.json", "nights/../secret.json", "nights/%2e%2e/secret.json", "etc"])
+def test_nothing_else_of_the_home_is_served(address, path):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        _get(f"{address}/{path}")
