@@ -136,7 +136,7 @@ class SegmentInterest(nn.Module):
             has_BN = there_BN & has_VN[views.video_B]
             u_BMD = self.project[side](x_VNF[video_BM, segment_BM].masked_fill(~has_BM.unsqueeze(2), 0.0))
             v_BND = self.project[side](x_VNF[views.video_B].masked_fill(~has_BN.unsqueeze(2), 0.0))
-        for layer in self.layers[side]:  # type: ignore[union-attr]  # a ModuleList
+        for layer in self.layers[side]:  # type: ignore[attr-defined]  # a ModuleList
             u_BMD, v_BND = layer(u_BMD, v_BND, torch.cat([has_BM, has_BN], 1))
         return torch.where(has_BN.unsqueeze(2), v_BND, 0.0)
 
