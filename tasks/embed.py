@@ -24,8 +24,8 @@ from contracts.params import Embed
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
 from contracts.tables import REJECTS, WHOLE_VIDEO
-from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
-from media.decoders import Decoders, Limits
+from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
+from media.decoders import Decoders
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, SoundEncoder
 from tasks.embedding import Batches, rows
@@ -108,8 +108,12 @@ def _encoders(params: Embed) -> dict[str, Encoder]:
 def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
     """Modality -> fingerprint, of the modalities embedded here."""
     grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
+    frames = {
+        "frames_per_segment": params.frames_per_segment,
+        "frames_per_video": params.frames_per_video,
+    }
     sampling: dict[str, dict[str, Any]] = {
-        "visual": grid | {"frames_per_segment": params.frames_per_segment},
+        "visual": grid | frames,
         "text": {"of": TEXT_OF},
         "audio": grid,
     }
@@ -128,10 +132,9 @@ def _embed(
     tally = Tally()
     batches = {m: Batches(m, encoder, params.batch_size) for m, encoder in made.items()}
     uris = [video.media_uri for video in todo if video.lacks_media]
-    limits = Limits(params.decode_seconds, params.decode_memory_mib << 20)
     sampling = _sampling(params, todo, made)
     videos = iter(tqdm(todo, "embed", unit="video"))
-    with Decoders(place.landing(), sampling, limits, params.decode_workers) as decoders:
+    with Decoders(place.landing(), sampling, _limits(params), params.decode_workers) as decoders:
         clips = decoders.decode(uris)
         for _ in range(0, len(todo), params.videos_per_commit):
             part = islice(videos, params.videos_per_commit)
@@ -156,6 +159,17 @@ def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder])
         visual.image_size if isinstance(visual, ImageEncoder) else None,
         visual.image_fit if isinstance(visual, ImageEncoder) else "shortest",
         audio.sample_rate if isinstance(audio, SoundEncoder) else None,
+        params.frames_per_video,
+    )
+
+
+def _limits(params: Embed) -> Limits:
+    return Limits(
+        params.decode_seconds,
+        params.decode_memory_mib << 20,
+        params.max_mib * (1 << 20),
+        params.max_minutes * 60,
+        int(params.max_megapixels * 1_000_000),
     )
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,6 @@ def test_any_shape_becomes_the_square_that_was_asked_for(
     width: int, height: int, size: int, fit: str, pixel: float
 ) -> None:
     frame = av.VideoFrame.from_ndarray(plain(GREEN, height, width), format="rgb24")
-    square = picture(frame, size, fit, pixel)  # type: ignore[arg-type]
+    square = picture(frame, size, fit, pixel, VideoReformatter())  # type: ignore[arg-type]
     assert square.shape == (size, size, 3)
     assert square.mean((0, 1)) == pytest.approx(GREEN, abs=6)
