@@ -1,4 +1,4 @@
-"""Pictures and sound of a media file, sampled in one pass: no seeking, and of full size a segment at most."""
+"""Pictures and sound of a media file, sampled in one pass: no seeking, nothing full-size is kept."""
 
 import os
 import stat
@@ -138,13 +138,21 @@ def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
     if packet.has_sidedata("encryption_info"):
         return ENCRYPTED  # decoded, it would now and then give noise that passes for pictures
     try:
-        for frame in sink.decoder.decode(packet):
-            sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
+        for needed in _needed(sink, packet):
+            for frame in sink.decoder.decode(needed):
+                sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
     except MemoryError:  # libav's is also an FFmpegError
         raise
     except REFUSALS as error:
         return explain(error)
     return None
+
+
+def _needed(sink: Pictures | Sound, packet: av.Packet) -> list[av.Packet]:
+    """The packets to decode now: of a video those that a wanted picture depends on."""
+    if isinstance(sink, Sound):
+        return [packet]
+    return sink.skipping.admit(packet, sink.wanted)
 
 
 def _flush(sinks: list[Pictures | Sound]) -> list[str]:

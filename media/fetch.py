@@ -49,7 +49,6 @@ class S3Object(io.RawIOBase):
 
     Attributes:
         size: in bytes.
-        requests: ranges asked for so far.
     """
 
     def __init__(self, bucket: str, key: str) -> None:
@@ -59,7 +58,6 @@ class S3Object(io.RawIOBase):
         self.size: int = head["ContentLength"]
         self._version = {"IfMatch": head["ETag"]}  # an object replaced midway is not two halves
         self._position = 0
-        self.requests = 0
         self._block = lru_cache(BLOCKS_KEPT)(self._get)
 
     def readable(self) -> bool:
@@ -95,7 +93,6 @@ class S3Object(io.RawIOBase):
         return len(piece)
 
     def _get(self, number: int) -> bytes:
-        self.requests += 1
         last = min((number + 1) * BLOCK, self.size) - 1
         wanted = f"bytes={number * BLOCK}-{last}"
         return self._ask("get_object", **self._place, **self._version, Range=wanted)

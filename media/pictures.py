@@ -1,10 +1,11 @@
 """Evenly spaced pictures of each segment, picked while the frames stream by."""
 
+from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
-from math import ceil
 from typing import Any
 
+import av
 import numpy as np
 from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
@@ -14,10 +15,8 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoR
 from av.video.stream import VideoStream
 
 from media.clip import Fit, Sampling, Unreadable
+from media.skipping import Skipping
 
-# Pictures looked at per picture kept, so that a last segment of any length is sampled evenly
-# although nobody knows beforehand where it ends (durations in headers lie or are absent).
-CANDIDATES = 4
 # Beyond this ratio of the sides a picture is distorted: one pixel row must not become gigabytes.
 MAX_RATIO = 8
 HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)  # PQ and HLG
@@ -44,23 +43,18 @@ def video_decoder(stream: VideoStream, max_pixels: int | None) -> VideoCodecCont
 
 
 class Pictures:
-    """Takes a stream's frames in order of time; keeps what is shown at fixed moments, small.
-
-    The frames of the segment at hand wait in full size until its end tells which of them are wanted.
-    """
+    """Takes a stream's frames in order of time; keeps what is shown at fixed moments, small."""
 
     def __init__(
         self, stream: VideoStream, decoder: VideoCodecContext, sampling: Sampling, size: int, origin: float
     ) -> None:
         self.stream, self.decoder = stream, decoder
         self._sampling, self._size, self._origin = sampling, size, origin
-        self._per_segment = sampling.frames_per_segment * CANDIDATES
-        self._step = sampling.segment_seconds / self._per_segment
-        self._slots = self._per_segment * sampling.max_segments
-        self._slot = 0
+        self.skipping = Skipping(decoder, origin)
+        self._moments = deque(moments(sampling, _playing(stream, origin)))
         self._shown: VideoFrame | None = None
+        self._small: np.ndarray | None = None
         self._time = 0.0
-        self._candidates: list[VideoFrame] = []
         self._kept: list[tuple[int, np.ndarray]] = []  # (segment, picture)
         self._scaler = VideoReformatter()
 
@@ -70,26 +64,32 @@ class Pictures:
 
     @property
     def full(self) -> bool:
-        return self._slot >= self._slots
+        return not self._moments
+
+    @property
+    def wanted(self) -> float:
+        """The moment of the next picture, in seconds since the start of the file."""
+        return self._moments[0][1]
 
     def feed(self, frame: VideoFrame) -> None:
         """The next frame: until now the one before it was shown."""
         time = self._time_of(frame)
-        if self._shown is None:
-            self._slot = max(0, ceil(time / self._step))
-        while self._shown is not None and not self.full and self._slot * self._step < time:
-            self._take()
-        self._shown, self._time = frame, time
+        while self._moments and self.wanted < time:
+            segment, _ = self._moments.popleft()
+            self._keep(segment)
+        self._shown, self._small, self._time = frame, None, time
 
     def flush(self) -> None:
-        """There is no next frame: the last one is shown to its end."""
-        while self._shown is not None and not self.full and self._slot * self._step <= self._time:
-            self._take()
-        nothing = not self._kept and not self._candidates
-        if self._shown is not None and nothing and self._time < self._slots * self._step:
-            self._slot = max(0, int(self._time / self._step))
-            self._take()
-        self._keep()
+        """There is no next frame. A last segment that ended before its first moment shows its last frame."""
+        if self._shown is None:
+            return
+        while self._moments and self.wanted <= self._time:
+            segment, _ = self._moments.popleft()
+            self._keep(segment)
+        last = max(0, int(self._time / self._sampling.segment_seconds))
+        kept = self._kept[-1][0] if self._kept else -1
+        if kept < last < self._sampling.max_segments:
+            self._keep(last)
 
     def segments(self) -> dict[int, np.ndarray]:
         """Segment -> [n, size, size, 3] uint8, n ≤ frames_per_segment, evenly spaced."""
@@ -105,25 +105,41 @@ class Pictures:
         rate = float(self.stream.average_rate or 25)
         return self._time + 1 / rate if self.started else 0.0
 
-    def _take(self) -> None:
-        assert self._shown is not None
-        self._candidates.append(self._shown)
-        self._slot += 1
-        if self._slot % self._per_segment == 0:
-            self._keep()
+    def _keep(self, segment: int) -> None:
+        """What is shown now is a picture of the segment; before the first frame that is nothing."""
+        if self._shown is None:
+            return
+        if self._small is None:
+            pixel = float(self.stream.sample_aspect_ratio or 1)
+            fit = self._sampling.image_fit
+            self._small = picture(self._shown, self._size, fit, pixel, self._scaler)
+        self._kept.append((segment, self._small))
 
-    def _keep(self) -> None:
-        """The segment has ended: of its candidates those wanted become pictures."""
-        wanted = evenly(self._candidates, self._sampling.frames_per_segment)
-        self._candidates = []
-        segment = (self._slot - 1) // self._per_segment
-        for n, frame in enumerate(wanted):
-            again = n > 0 and frame is wanted[n - 1]
-            self._kept.append((segment, self._kept[-1][1] if again else self._small(frame)))
 
-    def _small(self, frame: VideoFrame) -> np.ndarray:
-        pixel = self.stream.sample_aspect_ratio
-        return picture(frame, self._size, self._sampling.image_fit, float(pixel or 1), self._scaler)
+def moments(sampling: Sampling, playing: float | None) -> list[tuple[int, float]]:
+    """(segment, seconds since the start) of the pictures wanted: each from the middle of an equal part.
+
+    Args:
+        playing: how long the video plays by its header, which may be wrong: the last segment's pictures are
+            spread over what there is of it, and should there be more video, it is sampled all the same.
+    """
+    length, count = sampling.segment_seconds, sampling.frames_per_segment
+    told: list[tuple[int, float]] = []
+    untold: list[tuple[int, float]] = []
+    for segment in range(sampling.max_segments):
+        start = segment * length
+        here = playing is not None and start < playing
+        span = min(length, playing - start) if playing is not None and here else length
+        (told if here else untold).extend((segment, start + (j + 0.5) / count * span) for j in range(count))
+    return evenly(told, sampling.frames_per_video) + untold
+
+
+def _playing(stream: VideoStream, origin: float) -> float | None:
+    """Seconds from the start of the file to the end of the stream, as far as the header tells."""
+    if stream.duration and stream.time_base:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin
+    whole = stream.container.duration
+    return whole / av.time_base if whole else None
 
 
 def evenly(things: Sequence[Any], wanted: float) -> list[Any]:

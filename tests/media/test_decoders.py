@@ -101,7 +101,7 @@ def test_the_processes_die_with_a_step_that_is_killed(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from media.clip import Sampling
+from media.clip import Limits, Sampling
 from media.decoders import Decoders
 pool = Decoders(Path({str(tmp_path)!r}), Sampling(5.0, 40, 1, 32, "squash", None), Limits(60, 2 << 30), 1)
 list(pool.decode(["a"]))
