@@ -34,7 +34,8 @@ def video_decoder(stream: VideoStream, max_pixels: int | None) -> VideoCodecCont
     if max_pixels and decoder.width * decoder.height > max_pixels:
         size = f"{decoder.width} × {decoder.height}"
         raise Unreadable("too_many_pixels", f"{size}; embed.max_megapixels is {max_pixels / 1e6:g}")
-    if stream.metadata.get("alpha_mode") == "1" and decoder.name in SEES_THROUGH:
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    if tags.get("alpha_mode") == "1" and decoder.name in SEES_THROUGH:
         decoder = CodecContext.create(SEES_THROUGH[decoder.name], "r")
     decoder.thread_count = 1
     if max_pixels:

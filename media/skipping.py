@@ -9,8 +9,8 @@ MOST_HELD = 1000  # packets; a longer stretch without a key frame is decoded
 class Skipping:
     """Holds packets back until it is known whether they are needed.
 
-    What is shown from a key frame on depends on nothing before it. So where a key frame comes no later than the
-    next wanted picture, all that is held goes unread. The file itself is read in order: nothing seeks.
+    What is shown from a key frame on depends on nothing before it. So where a key frame comes no later than
+    the next wanted picture, all that is held goes undecoded. The file is read in order: nothing seeks.
 
     Args:
         origin: seconds of the file's clock at its start.

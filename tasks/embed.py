@@ -1,5 +1,8 @@
 """Turn the pictures, sound and text of new videos into vectors; videos that have theirs are left alone.
 
+A video whose newest record names another file, or says something else, is embedded again: its old vectors go.
+The same `media_uri` is taken for the same file.
+
 A video whose media cannot be read is a reject with its reason and keeps its text. A killed run keeps every
 commit it made.
 """
@@ -28,7 +31,7 @@ from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, SoundEncoder
-from tasks.embedding import Batches, rows
+from tasks.embedding import Batches, Vectors, rows
 from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
 
 NONE = "none"
@@ -137,15 +140,34 @@ def _embed(
     with Decoders(place.landing(), sampling, _limits(params), params.decode_workers) as decoders:
         clips = decoders.decode(uris)
         for _ in range(0, len(todo), params.videos_per_commit):
-            part = islice(videos, params.videos_per_commit)
+            part = list(islice(videos, params.videos_per_commit))
             rejects = [reject for video in part for reject in _add(video, clips, batches, day, tally)]
             vectors = {modality: batch.finish() for modality, batch in batches.items()}
             tally.embedded.update({modality: len(found) for modality, found in vectors.items()})
             if any(vectors.values()):
-                lake.write("features", rows(vectors, fingerprints, params.segment_seconds, day))
+                _write(lake, part, vectors, fingerprints, params.segment_seconds, day)
             if rejects:
                 lake.write("rejects", pa.Table.from_pylist(rejects, REJECTS.schema))
     return tally
+
+
+def _write(
+    lake: Lake,
+    part: Sequence[Video],
+    vectors: Mapping[str, Vectors],
+    fingerprints: Mapping[str, str],
+    segment_seconds: float,
+    day: date,
+) -> None:
+    """Commit vectors; those that a video had of another file or text go away in the same transaction."""
+    sources = {(m, video.video_id): video.source(m) for video in part for m in video.lacks}
+    old = [
+        {"fingerprint": fingerprints[m], "modality": m, "video_id": video.video_id}
+        for video in part
+        for m in sorted(video.stale)
+        if video.video_id in vectors[m]
+    ]
+    lake.write("features", rows(vectors, fingerprints, sources, segment_seconds, day), old)
 
 
 def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder]) -> Sampling:

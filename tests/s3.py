@@ -28,7 +28,13 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     config.write_text(json.dumps({"identities": people}), encoding="utf-8")
     ports = _free_ports(len(PORTS))
     flags = [f"-{flag}={port}" for flag, port in zip(PORTS, ports, strict=True)]
-    plain = ["-s3", f"-s3.config={config}", "-s3.port.iceberg=0", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
+    plain = [
+        "-s3",
+        f"-s3.config={config}",
+        "-s3.port.iceberg=0",
+        "-volume.max=20",
+        "-master.volumeSizeLimitMB=64",
+    ]
     place = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(

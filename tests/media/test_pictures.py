@@ -24,9 +24,9 @@ def halves(left: tuple, right: tuple) -> np.ndarray:
 def test_pictures_are_evenly_spaced_in_each_segment(tmp_path: Path) -> None:
     frames = pictures(write_video(tmp_path / "v.mp4", seconds=12, picture=by_time, hertz=None))
     seconds = {segment: taken.mean((1, 2, 3)) / 10 for segment, taken in frames.items()}
-    assert seconds[0] == pytest.approx([1.25, 3.75], abs=0.15)
-    assert seconds[1] == pytest.approx([6.25, 8.75], abs=0.15)
-    assert seconds[2] == pytest.approx([10.5, 11.5], abs=0.15)  # the 2 s that are left
+    assert seconds[0] == pytest.approx([1.25, 3.75], abs=0.35)
+    assert seconds[1] == pytest.approx([6.25, 8.75], abs=0.35)
+    assert seconds[2] == pytest.approx([10.5, 11.5], abs=0.35)  # the 2 s that are left
 
 
 def test_as_many_pictures_as_asked_for_where_there_are_as_many(tmp_path: Path) -> None:
