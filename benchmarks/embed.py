@@ -183,7 +183,8 @@ def _all_can(known: Mapping[str, decoders.Decode], path: Path) -> bool:
     able = True
     for name, run in known.items():
         try:
-            run(path)
+            if not run(path):
+                raise ValueError("it gives no picture")
         except Unreadable as error:
             print(f"{path.name}: {error}", file=sys.stderr)
             return False

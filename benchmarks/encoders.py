@@ -31,8 +31,8 @@ def ours(name: str, device: torch.device) -> Encode:
 
 def open_clip_loop(name: str) -> Encode:
     """As its README does it: PIL, its own transform, fp32."""
-    net = model(name)
-    transform = open_clip.image_transform_v2(open_clip.PreprocessCfg(), is_train=False)
+    net, _, transform = open_clip.create_model_and_transforms(name, pretrained=None)
+    net.eval()
 
     @torch.inference_mode()
     def encode(batch: Sequence[np.ndarray]) -> np.ndarray:

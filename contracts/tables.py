@@ -156,7 +156,7 @@ SEQUENCES = _table(
 
 FEATURES = _table(
     "features",
-    "video × modality × segment (−1: the whole video): a vector, what encoder made it, and a digest of what of",
+    "video × modality × segment (−1: the whole video): a vector, its encoder, and a digest of what it is of",
     ("fingerprint", "day"),
     video_id=pa.string(),
     modality=pa.string(),
