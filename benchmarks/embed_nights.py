@@ -1,7 +1,7 @@
 """What a night with 1 % new videos costs against the first one: the real step on a lake of its own.
 
-The videos of --path (default: the demo world's, made for this) under as many names as --videos says. Each night
-is a run of `embed` in this process; a night without anything new shows what every night costs before any video.
+The videos of --path (default: the demo world's, made for this) under as many names as --videos says. Each
+night is a run of `embed` in this process; a night with nothing new shows what any night costs.
 The last line is the JSON result.
 """
 
@@ -51,11 +51,11 @@ def main() -> int:
             arrive(day, files, range(known, known + count))
             known += count
             seconds[name] = run(day)
-    first, nothing, few = (seconds[name] for name in ("first", "nothing_new", "one_percent"))
+    first, nothing, new = (seconds[name] for name in ("first", "nothing_new", "one_percent"))
     figures = {"videos": counts, "seconds": {name: round(s, 2) for name, s in seconds.items()}}
     ratios = {
-        "one_percent_over_first": round(few / first, 4),
-        "beyond_an_empty_night": round((few - nothing) / (first - nothing), 4),
+        "one_percent_over_first": round(new / first, 4),
+        "beyond_an_empty_night": round((new - nothing) / (first - nothing), 4),
     }
     publish("embed_nights", figures, ratios, args.keep)
     return 0

@@ -34,7 +34,7 @@ def put(s3: Any, key: str, content: bytes) -> S3Object:
 
 def noisy(path: Path, seconds: float, options: dict[str, str] | None = None) -> Path:
     """A video that does not compress: some 700 kB a second."""
-    pictures = [NOISE.integers(0, 255, (240, 320, 3), np.uint8) for _ in range(10)]
+    pictures = [NOISE.integers(0, 255, (480, 640, 3), np.uint8) for _ in range(10)]
     return write_video(
         path,
         seconds,

@@ -1,5 +1,6 @@
 """Files that a healthy camera does not write, made here one by one."""
 
+import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -74,10 +75,10 @@ def test_pictures_that_outgrow_the_limit_midway_end_the_video(tmp_path: Path) ->
 
 
 def test_a_header_that_tells_of_absurd_pictures_costs_one_reject(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "v.mp4", codec="mpeg4", hertz=None)
+    path = write_video(tmp_path / "v.avi", codec="huffyuv", pixels="yuv422p", hertz=None)
     content = bytearray(path.read_bytes())
-    entry = content.index(b"mp4v", content.index(b"stsd")) + 4
-    content[entry + 24 : entry + 28] = b"\xff\xff\xff\xff"
+    sides = content.index(b"strf") + 12
+    content[sides : sides + 8] = struct.pack("<2i", 30_000, 30_000)
     path.write_bytes(content)
     assert refusal(path, replace(LIMITS, pixels=36_000_000)).reason == "too_many_pixels"
 
