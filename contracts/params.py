@@ -56,10 +56,13 @@ class Embed:
     audio: `default`, `clap:<hub name or folder>`, `landed`, or `none`.
     segment_seconds, max_segments: videos are cut into segments; what lies beyond is left out.
     frames_per_segment: frames sampled evenly from each segment.
+    frames_per_video: of a video with more frames sampled than this, so many are kept, evenly spaced.
     batch_size: frames, captions or sound clips in one encoder call.
     videos_per_commit: finished videos per commit, so that a killed run keeps what it had.
     decode_workers: processes that decode.
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
+    max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
+        one beyond is refused before anything of it is decoded.
     device: `auto`, `cpu`, or `cuda`.
     """
 
@@ -69,11 +72,15 @@ class Embed:
     segment_seconds: float
     max_segments: int
     frames_per_segment: int
+    frames_per_video: int
     batch_size: int
     videos_per_commit: int
     decode_workers: int
     decode_seconds: float
     decode_memory_mib: int
+    max_mib: float
+    max_minutes: float
+    max_megapixels: float
     device: Literal["auto", "cpu", "cuda"]
 
 

@@ -156,7 +156,7 @@ SEQUENCES = _table(
 
 FEATURES = _table(
     "features",
-    "video × modality × segment (−1: the whole video): a vector, and the encoder that made it",
+    "video × modality × segment (−1: the whole video): a vector, its encoder, and a digest of what it is of",
     ("fingerprint", "day"),
     video_id=pa.string(),
     modality=pa.string(),
@@ -164,6 +164,7 @@ FEATURES = _table(
     start_ms=pa.int64(),
     vector=pa.list_(pa.float32()),
     fingerprint=pa.string(),
+    source=pa.string(),
     day=pa.date32(),
 )
 

@@ -1,6 +1,7 @@
 """What decoding is asked for, what it gives, and how it says no. Light: no decoder is imported here."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ class Sampling:
     Attributes:
         segment_seconds, max_segments: the grid of segments; what lies beyond its end is not decoded.
         frames_per_segment: pictures per segment, evenly spaced.
+        frames_per_video: of a video with more pictures than this, so many are kept, evenly spaced.
         image_size: side of the square pictures, in pixels; None: pictures are not wanted.
         image_fit: `shortest` scales the shortest side and cuts the centre out; `squash` distorts.
         sample_rate: of the sound, in Hz; None: sound is not wanted.
@@ -26,6 +28,26 @@ class Sampling:
     image_size: int | None
     image_fit: Fit
     sample_rate: int | None
+    frames_per_video: float = inf
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may be and may cost; one beyond is refused.
+
+    Attributes:
+        seconds: of decoding.
+        memory_bytes: of address space of the process that decodes it.
+        file_bytes: its size.
+        playing_seconds: its duration, by its own header.
+        pixels: of one picture.
+    """
+
+    seconds: float
+    memory_bytes: int
+    file_bytes: float = inf
+    playing_seconds: float = inf
+    pixels: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import sys
+from math import inf
 from pathlib import Path
 
 import av
@@ -10,8 +12,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from media.clip import Clip, Sampling, Unreadable
-from media.pictures import Pictures
+from media.clip import Clip, Limits, Sampling, Unreadable
+from media.fetch import S3Object
+from media.pictures import Pictures, video_decoder
 from media.sound import Sound
 
 # Containers that hold one whole file. Playlists (hls, dash, concat) would read other files and addresses.
@@ -22,19 +25,24 @@ FORMATS = (
 # How libav says no to a packet or frame; ValueError also for sound whose format changes midway.
 REFUSALS = (av.FFmpegError, ValueError)
 ENCRYPTED = "the packets are encrypted"
+NO_LIMITS = Limits(inf, sys.maxsize)
+MIB = 1 << 20
 
 
-def decode(path: Path, sampling: Sampling) -> Clip:
+def decode(source: Path | S3Object, sampling: Sampling, limits: Limits = NO_LIMITS) -> Clip:
     """Decode what `sampling` wants of one file.
 
     A stream that breaks ends there, and what was decoded before counts.
 
     Raises:
-        Unreadable: the file is missing, empty, encrypted, no media, or gives neither picture nor sound.
+        Unreadable: the file is missing, empty, encrypted, no media, beyond `limits`, or gives neither picture
+            nor sound.
+        StoreUnavailable: S3 does not answer.
     """
-    _check_file(path)
-    with _open(path) as container:
-        sinks = _sinks(container, sampling)
+    _check_size(source.size if isinstance(source, S3Object) else _file_size(source), limits)
+    with _open(source) as container:
+        _check_duration(container, limits)
+        sinks = _sinks(container, sampling, limits)
         broken = _read(container, sinks) + _flush(sinks)
     frames = {n: part for sink in sinks if isinstance(sink, Pictures) for n, part in sink.segments().items()}
     sound = {n: part for sink in sinks if isinstance(sink, Sound) for n, part in sink.segments().items()}
@@ -44,23 +52,38 @@ def decode(path: Path, sampling: Sampling) -> Clip:
     return Clip(frames, sound, tuple(broken))
 
 
-def _check_file(path: Path) -> None:
+def _file_size(path: Path) -> int:
     try:
         found = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise Unreadable("missing_media", getattr(error, "strerror", None) or str(error)) from None
     if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
         raise Unreadable("missing_media", "not a file that may be read")
-    if not found.st_size:
+    return found.st_size
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    if not size:
         raise Unreadable("empty_media", "0 bytes")
+    if size > limits.file_bytes:
+        raise Unreadable("too_large", f"{size / MIB:.1f} MiB; embed.max_mib is {limits.file_bytes / MIB:g}")
 
 
-def _open(path: Path) -> InputContainer:
+def _open(source: Path | S3Object) -> InputContainer:
+    file = source if isinstance(source, S3Object) else f"file:{source}"
     try:
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+        return av.open(file, options=options, metadata_errors="replace")
     except REFUSALS as error:
         raise Unreadable("unreadable_media", explain(error)) from None
+
+
+def _check_duration(container: InputContainer, limits: Limits) -> None:
+    """A file that does not tell its duration passes: nothing is decoded behind the last segment."""
+    seconds = (container.duration or 0) / av.time_base
+    if seconds > limits.playing_seconds:
+        bound = f"embed.max_minutes is {limits.playing_seconds / 60:g}"
+        raise Unreadable("too_long", f"{seconds / 60:.1f} minutes by its header; {bound}")
 
 
 def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
@@ -71,16 +94,17 @@ def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
     return [stream for stream in plain if stream.codec_context is not None]  # None: a codec nobody knows
 
 
-def _sinks(container: InputContainer, sampling: Sampling) -> list[Pictures | Sound]:
+def _sinks(container: InputContainer, sampling: Sampling, limits: Limits) -> list[Pictures | Sound]:
     """Who takes the frames of each stream that is there and wanted."""
     streams = _streams(container)
     if not streams:
         raise Unreadable("no_streams", "the file holds neither video nor sound")
-    origin = (container.start_time or 0) / 1_000_000
+    origin = (container.start_time or 0) / av.time_base
     sinks: list[Pictures | Sound] = []
     for stream in streams:
         if isinstance(stream, VideoStream) and sampling.image_size is not None:
-            sinks.append(Pictures(stream, sampling, sampling.image_size, origin))
+            decoder = video_decoder(stream, limits.pixels)
+            sinks.append(Pictures(stream, decoder, sampling, sampling.image_size, origin))
         if isinstance(stream, AudioStream) and sampling.sample_rate is not None:
             sinks.append(Sound(stream, sampling, sampling.sample_rate, origin))
     return sinks
@@ -114,13 +138,21 @@ def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
     if packet.has_sidedata("encryption_info"):
         return ENCRYPTED  # decoded, it would now and then give noise that passes for pictures
     try:
-        for frame in packet.decode():
-            sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
+        for needed in _needed(sink, packet):
+            for frame in sink.decoder.decode(needed):
+                sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
     except MemoryError:  # libav's is also an FFmpegError
         raise
     except REFUSALS as error:
         return explain(error)
     return None
+
+
+def _needed(sink: Pictures | Sound, packet: av.Packet) -> list[av.Packet]:
+    """The packets to decode now: of a video those that a wanted picture depends on."""
+    if isinstance(sink, Sound):
+        return [packet]
+    return sink.skipping.admit(packet, sink.wanted)
 
 
 def _flush(sinks: list[Pictures | Sound]) -> list[str]:

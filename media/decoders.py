@@ -8,24 +8,15 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 
-from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
+from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
 
 WORKER = [sys.executable, "-m", "media.worker"]
 START_SECONDS = 120
 AHEAD = 2  # files decoded or waiting per process beyond the one being used
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one file may cost: seconds of time, bytes of address space of the process that decodes it."""
-
-    seconds: float
-    memory_bytes: int
 
 
 class Decoders:
@@ -37,7 +28,7 @@ class Decoders:
     """
 
     def __init__(self, landing: Path, sampling: Sampling, limits: Limits, count: int) -> None:
-        self._setup, self._limits, self._count = (landing, sampling, limits.memory_bytes), limits, count
+        self._setup, self._limits, self._count = (landing, sampling, limits), limits, count
         self._threads = ThreadPoolExecutor(count, "decoder")
         self._mine = threading.local()
         self._workers: list[_Worker] = []
@@ -81,7 +72,7 @@ class Decoders:
 class _Worker:
     """The parent's end of one decoding process."""
 
-    def __init__(self, setup: tuple[Path, Sampling, int]) -> None:
+    def __init__(self, setup: tuple[Path, Sampling, Limits]) -> None:
         ours, theirs = socket.socketpair()
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy's pools take address space
         with theirs:

@@ -1,52 +1,126 @@
-"""From a media uri to a file on this machine."""
+"""From a media uri to what can be decoded: a file of this machine, or an object of S3 read piece by piece."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
+import os
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from media.clip import StoreUnavailable, Unreadable
 
-CHUNK = 1 << 20
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+BLOCK = 1 << 20  # bytes a request: a short video is a few of them
+BLOCKS_KEPT = 8
 ABSENT = ("NoSuchKey", "NoSuchBucket", "404", "403", "AccessDenied")  # 403: absent, for who may not list
+CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
 
 
-@contextmanager
-def local_copy(uri: str, landing: Path) -> Iterator[Path]:
-    """The file that a `media_uri` names: relative to `landing`, absolute, or `s3://bucket/key`.
+def find(uri: str, landing: Path) -> "Path | S3Object":
+    """What a `media_uri` names: a path relative to `landing` or absolute, or `s3://bucket/key`.
 
-    An object of S3 is a temporary file that goes away afterwards. Address and credentials of S3 come from
-    the environment, as boto3 reads them.
+    Address and credentials of S3 come from the environment, as boto3 reads them.
 
     Raises:
-        Unreadable: a uri of another kind, or no such object.
+        Unreadable: a uri of another kind, one that leads out of `landing`, or no such object.
         StoreUnavailable: S3 does not answer, or refuses our credentials.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        yield landing / uri
-    elif scheme == "s3":
-        bucket, _, key = rest.partition("/")
-        with tempfile.NamedTemporaryFile(suffix=Path(key).suffix) as file:
-            _download(bucket, key, Path(file.name))
-            yield Path(file.name)
-    else:
+        return _inside(landing, uri)
+    if scheme != "s3":
         raise Unreadable("unsupported_uri", f"{scheme}:// is not read; use a path or s3://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key:
+        raise Unreadable("unsupported_uri", "s3:// needs a bucket and a key; write s3://bucket/key")
+    return S3Object(bucket, key)
 
 
-def _download(bucket: str, key: str, target: Path) -> None:
+def _inside(landing: Path, uri: str) -> Path:
+    """The path, by its words alone: a link in `landing` was put there by whoever runs the place."""
+    if not Path(uri).is_absolute() and os.path.normpath(uri).startswith(".."):
+        raise Unreadable("unsupported_uri", "the path leads out of the landing folder; write it without ..")
+    return landing / uri
+
+
+class S3Object(io.RawIOBase):
+    """An object of S3 as a file that is read where it is looked at, `BLOCK` bytes a request.
+
+    Attributes:
+        size: in bytes.
+    """
+
+    def __init__(self, bucket: str, key: str) -> None:
+        self._place = {"Bucket": bucket, "Key": key}
+        self._client = _client()
+        head = self._ask("head_object", **self._place)
+        self.size: int = head["ContentLength"]
+        self._version = {"IfMatch": head["ETag"]}  # an object replaced midway is not two halves
+        self._position = 0
+        self._block = lru_cache(BLOCKS_KEPT)(self._get)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """A place before the start is an error; one behind the end is not, and reads as nothing."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if start + offset < 0:
+            raise ValueError("the place lies before the start")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Fill at most the buffer, and from one block only: whoever wants more reads again.
+
+        Raises:
+            Unreadable, StoreUnavailable: as for `find`.
+        """
+        if self._position >= self.size:
+            return 0
+        number, start = divmod(self._position, BLOCK)
+        target = memoryview(buffer).cast("B")
+        piece = self._block(number)[start : start + len(target)]
+        target[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _get(self, number: int) -> bytes:
+        last = min((number + 1) * BLOCK, self.size) - 1
+        wanted = f"bytes={number * BLOCK}-{last}"
+        return self._ask("get_object", **self._place, **self._version, Range=wanted)
+
+    def _ask(self, call: str, **arguments: str):  # type: ignore[no-untyped-def]  # a head, or bytes
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+        try:
+            answer = getattr(self._client, call)(**arguments)
+            return answer["Body"].read() if "Body" in answer else answer
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ABSENT:
+                raise Unreadable("missing_media", f"S3 answers {code}") from None
+            if code in CHANGED:
+                raise Unreadable("missing_media", "the object was replaced while it was read") from None
+            raise StoreUnavailable(f"{self._name}: {error}") from None
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"{self._name}: {error}") from None
+
+    @property
+    def _name(self) -> str:
+        return f"s3://{self._place['Bucket']}/{self._place['Key']}"
+
+
+@lru_cache(maxsize=1)
+def _client():  # type: ignore[no-untyped-def]
+    """One client a process: it keeps its connections."""
     import boto3  # slow to import, and most nights need none of it
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
-    try:
-        body = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
-        with target.open("wb") as file:
-            for chunk in body.iter_chunks(CHUNK):
-                file.write(chunk)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in ABSENT:
-            raise Unreadable("missing_media", f"S3 answers {code}") from None
-        raise StoreUnavailable(f"s3://{bucket}/{key}: {error}") from None
-    except BotoCoreError as error:
-        raise StoreUnavailable(f"s3://{bucket}/{key}: {error}") from None
+    return boto3.client("s3")

@@ -15,6 +15,7 @@ class Sound:
 
     def __init__(self, stream: AudioStream, sampling: Sampling, rate: int, origin: float) -> None:
         self.stream, self._rate, self._origin = stream, rate, origin
+        self.decoder = stream.codec_context
         self._segment = round(sampling.segment_seconds * rate)
         self._limit = self._segment * sampling.max_segments
         self._resampler = AudioResampler(format="flt", layout="mono", rate=rate)

@@ -13,37 +13,38 @@ from pathlib import Path
 
 import av
 
-from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
+from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decode import decode
-from media.fetch import local_copy
+from media.fetch import find
 
 READY = "ready"
 PR_SET_PDEATHSIG = 1
 
 
 def serve(connection: Connection) -> None:
-    """Answer (landing, sampling, memory_bytes), then one uri after another, until the parent hangs up."""
+    """Answer (landing, sampling, limits), then one uri after another, until the parent hangs up."""
     _die_with_parent()
     av.logging.set_level(av.logging.PANIC)  # a bad file is told in its reject, not on the screen
-    landing, sampling, memory_bytes = connection.recv()
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    landing, sampling, limits = connection.recv()
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     connection.send(READY)
     while True:
         try:
             uri = connection.recv()
         except EOFError:
             return
-        connection.send(_answer(uri, landing, sampling))
+        connection.send(_answer(uri, landing, sampling, limits))
 
 
-def _answer(uri: str, landing: Path, sampling: Sampling) -> Clip | Unreadable | StoreUnavailable:
+def _answer(
+    uri: str, landing: Path, sampling: Sampling, limits: Limits
+) -> Clip | Unreadable | StoreUnavailable:
     try:
-        with local_copy(uri, landing) as path:
-            return decode(path, sampling)
+        return decode(find(uri, landing), sampling, limits)
     except (Unreadable, StoreUnavailable) as outcome:
         return outcome
     except MemoryError:
-        return Unreadable("too_large", "decoding it needs more memory than embed.decode_memory_mib")
+        return Unreadable("out_of_memory", "decoding it needs more memory than embed.decode_memory_mib")
 
 
 def _die_with_parent() -> None:

@@ -1,5 +1,8 @@
 """Turn the pictures, sound and text of new videos into vectors; videos that have theirs are left alone.
 
+A video whose newest record names another file, or says something else, is embedded again: its old vectors go.
+The same `media_uri` is taken for the same file.
+
 A video whose media cannot be read is a reject with its reason and keeps its text. A killed run keeps every
 commit it made.
 """
@@ -24,11 +27,11 @@ from contracts.params import Embed
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
 from contracts.tables import REJECTS, WHOLE_VIDEO
-from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
-from media.decoders import Decoders, Limits
+from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
+from media.decoders import Decoders
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, SoundEncoder
-from tasks.embedding import Batches, rows
+from tasks.embedding import Batches, Vectors, rows
 from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
 
 NONE = "none"
@@ -108,8 +111,12 @@ def _encoders(params: Embed) -> dict[str, Encoder]:
 def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
     """Modality -> fingerprint, of the modalities embedded here."""
     grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
+    frames = {
+        "frames_per_segment": params.frames_per_segment,
+        "frames_per_video": params.frames_per_video,
+    }
     sampling: dict[str, dict[str, Any]] = {
-        "visual": grid | {"frames_per_segment": params.frames_per_segment},
+        "visual": grid | frames,
         "text": {"of": TEXT_OF},
         "audio": grid,
     }
@@ -128,21 +135,39 @@ def _embed(
     tally = Tally()
     batches = {m: Batches(m, encoder, params.batch_size) for m, encoder in made.items()}
     uris = [video.media_uri for video in todo if video.lacks_media]
-    limits = Limits(params.decode_seconds, params.decode_memory_mib << 20)
     sampling = _sampling(params, todo, made)
     videos = iter(tqdm(todo, "embed", unit="video"))
-    with Decoders(place.landing(), sampling, limits, params.decode_workers) as decoders:
+    with Decoders(place.landing(), sampling, _limits(params), params.decode_workers) as decoders:
         clips = decoders.decode(uris)
         for _ in range(0, len(todo), params.videos_per_commit):
-            part = islice(videos, params.videos_per_commit)
+            part = list(islice(videos, params.videos_per_commit))
             rejects = [reject for video in part for reject in _add(video, clips, batches, day, tally)]
             vectors = {modality: batch.finish() for modality, batch in batches.items()}
             tally.embedded.update({modality: len(found) for modality, found in vectors.items()})
             if any(vectors.values()):
-                lake.write("features", rows(vectors, fingerprints, params.segment_seconds, day))
+                _write(lake, part, vectors, fingerprints, params.segment_seconds, day)
             if rejects:
                 lake.write("rejects", pa.Table.from_pylist(rejects, REJECTS.schema))
     return tally
+
+
+def _write(
+    lake: Lake,
+    part: Sequence[Video],
+    vectors: Mapping[str, Vectors],
+    fingerprints: Mapping[str, str],
+    segment_seconds: float,
+    day: date,
+) -> None:
+    """Commit vectors; those that a video had of another file or text go away in the same transaction."""
+    sources = {(m, video.video_id): video.source(m) for video in part for m in video.lacks}
+    old = [
+        {"fingerprint": fingerprints[m], "modality": m, "video_id": video.video_id}
+        for video in part
+        for m in sorted(video.stale)
+        if video.video_id in vectors[m]
+    ]
+    lake.write("features", rows(vectors, fingerprints, sources, segment_seconds, day), old)
 
 
 def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder]) -> Sampling:
@@ -156,6 +181,17 @@ def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder])
         visual.image_size if isinstance(visual, ImageEncoder) else None,
         visual.image_fit if isinstance(visual, ImageEncoder) else "shortest",
         audio.sample_rate if isinstance(audio, SoundEncoder) else None,
+        params.frames_per_video,
+    )
+
+
+def _limits(params: Embed) -> Limits:
+    return Limits(
+        params.decode_seconds,
+        params.decode_memory_mib << 20,
+        params.max_mib * (1 << 20),
+        params.max_minutes * 60,
+        int(params.max_megapixels * 1_000_000),
     )
 
 

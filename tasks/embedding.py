@@ -63,9 +63,17 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def rows(
-    vectors: Mapping[str, Vectors], fingerprints: Mapping[str, str], segment_seconds: float, day: date
+    vectors: Mapping[str, Vectors],
+    fingerprints: Mapping[str, str],
+    sources: Mapping[tuple[str, str], str],
+    segment_seconds: float,
+    day: date,
 ) -> pa.Table:
-    """Rows of `features` from modality -> vectors: each segment, and the whole as the segments' mean."""
+    """Rows of `features` from modality -> vectors: each segment, and the whole as the segments' mean.
+
+    Args:
+        sources: (modality, video) -> a digest of what its vectors are made of.
+    """
     found = list(_sorted(vectors))
     offsets = np.cumsum([0, *(len(vector) for *_, vector in found)])
     flat = np.concatenate([vector for *_, vector in found]).astype(np.float32)
@@ -76,6 +84,7 @@ def rows(
         "start_ms": [round(max(segment, 0) * segment_seconds * 1000) for _, _, segment, _ in found],
         "vector": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat)),
         "fingerprint": [fingerprints[modality] for modality, _, _, _ in found],
+        "source": [sources[modality, video] for modality, video, _, _ in found],
         "day": [day] * len(found),
     }
     return pa.table(columns, FEATURES.schema)

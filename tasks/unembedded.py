@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from contracts import digests
 from contracts.lake import Lake, up_to
 from contracts.tables import WHOLE_VIDEO
 
@@ -14,17 +15,25 @@ CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the fil
 
 @dataclass(frozen=True)
 class Video:
-    """A video, what there is to see, hear and read of it, and the modalities it lacks vectors of."""
+    """A video, what there is to see, hear and read of it, and the modalities it lacks vectors of.
+
+    stale: those of them whose vectors were made of another file or text, and are to be replaced.
+    """
 
     video_id: str
     media_uri: str
     text: str
     received: date
     lacks: frozenset[str]
+    stale: frozenset[str]
 
     @property
     def lacks_media(self) -> bool:
         return not self.lacks.isdisjoint(MEDIA)
+
+    def source(self, modality: str) -> str:
+        """A digest of what its vectors of the modality are made of."""
+        return _source(modality, self.media_uri, self.text)
 
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
@@ -38,22 +47,25 @@ def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
 def unembedded(
     lake: Lake, day: date, known: Mapping[str, dict[str, Any]], fingerprints: Mapping[str, str]
 ) -> list[Video]:
-    """The videos that lack vectors they could have, by the fingerprint of each modality."""
+    """The videos that lack vectors they could have: of this fingerprint, and of what there is now."""
     done = {modality: covered(lake, modality, fingerprint) for modality, fingerprint in fingerprints.items()}
     refused = _refused(lake, day)
     videos = []
     for video_id, record in known.items():
         uri, text = record["media_uri"] or "", _text(record)
-        lacks = frozenset(m for m in _possible(uri, text, refused) & done.keys() if video_id not in done[m])
+        wanted = _possible(uri, text, refused) & done.keys()
+        lacks = frozenset(m for m in wanted if done[m].get(video_id) != _source(m, uri, text))
         if lacks:
-            videos.append(Video(video_id, uri, text, record["day"], lacks))
+            stale = frozenset(m for m in lacks if video_id in done[m])
+            videos.append(Video(video_id, uri, text, record["day"], lacks, stale))
     return videos
 
 
-def covered(lake: Lake, modality: str, fingerprint: str) -> set[str]:
-    """The ids of the videos that have a vector of this modality and fingerprint."""
+def covered(lake: Lake, modality: str, fingerprint: str) -> dict[str, str | None]:
+    """The ids of the videos that have a vector of this modality and fingerprint, and what it was made of."""
     where = f"fingerprint = '{fingerprint}' and modality = '{modality}' and segment = {WHOLE_VIDEO}"
-    return set(lake.scan("features", where, ("video_id",))["video_id"].to_pylist())
+    found = lake.scan("features", where, ("video_id", "source"))
+    return dict(zip(found["video_id"].to_pylist(), found["source"].to_pylist(), strict=True))
 
 
 def step_of(modality: str) -> str:
@@ -72,6 +84,10 @@ def _refused(lake: Lake, day: date) -> set[tuple[str, str]]:
     steps = ", ".join(f"'{name}'" for name in ("embed", *map(step_of, MEDIA)))
     found = lake.scan("rejects", f"step in ({steps})", ("step", "reason", "source_file", "day")).to_pylist()
     return {(r["step"], r["source_file"]) for r in found if r["reason"] not in CURABLE or r["day"] == day}
+
+
+def _source(modality: str, uri: str, text: str) -> str:
+    return digests.of_lines([text if modality == "text" else uri])[:16]
 
 
 def _text(record: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from media import decoders
-from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
-from media.decoders import Decoders, Limits
+from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
+from media.decoders import Decoders
 from tests.media.files import write_video
 
 SAMPLING = Sampling(5.0, 40, 1, 32, "squash", None)
@@ -74,7 +74,7 @@ def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     with Decoders(tmp_path, huge, Limits(60, 1 << 29), 1) as pool:
         (outcome,) = pool.decode(["v.mp4"])
     assert isinstance(outcome, Unreadable)
-    assert outcome.reason == "too_large"
+    assert outcome.reason == "out_of_memory"
 
 
 def test_a_store_that_is_away_stops_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +101,8 @@ def test_the_processes_die_with_a_step_that_is_killed(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from media.clip import Sampling
-from media.decoders import Decoders, Limits
+from media.clip import Limits, Sampling
+from media.decoders import Decoders
 pool = Decoders(Path({str(tmp_path)!r}), Sampling(5.0, 40, 1, 32, "squash", None), Limits(60, 2 << 30), 1)
 list(pool.decode(["a"]))
 print(pool._workers[0]._process.pid, flush=True)

@@ -1,77 +1,151 @@
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import io
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
+import av
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from media.clip import StoreUnavailable, Unreadable
-from media.fetch import local_copy
+from media import fetch
+from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
+from media.decode import decode
+from media.decoders import Decoders
+from media.fetch import S3Object, find
+from tests.media.files import write_video
 
-OBJECTS = {"/bucket/a/v.mp4": b"the whole file" * 200_000}
+SAMPLING = Sampling(5.0, 40, 2, 32, "squash", 16_000)
+NOISE = np.random.default_rng(1)
 
 
-class Store(BaseHTTPRequestHandler):
-    """As much of S3 as a download needs."""
+def reason(uri: str, landing: Path) -> str:
+    with pytest.raises(Unreadable) as caught:
+        find(uri, landing)
+    return caught.value.reason
 
-    def do_GET(self) -> None:
-        body = OBJECTS.get(self.path)
-        self.send_response(200 if body else 404)
-        body = body or b"<Error><Code>NoSuchKey</Code><Message>gone</Message></Error>"
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, *args: object) -> None:
-        pass
+def put(s3: Any, key: str, content: bytes) -> S3Object:
+    s3.put_object(Bucket="bucket", Key=key, Body=content)
+    found = find(f"s3://bucket/{key}", Path("landing"))
+    assert isinstance(found, S3Object)
+    return found
+
+
+def noisy(path: Path, seconds: float, options: dict[str, str] | None = None) -> Path:
+    """A video that does not compress: some 700 kB a second."""
+    pictures = [NOISE.integers(0, 255, (480, 640, 3), np.uint8) for _ in range(10)]
+    return write_video(
+        path,
+        seconds,
+        picture=lambda t: pictures[round(t * 10) % 10],
+        codec="mjpeg",
+        pixels="yuvj420p",
+        options=options,
+    )
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
-    server = HTTPServer(("127.0.0.1", 0), Store)
-    Thread(target=server.serve_forever, daemon=True).start()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    yield server
-    server.shutdown()
-    server.server_close()
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the blocks that were asked for."""
+    asked: list[int] = []
+    get = S3Object._get
+
+    def counted(self: S3Object, number: int) -> bytes:
+        asked.append(number)
+        return get(self, number)
+
+    monkeypatch.setattr(S3Object, "_get", counted)
+    return asked
 
 
 def test_a_relative_uri_starts_at_the_landing_folder_and_an_absolute_one_does_not(tmp_path: Path) -> None:
-    with local_copy("media/v.mp4", tmp_path) as path:
-        assert path == tmp_path / "media/v.mp4"
-    with local_copy("/elsewhere/v.mp4", tmp_path) as path:
-        assert path == Path("/elsewhere/v.mp4")
+    assert find("media/v.mp4", tmp_path) == tmp_path / "media/v.mp4"
+    assert find("media/../v.mp4", tmp_path) == tmp_path / "media/../v.mp4"
+    assert find("/elsewhere/v.mp4", tmp_path) == Path("/elsewhere/v.mp4")
 
 
-def test_an_object_of_s3_is_there_while_it_is_needed(store: HTTPServer, tmp_path: Path) -> None:
-    with local_copy("s3://bucket/a/v.mp4", tmp_path) as path:
-        assert path.read_bytes() == OBJECTS["/bucket/a/v.mp4"]
-        assert path.suffix == ".mp4"
-    assert not path.exists()
+@pytest.mark.parametrize(
+    "uri",
+    ["../v.mp4", "media/../../v.mp4", "https://example.org/v.mp4", "file:///v.mp4", "s3://bucket", "s3:///v"],
+)
+def test_an_address_that_leads_elsewhere_is_refused(tmp_path: Path, uri: str) -> None:
+    assert reason(uri, tmp_path) == "unsupported_uri"
 
 
-def test_an_object_that_is_not_there_is_missing_media(store: HTTPServer, tmp_path: Path) -> None:
-    with pytest.raises(Unreadable) as caught, local_copy("s3://bucket/a/gone.mp4", tmp_path):
-        pass
-    assert caught.value.reason == "missing_media"
+@given(st.lists(st.tuples(st.integers(0, 2_500_000), st.integers(0, 2_000_000)), max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+def test_an_object_reads_like_a_file_wherever_it_is_read(s3: Any, looks: list[tuple[int, int]]) -> None:
+    content = np.random.default_rng(1).bytes(2_300_000)
+    ours, file = put(s3, "noise", content), io.BytesIO(content)
+    for place, length in looks:
+        assert ours.seek(place) == file.seek(place)
+        wanted = file.read(length)
+        piece = ours.read(length)
+        assert wanted.startswith(piece)
+        assert len(piece) > 0 or not wanted
+    assert ours.seek(-10, io.SEEK_END) == len(content) - 10
+    assert ours.read() == content[-10:]
 
 
-def test_a_store_that_is_away_is_not_the_files_fault(store: HTTPServer, tmp_path: Path) -> None:
-    store.shutdown()
-    store.server_close()
-    with pytest.raises(StoreUnavailable), local_copy("s3://bucket/a/v.mp4", tmp_path):
-        pass
+def test_an_object_and_a_file_of_the_same_bytes_give_the_same_clip(s3: Any, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", seconds=7)
+    here, there = decode(path, SAMPLING), decode(put(s3, "v.mp4", path.read_bytes()), SAMPLING)
+    for ours, theirs in ((here.frames, there.frames), (here.sound, there.sound)):
+        assert ours.keys() == theirs.keys()
+        assert all((ours[n] == theirs[n]).all() for n in ours)
 
 
-def test_an_address_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unreadable) as caught, local_copy("https://example.org/v.mp4", tmp_path):
-        pass
-    assert caught.value.reason == "unsupported_uri"
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}], ids=["index last", "index first"])
+def test_the_first_segment_of_a_big_object_costs_a_part_of_its_bytes(
+    s3: Any, tmp_path: Path, requests: list[int], options: dict[str, str]
+) -> None:
+    path = noisy(tmp_path / "v.mp4", 30, options)
+    blocks = -(-path.stat().st_size // fetch.BLOCK)
+    clip = decode(put(s3, "big.mp4", path.read_bytes()), Sampling(5.0, 1, 2, 32, "squash", 16_000))
+    assert (sorted(clip.frames), sorted(clip.sound)) == ([0], [0])
+    assert blocks > 15
+    assert len(requests) < blocks / 3
+    assert len(requests) == len(set(requests))
+
+
+def test_an_object_beyond_the_limit_is_refused_before_a_byte_is_read(s3: Any, requests: list[int]) -> None:
+    with pytest.raises(Unreadable) as caught:
+        decode(put(s3, "big", bytes(3 << 20)), SAMPLING, Limits(60, 1 << 40, file_bytes=2 << 20))
+    assert (caught.value.reason, requests) == ("too_large", [])
+
+
+def test_an_object_that_is_not_there_or_empty_has_its_reason(s3: Any, tmp_path: Path) -> None:
+    assert reason("s3://bucket/gone.mp4", tmp_path) == "missing_media"
+    assert reason("s3://nowhere/gone.mp4", tmp_path) == "missing_media"
+    with pytest.raises(Unreadable) as caught:
+        decode(put(s3, "empty.mp4", b""), SAMPLING)
+    assert caught.value.reason == "empty_media"
+
+
+def test_an_object_replaced_while_it_is_read_is_not_mixed_with_the_new_one(s3: Any, tmp_path: Path) -> None:
+    content = noisy(tmp_path / "v.mp4", 12, {"movflags": "faststart"}).read_bytes()
+    with av.open(put(s3, "v.mp4", content)) as container:
+        packets = container.demux(video=0)
+        next(packets)
+        put(s3, "v.mp4", bytes(len(content)))
+        with pytest.raises(Unreadable, match="replaced"):
+            list(packets)
+
+
+def test_the_processes_read_objects_too(s3: Any, tmp_path: Path) -> None:
+    put(s3, "v.mp4", write_video(tmp_path / "v.mp4").read_bytes())
+    with Decoders(tmp_path, SAMPLING, Limits(60, 2 << 30), 1) as pool:
+        clip, gone = pool.decode(["s3://bucket/v.mp4", "s3://bucket/gone.mp4"])
+    assert isinstance(clip, Clip)
+    assert isinstance(gone, Unreadable)
+    assert gone.reason == "missing_media"
+
+
+def test_credentials_that_the_store_does_not_know_are_not_the_files_fault(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    fetch._client.cache_clear()
+    with pytest.raises(StoreUnavailable, match=r"s3://bucket/v\.mp4"):
+        find("s3://bucket/v.mp4", tmp_path)

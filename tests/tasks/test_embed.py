@@ -1,6 +1,4 @@
-import json
 from dataclasses import replace
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,57 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from contracts import params as parameters
 from contracts.errors import InputError
 from contracts.lake import Lake
-from contracts.place import PROJECT, Night
+from contracts.place import Night
 from contracts.receipts import Receipt
-from contracts.tables import FEATURES, VIDEOS
+from contracts.tables import FEATURES
 from tasks import embed
 from tests.media.files import BLUE, RED, plain, write_video
-
-DAY = date(2026, 3, 5)
-PARAMS = replace(parameters.load(PROJECT / "params.yaml").embed, device="cpu", decode_workers=1)
+from tests.tasks.videos import DAY, PARAMS, catalogue, features, places, rejects, vector
 
 
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
     return Night(DAY, tmp_path / "night")
-
-
-def catalogue(videos: dict[str, dict[str, Any]], day: date = DAY) -> None:
-    """Add records of videos to the lake, as ingest does."""
-    lines = [
-        {"video_id": video, "day": day, "source_file": f"videos/dt={day}/part-0.jsonl", "source_line": line}
-        | fields
-        for line, (video, fields) in enumerate(videos.items(), 1)
-    ]
-    Lake().write("videos", pa.Table.from_pylist(lines, VIDEOS.schema))
-
-
-def features(**equal: Any) -> list[dict[str, Any]]:
-    rows = Lake().scan("features").to_pylist()
-    return [row for row in rows if all(row[name] == value for name, value in equal.items())]
-
-
-def places(**equal: Any) -> set[tuple[str, str, int]]:
-    return {(row["video_id"], row["modality"], row["segment"]) for row in features(**equal)}
-
-
-def rejects() -> list[tuple[str, str, str, str]]:
-    rows = Lake().scan("rejects").to_pylist()
-    return sorted(
-        (r["step"], r["reason"], r["source_file"], json.loads(r["record"])["video_id"]) for r in rows
-    )
-
-
-def versions() -> tuple[int | None, ...]:
-    return tuple(Lake().version(name) for name in ("features", "rejects"))
-
-
-def vector(video: str, modality: str) -> np.ndarray:
-    (row,) = features(video_id=video, modality=modality, segment=-1)
-    return np.array(row["vector"])
 
 
 def test_pictures_sound_and_text_of_a_video_become_vectors(landing: Path, night: Night) -> None:
@@ -125,92 +85,6 @@ def test_unreadable_media_costs_one_reject_and_the_text_stays(landing: Path, nig
     assert receipt.rows.rejected == {"empty_media": 1, "missing_media": 1}
     assert {row["video_id"] for row in features(modality="text")} == {"v1"}
     assert {row["video_id"] for row in features(modality="visual")} == {"v3"}
-
-
-def test_a_second_run_commits_nothing_and_tells_the_same(landing: Path, night: Night) -> None:
-    write_video(landing / "good.mp4")
-    write_video(landing / "silent.mp4", hertz=None)
-    write_video(landing / "song.m4a", picture=None)
-    (landing / "empty.mp4").touch()
-    names = ("good.mp4", "silent.mp4", "song.m4a", "empty.mp4", "gone.mp4")
-    catalogue({name: {"media_uri": name, "caption": name} for name in names})
-    first = embed.run(PARAMS, night)
-    before = versions()
-    second = embed.run(PARAMS, night)
-    assert versions() == before
-    assert second.rows is not None
-    assert second.rows.rows_in == 0
-    assert (second.digests, second.facts["covered"]) == (first.digests, first.facts["covered"])
-    assert first.facts["covered"] == {"visual": 2, "text": 5, "audio": 2}
-    assert first.facts["lacking"] == {"visual": 1, "audio": 1}
-    assert ("embed.audio", "no_sound", "silent.mp4", "silent.mp4") in rejects()
-    assert ("embed.visual", "no_picture", "song.m4a", "song.m4a") in rejects()
-
-
-def test_a_later_night_embeds_what_is_new_and_media_that_has_come_since(landing: Path, night: Night) -> None:
-    (landing / "media").mkdir(parents=True)
-    (landing / "media/bad.mp4").write_bytes(b"garbage" * 100)
-    catalogue(
-        {
-            "v1": {"media_uri": "media/late.mp4"},
-            "v2": {"media_uri": "media/bad.mp4"},
-            "v3": {"caption": "old"},
-        }
-    )
-    catalogue({"v4": {"caption": "new"}}, DAY + timedelta(1))
-    embed.run(PARAMS, night)
-    assert {row["video_id"] for row in features()} == {"v3"}
-    write_video(landing / "media/late.mp4")
-    receipt = embed.run(PARAMS, Night(DAY + timedelta(1), night.workspace))
-    assert {row["video_id"] for row in features(day=DAY + timedelta(1))} == {"v1", "v4"}
-    assert receipt.rows is not None
-    assert receipt.rows.rows_in == 2
-
-
-def test_the_newest_record_of_a_video_counts(landing: Path, night: Night) -> None:
-    write_video(landing / "new.mp4")
-    catalogue({"v1": {"media_uri": "old.mp4"}}, DAY - timedelta(1))
-    catalogue({"v1": {"media_uri": "new.mp4"}})
-    embed.run(PARAMS, night)
-    assert rejects() == []
-    assert ("v1", "visual", 0) in places()
-
-
-def test_a_killed_run_keeps_its_commits_and_the_next_one_does_the_rest(
-    landing: Path, night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(3):
-        write_video(landing / f"v{number}.mp4")
-    catalogue({f"v{number}": {"media_uri": f"v{number}.mp4"} for number in range(3)})
-    write, calls = Lake.write, []
-
-    def dies(self: Lake, name: str, rows: pa.Table, *more: Any) -> int | None:
-        calls.append(name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return write(self, name, rows, *more)
-
-    monkeypatch.setattr(Lake, "write", dies)
-    with pytest.raises(KeyboardInterrupt):
-        embed.run(replace(PARAMS, videos_per_commit=1), night)
-    monkeypatch.setattr(Lake, "write", write)
-    assert {row["video_id"] for row in features()} == {"v0"}
-    receipt = embed.run(PARAMS, night)
-    assert receipt.rows is not None
-    assert receipt.rows.rows_in == 2
-    assert len(places()) == len(features()) == 3 * 4
-
-
-def test_another_sampling_embeds_again_beside_the_old_vectors(landing: Path, night: Night) -> None:
-    write_video(landing / "v1.mp4", seconds=6)
-    catalogue({"v1": {"media_uri": "v1.mp4", "caption": "a cat"}})
-    old = embed.run(PARAMS, night).facts["fingerprints"]
-    receipt = embed.run(replace(PARAMS, frames_per_segment=3), night)
-    new = receipt.facts["fingerprints"]
-    assert new["visual"] != old["visual"]
-    assert (new["text"], new["audio"]) == (old["text"], old["audio"])
-    assert receipt.facts["embedded"] == {"visual": 1, "text": 0, "audio": 0}
-    assert places(fingerprint=old["visual"]) == places(fingerprint=new["visual"])
 
 
 def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, night: Night) -> None:

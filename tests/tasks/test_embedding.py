@@ -74,9 +74,11 @@ def test_rows_hold_the_segments_and_the_whole_as_their_mean() -> None:
         "visual": {"v2": {0: a, 2: b}, "v1": {1: b}},
         "text": {"v1": {WHOLE_VIDEO: np.array([1.0, 0.0, 0.0])}},
     }
-    table = rows(vectors, {"visual": "eye", "text": "book"}, 2.5, DAY)
+    sources = {("visual", "v1"): "a", ("visual", "v2"): "b", ("text", "v1"): "c"}
+    table = rows(vectors, {"visual": "eye", "text": "book"}, sources, 2.5, DAY)
     assert table.schema == FEATURES.schema
     found = table.to_pylist()
+    assert [row["source"] for row in found] == list("caabbb")
     key = ("modality", "video_id", "segment", "start_ms", "fingerprint")
     assert [tuple(row[k] for k in key) for row in found] == [
         ("text", "v1", -1, 0, "book"),

@@ -1,0 +1,201 @@
+"""From media to vectors: how fast, beside those who do the same.
+
+Decoding: each takes the same moments of the same videos and scales them to one size, on one thread. Encoding:
+each encodes the same pictures. Then both at once, and memory for n and 4 n videos. All contenders take turns,
+and the median of the turns counts. Without --path the media of the demo world are made and used.
+
+The others are not part of the environment: uv run --with-requirements benchmarks/peers.txt python -m
+benchmarks.embed. What is not installed is said and left out. The last line is the JSON result.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import decoders, encoders
+from benchmarks.result import publish
+from contracts.place import PROJECT
+from media.clip import Limits, Sampling, Unreadable
+from media.decode import decode
+from media.decoders import Decoders
+from tasks.embedding import Batches
+
+MODEL = "ViT-B-32"
+BATCH = 64
+SAMPLING = Sampling(5.0, 40, 2, 224, "shortest", None)
+LIMITS = Limits(60, 4 << 30)
+PACKAGES = ("torch", "open-clip-torch", "av", "torchcodec", "decord", "opencv-python-headless", "openvino")
+VIDEOS = 60  # of the demo world
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.embed", description=__doc__)
+    parser.add_argument("--path", type=Path, help="folder of videos (default: the demo world's are made)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="turns of each contender (default: %(default)s)"
+    )
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/embed-<folder>.json")
+    args = parser.parse_args()
+    decoders.lend_ffmpeg()
+    with tempfile.TemporaryDirectory(prefix="undercurrent-embed-") as folder:
+        files = sorted((args.path or demo_media(Path(folder))).resolve().iterdir())[:VIDEOS]
+        figures, ratios = measure(files, args.repeats)
+    publish(f"embed-{args.path.name if args.path else 'demo'}", figures, ratios, args.keep)
+    return 0
+
+
+def demo_media(folder: Path) -> Path:
+    """The demo world's media of its first day."""
+    command = [sys.executable, "-m", "world", "make", "--out", str(folder / "world")]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    return folder / "world" / "landing" / "media"
+
+
+def measure(files: Sequence[Path], repeats: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """All figures, and the ratios that tell whether it is fast."""
+    known = {name: make(SAMPLING) for name, make in decoders.installed().items()}
+    known = {"ours": decoders.ours(SAMPLING)} | known
+    common = [path for path in files if _all_can(known, path)]
+    decode_s = turns({n: lambda run=run: [run(path) for path in common] for n, run in known.items()}, repeats)
+    pictures = [p for path in common for part in decode(path, SAMPLING).frames.values() for p in part]
+    batch = (pictures * (BATCH // len(pictures) + 1))[:BATCH]
+    made = encoders.contenders(MODEL, BATCH)
+    encode_s = turns({n: lambda encode=encode: encode(batch) for n, encode in made.items()}, repeats)
+    cosine = (made["ours"](batch) * made["torch fp32"](batch)).sum(1)
+    halves = together(common, made["ours"], repeats)
+    figures = {
+        "versions": versions(),
+        "videos": len(common),
+        "left_out": sorted(path.name for path in set(files) - set(common)),
+        "decode_videos_per_s": {name: round(len(common) / s, 2) for name, s in decode_s.items()},
+        "encode_images_per_s": {name: round(BATCH / s, 1) for name, s in encode_s.items()},
+        "cosine_to_fp32": {"mean": round(float(cosine.mean()), 5), "least": round(float(cosine.min()), 5)},
+        "together_s": {name: round(s, 2) for name, s in halves.items()},
+        "peak_mib": {f"{n} videos": peak_mib(common, n) for n in (len(common), 4 * len(common))},
+        "chip": chip(),
+    }
+    others = {name: s for name, s in decode_s.items() if name != "ours"}
+    least, most = figures["peak_mib"].values()
+    return figures, {
+        "decode_over_fastest_peer": round(decode_s["ours"] / min(others.values()), 3),
+        **{f"encode_over_{n}": round(s / encode_s["ours"], 2) for n, s in encode_s.items() if n != "ours"},
+        "together_over_slower_half": round(halves["together"] / max(halves["decode"], halves["encode"]), 3),
+        "peak_of_4n_over_n": round(most["step"] / least["step"], 3),
+    }
+
+
+def turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, after one turn that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(repeats + 1):
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            run()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def together(files: Sequence[Path], encode: encoders.Encode, repeats: int) -> dict[str, float]:
+    """Seconds of decoding (one process), of encoding (one thread), and of both at once."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with Decoders(Path(), SAMPLING, LIMITS, 1) as pool:
+        names = [str(path) for path in files]
+        clips = list(pool.decode(names))
+        found = turns(
+            {
+                "decode": lambda: list(pool.decode(names)),
+                "encode": lambda: consume(clips, encode),
+                "together": lambda: consume(pool.decode(names), encode),
+            },
+            repeats,
+        )
+    torch.set_num_threads(threads)
+    return found
+
+
+def consume(clips: Any, encode: encoders.Encode) -> None:
+    """Encode as the step does: full batches across videos, vectors given away every so many videos."""
+    batches = Batches("visual", _Encoder(encode), BATCH)  # type: ignore[arg-type]  # of an encoder it wants one method
+    for number, clip in enumerate(clips):
+        for segment, frames in clip.frames.items():
+            batches.add(str(number), segment, list(frames))
+        if number % BATCH == BATCH - 1:
+            batches.finish()
+    batches.finish()
+
+
+class _Encoder:
+    def __init__(self, encode: encoders.Encode) -> None:
+        self.encode = encode
+
+
+def peak_mib(files: Sequence[Path], count: int) -> dict[str, int]:
+    """Peak memory of the step's process and of its decoding processes, for `count` videos."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, ([str(files[n % len(files)]) for n in range(count)],))
+
+
+def _peak(names: Sequence[str]) -> dict[str, int]:
+    encode = encoders.ours(MODEL, torch.device("cpu"))
+    with Decoders(Path(), SAMPLING, LIMITS, 2) as pool:
+        consume(pool.decode(names), encode)
+    kinds = {"step": resource.RUSAGE_SELF, "decoder": resource.RUSAGE_CHILDREN}
+    return {name: resource.getrusage(kind).ru_maxrss // 1024 for name, kind in kinds.items()}
+
+
+def chip() -> dict[str, Any]:
+    """What ours gets out of the device: the GPU where there is one."""
+    if not torch.cuda.is_available():
+        print("no GPU is at hand: its share of the chip was measured on the CPU only", file=sys.stderr)
+        return {"cpu": {MODEL: encoders.of_the_chip(MODEL, torch.device("cpu"), BATCH, 3)}}
+    device = torch.device("cuda")
+    found = {name: encoders.of_the_chip(name, device, 1024) for name in (MODEL, "ViT-L-14")}
+    return {torch.cuda.get_device_name(): found}
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that were measured; None: not installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _all_can(known: Mapping[str, decoders.Decode], path: Path) -> bool:
+    """Whether each decodes the file; says who does not."""
+    able = True
+    for name, run in known.items():
+        try:
+            if not run(path):
+                raise ValueError("it gives no picture")
+        except Unreadable as error:
+            print(f"{path.name}: {error}", file=sys.stderr)
+            return False
+        except Exception as error:  # each library has errors of its own
+            print(
+                f"{path.name}: {name} cannot decode it ({str(error).strip().splitlines()[0]})",
+                file=sys.stderr,
+            )
+            able = False
+    return able
+
+
+if __name__ == "__main__":
+    sys.exit(main())
