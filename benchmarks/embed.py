@@ -97,14 +97,13 @@ def measure(files: Sequence[Path], repeats: int) -> tuple[dict[str, Any], dict[s
 
 
 def turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, after one turn that does not count."""
+    """Median seconds of each, the contenders taking turns."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(repeats + 1):
+    for _ in range(repeats):
         for name, run in contenders.items():
             started = time.perf_counter()
             run()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 

@@ -51,7 +51,8 @@ def openvino(name: str, size: int) -> Encode:
     import openvino as ov
 
     net = model(name)
-    converted = ov.convert_model(net.visual, example_input=torch.zeros(size, 3, 224, 224))
+    program = torch.export.export(net.visual, (torch.zeros(size, 3, 224, 224),), strict=False)
+    converted = ov.convert_model(program)
     hints = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = ov.compile_model(converted, "CPU", hints)
     mean, std = (np.array(values, np.float32) for values in (net.visual.image_mean, net.visual.image_std))

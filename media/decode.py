@@ -130,7 +130,16 @@ def _read(container: InputContainer, sinks: list[Pictures | Sound]) -> list[str]
                 break
     except av.FFmpegError as error:
         broken.append(explain(error))
+        for sink in active.values():
+            _feed(sink, _end(sink.stream))
     return broken
+
+
+def _end(stream: VideoStream | AudioStream) -> av.Packet:
+    """The packet by which a demuxer tells that the stream is over; one that broke does not send it."""
+    packet = av.Packet()
+    packet.time_base = stream.time_base
+    return packet
 
 
 def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:

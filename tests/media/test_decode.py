@@ -1,11 +1,15 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
 
+import media.decode
 from media.clip import Sampling, Unreadable
 from media.decode import decode
 from tests.media.files import BLUE, GREEN, RED, by_time, plain, write_video
@@ -93,6 +97,38 @@ def test_what_came_before_a_break_counts(tmp_path: Path) -> None:
     clip = decode(path, SAMPLING)
     assert 0 in clip.frames
     assert 3 not in clip.frames
+
+
+class Breaks:
+    """A container whose demuxer gives up after some packets."""
+
+    def __init__(self, container: InputContainer, packets: int) -> None:
+        self._container, self._packets = container, packets
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> "Breaks":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._container.close()
+
+    def demux(self, streams: list[Any]) -> Iterator[av.Packet]:
+        yield from islice(self._container.demux(streams), self._packets)
+        raise av.error.InvalidDataError(1, "broken")
+
+
+def test_what_was_held_back_when_the_container_breaks_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "v.mkv", seconds=12, hertz=None)
+    opened = media.decode._open
+    monkeypatch.setattr(media.decode, "_open", lambda source: Breaks(opened(source), 61))
+    clip = decode(path, SAMPLING)
+    assert clip.broken == ("broken",)
+    assert [len(part) for part in clip.frames.values()] == [2, 1]
+    assert clip.frames[1].mean() == pytest.approx(60, abs=4)
 
 
 def test_a_damaged_middle_ends_the_stream_and_says_why(tmp_path: Path) -> None:
