@@ -52,7 +52,8 @@ class Embed:
     """Which encoders, and how media is sampled.
 
     visual, text: `default` (the embedded one), `open_clip:<model>:<pretrained tag or checkpoint file>`,
-        `landed` (ready-made vectors from landing/features), or `none`.
+        `landed` (ready-made vectors from landing/features), or `none`; text also
+        `sentence:<hub name or folder>` (sentence-transformers).
     audio: `default`, `clap:<hub name or folder>`, `landed`, or `none`.
     segment_seconds, max_segments: videos are cut into segments; what lies beyond is left out.
     frames_per_segment: frames sampled evenly from each segment.
@@ -61,6 +62,8 @@ class Embed:
     decode_workers: processes that decode.
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     device: `auto`, `cpu`, or `cuda`.
+    precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
+        the embedded default. Vectors of another precision are other vectors.
     """
 
     visual: str
@@ -75,6 +78,7 @@ class Embed:
     decode_seconds: float
     decode_memory_mib: int
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)

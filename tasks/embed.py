@@ -28,12 +28,12 @@ from media.clip import Clip, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders, Limits
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, SoundEncoder
+from tasks.captions import TEXT
 from tasks.embedding import Batches, rows
 from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
 
 NONE = "none"
 MODALITIES = ("visual", "text", "audio")
-TEXT_OF = ["caption", "hashtags", "music_title"]
 
 
 @dataclass
@@ -99,7 +99,7 @@ def _encoders(params: Embed) -> dict[str, Encoder]:
         made: dict[str, Encoder] = {}
         for key, spec in specs.items():
             if spec not in (LANDED, NONE):
-                made[key] = makers[key](spec, device)
+                made[key] = makers[key](spec, device, params.precision)
     except ValueError as error:
         raise InputError(f"params.yaml: embed.{key}: {error}") from None
     return made
@@ -110,7 +110,7 @@ def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
     grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
     sampling: dict[str, dict[str, Any]] = {
         "visual": grid | {"frames_per_segment": params.frames_per_segment},
-        "text": {"of": TEXT_OF},
+        "text": TEXT,
         "audio": grid,
     }
     return {modality: encoder.fingerprint(sampling[modality]) for modality, encoder in made.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from contracts.lake import Lake, up_to
 from contracts.tables import WHOLE_VIDEO
+from tasks.captions import text_of
 
 MEDIA = {"visual": "no_picture", "audio": "no_sound"}  # modality -> why a file that plays may lack it
 CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the file may have come since
@@ -43,7 +44,7 @@ def unembedded(
     refused = _refused(lake, day)
     videos = []
     for video_id, record in known.items():
-        uri, text = record["media_uri"] or "", _text(record)
+        uri, text = record["media_uri"] or "", "" if video_id in done.get("text", ()) else text_of(record)
         lacks = frozenset(m for m in _possible(uri, text, refused) & done.keys() if video_id not in done[m])
         if lacks:
             videos.append(Video(video_id, uri, text, record["day"], lacks))
@@ -72,8 +73,3 @@ def _refused(lake: Lake, day: date) -> set[tuple[str, str]]:
     steps = ", ".join(f"'{name}'" for name in ("embed", *map(step_of, MEDIA)))
     found = lake.scan("rejects", f"step in ({steps})", ("step", "reason", "source_file", "day")).to_pylist()
     return {(r["step"], r["source_file"]) for r in found if r["reason"] not in CURABLE or r["day"] == day}
-
-
-def _text(record: Mapping[str, Any]) -> str:
-    parts = [record["caption"], *(record["hashtags"] or ()), record["music_title"]]
-    return " ".join(part.strip() for part in parts if part and part.strip())

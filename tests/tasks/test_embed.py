@@ -94,7 +94,7 @@ def test_text_is_caption_hashtags_and_music(night: Night) -> None:
     catalogue(
         {
             "apart": {"caption": "a cat ", "hashtags": ["paws", "purr"], "music_title": "song"},
-            "joined": {"caption": "a cat paws purr song"},
+            "joined": {"caption": "a cat paws purr song https://example.org"},
             "other": {"caption": "a cat"},
             "empty": {"caption": " ", "hashtags": []},
         }
@@ -211,6 +211,48 @@ def test_another_sampling_embeds_again_beside_the_old_vectors(landing: Path, nig
     assert (new["text"], new["audio"]) == (old["text"], old["audio"])
     assert receipt.facts["embedded"] == {"visual": 1, "text": 0, "audio": 0}
     assert places(fingerprint=old["visual"]) == places(fingerprint=new["visual"])
+
+
+def test_another_encoder_embeds_again_part_by_part_while_the_old_vectors_serve(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"v{number}" for number in range(3)]
+    catalogue({name: {"caption": f"caption of {name}"} for name in names})
+    by_text = replace(PARAMS, visual="none", audio="none", videos_per_commit=1)
+    old = embed.run(by_text, night)
+    served = {name: vector(name, "text").tolist() for name in names}
+    write, calls = Lake.write, []
+
+    def dies(self: Lake, name: str, rows: pa.Table, *more: Any) -> int | None:
+        calls.append(name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(self, name, rows, *more)
+
+    monkeypatch.setattr(Lake, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        embed.run(replace(by_text, text="untrained"), night)
+    monkeypatch.setattr(Lake, "write", write)
+    before = old.facts["fingerprints"]["text"]
+    assert {r["video_id"]: r["vector"] for r in features(fingerprint=before)} == served
+    receipt = embed.run(replace(by_text, text="untrained"), night)
+    after = receipt.facts["fingerprints"]["text"]
+    assert receipt.rows is not None
+    assert (receipt.rows.rows_in, after != before) == (1, True)
+    assert places(fingerprint=after) == places(fingerprint=before)
+    again = embed.run(by_text, night)  # and back: nothing is to be done
+    assert again.rows is not None
+    assert (again.rows.rows_in, again.digests) == (0, old.digests)
+
+
+def test_precision_is_part_of_the_fingerprint(night: Night) -> None:
+    catalogue({"v1": {"caption": "a cat"}})
+    found = [
+        embed.run(replace(PARAMS, precision=precision), night).facts["fingerprints"]
+        for precision in ("fp32", "bf16", "auto")
+    ]
+    assert found[0] == found[2]
+    assert all(found[0][modality] != found[1][modality] for modality in embed.MODALITIES)
 
 
 def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, night: Night) -> None:
