@@ -33,13 +33,14 @@ from media.decoders import Decoders, Limits
 from models.determinism import settle
 from models.encoders import ImageEncoder, SoundEncoder
 from models.encoders.default import CLAP_FILE, CLIP_FILE, WEIGHTS, stored
-from models.pretraining import Example, Plan, train, untrained
+from models.pretraining import Encoders, Example, Plan, train, untrained
 from tasks.captions import clean
 
 EPILOG = "exit codes: 0 done, 1 failed, 2 refused input"
 HELD_OUT = 0.1  # share of the videos that choose the epoch
 MIN_VIDEOS = 20
 CARD = "card.json"
+SAMPLING = ("segment_seconds", "max_segments", "frames_per_segment")
 LIBRARIES = ("torch", "open-clip-torch", "transformers", "numpy", "av")
 
 
@@ -69,17 +70,7 @@ def pretrain(landings: Sequence[Path], sampling: Embed, plan: Plan, out: Path) -
     _check(plan)
     settle(plan.seed)
     encoders = untrained()
-    examples: list[Example] = []
-    lacking: Counter[str] = Counter()
-    for folder in landings:
-        records = videos(folder)
-        for record, clip in zip(
-            records, clips(folder, records, sampling, encoders.image, encoders.sound), strict=True
-        ):
-            if isinstance(clip, Clip):
-                examples.append(example(record, clip, encoders.sound))
-            else:
-                lacking[clip.reason] += 1
+    examples, without = read(landings, sampling, encoders)
     if len(examples) < MIN_VIDEOS:
         raise InputError(
             f"{', '.join(map(str, landings))}: {len(examples)} videos with media that plays; "
@@ -92,23 +83,35 @@ def pretrain(landings: Sequence[Path], sampling: Embed, plan: Plan, out: Path) -
     for file, model in zip((CLIP_FILE, CLAP_FILE), encoders.models, strict=True):
         save_file(stored(model), out / file)
     card = {
-        "note": "the embedded default encoders, trained by `python -m tasks.pretrain` on synthetic videos",
+        "note": "the embedded default encoders, made by `python -m tasks.pretrain`",
         "landing": [str(folder) for folder in landings],
         "data": digests.of_lines(content for folder in landings for content in _contents(folder)),
         "videos": len(examples),
         "held_out": len(held),
-        "without_media": dict(sorted(lacking.items())),
+        "without_media": dict(sorted(without.items())),
         "plan": vars(plan),
-        "sampling": {
-            name: getattr(sampling, name)
-            for name in ("segment_seconds", "max_segments", "frames_per_segment")
-        },
+        "sampling": {name: getattr(sampling, name) for name in SAMPLING},
         "curve": [{name: round(value, 4) for name, value in epoch.items()} for epoch in curve],
         "digests": {file: digests.of_file(out / file) for file in (CLIP_FILE, CLAP_FILE)},
         "software": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     write_json(out / CARD, card)
     return card
+
+
+def read(landings: Sequence[Path], params: Embed, encoders: Encoders) -> tuple[list[Example], Counter[str]]:
+    """The videos of all folders whose media plays, and why that of the others does not."""
+    examples: list[Example] = []
+    without: Counter[str] = Counter()
+    for folder in landings:
+        records = videos(folder)
+        found = clips(folder, records, params, encoders.image, encoders.sound)
+        for record, clip in zip(records, found, strict=True):
+            if isinstance(clip, Clip):
+                examples.append(example(record, clip, encoders.sound))
+            else:
+                without[clip.reason] += 1
+    return examples, without
 
 
 def videos(folder: Path) -> list[dict[str, Any]]:
