@@ -26,7 +26,7 @@ from contracts.place import PROJECT
 from contracts.tables import WHOLE_VIDEO
 from media.clip import Clip
 from models.determinism import settle
-from models.encoders import image_encoder, sound_encoder, text_encoder
+from models.encoders import Encoder, image_encoder, sound_encoder, text_encoder
 from models.encoders.default import DEFAULT, UNTRAINED
 from tasks.captions import clean
 from tasks.embedding import Batches, unit
@@ -98,10 +98,9 @@ def vectors(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Modality -> video -> unit vector: of the caption alone, and of the whole video's pictures and sound."""
     params: Embed = parameters.load(PROJECT / "params.yaml").embed
-    image, text, sound = (make(spec, CPU) for make in (image_encoder, text_encoder, sound_encoder))
-    batches = {
-        m: Batches(m, e, params.batch_size) for m, e in (("visual", image), ("text", text), ("audio", sound))
-    }
+    image, text, sound = image_encoder(spec, CPU), text_encoder(spec, CPU), sound_encoder(spec, CPU)
+    encoders: dict[str, Encoder] = {"visual": image, "text": text, "audio": sound}
+    batches = {modality: Batches(modality, e, params.batch_size) for modality, e in encoders.items()}
     for record, clip in zip(records, clips(folder, records, params, image, sound), strict=True):
         batches["text"].add(record["video_id"], WHOLE_VIDEO, [clean(record["caption"])])
         if isinstance(clip, Clip):

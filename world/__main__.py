@@ -66,11 +66,19 @@ def _mend(args: argparse.Namespace) -> None:
 
 def _film(args: argparse.Namespace) -> None:
     params = parameters.load(args.params).world
-    alone = {"users": 1, "history_days": 1, "nights": 0, "new_users_per_day": 0, "new_videos_per_day": 0}
-    days = calendar(
-        replace(params, seed=args.seed, videos=args.videos, outage_night=0, trend_night=0, **alone),
-        str(args.params),
+    alone = replace(
+        params,
+        seed=args.seed,
+        videos=args.videos,
+        users=1,
+        history_days=1,
+        nights=0,
+        new_users_per_day=0,
+        new_videos_per_day=0,
+        outage_night=0,
+        trend_night=0,
     )
+    days = calendar(alone, str(args.params))
     landing, truth_folder = _folders(args.out)
     count = film(days, landing, truth_folder, min(2, os.cpu_count() or 1))
     print(f"world: {count} videos; landing {landing}, truth {truth_folder}")

@@ -65,6 +65,12 @@ CLAP_NAME = f"default {SOUND}"
 class SmallTokenizer(SimpleTokenizer):
     """open_clip's tokenizer with the most frequent merges only: a rare word is told by its common parts."""
 
+    encoder: dict[str, int]
+    decoder: dict[int, str]
+    bpe_ranks: dict[tuple[str, str], int]
+    sot_token_id: int
+    eot_token_id: int
+
     def __init__(self) -> None:
         super().__init__(context_length=CONTEXT)
         specials = self.decoder[self.sot_token_id], self.decoder[self.eot_token_id]
@@ -98,7 +104,7 @@ def default_clip(spec: str, dtype: torch.dtype) -> tuple[CLIP, SmallTokenizer]:
 @lru_cache(maxsize=1)
 def default_clap(spec: str, dtype: torch.dtype) -> tuple[ClapAudioModelWithProjection, ClapFeatureExtractor]:
     """The tiny sound model and its feature extractor."""
-    model = untrained_clap()
+    model: Any = untrained_clap()
     if spec == DEFAULT:
         load(model, CLAP_FILE)
     return model.to(dtype), ClapFeatureExtractor(**EXTRACTION)
