@@ -52,7 +52,8 @@ class Embed:
     """Which encoders, and how media is sampled.
 
     visual, text: `default` (the embedded one), `open_clip:<model>:<pretrained tag or checkpoint file>`,
-        `landed` (ready-made vectors from landing/features), or `none`.
+        `landed` (ready-made vectors from landing/features), or `none`; text also
+        `sentence:<hub name or folder>` (sentence-transformers).
     audio: `default`, `clap:<hub name or folder>`, `landed`, or `none`.
     segment_seconds, max_segments: videos are cut into segments; what lies beyond is left out.
     frames_per_segment: frames sampled evenly from each segment.
@@ -64,6 +65,8 @@ class Embed:
     max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
         one beyond is refused before anything of it is decoded.
     device: `auto`, `cpu`, or `cuda`.
+    precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
+        the embedded default. Vectors of another precision are other vectors.
     """
 
     visual: str
@@ -82,6 +85,7 @@ class Embed:
     max_minutes: float
     max_megapixels: float
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)

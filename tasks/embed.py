@@ -31,12 +31,12 @@ from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, SoundEncoder
+from tasks.captions import TEXT
 from tasks.embedding import Batches, Vectors, rows
 from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
 
 NONE = "none"
 MODALITIES = ("visual", "text", "audio")
-TEXT_OF = ["caption", "hashtags", "music_title"]
 
 
 @dataclass
@@ -102,7 +102,7 @@ def _encoders(params: Embed) -> dict[str, Encoder]:
         made: dict[str, Encoder] = {}
         for key, spec in specs.items():
             if spec not in (LANDED, NONE):
-                made[key] = makers[key](spec, device)
+                made[key] = makers[key](spec, device, params.precision)
     except ValueError as error:
         raise InputError(f"params.yaml: embed.{key}: {error}") from None
     return made
@@ -117,7 +117,7 @@ def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
     }
     sampling: dict[str, dict[str, Any]] = {
         "visual": grid | frames,
-        "text": {"of": TEXT_OF},
+        "text": TEXT,
         "audio": grid,
     }
     return {modality: encoder.fingerprint(sampling[modality]) for modality, encoder in made.items()}
@@ -160,7 +160,7 @@ def _write(
     day: date,
 ) -> None:
     """Commit vectors; those that a video had of another file or text go away in the same transaction."""
-    sources = {(m, video.video_id): video.source(m) for video in part for m in video.lacks}
+    sources = {(m, video.video_id): video.sources[m] for video in part for m in video.lacks}
     old = [
         {"fingerprint": fingerprints[m], "modality": m, "video_id": video.video_id}
         for video in part

@@ -8,6 +8,7 @@ from typing import Any
 from contracts import digests
 from contracts.lake import Lake, up_to
 from contracts.tables import WHOLE_VIDEO
+from tasks.captions import clean, wording
 
 MEDIA = {"visual": "no_picture", "audio": "no_sound"}  # modality -> why a file that plays may lack it
 CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the file may have come since
@@ -18,6 +19,7 @@ class Video:
     """A video, what there is to see, hear and read of it, and the modalities it lacks vectors of.
 
     stale: those of them whose vectors were made of another file or text, and are to be replaced.
+    sources: modality -> digest of what its vectors are made of.
     """
 
     video_id: str
@@ -26,14 +28,11 @@ class Video:
     received: date
     lacks: frozenset[str]
     stale: frozenset[str]
+    sources: Mapping[str, str]
 
     @property
     def lacks_media(self) -> bool:
         return not self.lacks.isdisjoint(MEDIA)
-
-    def source(self, modality: str) -> str:
-        """A digest of what its vectors of the modality are made of."""
-        return _source(modality, self.media_uri, self.text)
 
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
@@ -52,12 +51,15 @@ def unembedded(
     refused = _refused(lake, day)
     videos = []
     for video_id, record in known.items():
-        uri, text = record["media_uri"] or "", _text(record)
-        wanted = _possible(uri, text, refused) & done.keys()
-        lacks = frozenset(m for m in wanted if done[m].get(video_id) != _source(m, uri, text))
+        uri, said = record["media_uri"] or "", wording(record)
+        sources = {m: digests.of_lines([said if m == "text" else uri])[:16] for m in done}
+        wanted = _possible(uri, said, refused) & done.keys()
+        lacks = frozenset(m for m in wanted if done[m].get(video_id) != sources[m])
+        text = clean(said) if "text" in lacks else ""
+        lacks -= frozenset() if text else {"text"}
         if lacks:
             stale = frozenset(m for m in lacks if video_id in done[m])
-            videos.append(Video(video_id, uri, text, record["day"], lacks, stale))
+            videos.append(Video(video_id, uri, text, record["day"], lacks, stale, sources))
     return videos
 
 
@@ -84,12 +86,3 @@ def _refused(lake: Lake, day: date) -> set[tuple[str, str]]:
     steps = ", ".join(f"'{name}'" for name in ("embed", *map(step_of, MEDIA)))
     found = lake.scan("rejects", f"step in ({steps})", ("step", "reason", "source_file", "day")).to_pylist()
     return {(r["step"], r["source_file"]) for r in found if r["reason"] not in CURABLE or r["day"] == day}
-
-
-def _source(modality: str, uri: str, text: str) -> str:
-    return digests.of_lines([text if modality == "text" else uri])[:16]
-
-
-def _text(record: Mapping[str, Any]) -> str:
-    parts = [record["caption"], *(record["hashtags"] or ()), record["music_title"]]
-    return " ".join(part.strip() for part in parts if part and part.strip())

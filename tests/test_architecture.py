@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -157,6 +158,18 @@ def test_files_are_short_and_none_is_a_drawer_for_odds_and_ends() -> None:
     paths = [path for package in MAY_IMPORT for path in sources(package)]
     assert [str(p) for p in paths if p.stem in ("utils", "helpers", "common", "misc")] == []
     assert [str(p) for p in paths if len(p.read_text(encoding="utf-8").splitlines()) >= 300] == []
+
+
+def test_an_installed_project_has_every_package_and_the_encoders_weights() -> None:
+    tool = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {path.parent for name in (*MAY_IMPORT, "benchmarks") for path in sources(name)} - {
+        PROJECT / "dags"
+    }
+    assert sorted(".".join(folder.relative_to(PROJECT).parts) for folder in folders) == sorted(
+        tool["packages"]
+    )
+    kept = {path.name for glob in tool["package-data"]["models"] for path in (PROJECT / "models").glob(glob)}
+    assert {"clip.safetensors", "clap.safetensors", "card.json"} <= kept
 
 
 def test_nothing_swallows_every_exception() -> None:

@@ -3,6 +3,7 @@
 make     write its landing files and media, and the truth apart from them
 poison   spoil a night: half of its events lose their user
 mend     put the good events file of a poisoned night back
+film     write videos alone, of another seed: to train encoders on, and to test them
 stream   write events by the million, without media, in bounded memory
 """
 
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from contracts import params as parameters
@@ -19,7 +21,7 @@ from contracts.errors import DONE, REFUSED_INPUT, InputError
 from contracts.place import PROJECT, parse_day
 from world import truth
 from world.calendar import calendar
-from world.deliver import make
+from world.deliver import film, make
 from world.poison import mend, poison
 from world.stream import Plan, write_stream
 
@@ -62,6 +64,26 @@ def _mend(args: argparse.Namespace) -> None:
     print(f"world: the events of {args.night} are as they were")
 
 
+def _film(args: argparse.Namespace) -> None:
+    params = parameters.load(args.params).world
+    alone = replace(
+        params,
+        seed=args.seed,
+        videos=args.videos,
+        users=1,
+        history_days=1,
+        nights=0,
+        new_users_per_day=0,
+        new_videos_per_day=0,
+        outage_night=0,
+        trend_night=0,
+    )
+    days = calendar(alone, str(args.params))
+    landing, truth_folder = _folders(args.out)
+    count = film(days, landing, truth_folder, min(2, os.cpu_count() or 1))
+    print(f"world: {count} videos; landing {landing}, truth {truth_folder}")
+
+
 def _stream(args: argparse.Namespace) -> None:
     params = parameters.load(args.params).world
     plan = Plan(
@@ -85,9 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m world", description=(__doc__ or "").splitlines()[0], epilog=EPILOG
     )
-    commands = parser.add_subparsers(required=True, metavar="make | poison | mend | stream")
+    commands = parser.add_subparsers(required=True, metavar="make | film | poison | mend | stream")
     for name, run, told in (
         ("make", _make, "write the world's landing files and media, and the truth apart from them"),
+        ("film", _film, "write videos alone, of another seed: to train encoders on, and to test them"),
         ("poison", _poison, "spoil a night: half of its events lose their user; the good file is kept aside"),
         ("mend", _mend, "put the good events file of a poisoned night back"),
         ("stream", _stream, "write events by the million, without media, in bounded memory"),
@@ -100,12 +123,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
     where = "holds landing/ and truth/"
+    if name == "film":
+        command.add_argument("--seed", required=True, type=int, metavar="N", help="the demo's is world.seed")
+        command.add_argument("--videos", type=_count, default=500, help="how many (default: %(default)s)")
     if name == "stream":
         command.add_argument("--events", required=True, type=_count, help="how many, e.g. 1e6")
         command.add_argument("--days", type=_count, default=7, help="spread over so many days (default: 7)")
         command.add_argument(
             "--out", required=True, type=Path, metavar="DIR", help=f"new folder that {where}"
         )
+    elif name == "film":
+        command.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"folder that {where}")
     else:
         default = "UNDERCURRENT_LANDING and UNDERCURRENT_HOME, or var"
         command.add_argument(

@@ -4,6 +4,7 @@ import gzip
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from operator import attrgetter
 from pathlib import Path
@@ -17,10 +18,11 @@ from tqdm import tqdm
 from contracts.errors import InputError
 from contracts.params import Clean
 from world.calendar import Calendar
+from world.catalogue import Video, make_videos
 from world.days import World, live, make_world
 from world.dirt import Line, bot, bot_id, dirty
 from world.render import render_all
-from world.truth import TruthWriter
+from world.truth import TruthWriter, write_videos
 from world.viewing import Viewing
 
 LABEL_FILE = "SYNTHETIC.txt"
@@ -41,20 +43,45 @@ def make(days: Calendar, clean: Clean, landing: Path, truth: Path, workers: int 
     Raises:
         InputError: the landing folder holds something else, or the truth would lie inside it.
     """
+    world = make_world(days)
+    with _whole(landing, truth) as (new_landing, new_truth):
+        _write_users(new_landing, world)
+        _write_videos(new_landing, days, world.videos)
+        counts = _write_events(new_landing, new_truth, world, clean)
+        render_all(world.videos, new_landing / "media", days.params.seed, workers)
+    return {"users": len(world.people), "videos": len(world.videos), **counts}
+
+
+def film(days: Calendar, landing: Path, truth: Path, workers: int = 2) -> int:
+    """Make the world's videos alone, as `make` does, and what is true of them.
+
+    Returns:
+        how many there are.
+
+    Raises:
+        InputError: as for `make`.
+    """
+    videos = make_videos(days.params.seed, days)
+    with _whole(landing, truth) as (new_landing, new_truth):
+        _write_videos(new_landing, days, videos)
+        write_videos(new_truth, videos)
+        render_all(videos, new_landing / "media", days.params.seed, workers)
+    return len(videos)
+
+
+@contextmanager
+def _whole(landing: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
+    """New folders that take the places of the old ones when everything in them has been written."""
     _check_folders(landing, truth)
     new_landing, new_truth = (path.with_name(f".{path.name}.new") for path in (landing, truth))
     for folder in (new_landing, new_truth):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    world = make_world(days)
     (new_landing / LABEL_FILE).write_text(LABEL, encoding="utf-8")
-    _write_arrivals(new_landing, world)
-    counts = _write_events(new_landing, new_truth, world, clean)
-    render_all(world.videos, new_landing / "media", days.params.seed, workers)
+    yield new_landing, new_truth
     for new, old in ((new_truth, truth), (new_landing, landing)):
         shutil.rmtree(old, ignore_errors=True)
         new.rename(old)
-    return {"users": len(world.people), "videos": len(world.videos), **counts}
 
 
 def _check_folders(landing: Path, truth: Path) -> None:
@@ -69,17 +96,22 @@ def _check_folders(landing: Path, truth: Path) -> None:
         )
 
 
-def _write_arrivals(landing: Path, world: World) -> None:
-    """Users (Parquet) and videos (JSON Lines), each on the day it arrives; bots are users too."""
+def _write_users(landing: Path, world: World) -> None:
+    """Users (Parquet), each on the day of arrival; bots are users too."""
     for day in range(world.calendar.days):
         today = world.calendar.date(day)
         users = [person.record() for person in world.people if person.arrives == day]
         registered = {"registration_time": world.calendar.midnight(day), "age_band": "18-24"}
         bots = [{"user_id": bot_id(day), **registered, "city_tier": "1", "device": "android"}]
         pq.write_table(pa.Table.from_pylist(users + bots), _path(landing, "users", today, "users.parquet"))
-        videos = [msgspec.json.encode(video.record()) for video in world.videos if video.arrives == day]
-        if videos:
-            _path(landing, "videos", today, "videos.jsonl").write_bytes(_joined(videos))
+
+
+def _write_videos(landing: Path, days: Calendar, videos: Sequence[Video]) -> None:
+    """Videos (JSON Lines), each on the day it arrives."""
+    for day in range(days.days):
+        arrived = [msgspec.json.encode(video.record()) for video in videos if video.arrives == day]
+        if arrived:
+            _path(landing, "videos", days.date(day), "videos.jsonl").write_bytes(_joined(arrived))
 
 
 def _write_events(landing: Path, truth: Path, world: World, clean: Clean) -> dict[str, int]:

@@ -49,7 +49,7 @@ class TruthWriter:
         self.folder = folder
         _world(folder, world)
         _people(folder / "users.parquet", world)
-        _videos(folder / "videos.parquet", world.videos)
+        write_videos(folder, world.videos)
         self._viewings = pq.ParquetWriter(folder / "viewings.parquet", VIEWING)
         self._dirt = pq.ParquetWriter(folder / "dirt.parquet", DIRT)
 
@@ -110,7 +110,8 @@ def _people(path: Path, world: World) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-def _videos(path: Path, videos: Iterable[Video]) -> None:
+def write_videos(folder: Path, videos: Iterable[Video]) -> None:
+    """What is true of each video."""
     rows = [
         {
             "video_id": video.video_id,
@@ -125,7 +126,7 @@ def _videos(path: Path, videos: Iterable[Video]) -> None:
         }
         for video in videos
     ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "videos.parquet")
 
 
 def _viewing(day: int, viewing: Viewing) -> dict[str, Any]:

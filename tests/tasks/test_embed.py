@@ -54,7 +54,7 @@ def test_text_is_caption_hashtags_and_music(night: Night) -> None:
     catalogue(
         {
             "apart": {"caption": "a cat ", "hashtags": ["paws", "purr"], "music_title": "song"},
-            "joined": {"caption": "a cat paws purr song"},
+            "joined": {"caption": "a cat paws purr song https://example.org"},
             "other": {"caption": "a cat"},
             "empty": {"caption": " ", "hashtags": []},
         }
@@ -85,6 +85,16 @@ def test_unreadable_media_costs_one_reject_and_the_text_stays(landing: Path, nig
     assert receipt.rows.rejected == {"empty_media": 1, "missing_media": 1}
     assert {row["video_id"] for row in features(modality="text")} == {"v1"}
     assert {row["video_id"] for row in features(modality="visual")} == {"v3"}
+
+
+def test_precision_is_part_of_the_fingerprint(night: Night) -> None:
+    catalogue({"v1": {"caption": "a cat"}})
+    found = [
+        embed.run(replace(PARAMS, precision=precision), night).facts["fingerprints"]
+        for precision in ("fp32", "bf16", "auto")
+    ]
+    assert found[0] == found[2]
+    assert all(found[0][modality] != found[1][modality] for modality in embed.MODALITIES)
 
 
 def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, night: Night) -> None:

@@ -177,3 +177,35 @@ embed.run(replace(PARAMS, videos_per_commit=2), Night(DAY, Path({str(night.works
     assert receipt.rows.rows_in == 2
     assert finished < places()
     assert len(places()) == len(features()) == 4 * 4
+
+
+def test_another_encoder_embeds_again_part_by_part_while_the_old_vectors_serve(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"v{number}" for number in range(3)]
+    catalogue({name: {"caption": f"caption of {name}"} for name in names})
+    by_text = replace(PARAMS, visual="none", audio="none", videos_per_commit=1)
+    old = embed.run(by_text, night)
+    served = {name: vector(name, "text").tolist() for name in names}
+    write, calls = Lake.write, []
+
+    def dies(self: Lake, name: str, rows: pa.Table, *more: Any) -> int | None:
+        calls.append(name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(self, name, rows, *more)
+
+    monkeypatch.setattr(Lake, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        embed.run(replace(by_text, text="untrained"), night)
+    monkeypatch.setattr(Lake, "write", write)
+    before = old.facts["fingerprints"]["text"]
+    assert {r["video_id"]: r["vector"] for r in features(fingerprint=before)} == served
+    receipt = embed.run(replace(by_text, text="untrained"), night)
+    after = receipt.facts["fingerprints"]["text"]
+    assert receipt.rows is not None
+    assert (receipt.rows.rows_in, after != before) == (1, True)
+    assert places(fingerprint=after) == places(fingerprint=before)
+    again = embed.run(by_text, night)  # and back: nothing is to be done
+    assert again.rows is not None
+    assert (again.rows.rows_in, again.digests) == (0, old.digests)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from contracts.digests import of_folder
 from contracts.place import PROJECT
 from tests.world.worlds import TINY
 from world.__main__ import main
@@ -37,6 +38,26 @@ def test_make_poison_and_mend_go_through_the_command_line(params, landing, home,
 def test_out_holds_both_folders(params, tmp_path):
     assert main(["stream", "--events", "2e3", "--params", str(params), "--out", str(tmp_path / "big")]) == 0
     assert sorted(path.name for path in (tmp_path / "big").iterdir()) == ["landing", "truth"]
+
+
+def test_film_writes_the_videos_that_make_would_and_nobody_who_watches_them(params, tmp_path):
+    out = tmp_path / "film"
+    assert main(["film", "--seed", "8", "--videos", "3", "--params", str(params), "--out", str(out)]) == 0
+    assert sorted(path.name for path in (out / "landing").iterdir()) == ["SYNTHETIC.txt", "media", "videos"]
+    assert [path.name for path in (out / "truth").iterdir()] == ["videos.parquet"]
+    raw = yaml.safe_load(params.read_text())
+    raw["world"] |= {
+        "seed": 8,
+        "videos": 3,
+        "history_days": 1,
+        "nights": 0,
+        "outage_night": 0,
+        "new_users_per_day": 0,
+    }
+    params.write_text(yaml.safe_dump(raw))
+    assert main(["make", "--params", str(params), "--out", str(tmp_path / "make")]) == 0
+    for kind in ("media", "videos"):
+        assert of_folder(out / "landing" / kind) == of_folder(tmp_path / "make/landing" / kind)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""The text of a video: caption, hashtags and music title, cleaned so that encoders meet words."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import ftfy
+
+# In the text's fingerprint: texts that were put together in another way have other vectors.
+TEXT = {
+    "of": ["caption", "hashtags", "music_title"],
+    "cleaned": f"ftfy {ftfy.__version__} NFKC, no addresses, hashtags as words",
+}
+UNICODE = ftfy.TextFixerConfig(normalization="NFKC")  # 𝓯𝓪𝓷𝓬𝔂 and ｗｉｄｅ letters are letters
+ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+HASHTAG = re.compile(r"(?<!\w)#\s*(\w+)")
+
+
+def wording(record: Mapping[str, Any]) -> str:
+    """What there is to read of a video's record, as it came; empty when there is nothing."""
+    hashtags = (f"#{tag.lstrip('#')}" for tag in record["hashtags"] or ())
+    return " ".join(filter(None, (record["caption"], *hashtags, record["music_title"])))
+
+
+def clean(text: str) -> str:
+    """Mojibake and entities mended, addresses left out, hashtags as words; emoji stay: they say something."""
+    mended = ADDRESS.sub(" ", ftfy.fix_text(text, UNICODE))
+    return " ".join(HASHTAG.sub(lambda tag: _words(tag[1]), mended).split())
+
+
+def _words(tag: str) -> str:
+    """`catVideos` and `cat_videos` in words."""
+    spaced = "".join(
+        f" {letter}" if letter.isupper() and before.islower() else letter
+        for before, letter in zip(f" {tag}", tag, strict=False)
+    )
+    return spaced.replace("_", " ")
