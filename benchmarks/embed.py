@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def decoding(files: Sequence[Path], repeats: int) -> Part:
     known = {"ours": decoders.ours(SAMPLING)}
     known |= {name: make(SAMPLING) for name, make in decoders.installed().items()}
     common = [path for path in files if _all_can(known, path)]
-    seconds = turns({n: lambda run=run: [run(path) for path in common] for n, run in known.items()}, repeats)
+    seconds = turns({name: partial(_each, run, common) for name, run in known.items()}, repeats)
     fastest = min(s for name, s in seconds.items() if name != "ours")
     figures = {
         "videos": len(common),
@@ -103,7 +104,7 @@ def encoding(files: Sequence[Path], repeats: int) -> Part:
     batch = [picture for clip in _clips(files) for part in clip.frames.values() for picture in part]
     batch = (batch * BATCH)[:BATCH]
     made = encoders.contenders(MODEL, BATCH)
-    seconds = turns({n: lambda encode=encode: encode(batch) for n, encode in made.items()}, repeats)
+    seconds = turns({name: partial(encode, batch) for name, encode in made.items()}, repeats)
     cosine = (made["ours"](batch) * made["torch fp32"](batch)).sum(1)
     figures = {
         "images_per_s": {name: round(BATCH / s, 1) for name, s in seconds.items()},
@@ -139,11 +140,11 @@ def together(files: Sequence[Path], repeats: int) -> Part:
 
 
 def memory(files: Sequence[Path], repeats: int) -> Part:
-    """Peak MiB of the step's process and of its decoding processes, for n and 4 n videos, in turn."""
+    """Peak MiB of the process that encodes, for n and for 4 n videos."""
     few = sorted(files, key=lambda path: path.stat().st_size)[:VIDEOS_OF_MEMORY]
     figures = {f"{n}_videos_mib": _peaks(few, n) for n in (len(few), 4 * len(few))}
     least, most = figures.values()
-    return figures, {"peak_of_4n_over_n": round(most["step"] / least["step"], 3)}
+    return figures, {"peak_of_4n_over_n": round(most / least, 3)}
 
 
 def chip(files: Sequence[Path], repeats: int) -> Part:
@@ -186,17 +187,21 @@ class _Encoder:
         self.encode = encode
 
 
-def _peaks(files: Sequence[Path], count: int) -> dict[str, int]:
+def _peaks(files: Sequence[Path], count: int) -> int:
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own: peaks do not go down
         return pool.apply(_peak, ([str(files[n % len(files)]) for n in range(count)],))
 
 
-def _peak(names: Sequence[str]) -> dict[str, int]:
+def _peak(names: Sequence[str]) -> int:
     encode = encoders.ours(MODEL, torch.device("cpu"))
     with Decoders(Path(), SAMPLING, LIMITS, 2) as pool:
         consume(pool.decode(names), encode, BATCH)
-    kinds = {"step": resource.RUSAGE_SELF, "decoder": resource.RUSAGE_CHILDREN}
-    return {name: resource.getrusage(kind).ru_maxrss // 1024 for name, kind in kinds.items()}
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _each(run: decoders.Decode, files: Sequence[Path]) -> None:
+    for path in files:
+        run(path)
 
 
 def _clips(files: Sequence[Path]) -> Iterator[Clip]:
