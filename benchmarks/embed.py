@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,17 +28,21 @@ import torch
 from benchmarks import decoders, encoders
 from benchmarks.result import publish
 from contracts.place import PROJECT
-from media.clip import Limits, Sampling, Unreadable
+from media.clip import Clip, Limits, Sampling, Unreadable
 from media.decode import decode
 from media.decoders import Decoders
 from tasks.embedding import Batches
 
 MODEL = "ViT-B-32"
 BATCH = 64
+SMALL_BATCH = 16  # few videos make few batches of 64, and the first begins when it is full
 SAMPLING = Sampling(5.0, 40, 2, 224, "shortest", None)
 LIMITS = Limits(60, 4 << 30)
 PACKAGES = ("torch", "open-clip-torch", "av", "torchcodec", "decord", "opencv-python-headless", "openvino")
-VIDEOS = 60  # of the demo world
+VIDEOS = 60  # at most
+VIDEOS_OF_MEMORY = 8  # n
+
+Part = tuple[dict[str, Any], dict[str, float]]  # figures, ratios
 
 
 def main() -> int:
@@ -46,12 +52,13 @@ def main() -> int:
     parser.add_argument(
         "--repeats", type=int, default=5, help="turns of each contender (default: %(default)s)"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/embed-<folder>.json")
     args = parser.parse_args()
     decoders.lend_ffmpeg()
     with tempfile.TemporaryDirectory(prefix="undercurrent-embed-") as folder:
         files = sorted((args.path or demo_media(Path(folder))).resolve().iterdir())[:VIDEOS]
-        figures, ratios = measure(files, args.repeats)
+        figures, ratios = measure(files, args.parts, args.repeats)
     publish(f"embed-{args.path.name if args.path else 'demo'}", figures, ratios, args.keep)
     return 0
 
@@ -63,37 +70,94 @@ def demo_media(folder: Path) -> Path:
     return folder / "world" / "landing" / "media"
 
 
-def measure(files: Sequence[Path], repeats: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """All figures, and the ratios that tell whether it is fast."""
-    known = {name: make(SAMPLING) for name, make in decoders.installed().items()}
-    known = {"ours": decoders.ours(SAMPLING)} | known
+def measure(
+    files: Sequence[Path], parts: Sequence[str], repeats: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The figures of each part, and the ratios that tell whether it is fast."""
+    figures: dict[str, Any] = {"versions": versions()}
+    ratios: dict[str, float] = {}
+    for part in parts:
+        found, compared = PARTS[part](files, repeats)
+        print(f"{part}: {found} {compared}", file=sys.stderr)
+        figures[part] = found
+        ratios |= compared
+    return figures, ratios
+
+
+def decoding(files: Sequence[Path], repeats: int) -> Part:
+    """Videos/s of each, over the files that all of them decode."""
+    known = {"ours": decoders.ours(SAMPLING)}
+    known |= {name: make(SAMPLING) for name, make in decoders.installed().items()}
     common = [path for path in files if _all_can(known, path)]
-    decode_s = turns({n: lambda run=run: [run(path) for path in common] for n, run in known.items()}, repeats)
-    pictures = [p for path in common for part in decode(path, SAMPLING).frames.values() for p in part]
-    batch = (pictures * (BATCH // len(pictures) + 1))[:BATCH]
-    made = encoders.contenders(MODEL, BATCH)
-    encode_s = turns({n: lambda encode=encode: encode(batch) for n, encode in made.items()}, repeats)
-    cosine = (made["ours"](batch) * made["torch fp32"](batch)).sum(1)
-    halves = together(common, made["ours"], repeats)
+    seconds = turns({name: partial(_each, run, common) for name, run in known.items()}, repeats)
+    fastest = min(s for name, s in seconds.items() if name != "ours")
     figures = {
-        "versions": versions(),
         "videos": len(common),
         "left_out": sorted(path.name for path in set(files) - set(common)),
-        "decode_videos_per_s": {name: round(len(common) / s, 2) for name, s in decode_s.items()},
-        "encode_images_per_s": {name: round(BATCH / s, 1) for name, s in encode_s.items()},
+        "videos_per_s": {name: round(len(common) / s, 2) for name, s in seconds.items()},
+    }
+    return figures, {"decode_seconds_over_fastest_peer": round(seconds["ours"] / fastest, 3)}
+
+
+def encoding(files: Sequence[Path], repeats: int) -> Part:
+    """Images/s of each from the same pictures, and how near ours are to fp32."""
+    batch = [picture for clip in _clips(files) for part in clip.frames.values() for picture in part]
+    batch = (batch * BATCH)[:BATCH]
+    made = encoders.contenders(MODEL, BATCH)
+    seconds = turns({name: partial(encode, batch) for name, encode in made.items()}, repeats)
+    cosine = (made["ours"](batch) * made["torch fp32"](batch)).sum(1)
+    figures = {
+        "images_per_s": {name: round(BATCH / s, 1) for name, s in seconds.items()},
         "cosine_to_fp32": {"mean": round(float(cosine.mean()), 5), "least": round(float(cosine.min()), 5)},
-        "together_s": {name: round(s, 2) for name, s in halves.items()},
-        "peak_mib": {f"{n} videos": peak_mib(common, n) for n in (len(common), 4 * len(common))},
-        "chip": chip(),
     }
-    others = {name: s for name, s in decode_s.items() if name != "ours"}
-    least, most = figures["peak_mib"].values()
     return figures, {
-        "decode_over_fastest_peer": round(decode_s["ours"] / min(others.values()), 3),
-        **{f"encode_over_{n}": round(s / encode_s["ours"], 2) for n, s in encode_s.items() if n != "ours"},
-        "together_over_slower_half": round(halves["together"] / max(halves["decode"], halves["encode"]), 3),
-        "peak_of_4n_over_n": round(most["step"] / least["step"], 3),
+        f"encode_rate_over_{name}": round(s / seconds["ours"], 2)
+        for name, s in seconds.items()
+        if name != "ours"
     }
+
+
+def together(files: Sequence[Path], repeats: int) -> Part:
+    """Seconds of decoding (one process), of encoding (one thread), and of both at once, the files twice."""
+    encode = encoders.ours(MODEL, torch.device("cpu"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with Decoders(Path(), SAMPLING, LIMITS, 1) as pool:
+        names = [str(path) for path in files] * 2
+        clips = list(pool.decode(names))
+        seconds = turns(
+            {
+                "decode": lambda: list(pool.decode(names)),
+                "encode": lambda: consume(clips, encode, SMALL_BATCH),
+                "together": lambda: consume(pool.decode(names), encode, SMALL_BATCH),
+            },
+            repeats,
+        )
+    torch.set_num_threads(threads)
+    slower = max(seconds["decode"], seconds["encode"])
+    figures = {f"{name}_s": round(s, 2) for name, s in seconds.items()}
+    return figures, {"together_over_slower_half": round(seconds["together"] / slower, 3)}
+
+
+def memory(files: Sequence[Path], repeats: int) -> Part:
+    """Peak MiB of the process that encodes, for n and for 4 n videos."""
+    few = sorted(files, key=lambda path: path.stat().st_size)[:VIDEOS_OF_MEMORY]
+    figures = {f"{n}_videos_mib": _peaks(few, n) for n in (len(few), 4 * len(few))}
+    least, most = figures.values()
+    return figures, {"peak_of_4n_over_n": round(most / least, 3)}
+
+
+def chip(files: Sequence[Path], repeats: int) -> Part:
+    """What ours gets out of the device: the GPU where there is one."""
+    if not torch.cuda.is_available():
+        print("no GPU is at hand: the share of the chip is the CPU's", file=sys.stderr)
+        return {"cpu": {MODEL: encoders.of_the_chip(MODEL, torch.device("cpu"), BATCH, repeats)}}, {}
+    device = torch.device("cuda")
+    found = {name: encoders.of_the_chip(name, device, 1024, 10 * repeats) for name in (MODEL, "ViT-L-14")}
+    return {torch.cuda.get_device_name(): found}, {}
+
+
+PARTS = {"decode": decoding, "encode": encoding, "together": together, "memory": memory, "chip": chip}
 
 
 def turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -107,29 +171,10 @@ def turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def together(files: Sequence[Path], encode: encoders.Encode, repeats: int) -> dict[str, float]:
-    """Seconds of decoding (one process), of encoding (one thread), and of both at once."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with Decoders(Path(), SAMPLING, LIMITS, 1) as pool:
-        names = [str(path) for path in files]
-        clips = list(pool.decode(names))
-        found = turns(
-            {
-                "decode": lambda: list(pool.decode(names)),
-                "encode": lambda: consume(clips, encode),
-                "together": lambda: consume(pool.decode(names), encode),
-            },
-            repeats,
-        )
-    torch.set_num_threads(threads)
-    return found
-
-
-def consume(clips: Any, encode: encoders.Encode) -> None:
+def consume(clips: Any, encode: encoders.Encode, size: int) -> None:
     """Encode as the step does: full batches across videos, vectors given away every so many videos."""
-    batches = Batches("visual", _Encoder(encode), BATCH)  # type: ignore[arg-type]  # of an encoder it wants one method
-    for number, clip in enumerate(clips):
+    batches = Batches("visual", _Encoder(encode), size)  # type: ignore[arg-type]  # it wants one method
+    for number, clip in enumerate(clip for clip in clips if isinstance(clip, Clip)):
         for segment, frames in clip.frames.items():
             batches.add(str(number), segment, list(frames))
         if number % BATCH == BATCH - 1:
@@ -142,28 +187,32 @@ class _Encoder:
         self.encode = encode
 
 
-def peak_mib(files: Sequence[Path], count: int) -> dict[str, int]:
-    """Peak memory of the step's process and of its decoding processes, for `count` videos."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+def _peaks(files: Sequence[Path], count: int) -> int:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own: peaks do not go down
         return pool.apply(_peak, ([str(files[n % len(files)]) for n in range(count)],))
 
 
-def _peak(names: Sequence[str]) -> dict[str, int]:
+def _peak(names: Sequence[str]) -> int:
     encode = encoders.ours(MODEL, torch.device("cpu"))
     with Decoders(Path(), SAMPLING, LIMITS, 2) as pool:
-        consume(pool.decode(names), encode)
-    kinds = {"step": resource.RUSAGE_SELF, "decoder": resource.RUSAGE_CHILDREN}
-    return {name: resource.getrusage(kind).ru_maxrss // 1024 for name, kind in kinds.items()}
+        consume(pool.decode(names), encode, BATCH)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def chip() -> dict[str, Any]:
-    """What ours gets out of the device: the GPU where there is one."""
-    if not torch.cuda.is_available():
-        print("no GPU is at hand: its share of the chip was measured on the CPU only", file=sys.stderr)
-        return {"cpu": {MODEL: encoders.of_the_chip(MODEL, torch.device("cpu"), BATCH, 3)}}
-    device = torch.device("cuda")
-    found = {name: encoders.of_the_chip(name, device, 1024) for name in (MODEL, "ViT-L-14")}
-    return {torch.cuda.get_device_name(): found}
+def _each(run: decoders.Decode, files: Sequence[Path]) -> None:
+    for path in files:
+        run(path)
+
+
+def _clips(files: Sequence[Path]) -> Iterator[Clip]:
+    """Of the files that can be decoded, as far as one batch needs them."""
+    pictures = 0
+    for path in files:
+        if pictures < BATCH:
+            with suppress(Unreadable):
+                clip = decode(path, SAMPLING)
+                pictures += sum(map(len, clip.frames.values()))
+                yield clip
 
 
 def versions() -> dict[str, str]:

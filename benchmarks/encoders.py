@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -50,7 +51,7 @@ def torch_fp32(name: str) -> Encode:
 def openvino(name: str, size: int) -> Encode:
     import openvino as ov
 
-    net = model(name)
+    net: Any = model(name)
     program = torch.export.export(net.visual, (torch.zeros(size, 3, 224, 224),), strict=False)
     converted = ov.convert_model(program)
     hints = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads()}

@@ -73,7 +73,7 @@ def _open(source: Path | S3Object) -> InputContainer:
     file = source if isinstance(source, S3Object) else f"file:{source}"
     try:
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-        return av.open(file, options=options, metadata_errors="replace")
+        return av.open(file, "r", options=options, metadata_errors="replace")
     except REFUSALS as error:
         raise Unreadable("unreadable_media", explain(error)) from None
 
@@ -138,7 +138,8 @@ def _read(container: InputContainer, sinks: list[Pictures | Sound]) -> list[str]
 def _end(stream: VideoStream | AudioStream) -> av.Packet:
     """The packet by which a demuxer tells that the stream is over; one that broke does not send it."""
     packet = av.Packet()
-    packet.time_base = stream.time_base
+    if stream.time_base is not None:
+        packet.time_base = stream.time_base
     return packet
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 from av.codec.context import CodecContext
+from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -36,7 +37,9 @@ def video_decoder(stream: VideoStream, max_pixels: int | None) -> VideoCodecCont
         raise Unreadable("too_many_pixels", f"{size}; embed.max_megapixels is {max_pixels / 1e6:g}")
     tags = {name.lower(): value for name, value in stream.metadata.items()}
     if tags.get("alpha_mode") == "1" and decoder.name in SEES_THROUGH:
-        decoder = CodecContext.create(SEES_THROUGH[decoder.name], "r")
+        other = CodecContext.create(SEES_THROUGH[decoder.name], "r")
+        assert isinstance(other, VideoCodecContext)
+        decoder = other
     decoder.thread_count = 1
     if max_pixels:
         decoder.options = {"max_pixels": str(max_pixels)}
@@ -139,6 +142,7 @@ def _playing(stream: VideoStream, origin: float) -> float | None:
     """Seconds from the start of the file to the end of the stream, as far as the header tells."""
     if stream.duration and stream.time_base:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin
+    assert isinstance(stream.container, InputContainer)
     whole = stream.container.duration
     return whole / av.time_base if whole else None
 
