@@ -117,13 +117,26 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Align:
-    """Contrastive alignment of the modalities (InfoNCE). width: D, the width of the shared space."""
+    """Contrastive alignment of the modalities (InfoNCE).
+
+    width: D, the width of the shared space.
+    batch_size: videos that are each other's negatives, all processes together.
+    temperature: where the learned temperature starts, unless the champion has one.
+    twin_cosine: videos whose standardised features in one modality are this alike are no negatives of each
+        other (re-uploads, the same sound, the same caption); above 1: every other video is a negative.
+    anchor_weight: weight of the distance to the champion's projections beside InfoNCE's 1.
+    max_drift: 95 % of the probe videos may move at most this far (1 − cosine) from where the champion has
+        them.
+    """
 
     width: int
     epochs: int
     batch_size: int
     learning_rate: float
     temperature: float
+    twin_cosine: float
+    anchor_weight: float
+    max_drift: float
     seed: int
 
 
@@ -137,6 +150,7 @@ class Train:
     profile: whether the static profile is used.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
+    anchor_weight: weight of the distance to the champion's projections, which keeps the space in its place.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
@@ -160,6 +174,7 @@ class Train:
     clip_norm: float
     ranking_weight: float
     align_weight: float
+    anchor_weight: float
     skip_below: float
     id_dropout: float
     horizon: int
@@ -188,6 +203,7 @@ class Gate:
     max_calibration_error: of the ranking head for complete views.
     min_modality_entropy_gap, max_modality_share: α counts as collapsed when its mean entropy is nearer than
         min_modality_entropy_gap to ln M, or when one modality's mean share is more than max_modality_share.
+    max_drift: 95 % of the probe videos may be at most this far (1 − cosine) from where the champion has them.
     """
 
     min_gain: float
@@ -196,6 +212,7 @@ class Gate:
     max_calibration_error: float
     min_modality_entropy_gap: float
     max_modality_share: float
+    max_drift: float
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,7 @@ def _evaluation(
         },
         "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
         "alpha": _alpha(modalities),
+        "drift": _drift(champion, modalities),
     }
     write_json(out / "metrics.json", metrics)
     people = [f"u{i:03d}" for i in range(PEOPLE)]
@@ -198,6 +199,12 @@ def _alpha(modalities: Sequence[str]) -> dict[str, Any]:
     top = float(np.log(len(modalities))) if modalities else 0.0
     by_category = dict.fromkeys(TOPICS, share) if modalities else {}
     return {"mean": share, "entropy": 0.9 * top, "max_entropy": top, "by_category": by_category}
+
+
+def _drift(champion: str | None, modalities: Sequence[str]) -> dict[str, Any]:
+    moved = {m: {"videos": 30, "mean": 0.02, "p95": 0.05} for m in modalities} if champion else {}
+    against = f"champion, version {champion}" if champion else "there is no champion yet"
+    return {"against": against, "modalities": moved, "farthest": 0.05 if moved else None}
 
 
 def _recommendations(people: Sequence[str], modalities: Sequence[str], draw: np.random.Generator) -> pa.Table:
