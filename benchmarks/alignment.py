@@ -1,9 +1,9 @@
 """What alignment's parts are worth: each left out in turn, on two nights of one platform, over some seeds.
 
 The snapshots of two nights that were run before are aligned and trained again: the first without a champion,
-the second with the first one's model as its champion. Told are held-out cross-modal recall (mean over pairs and
-directions), the drift of the space against the champion's, and the validation NDCG@10 of the trained model.
-The last line is the JSON result.
+the second with the first one's model as its champion. Told are held-out cross-modal recall (mean over pairs
+and directions), the drift of the space against the champion's, and the validation NDCG@10 of the trained
+model. The last line is the JSON result.
 """
 
 import argparse
@@ -39,6 +39,7 @@ COLD: Mapping[str, tuple[dict, dict, bool]] = {
 WARM: Mapping[str, tuple[dict, dict, bool]] = {
     "as it is": ({}, {}, True),
     "cold start": ({}, {}, False),
+    "warm, a lighter anchor": ({"anchor_weight": 0.3}, {"anchor_weight": 0.3}, True),
     "warm, not anchored": (FREE | {"max_drift": 2.0}, FREE, True),
 }
 
@@ -55,7 +56,7 @@ def main() -> int:
     found: dict[str, list[dict[str, float]]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="undercurrent-alignment-") as folder,
-        mock.patch.object(tracking, "log_run", lambda *_: "not logged"),
+        mock.patch.object(tracking, "log_run", return_value="not logged"),
     ):
         for seed in range(1, args.seeds + 1):
             champion = Path(folder) / f"champion-{seed}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def sample_night(
     """All files from snapshot to evaluate, and the receipts; the challenger is clearly better."""
     night, draw = Night(day, workspace), np.random.default_rng(seed)
     _snapshot(night, draw, champion, modalities)
+    _aligned(night, modalities)
     _bundle(night, modalities, seed)
     _evaluation(night, draw, champion, modalities)
     _receipts(night)
@@ -102,6 +104,24 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows)
+
+
+def _aligned(night: Night, modalities: Sequence[str]) -> None:
+    found = {"recall@1": 0.25, "recall@10": 0.75}
+    pairs = {
+        f"{a}-{b}": {
+            "videos": 16,
+            f"from_{a}": found,
+            f"from_{b}": found | {"recall@1": 0.375},
+            "chance": {"recall@1": 0.0625, "recall@10": 0.625},
+            "alignment": 0.8,
+            "uniformity": -2.1,
+        }
+        for a, b in combinations(modalities, 2)
+    }
+    told = {"start": "warm: champion, version 1", "epoch": 1, "temperature": 0.069, "videos": 30}
+    curve = [{"epoch": 1, "loss": 2.5, "temperature": 0.069, "drift": 0.02}]
+    write_json(night.folder("align") / "metrics.json", {**told, "pairs": pairs, "drift": {}, "curve": curve})
 
 
 def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:

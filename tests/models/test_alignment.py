@@ -132,7 +132,7 @@ def test_a_re_upload_is_pushed_apart_without_care_and_not_with_it() -> None:
             x_VMD = (x_VMD - 0.5 * slope).detach().requires_grad_()
         unit_VMD = F.normalize(x_VMD.detach(), dim=2)
         likeness.append(float(unit_VMD[0, 0] @ unit_VMD[1, 1]))
-    assert likeness[0] > 0.9
+    assert likeness[0] > 0.8
     assert likeness[1] < likeness[0] - 0.3
 
 
@@ -170,9 +170,9 @@ def test_retrieval_is_perfect_for_equal_vectors_and_chance_for_noise() -> None:
 
 def test_recall_tells_the_two_directions_apart() -> None:
     """Every text is nearest to its picture, but picture 0 is nearest to the text of picture 1."""
-    shows_VD = torch.tensor([[1.0, 0.0], [0.9, 0.2]])
-    says_VD = torch.tensor([[0.9, -0.4], [1.0, 0.1]])
-    found = retrieval(torch.stack([shows_VD, says_VD], 1), both(2), no_twins(2), ["visual", "text"])
+    angle_VM = torch.deg2rad(torch.tensor([[0.0, -30.0], [40.0, 21.0]]))
+    x_VMD = torch.stack([angle_VM.cos(), angle_VM.sin()], 2)
+    found = retrieval(x_VMD, both(2), no_twins(2), ["visual", "text"])
     assert found["visual-text"]["from_visual"]["recall@1"] == 0.5
     assert found["visual-text"]["from_text"]["recall@1"] == 1.0
 
