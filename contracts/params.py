@@ -117,16 +117,12 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Align:
-    """Contrastive alignment of the modalities (InfoNCE).
+    """Contrastive alignment of the modalities (InfoNCE) in a space of `width` D.
 
-    width: D, the width of the shared space.
-    batch_size: videos that are each other's negatives, all processes together.
-    temperature: where the learned temperature starts, unless the champion has one.
-    twin_cosine: videos whose standardised features in one modality are this alike are no negatives of each
-        other (re-uploads, the same sound, the same caption); above 1: every other video is a negative.
+    temperature: where the learned one starts, unless the champion has one.
+    twin_cosine: videos as alike as this in one modality are no negatives of each other; above 1: all are.
     anchor_weight: weight of the distance to the champion's projections beside InfoNCE's 1.
-    max_drift: 95 % of the probe videos may move at most this far (1 − cosine) from where the champion has
-        them.
+    max_drift: 95 % of the probe videos move at most this far (1 − cosine) from where the champion has them.
     """
 
     width: int
@@ -149,8 +145,7 @@ class Train:
     positions: whether order and time gaps are told to the encoder.
     profile: whether the static profile is used.
     max_length: viewings of history the model reads.
-    ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
-    anchor_weight: weight of the distance to the champion's projections, which keeps the space in its place.
+    ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.

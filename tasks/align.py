@@ -97,7 +97,7 @@ def train(
         order = pinned.aligned[torch.randperm(len(pinned.aligned), generator=draw)]
         batches = [processes.share(rows) for rows in order.split(params.batch_size)]
         loss = sum(_step(heads, optimiser, space.last, _part(catalogue, rows), params) for rows in batches)
-        row = {"epoch": epoch + 1, "loss": loss / len(batches), "temperature": float(heads.temperature)}
+        row = {"epoch": epoch + 1, "loss": loss / len(batches), "temperature": heads.temperature.item()}
         curve.append(row | {"drift": farthest(space.drift(heads))})
         if curve[-1]["drift"] <= params.max_drift:
             kept = copy.deepcopy(heads.state_dict())
@@ -142,7 +142,7 @@ def measure(
     twins = Twins(heads.looks(held), params.twin_cosine)
     return {
         "videos": len(pinned.aligned),
-        "temperature": float(heads.temperature),
+        "temperature": heads.temperature.item(),
         "pairs": retrieval(heads(held), held.has_VM, twins, list(heads.heads)),
         "drift": space.drift(heads),
     }
