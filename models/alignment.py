@@ -49,25 +49,29 @@ def alignment_loss(x_VMD: Tensor, has_VM: Tensor, temperature: Tensor, twins: Tw
     x_CMD, has_CM = gathered(F.normalize(x_VMD, dim=2)), gathered(has_VM)
     twins = Twins([gathered(look_VF) for look_VF in twins.look_MVF], twins.cosine)
     first = rank() * len(x_VMD)
-    losses = [x_CMD.sum() * 0.0]  # every process has a gradient to exchange, whatever its videos lack
-    pairs = 0
+    losses = []
     for a, b in combinations(range(x_CMD.shape[1]), 2):
         both_C = has_CM[:, a] & has_CM[:, b]
         videos = int(both_C.sum())
-        mine_N = first + (has_VM[:, a] & has_VM[:, b]).nonzero().squeeze(1)
-        pairs += videos > 1
-        if videos > 1 and len(mine_N):
+        if videos > 1:
+            mine_N = first + (has_VM[:, a] & has_VM[:, b]).nonzero().squeeze(1)
+            losses.append(_pair_loss(x_CMD[:, [a, b]], both_C, mine_N, temperature, twins) / videos)
+    return torch.stack(losses).mean() if losses else x_CMD.sum() * 0.0
 
-            def loss(own_N: Tensor, a: int = a, b: int = b, both_C: Tensor = both_C) -> Tensor:
-                banned_NC = ~both_C | twins.of(own_N)
-                there_NC = x_CMD[own_N, a] @ x_CMD[:, b].T / temperature
-                back_NC = x_CMD[own_N, b] @ x_CMD[:, a].T / temperature
-                return (
-                    softmax_loss(there_NC, own_N, banned_NC) + softmax_loss(back_NC, own_N, banned_NC)
-                ) / 2
 
-            losses.append(in_chunks(loss, len(x_CMD), mine_N) * len(mine_N) / videos)
-    return torch.stack(losses).sum() / max(pairs, 1)
+def _pair_loss(x_C2D: Tensor, both_C: Tensor, mine_N: Tensor, temperature: Tensor, twins: Twins) -> Tensor:
+    """Sum over these rows of −log softmax at their own pair, both ways, against all videos that have both."""
+    a_CD, b_CD = x_C2D.unbind(1)
+
+    def loss(own_N: Tensor) -> Tensor:
+        banned_NC = ~both_C | twins.of(own_N)
+        there = softmax_loss(a_CD[own_N] @ b_CD.T / temperature, own_N, banned_NC)
+        back = softmax_loss(b_CD[own_N] @ a_CD.T / temperature, own_N, banned_NC)
+        return (there + back) / 2
+
+    if not len(mine_N):
+        return x_C2D.sum() * 0.0  # every process has a gradient to exchange, whatever its videos lack
+    return in_chunks(loss, len(a_CD), mine_N) * len(mine_N)
 
 
 def moved(x_VMD: Tensor, last_VMD: Tensor) -> Tensor:
