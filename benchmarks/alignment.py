@@ -114,7 +114,7 @@ def one_run(
 
 def mean_recall(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Recall and chance, means over the pairs and both directions."""
-    found = {}
+    found: dict[str, float] = {}
     for cut in ("recall@1", "recall@10"):
         ways = [one[cut] for pair in pairs.values() for key, one in pair.items() if key.startswith("from_")]
         found |= {

@@ -4,6 +4,7 @@ The champion's and not last night's: a night that was refused has changed nothin
 over such nights.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,6 @@ def served(pinned: Pinned, width: int) -> Space:
     return Space(last.requires_grad_(False), f"champion, version {pinned.manifest['champion']}", probe)
 
 
-def _first_by_lot(pinned: Pinned, video_ids: list[str]) -> Tensor:
+def _first_by_lot(pinned: Pinned, video_ids: Sequence[str]) -> Tensor:
     rows = pinned.catalogue({}, video_ids).id_row_V.ge(0).nonzero().squeeze(1)
     return rows[pinned.lots[rows].argsort(stable=True)][:PROBE]
