@@ -79,7 +79,7 @@ def test_content_of_other_videos_is_worse_than_their_own(metrics: dict, tmp_path
     ours, theirs = metrics["models"]["challenger"], shuffled["models"]["challenger"]
     assert shuffled["models"]["popularity"] == metrics["models"]["popularity"]
     assert ours["ndcg@10"] > theirs["ndcg@10"] + 0.02
-    assert ours["auc"] > theirs["auc"] + 0.05
+    assert ours["auc"] > theirs["auc"] + 0.03
 
 
 def test_the_same_inputs_give_the_same_bytes_whatever_the_chunks(night: Night) -> None:
