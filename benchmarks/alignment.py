@@ -39,7 +39,6 @@ COLD: Mapping[str, tuple[dict, dict, bool]] = {
 WARM: Mapping[str, tuple[dict, dict, bool]] = {
     "as it is": ({}, {}, True),
     "cold start": ({}, {}, False),
-    "warm, a lighter anchor": ({"anchor_weight": 0.3}, {"anchor_weight": 0.3}, True),
     "warm, not anchored": (FREE | {"max_drift": 2.0}, FREE, True),
 }
 
