@@ -128,13 +128,22 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Align:
-    """Contrastive alignment of the modalities (InfoNCE). width: D, the width of the shared space."""
+    """Contrastive alignment of the modalities (InfoNCE) in a space of `width` D.
+
+    temperature: where the learned one starts, unless the champion has one.
+    twin_cosine: videos as alike as this in one modality are no negatives of each other; above 1: all are.
+    anchor_weight: weight of the distance to the champion's projections beside InfoNCE's 1.
+    max_drift: 95 % of the probe videos move at most this far (1 − cosine) from where the champion has them.
+    """
 
     width: int
     epochs: int
     batch_size: int
     learning_rate: float
     temperature: float
+    twin_cosine: float
+    anchor_weight: float
+    max_drift: float
     seed: int
 
 
@@ -147,7 +156,7 @@ class Train:
     positions: whether order and time gaps are told to the encoder.
     profile: whether the static profile is used.
     max_length: viewings of history the model reads.
-    ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
+    ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
@@ -171,6 +180,7 @@ class Train:
     clip_norm: float
     ranking_weight: float
     align_weight: float
+    anchor_weight: float
     skip_below: float
     id_dropout: float
     horizon: int
@@ -199,6 +209,7 @@ class Gate:
     max_calibration_error: of the ranking head for complete views.
     min_modality_entropy_gap, max_modality_share: α counts as collapsed when its mean entropy is nearer than
         min_modality_entropy_gap to ln M, or when one modality's mean share is more than max_modality_share.
+    max_drift: 95 % of the probe videos may be at most this far (1 − cosine) from where the champion has them.
     """
 
     min_gain: float
@@ -207,6 +218,7 @@ class Gate:
     max_calibration_error: float
     min_modality_entropy_gap: float
     max_modality_share: float
+    max_drift: float
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Legend: V videos, M modalities, D width, N (person, moment) pairs, B users, T ev
 A modality that a video lacks is masked before the softmax; what its features hold then cannot matter.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 VIEW_BUCKETS = 24  # log2 of a video's training views
+TEMPERATURES = (0.01, 1.0)  # what a learned temperature is held within; below, training is unstable (CLIP)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class Catalogue:
     has_VM: Tensor
     id_row_V: Tensor  # row of the ID embedding; -1: the video was not in training
     born_V: Tensor | None = None
+
+    def take(self, rows: Tensor) -> "Catalogue":
+        """The videos of these rows only."""
+        features = {m: x_VF[rows] for m, x_VF in self.features.items()}
+        born = None if self.born_V is None else self.born_V[rows]
+        return Catalogue(features, self.has_VM[rows], self.id_row_V[rows], born)
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,13 @@ class Projection(nn.Module):
 
     def forward(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
         """[V, D]; zero where the modality is missing."""
-        clean_VF = torch.where(has_V[:, None], x_VF, self.center)
-        x_VD = self.norm(self.linear((clean_VF - self.center) / self.scale))
+        x_VD = self.norm(self.linear(self.standard(x_VF, has_V)))
         return torch.where(has_V[:, None], x_VD, 0.0)
+
+    def standard(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
+        """[V, F]: the features in standard deviations from the mean; zero where missing."""
+        clean_VF = torch.where(has_V[:, None], x_VF, self.center)
+        return (clean_VF - self.center) / self.scale
 
     def set_statistics(self, x_VF: Tensor) -> None:
         """Mean and standard deviation of the training videos that have this modality."""
@@ -73,12 +85,16 @@ class Projection(nn.Module):
 
 
 class Projections(nn.Module):
-    """All modalities into the shared space; what `align` trains and `train` starts from."""
+    """All modalities into the shared space; what `align` trains and `train` starts from.
 
-    def __init__(self, modalities: Mapping[str, int], width: int) -> None:
+    The temperature is learned by `align` as the log of its inverse (CLIP) and stays with the projections.
+    """
+
+    def __init__(self, modalities: Mapping[str, int], width: int, temperature: float = 0.07) -> None:
         super().__init__()
         self.width = width
         self.heads = nn.ModuleDict({m: Projection(size, width) for m, size in modalities.items()})
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def forward(self, catalogue: Catalogue) -> Tensor:
         """x_VMD: zero where missing."""
@@ -87,6 +103,23 @@ class Projections(nn.Module):
             for i, (m, head) in enumerate(self.heads.items())
         ]
         return torch.stack(x, 1) if x else torch.zeros(len(catalogue.id_row_V), 0, self.width)
+
+    def looks(self, catalogue: Catalogue) -> list[Tensor]:
+        """Each modality's standardised features [V, F], of length 1; zero where missing."""
+        return [
+            nn.functional.normalize(head.standard(catalogue.features[m], catalogue.has_VM[:, i]), dim=1)  # type: ignore[operator]
+            for i, (m, head) in enumerate(self.heads.items())
+        ]
+
+    @property
+    def temperature(self) -> Tensor:
+        return torch.exp(-self.log_scale)
+
+    @torch.no_grad()
+    def bound_temperature(self) -> None:
+        """To be called after every step of an optimiser that learns it."""
+        low, high = TEMPERATURES
+        self.log_scale.clamp_(-math.log(high), -math.log(low))
 
 
 class Fusion(nn.Module):

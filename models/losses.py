@@ -34,26 +34,6 @@ def in_chunks(loss: Callable[..., Tensor], candidates: int, *parts_N: Tensor) ->
     return torch.stack(sums).sum() / n
 
 
-def info_nce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE: row i of a belongs to row i of b, all other rows are negatives (CLIP's loss)."""
-    a_ND, b_ND = F.normalize(a_ND, dim=-1), F.normalize(b_ND, dim=-1)
-    logits_NN = a_ND @ b_ND.T / temperature
-    own_N = torch.arange(len(logits_NN))
-    return (F.cross_entropy(logits_NN, own_N) + F.cross_entropy(logits_NN.T, own_N)) / 2
-
-
-def alignment_loss(x_VMD: Tensor, has_VM: Tensor, temperature: float) -> Tensor:
-    """Mean InfoNCE over the pairs of modalities, each over the videos that have both; 0 without a pair."""
-    M = x_VMD.shape[1]
-    both = [(a, b, has_VM[:, a] & has_VM[:, b]) for a in range(M) for b in range(a + 1, M)]
-    losses = [
-        info_nce(x_VMD[has_V, a], x_VMD[has_V, b], temperature)
-        for a, b, has_V in both
-        if int(has_V.sum()) > 1
-    ]
-    return torch.stack(losses).mean() if losses else x_VMD.new_zeros(())
-
-
 def behaviour_loss(logit_NH: Tensor, label_NH: Tensor, known_NH: Tensor) -> Tensor:
     """Mean binary cross-entropy over the labels that are known."""
     loss_NH = F.binary_cross_entropy_with_logits(logit_NH, label_NH.float(), reduction="none")

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.alignment import Twins, alignment_loss, anchor_loss
 from models.fusion import Catalogue, Items
 from models.histories import Batch, Histories, Seen, next_positive
 from models.interest import Interest, InterestModel, Profiles
-from models.losses import alignment_loss, behaviour_loss, in_chunks, softmax_loss
+from models.losses import behaviour_loss, in_chunks, softmax_loss
 from models.ranking import outcomes
 
-ALIGN_VIDEOS = 256  # videos in one step's alignment loss
+ALIGN_VIDEOS = 256  # videos in one step's alignment and anchor losses
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,19 @@ class Objective:
     """The weights of the losses beside retrieval's 1, and the knobs they have.
 
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
-    horizon: a state's target is one of so many coming positive videos. temperature: of InfoNCE.
+    horizon: a state's target is one of so many coming positive videos.
+    aligned: rows of the videos that the alignment loss draws from; twin_cosine: as in models/alignment.py.
+    last_VMD: where the champion has the videos; None: the space is a new one, and nothing holds it.
     """
 
     ranking_weight: float
     align_weight: float
+    anchor_weight: float
     id_dropout: float
     horizon: int
-    temperature: float
+    aligned: Tensor
+    twin_cosine: float
+    last_VMD: Tensor | None = None
 
 
 def batches(users: Tensor, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
@@ -61,10 +67,17 @@ def losses(
     }
     if objective.ranking_weight:
         parts["ranking"] = _ranking(model, items, batch, interest)
+    some = objective.aligned[torch.randperm(len(objective.aligned))[:ALIGN_VIDEOS]]
     if objective.align_weight:
-        some = torch.randperm(len(catalogue.id_row_V))[:ALIGN_VIDEOS]
-        parts["align"] = alignment_loss(items.x_VMD[some], items.has_VM[some], objective.temperature)
-    weight = {"retrieval": 1.0, "ranking": objective.ranking_weight, "align": objective.align_weight}
+        parts["align"] = _alignment(model, catalogue.take(some), items.take(some), objective)
+    if objective.anchor_weight and objective.last_VMD is not None:
+        parts["anchor"] = anchor_loss(items.x_VMD[some], objective.last_VMD[some], items.has_VM[some])
+    weight = {
+        "retrieval": 1.0,
+        "ranking": objective.ranking_weight,
+        "align": objective.align_weight,
+        "anchor": objective.anchor_weight,
+    }
     return {**parts, "total": torch.stack([weight[name] * part for name, part in parts.items()]).sum()}
 
 
@@ -116,6 +129,13 @@ def _ranking(model: InterestModel, items: Items, batch: Batch, interest: Interes
         spec.skip_below,
     )
     return behaviour_loss(logit_EH, label_EH, known_EH)
+
+
+def _alignment(model: InterestModel, some: Catalogue, items: Items, objective: Objective) -> Tensor:
+    """InfoNCE between the modalities of some videos, at the temperature that align has learned."""
+    project = model.fusion.project
+    twins = Twins(project.looks(some), objective.twin_cosine)
+    return alignment_loss(items.x_VMD, items.has_VM, project.temperature.detach(), twins)
 
 
 def descend(

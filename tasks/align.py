@@ -1,16 +1,24 @@
 """Align the modalities: one projection each into a shared space, trained by InfoNCE on pairs of a video.
 
-Trained on videos with training views only; some of them are held out, and what is reported is measured there.
-With fewer than two modalities there is nothing to align; the projections then keep their first values.
+It starts from the champion's projections where they read the same encoders, is anchored to them, and keeps
+the last epoch in which the space has not moved beyond the bound. Trained on videos with training views only;
+what is reported is measured on videos that no night's alignment has learned from. With fewer than two
+modalities there is nothing to align; the projections then stay as they start.
+
+Several processes share each batch where torchrun starts them:
+torchrun --nproc-per-node 4 -m tasks.align --night YYYY-MM-DD
 """
 
+import copy
 import json
+import math
 import sys
+from dataclasses import replace
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 from tqdm import trange
 
 from contracts import step
@@ -18,100 +26,125 @@ from contracts.digests import of_folder
 from contracts.params import Align
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
+from models import processes
+from models.alignment import Twins, alignment_loss, anchor_loss, farthest, retrieval
 from models.determinism import settle
 from models.fusion import Catalogue, Projections
-from models.losses import alignment_loss
 from tasks.pinned import Pinned
+from tasks.space import Space, served
 
-HELD_OUT = 0.1  # share of the training videos that are measured on instead of trained on
+MEASURED = 2048  # held-out videos that retrieval is measured on, so that nights of any size compare
 
 
 def run(params: Align, night: Night) -> Receipt:
-    """Write `heads.safetensors` (the projections, with width and temperature) and `metrics.json`."""
-    settle(params.seed)
-    pinned, out = Pinned(night), night.folder("align")
-    widths = {m: pinned.features[m].shape[1] for m in pinned.modalities}
-    catalogue = pinned.catalogue(widths, [])
-    known = (pinned.train_views > 0).nonzero().squeeze(1)
-    shuffled = known[torch.randperm(len(known))]
-    held, used = shuffled.split([round(HELD_OUT * len(known)), len(known) - round(HELD_OUT * len(known))])
+    """Write `heads.safetensors` (the projections with their temperature) and `metrics.json`.
 
-    heads = Projections(widths, params.width)
-    set_statistics(heads, catalogue, used)
-    curve = train(heads, catalogue, used, params)
-    with torch.no_grad():
+    Raises:
+        InputError: the champion cannot be read by this version.
+    """
+    with processes.joined():
+        settle(params.seed)
+        pinned, out = Pinned(night), night.folder("align")
+        catalogue, space = pinned.catalogue(pinned.widths, []), served(pinned, params.width)
+        heads = warm(space.last) if space.last else cold(params, pinned, catalogue)
+        curve = train(heads, space, catalogue, pinned, params)
         metrics = {
-            "pairs": measure(heads(catalogue)[held], catalogue.has_VM[held], list(widths)),
-            "loss": curve,
+            "start": f"{'warm' if space.last else 'cold'}: {space.why}",
+            "epoch": max((row["epoch"] for row in curve if row["drift"] <= params.max_drift), default=0),
+            "curve": curve,
+            **measure(heads, space, catalogue, pinned, params),
         }
-    # One key only: safetensors writes several in random order, and the same heads must give the same bytes.
-    about = {"align": json.dumps({"width": params.width, "temperature": params.temperature})}
-    save_file(heads.state_dict(), out / "heads.safetensors", metadata=about)
-    write_json(out / "metrics.json", metrics)
-    return Receipt(digests=of_folder(out), facts={"videos": len(used), "pairs": metrics["pairs"]})
+        if processes.rank() == 0:
+            # One key only: safetensors writes several in random order, and bytes are to repeat.
+            about = {"align": json.dumps({"width": params.width, "twin_cosine": params.twin_cosine})}
+            save_file(heads.state_dict(), out / "heads.safetensors", metadata=about)
+            write_json(out / "metrics.json", metrics)
+        processes.wait()
+    return Receipt(digests=of_folder(out), facts={k: v for k, v in metrics.items() if k != "curve"})
 
 
-def set_statistics(heads: Projections, catalogue: Catalogue, used: Tensor) -> None:
-    """Mean and deviation of each modality, from the training videos that have it."""
+def warm(last: Projections) -> Projections:
+    """The champion's projections, to be trained on; its statistics and temperature stay with them."""
+    return copy.deepcopy(last).requires_grad_(True)
+
+
+def cold(params: Align, pinned: Pinned, catalogue: Catalogue) -> Projections:
+    """New projections that standardise by the training videos which have the modality."""
+    heads, used = Projections(pinned.widths, params.width, params.temperature), pinned.aligned
     for i, (name, head) in enumerate(heads.heads.items()):
         there = used[catalogue.has_VM[used, i]]
         if len(there):
             head.set_statistics(catalogue.features[name][there])  # type: ignore[operator]
+    return heads
 
 
-def train(heads: Projections, catalogue: Catalogue, used: Tensor, params: Align) -> list[float]:
-    """Minimise InfoNCE over the pairs of modalities; returns the mean loss of each epoch."""
-    if len(heads.heads) < 2 or not len(used):
+def train(
+    heads: Projections, space: Space, catalogue: Catalogue, pinned: Pinned, params: Align
+) -> list[dict[str, float]]:
+    """Minimise InfoNCE over the pairs of modalities, and leave the heads at the last epoch within the bound.
+
+    Epoch 0 is the start itself, which has not moved.
+
+    Returns:
+        A row an epoch: mean loss, temperature, drift on the probe videos.
+    """
+    if len(heads.heads) < 2 or not len(pinned.aligned):
         return []
     optimiser = torch.optim.AdamW(heads.parameters(), lr=params.learning_rate)
-    curve = []
-    for epoch in trange(params.epochs, desc="align", unit="epoch"):
+    kept, curve = copy.deepcopy(heads.state_dict()), []
+    for epoch in trange(params.epochs, desc="align", unit="epoch", disable=processes.rank() > 0):
         draw = torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
-        batches = used[torch.randperm(len(used), generator=draw)].split(params.batch_size)
-        curve.append(
-            sum(_step(heads, optimiser, _part(catalogue, b), params) for b in batches) / len(batches)
-        )
+        order = pinned.aligned[torch.randperm(len(pinned.aligned), generator=draw)]
+        batches = [processes.share(rows) for rows in order.split(params.batch_size)]
+        loss = sum(_step(heads, optimiser, space.last, _part(catalogue, rows), params) for rows in batches)
+        row = {"epoch": epoch + 1, "loss": loss / len(batches), "temperature": heads.temperature.item()}
+        curve.append(row | {"drift": farthest(space.drift(heads))})
+        if curve[-1]["drift"] <= params.max_drift:
+            kept = copy.deepcopy(heads.state_dict())
+    heads.load_state_dict(kept)
     return curve
 
 
-def _step(heads: Projections, optimiser: torch.optim.Optimizer, part: Catalogue, params: Align) -> float:
-    loss = alignment_loss(heads(part), part.has_VM, params.temperature)
-    if not bool(torch.isfinite(loss)):
-        raise FloatingPointError(f"align: the loss is {loss.item()}; lower align.learning_rate")
-    if loss.requires_grad:
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return float(loss.detach())
+def _step(
+    heads: Projections,
+    optimiser: torch.optim.Optimizer,
+    last: Projections | None,
+    part: Catalogue,
+    params: Align,
+) -> float:
+    x_VMD = heads(part)
+    loss = alignment_loss(x_VMD, part.has_VM, heads.temperature, Twins(heads.looks(part), params.twin_cosine))
+    if last is not None:
+        loss = loss + params.anchor_weight * anchor_loss(x_VMD, last(part), part.has_VM)
+    batch_loss = float(processes.total(loss))
+    if not math.isfinite(batch_loss):
+        raise FloatingPointError(f"align: the loss is {batch_loss}; lower align.learning_rate")
+    optimiser.zero_grad()
+    loss.backward()
+    processes.add_gradients(heads.parameters())
+    optimiser.step()
+    heads.bound_temperature()
+    return batch_loss
 
 
 def _part(catalogue: Catalogue, rows: Tensor) -> Catalogue:
-    features = {m: x_VF[rows] for m, x_VF in catalogue.features.items()}
-    return Catalogue(features, catalogue.has_VM[rows], catalogue.id_row_V[rows])
+    """The videos of these rows; row −1 is a video that has nothing."""
+    part = catalogue.take(rows.clamp(min=0))
+    return replace(part, has_VM=part.has_VM & (rows >= 0)[:, None])
 
 
-def measure(x_VMD: Tensor, has_VM: Tensor, names: list[str]) -> dict[str, dict[str, float]]:
-    """Per pair of modalities: cross-modal recall@1 and @10, alignment and uniformity (Wang & Isola 2020)."""
-    found = {}
-    for a in range(len(names)):
-        for b in range(a + 1, len(names)):
-            both_V = has_VM[:, a] & has_VM[:, b]
-            if int(both_V.sum()) > 1:
-                found[f"{names[a]}-{names[b]}"] = _pair(x_VMD[both_V, a], x_VMD[both_V, b])
-    return found
-
-
-def _pair(a_ND: Tensor, b_ND: Tensor) -> dict[str, float]:
-    a_ND, b_ND = F.normalize(a_ND, dim=1), F.normalize(b_ND, dim=1)
-    likeness_NN = a_ND @ b_ND.T
-    above_N = (likeness_NN > likeness_NN.diagonal()[:, None]).sum(1)
-    spread = torch.stack([torch.pdist(x).pow(2).mul(-2).exp().mean().log() for x in (a_ND, b_ND)]).mean()
+@torch.no_grad()
+def measure(
+    heads: Projections, space: Space, catalogue: Catalogue, pinned: Pinned, params: Align
+) -> dict[str, Any]:
+    """What is reported of the heads: retrieval on held-out videos, drift on probe videos, temperature."""
+    held = catalogue.take(pinned.held_out[:MEASURED])
+    twins = Twins(heads.looks(held), params.twin_cosine)
     return {
-        "videos": len(a_ND),
-        "recall@1": float((above_N < 1).float().mean()),
-        "recall@10": float((above_N < 10).float().mean()),
-        "alignment": float((a_ND - b_ND).pow(2).sum(1).mean()),
-        "uniformity": float(spread),
+        "videos": len(pinned.aligned),
+        "temperature": heads.temperature.item(),
+        "pairs": retrieval(heads(held), held.has_VM, twins, list(heads.heads)),
+        "drift": space.drift(heads),
     }
 
 

@@ -22,14 +22,13 @@ from contracts.params import Evaluate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity
-from models.bundle import load_bundle
 from models.determinism import settle
 from models.histories import Seen, liked
 from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall
 from models.scoring import Ranked, Scorer, Targets, Weights, chunks, rank, rank_and_weigh, reasons
 from models.training import People
 from tasks import findings
-from tasks.pinned import Pinned, targets
+from tasks.pinned import Pinned, read_model, targets
 
 
 def run(params: Evaluate, night: Night) -> Receipt:
@@ -65,6 +64,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
         "differences": _differences(per_user, params),
         "slices": findings.slices(ranked, aims, scorers["challenger"], pinned, params),
         "alpha": findings.alpha(weights, scorers["challenger"], pinned),
+        "drift": findings.drift(scorers["challenger"], pinned),
     }
     write_json(out / "metrics.json", metrics)
     pq.write_table(
@@ -85,10 +85,7 @@ def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:
     Raises:
         InputError: the files are broken, or the model's encoders are not the snapshot's.
     """
-    try:
-        model = load_bundle(folder)
-    except ValueError as error:
-        raise InputError(f"{folder}: not a model that this version can read: {error}") from None
+    model = read_model(folder)
     for name, made_with in model.spec.fingerprints.items():
         now = pinned.fingerprints.get(name, made_with)
         if now != made_with:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from contracts.params import Evaluate
+from models.alignment import farthest
 from models.metrics import auc, bootstrap, calibration_error, f1, log_loss, ndcg
 from models.ranking import HEADS, outcomes
 from models.scoring import Ranked, Scorer, Targets, Weights, behaviours
 from tasks.pinned import Pinned
+from tasks.space import served
 
 HEAD_SHARE = 0.2  # the most watched fifth of the videos is the head; the rest is the long tail
 HEADLINE = ("complete", "like")  # the behaviour that stands for ranking: the first that can be measured
@@ -119,3 +121,15 @@ def headline(found: Mapping[str, Mapping[str, float | None]] | None) -> dict:
     head = next((h for h in HEADLINE if found[h]["auc"] is not None), HEADLINE[0])
     kept = {name: found[head][name] for name in ("auc", "f1", "log_loss", "calibration_error")}
     return {"ranking_head": head, **kept}
+
+
+def drift(challenger: Scorer, pinned: Pinned) -> dict:
+    """How far the challenger has moved the space that the champion's index lies in, on the probe videos.
+
+    `farthest` is the largest 95th percentile of 1 − cosine of any modality; None: nothing can be compared,
+    and `against` says why.
+    """
+    model = challenger.model
+    space = served(pinned, model.spec.width)
+    moved = space.drift(model.fusion.project)
+    return {"against": space.why, "modalities": moved, "farthest": farthest(moved) if moved else None}

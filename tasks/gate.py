@@ -4,24 +4,19 @@ Every condition blocks: the verdict promotes only if all of them passed. A condi
 cannot apply, and says why; what could not be measured is errored, and never promotes.
 """
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow.parquet as pq
-from safetensors import safe_open
-
 from contracts import digests, step
 from contracts.errors import InputError
 from contracts.params import Gate
 from contracts.place import Night
-from contracts.receipts import Receipt, read_receipt, write_json
+from contracts.receipts import Receipt, write_json
+from tasks.evidence import Evidence, evidence_of
 
-EVALUATION, MANIFEST = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
 Outcome = Literal["passed", "failed", "errored", "skipped"]
 SLICES = ("cold_users", "warm_users", "new_videos", "tail_videos")  # judged every night, empty ones too
 
@@ -39,25 +34,6 @@ class Condition:
     high: float | None = None
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the gate decides from.
-
-    Attributes:
-        metrics: evaluate/metrics.json.
-        champion: the champion's registered version, None when there is none.
-        weighable: whether some video has two modalities or more, and none is missing.
-        completions: whether it is known of any of the test day's viewings if it was complete.
-        checks: `facts.outcome` of the data checks' receipt, None when the checks did not complete.
-    """
-
-    metrics: Mapping[str, Any]
-    champion: str | None
-    weighable: bool
-    completions: bool
-    checks: str | None
-
-
 def run(params: Gate, night: Night) -> Receipt:
     """Judge the night's evaluation.
 
@@ -67,7 +43,7 @@ def run(params: Gate, night: Night) -> Receipt:
     for name, bound in asdict(params).items():
         if not math.isfinite(bound):
             raise InputError(f"params.yaml: gate.{name} is {bound}; give a finite number")
-    verdict = judge(params, _evidence(night), str(night.day))
+    verdict = judge(params, evidence_of(night), str(night.day))
     path = night.folder("gate") / "verdict.json"
     write_json(path, verdict)
     print(f"gate: {verdict['summary']}", file=sys.stderr)
@@ -98,6 +74,7 @@ def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
     yield from _slices(params, evidence)
     yield _calibrated(params, evidence)
     yield from _weights(params, evidence)
+    yield _drift(params, evidence)
     yield _checks(evidence)
 
 
@@ -203,6 +180,20 @@ def _weights_spread(params: Gate, metrics: Mapping[str, Any], name: str) -> Cond
     return Condition(name, "passed" if known[top] <= bound else "failed", why, known[top], bound)
 
 
+def _drift(params: Gate, evidence: Evidence) -> Condition:
+    """What was computed in the champion's space must keep its meaning in the challenger's."""
+    name, bound, found = "drift", params.max_drift, evidence.metrics.get("drift")
+    if evidence.champion is None:
+        return Condition(name, "skipped", "there is no champion yet whose space could move", bound=bound)
+    if _at(found, "modalities") == {}:
+        return Condition(name, "skipped", f"nothing to compare: {_at(found, 'against')}", bound=bound)
+    value = _number(_at(found, "farthest"))
+    if value is None:
+        return Condition(name, "errored", "the drift of the space could not be measured", bound=bound)
+    why = f"95 % of the probe videos moved at most {value:.3f} (1 − cosine), {bound:g} is allowed"
+    return Condition(name, "passed" if value <= bound else "failed", why, value, bound)
+
+
 def _checks(evidence: Evidence) -> Condition:
     outcome = evidence.checks
     if outcome is None:
@@ -210,43 +201,6 @@ def _checks(evidence: Evidence) -> Condition:
     told = {"passed": "all data checks passed", "warned": "data checks passed, with warnings to look at"}
     why = told.get(outcome, f"the outcome of the data checks is {outcome!r}")
     return Condition("data_checks", "passed" if outcome in told else "failed", why, outcome, "passed")
-
-
-def _evidence(night: Night) -> Evidence:
-    metrics, manifest = (_tonight(night, *file) for file in (EVALUATION, MANIFEST))
-    views = pq.read_table(night.output("snapshot", "test_views.parquet"), columns=["completed"])["completed"]
-    return Evidence(
-        metrics=metrics,
-        champion=manifest["champion"],
-        weighable=_weighable(night, list(manifest["modalities"])),
-        completions=views.null_count < len(views),
-        checks=_checks_outcome(night),
-    )
-
-
-def _tonight(night: Night, step_name: str, file: str) -> dict[str, Any]:
-    """A JSON file of an earlier step, which must have been made for this night."""
-    path = night.output(step_name, file)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("test_day") != str(night.day):
-        raise InputError(
-            f"{path}: test_day is {found.get('test_day')}, not {night.day}; "
-            f"run `python -m tasks.{step_name} --night {night.day}` in this workspace"
-        )
-    return found
-
-
-def _weighable(night: Night, modalities: list[str]) -> bool:
-    with safe_open(night.output("snapshot", "features.safetensors"), "numpy") as features:
-        masks = [features.get_tensor(f"{name}.mask").astype(bool) for name in modalities]
-    return len(masks) > 1 and bool(np.logical_and.reduce(masks).any())
-
-
-def _checks_outcome(night: Night) -> str | None:
-    if not (night.receipts / "check.json").exists():
-        return None
-    receipt = read_receipt(night.receipts, "check")
-    return receipt["facts"].get("outcome") if receipt["night"] == str(night.day) else None
 
 
 def _summary(promote: bool, found: list[Condition]) -> str:

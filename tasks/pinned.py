@@ -3,10 +3,12 @@
 Users are numbered by their row in users.parquet, videos by their row in catalogue.parquet.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +21,14 @@ from torch import Tensor
 from contracts.errors import InputError
 from contracts.place import Night
 from contracts.tables import BEHAVIOURS
+from models.bundle import load_bundle
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen
-from models.interest import Profiles, Spec
+from models.interest import InterestModel, Profiles, Spec
 from models.scoring import Targets
 
 MODALITIES = ("visual", "text", "audio")
+HELD_OUT = 0.1  # share of the videos that alignment never learns from
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,35 @@ class Pinned:
         return [m for m in MODALITIES if m in self.features]
 
     @property
+    def widths(self) -> dict[str, int]:
+        """Modality -> width of its features."""
+        return {m: self.features[m].shape[1] for m in self.modalities}
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
 
     @cached_property
     def train_views(self) -> Tensor:
         return torch.from_numpy(self.videos["train_views"].to_numpy().astype(np.int64))
+
+    @cached_property
+    def lots(self) -> Tensor:
+        """A number in [0, 1) drawn for each video by its id: the same every night."""
+        ids = self.videos["video_id"].to_pylist()
+        drawn = [int.from_bytes(hashlib.sha256(video.encode()).digest()[:6]) for video in ids]
+        return torch.tensor(drawn, dtype=torch.float64) / 2**48
+
+    @cached_property
+    def aligned(self) -> Tensor:
+        """Rows of the videos that alignment learns from: with training views, and never those held out."""
+        return ((self.train_views > 0) & (self.lots >= HELD_OUT)).nonzero().squeeze(1)
+
+    @property
+    def held_out(self) -> Tensor:
+        """Rows of all other videos by lot: neither tonight's alignment nor a champion's has seen them."""
+        order = self.lots.argsort(stable=True)
+        return order[~torch.isin(order, self.aligned)]
 
     def catalogue(self, modalities: Mapping[str, int], video_ids: Sequence[str]) -> Catalogue:
         """The videos for a model that reads these modalities and has ID rows for these videos."""
@@ -168,6 +195,18 @@ class Pinned:
         length_U = torch.zeros(self.users.num_rows, dtype=torch.long)
         length_U[row_B] = _ints(pc.list_value_length(lists))
         return torch.nn.functional.pad(length_U.cumsum(0), (1, 0)), pa.array(row_B.argsort().numpy())
+
+
+def read_model(folder: Path) -> InterestModel:
+    """A saved model.
+
+    Raises:
+        InputError: its files are broken, or of another version of the code.
+    """
+    try:
+        return load_bundle(folder)
+    except ValueError as error:
+        raise InputError(f"{folder}: not a model that this version can read: {error}") from None
 
 
 def targets(views: Views, seen: Seen, videos: int) -> Targets:

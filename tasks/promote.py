@@ -19,7 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
-from contracts import place, step
+from contracts import digests, place, step
 from contracts.errors import InputError
 from contracts.params import Promote
 from contracts.place import PROJECT, Night
@@ -53,6 +53,7 @@ def run(params: Promote, night: Night) -> Receipt:
         facts={
             "model": models.name,
             "version": version.number,
+            "index": version.tags.get("index"),
             "registered": known is None,
             "outcome": outcome,
             **{name: holder.number if holder else None for name, holder in aliases.items()},
@@ -123,9 +124,15 @@ def _register(models: Registry, night: Night, digest: str) -> Version:
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
         )
     fingerprints = {f"encoder.{m}": found for m, found in model_json["fingerprints"].items()}
-    origin = {"night": str(night.day), "bundle": digest, "commit": step.code_commit(), **fingerprints}
+    origin = {"night": str(night.day), "bundle": digest, "index": index_digest(night)}
+    origin |= {"commit": step.code_commit(), **fingerprints}
     made = mlflow.register_model(logged.model_uri, models.name, tags=origin)
     return Version(str(made.version), origin)
+
+
+def index_digest(night: Night) -> str:
+    """One sha256 over the bundle and the videos it is served with: they belong together."""
+    return digests.of_lines([f"{name} {digests.of_file(path)}" for name, path in _files(night).items()])
 
 
 def _files(night: Night) -> dict[str, Path]:

@@ -56,6 +56,7 @@ def context(params: Report, night: Night) -> dict[str, Any]:
     receipts = _receipts(night)
     rival = "champion" if "champion" in metrics["differences"] else "popularity"
     modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
+    ways = _ways(_optional(night, "align", "metrics.json").get("pairs", {}))
     return {
         "night": str(night.day),
         "verdict": _json(night.output("gate", "verdict.json")),
@@ -66,10 +67,12 @@ def context(params: Report, night: Night) -> dict[str, Any]:
         "users": metrics["users"],
         "table": _table(metrics),
         "measures": _measures(metrics),
-        "plots": _plots(night, metrics, rival),
+        "plots": _plots(night, metrics, rival) | {"retrieval": plots.retrieval(ways)},
         "alpha": metrics["alpha"],
         "modalities": modalities,
-        "pairs": _optional(night, "align", "metrics.json").get("pairs") or {},
+        "aligned": _optional(night, "align", "metrics.json"),
+        "ways": ways,
+        "drift": metrics["drift"],
         "manifest": manifest,
         "receipts": receipts,
         "timings": _timings(receipts),
@@ -125,6 +128,15 @@ def _table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             "difference": metrics["differences"].get(name, {}).get(metrics["primary"]),
         }
         for name in sorted(metrics["models"], key=lambda name: _place(ORDER, name))
+    ]
+
+
+def _ways(pairs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Cross-modal retrieval, a row a direction: what the query is of, and what is looked for."""
+    return [
+        {"of": of, "to": to, **pair, **pair[f"from_{of}"]}
+        for name, pair in pairs.items()
+        for of, to in (name.split("-"), reversed(name.split("-")))
     ]
 
 

@@ -87,6 +87,23 @@ def slices(found: Mapping[str, Mapping]) -> str | None:
         return _svg(figure)
 
 
+def retrieval(ways: Sequence[Mapping[str, Any]]) -> str | None:
+    """Recall@1 and @10 a direction, with a bar where an order drawn by lot would be; None without a pair."""
+    if not ways:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "retrieval", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(0.9 + 0.3 * len(ways))
+        places = range(len(ways))
+        for cut, colour in (("recall@1", OTHER), ("recall@10", MAIN)):
+            chance = [way["chance"][cut] for way in ways]
+            axes.plot(chance, places, "|", color=colour, markersize=12, label=f"{cut} by chance")
+            axes.plot([way[cut] for way in ways], places, "o", color=colour, markersize=6, label=cut)
+        axes.set_yticks(places, [f"{way['of']} → {way['to']}" for way in ways])
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(ways) - 0.5, -0.5), xlabel="recall on held-out videos")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        return _svg(figure)
+
+
 def differences(gap: NDArray[np.float64], rival: str) -> str | None:
     """How many people are better or worse off, by how much."""
     if not len(gap):

@@ -32,6 +32,7 @@ from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import Objective, People, batches, descend, losses
 from tasks import tracking
 from tasks.pinned import Pinned, targets
+from tasks.space import served
 
 K = 10  # of the validation NDCG that stops training
 CHUNK_USERS = 512  # users validated at a time
@@ -53,7 +54,20 @@ def run(params: Train, night: Night) -> Receipt:
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
     scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids), people)
     valid = targets(pinned.views("valid"), people.seen, pinned.videos.num_rows)
-    curve = fit(scorer, valid, params, about["temperature"])
+    space = served(pinned, spec.width)
+    with torch.no_grad():
+        last_VMD = space.last(scorer.catalogue) if space.last else None
+    objective = Objective(
+        ranking_weight=params.ranking_weight,
+        align_weight=params.align_weight,
+        anchor_weight=params.anchor_weight,
+        id_dropout=params.id_dropout,
+        horizon=params.horizon,
+        aligned=pinned.aligned,
+        twin_cosine=about["twin_cosine"],
+        last_VMD=last_VMD,
+    )
+    curve = fit(scorer, valid, params, objective)
 
     save_bundle(out, model)
     write_json(out / "curve.json", curve)
@@ -87,7 +101,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         max_length=params.max_length,
         skip_below=params.skip_below,
         width=width,
-        modalities={m: pinned.features[m].shape[1] for m in pinned.modalities},
+        modalities=pinned.widths,
         fingerprints=pinned.fingerprints,
         behaviours=list(BEHAVIOURS),
         categories={n: sorted(pc.unique(profiles[n].drop_null()).to_pylist()) for n in texts},
@@ -102,7 +116,7 @@ def _statistics(column: pa.ChunkedArray) -> tuple[float, float]:
     return (mean or 0.0, deviation if deviation and deviation > 1e-9 else 1.0)
 
 
-def fit(scorer: Scorer, valid: Targets, params: Train, temperature: float) -> list[dict[str, float]]:
+def fit(scorer: Scorer, valid: Targets, params: Train, objective: Objective) -> list[dict[str, float]]:
     """Train until validation stops getting better, and leave the model at its best epoch.
 
     Without anybody to validate on, all epochs are trained and the last is kept. The curve has a row an epoch:
@@ -111,9 +125,6 @@ def fit(scorer: Scorer, valid: Targets, params: Train, temperature: float) -> li
     Raises:
         FloatingPointError: a loss or gradient is not finite; names epoch, step and batch.
     """
-    objective = Objective(
-        params.ranking_weight, params.align_weight, params.id_dropout, params.horizon, temperature
-    )
     model = scorer.model
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay

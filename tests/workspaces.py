@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def sample_night(
     """All files from snapshot to evaluate, and the receipts; the challenger is clearly better."""
     night, draw = Night(day, workspace), np.random.default_rng(seed)
     _snapshot(night, draw, champion, modalities)
+    _aligned(night, modalities)
     _bundle(night, modalities, seed)
     _evaluation(night, draw, champion, modalities)
     _receipts(night)
@@ -104,6 +106,24 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def _aligned(night: Night, modalities: Sequence[str]) -> None:
+    found = {"recall@1": 0.25, "recall@10": 0.75}
+    pairs = {
+        f"{a}-{b}": {
+            "videos": 16,
+            f"from_{a}": found,
+            f"from_{b}": found | {"recall@1": 0.375},
+            "chance": {"recall@1": 0.0625, "recall@10": 0.625},
+            "alignment": 0.8,
+            "uniformity": -2.1,
+        }
+        for a, b in combinations(modalities, 2)
+    }
+    told = {"start": "warm: champion, version 1", "epoch": 1, "temperature": 0.069, "videos": 30}
+    curve = [{"epoch": 1, "loss": 2.5, "temperature": 0.069, "drift": 0.02}]
+    write_json(night.folder("align") / "metrics.json", {**told, "pairs": pairs, "drift": {}, "curve": curve})
+
+
 def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
     spec = Spec(
         encoder="transformer",
@@ -152,6 +172,7 @@ def _evaluation(
         },
         "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
         "alpha": _alpha(modalities),
+        "drift": _drift(champion, modalities),
     }
     write_json(out / "metrics.json", metrics)
     people = [f"u{i:03d}" for i in range(PEOPLE)]
@@ -198,6 +219,12 @@ def _alpha(modalities: Sequence[str]) -> dict[str, Any]:
     top = float(np.log(len(modalities))) if modalities else 0.0
     by_category = dict.fromkeys(TOPICS, share) if modalities else {}
     return {"mean": share, "entropy": 0.9 * top, "max_entropy": top, "by_category": by_category}
+
+
+def _drift(champion: str | None, modalities: Sequence[str]) -> dict[str, Any]:
+    moved = {m: {"videos": 30, "mean": 0.02, "p95": 0.05} for m in modalities} if champion else {}
+    against = f"champion, version {champion}" if champion else "there is no champion yet"
+    return {"against": against, "modalities": moved, "farthest": 0.05 if moved else None}
 
 
 def _recommendations(people: Sequence[str], modalities: Sequence[str], draw: np.random.Generator) -> pa.Table:

@@ -92,7 +92,22 @@ def test_statistics_standardise_and_a_constant_column_is_left_alone() -> None:
 def test_each_modality_has_its_own_projection_and_all_are_trained() -> None:
     heads = Projections(WIDTHS, 8)
     heads(catalogue()).pow(2).sum().backward()
-    assert all(p.grad is not None for p in heads.parameters())
+    assert all(p.grad is not None for p in heads.heads.parameters())
+
+
+def test_the_temperature_starts_where_it_is_told_and_stays_within_its_bounds() -> None:
+    heads = Projections(WIDTHS, 8, temperature=0.2)
+    assert heads.temperature.item() == pytest.approx(0.2)
+    for wild, bound in ((1e-5, 0.01), (50.0, 1.0)):
+        heads.load_state_dict(Projections(WIDTHS, 8, wild).state_dict())
+        heads.bound_temperature()
+        assert heads.temperature.item() == pytest.approx(bound)
+
+
+def test_a_look_is_of_length_one_and_of_nothing_where_the_modality_is_missing() -> None:
+    videos = catalogue()
+    for i, look_VF in enumerate(Projections(WIDTHS, 8).looks(videos)):
+        assert torch.allclose(look_VF.norm(dim=1), videos.has_VM[:, i].float())
 
 
 def test_view_buckets_double() -> None:

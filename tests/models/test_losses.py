@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import losses
-from models.losses import alignment_loss, behaviour_loss, in_chunks, info_nce, softmax_loss
+from models.losses import behaviour_loss, in_chunks, softmax_loss
 
 
 def test_the_softmax_leaves_out_the_persons_own_other_videos() -> None:
@@ -33,30 +33,6 @@ def test_chunks_give_the_same_loss_and_gradient(monkeypatch: pytest.MonkeyPatch)
         found.append((total.detach(), w.grad))
     assert torch.allclose(found[0][0], found[1][0], atol=1e-6)
     assert torch.allclose(found[0][1], found[1][1], atol=1e-6)  # type: ignore[arg-type]
-
-
-def test_info_nce_is_log_n_for_noise_of_one_direction_and_near_zero_for_perfect_pairs() -> None:
-    same_ND = torch.ones(6, 3)
-    assert float(info_nce(same_ND, same_ND, 0.1)) == pytest.approx(math.log(6), rel=1e-5)
-    assert float(info_nce(torch.eye(6), torch.eye(6), 0.05)) < 1e-6
-
-
-def test_info_nce_does_not_care_for_length_or_order_or_which_side_is_which() -> None:
-    torch.manual_seed(0)
-    a_ND, b_ND = torch.randn(8, 4), torch.randn(8, 4)
-    value, order = info_nce(a_ND, b_ND, 0.2), torch.randperm(8)
-    assert torch.allclose(value, info_nce(7 * a_ND, b_ND / 3, 0.2), atol=1e-6)
-    assert torch.allclose(value, info_nce(a_ND[order], b_ND[order], 0.2), atol=1e-6)
-    assert torch.allclose(value, info_nce(b_ND, a_ND, 0.2), atol=1e-6)
-
-
-def test_alignment_uses_only_videos_that_have_both_modalities() -> None:
-    torch.manual_seed(0)
-    x_VMD = torch.randn(6, 3, 4)
-    has_VM = torch.tensor([[1, 1, 0]] * 4 + [[1, 0, 0], [0, 1, 0]], dtype=torch.bool)
-    expected = info_nce(x_VMD[:4, 0], x_VMD[:4, 1], 0.1)
-    assert torch.allclose(alignment_loss(x_VMD, has_VM, 0.1), expected)
-    assert float(alignment_loss(x_VMD[:, :1], has_VM[:, :1], 0.1)) == 0.0
 
 
 def test_unknown_outcomes_do_not_count() -> None:

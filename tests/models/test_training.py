@@ -8,7 +8,15 @@ import torch
 from models.training import Objective, batches, descend, losses
 from tests.models.worlds import catalogue, model, people
 
-OBJECTIVE = Objective(ranking_weight=0.5, align_weight=0.25, id_dropout=0.0, horizon=1, temperature=0.1)
+OBJECTIVE = Objective(
+    ranking_weight=0.5,
+    align_weight=0.25,
+    anchor_weight=2.0,
+    id_dropout=0.0,
+    horizon=1,
+    aligned=torch.arange(12),
+    twin_cosine=0.99,
+)
 
 
 def test_the_order_of_batches_depends_on_seed_and_epoch_only() -> None:
@@ -28,6 +36,28 @@ def test_the_total_is_the_weighted_sum() -> None:
     )  # some like what is no candidate
     expected = parts["retrieval"] + 0.5 * parts["ranking"] + 0.25 * parts["align"]
     assert torch.allclose(parts["total"], expected)
+
+
+def test_where_there_is_a_champion_its_space_is_an_anchor() -> None:
+    made, here = model(), model().items(catalogue()).x_VMD.detach()
+    there = replace(OBJECTIVE, last_VMD=-here)
+    parts = losses(made, catalogue(), people(), torch.arange(4), there)
+    assert float(parts["anchor"].detach()) == pytest.approx(2.0, abs=1e-5)
+    expected = parts["retrieval"] + 0.5 * parts["ranking"] + 0.25 * parts["align"] + 2 * parts["anchor"]
+    assert torch.allclose(parts["total"], expected)
+    stayed = losses(made, catalogue(), people(), torch.arange(4), replace(OBJECTIVE, last_VMD=here))
+    assert float(stayed["anchor"].detach()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_alignment_loss_draws_only_from_the_videos_it_may_learn_from() -> None:
+    objective = replace(OBJECTIVE, aligned=torch.arange(8))
+    found = []
+    for shift in (0.0, 5.0):
+        videos = catalogue()
+        for x_VF in videos.features.values():
+            x_VF[8:] += shift
+        found.append(losses(model(), videos, people(), torch.arange(4), objective)["align"])
+    assert torch.equal(*found)
 
 
 def test_videos_that_were_not_in_training_are_no_negatives() -> None:
@@ -80,4 +110,5 @@ def test_a_step_moves_every_part_of_the_model() -> None:
     optimiser = torch.optim.SGD(made.parameters(), lr=0.1)
     total = losses(made, catalogue(), people((3, 8, 5, 8)), torch.arange(4), OBJECTIVE)["total"]
     descend(made, optimiser, total, 1.0, "step 1")
-    assert [name for name, p in made.named_parameters() if torch.equal(before[name], p)] == []
+    unmoved = [name for name, p in made.named_parameters() if torch.equal(before[name], p)]
+    assert unmoved == ["fusion.project.log_scale"]  # the temperature is what align has learned

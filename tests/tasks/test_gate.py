@@ -27,6 +27,7 @@ METRICS: dict[str, Any] = {
     "differences": {"champion": {"ndcg@10": GOOD}, "popularity": {"ndcg@10": GOOD}},
     "slices": {name: {"users": 20, "difference": EVEN} for name in gate.SLICES},
     "alpha": {"mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
+    "drift": {"against": "champion, version 3", "modalities": {"text": {"p95": 0.05}}, "farthest": 0.05},
 }
 EVIDENCE = Evidence(METRICS, champion="3", weighable=True, completions=True, checks="passed")
 
@@ -113,6 +114,7 @@ def test_a_slice_that_evaluate_left_out_is_empty_and_missing_slices_are_an_error
         (changed(0.21, "models", "challenger", "calibration_error"), "calibration"),
         (changed(1.0985, "alpha", "entropy"), "modality_weights_differ"),
         (changed({"visual": 0.97, "text": 0.02, "audio": 0.01}, "alpha", "mean"), "modality_weights_spread"),
+        (changed(PARAMS.max_drift + 0.01, "drift", "farthest"), "drift"),
         (replace(EVIDENCE, checks="blocked"), "data_checks"),
     ],
 )
@@ -130,6 +132,16 @@ def test_what_cannot_apply_is_skipped_with_its_reason():
     assert set(skipped) == {"calibration", "modality_weights_differ", "modality_weights_spread"}
     assert all(skipped.values())
     assert found["promote"]
+
+
+def test_drift_is_skipped_where_there_is_no_space_to_compare_with_and_says_why():
+    first = verdict(replace(EVIDENCE, champion=None))
+    assert outcome(first, "drift") == "skipped"
+    why = "the champion has another width, or its encoders are not tonight's"
+    other = verdict(changed({"against": why, "modalities": {}, "farthest": None}, "drift"))
+    assert outcome(other, "drift") == "skipped"
+    assert next(c["why"] for c in other["conditions"] if c["name"] == "drift").endswith(why)
+    assert outcome(verdict(changed(None, "drift")), "drift") == "errored"
 
 
 def test_a_calibration_error_that_is_missing_though_it_could_be_measured_is_errored():
@@ -155,6 +167,7 @@ MEASURED = [
     ("alpha", "entropy"),
     ("alpha", "max_entropy"),
     *[("alpha", "mean", m) for m in SHARES],
+    ("drift", "farthest"),
 ]
 
 

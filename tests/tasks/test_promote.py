@@ -66,8 +66,19 @@ def test_the_first_promoted_challenger_is_the_champion_and_carries_its_origin(tm
     assert tags["night"] == str(FIRST)
     assert tags["verdict"] == "promote"
     assert tags["bundle"] == registry.bundle_digest(night.workspace / "train")
+    assert tags["index"] == facts["index"] == promote.index_digest(night)
     assert tags["encoder.audio"] == "audio-f1"
     assert tags["commit"]
+
+
+@pytest.mark.parametrize(
+    "file", ["train/model.safetensors", "snapshot/catalogue.parquet", "snapshot/features.safetensors"]
+)
+def test_an_index_is_known_by_its_model_and_by_the_videos_it_holds(tmp_path, file):
+    night = sample_night(tmp_path / "night")
+    before = promote.index_digest(night)
+    (night.workspace / file).write_bytes(b"another")
+    assert promote.index_digest(night) != before
 
 
 def test_a_night_that_is_promoted_again_changes_nothing(tmp_path):

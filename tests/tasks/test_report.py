@@ -82,7 +82,7 @@ def test_a_refused_night_says_so_and_why(night):
 
 def test_the_page_needs_nothing_but_itself(night):
     text, page = page_of(night)
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 4
     assert "<script" not in text
     assert not [value for name, value in page.attributes if name == "src"]
     links = [value for name, value in page.attributes if name in ("href", "xlink:href")]
@@ -124,6 +124,20 @@ def test_a_night_without_champion_modalities_or_optional_files_still_has_its_pag
 def test_modality_weights_are_told_for_each_modality_of_the_data(tmp_path, modalities):
     _, page = page_of(sample_night(tmp_path / "night", modalities=modalities))
     assert f"category {' '.join(modalities)} all" in page.words
+
+
+def test_retrieval_is_told_in_both_directions_with_chance_beside(night):
+    _, page = page_of(night)
+    assert "Started warm: champion, version 1; epoch 1 of 1 is kept" in page.words
+    assert "visual text 16 0.250 0.062 0.750 0.625 0.800 −2.100" in page.words
+    assert "text visual 16 0.375 0.062 0.750 0.625 0.800 −2.100" in page.words
+    assert "text → visual" in page.words
+
+
+def test_how_far_the_space_has_moved_is_told_or_why_it_is_new(night, tmp_path):
+    assert "audio 30 0.0200 0.0500" in page_of(night)[1].words
+    first = sample_night(tmp_path / "first", champion=None)
+    assert "It is a new space: there is no champion yet" in page_of(first)[1].words
 
 
 def test_what_promote_and_record_did_is_told_when_they_ran(night):

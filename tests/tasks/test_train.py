@@ -17,8 +17,11 @@ from contracts import params as parameters
 from contracts import place
 from contracts.params import Train
 from contracts.place import PROJECT, Night
+from models.alignment import farthest
 from models.bundle import load_bundle
 from tasks import align, tracking, train
+from tasks.pinned import Pinned
+from tasks.space import served
 from tests.snapshots import NIGHT, plant
 
 SMALL = Train(
@@ -37,6 +40,7 @@ SMALL = Train(
     clip_norm=1.0,
     ranking_weight=0.3,
     align_weight=0.1,
+    anchor_weight=1.0,
     skip_below=0.2,
     id_dropout=0.2,
     horizon=5,
@@ -99,7 +103,7 @@ def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_the_model(nig
     assert sorted(first) == ["curve.json", "model.json", "model.safetensors"]
     torch.set_num_threads(1)
     assert train.run(SMALL, night).digests == first
-    assert {*CHANGES, "patience"} == {field.name for field in fields(Train)}
+    assert {*CHANGES, "patience", "anchor_weight"} == {field.name for field in fields(Train)}
     same = [
         name
         for name, value in CHANGES.items()
@@ -107,6 +111,21 @@ def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_the_model(nig
         == first["model.safetensors"]
     ]
     assert same == []
+
+
+def test_the_anchor_holds_the_space_that_the_champion_has(night: Night, tmp_path: Path) -> None:
+    train.run(SMALL, night)
+    second = copied(night, tmp_path / "night")
+    champion = second.workspace / "snapshot" / "champion"
+    shutil.copytree(second.workspace / "train", champion)
+    path = second.output("snapshot", "valid_views.parquet")
+    pq.write_table(pq.read_table(path).slice(0, 0), path)  # the last epoch is kept
+    moved = []
+    for weight in (0.0, 10.0):
+        train.run(replace(SMALL, anchor_weight=weight, epochs=8, learning_rate=0.01), second)
+        heads = load_bundle(second.folder("train")).fusion.project
+        moved.append(farthest(served(Pinned(second), heads.width).drift(heads)))
+    assert 0 < moved[1] < 0.7 * moved[0]
 
 
 def test_patience_decides_how_long_a_worsening_model_is_trained(night: Night) -> None:
