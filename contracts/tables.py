@@ -133,6 +133,7 @@ INTERACTIONS = _table(
     followed=pa.bool_(),
     disliked=pa.bool_(),
     comment_text=pa.string(),
+    comment_sentiment=pa.float64(),
     device=pa.string(),
     network=pa.string(),
     utc_offset_minutes=pa.int32(),
@@ -151,6 +152,7 @@ SEQUENCES = _table(
     started_at=pa.list_(INSTANT),
     watch_ratios=pa.list_(pa.float64()),
     behaviours=pa.list_(pa.int32()),
+    comment_sentiments=pa.list_(pa.float64()),
     utc_offset_minutes=pa.list_(pa.int32()),
 )
 

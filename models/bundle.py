@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def save_bundle(folder: Path, model: InterestModel) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.fusion import Catalogue, Fusion, Items, fuse, score
 from models.histories import Batch
 from models.ranking import RankingHeads
-from models.sequence import EventEmbedding, build_encoder
+from models.sequence import EventEmbedding, action_width, build_encoder
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class InterestModel(nn.Module):
         D = spec.width
         self.fusion = Fusion(spec.modalities, D, len(spec.video_ids))
         self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
-        self.preference = Preference(len(spec.modalities), len(spec.behaviours) + 2, D)
+        self.preference = Preference(len(spec.modalities), action_width(len(spec.behaviours)), D)
         sizes = [len(values) for values in spec.categories.values()]
         self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
         self.encoder = build_encoder(spec.encoder, D, spec.layers, spec.heads, spec.dropout)

@@ -114,6 +114,7 @@ class Pinned:
             hour_E=(second_E + 60 * _ints(flat["utc_offset_minutes"])) // 3600 % HOURS,
             ratio_E=_floats(flat["watch_ratios"]),
             did_EA=(_ints(flat["behaviours"])[:, None] >> torch.arange(len(BEHAVIOURS))) & 1 > 0,
+            sentiment_E=_floats(flat["comment_sentiments"]),
             positive_E=_bools(flat["positive"]),
         )
 

@@ -27,6 +27,7 @@ LISTS = {
     "started_at": INSTANT,
     "watch_ratios": pa.float64(),
     "behaviours": pa.int32(),
+    "comment_sentiments": pa.float64(),
     "utc_offset_minutes": pa.int32(),
     "positive": pa.bool_(),
 }
@@ -175,6 +176,7 @@ def _histories(views: list[dict]) -> pa.Table:
         "started_at": lambda v: v["started_at"],
         "watch_ratios": lambda v: v["watch_ratio"],
         "behaviours": lambda v: 1 | sum(v.get(b, False) << i for i, b in enumerate(BEHAVIOURS)),
+        "comment_sentiments": lambda v: 0.5 if v["commented"] else None,
         "utc_offset_minutes": lambda v: 60,
         "positive": lambda v: v["positive"],
     }

@@ -97,6 +97,7 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
                 "started_at": [start + timedelta(minutes=3 * n) for n in range(length)],
                 "watch_ratios": draw.uniform(0, 1, length).tolist(),
                 "behaviours": [1] * length,
+                "comment_sentiments": [None] * length,
                 "utc_offset_minutes": [60] * length,
                 "positive": (draw.uniform(size=length) > 0.4).tolist(),
             }

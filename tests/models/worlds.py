@@ -69,6 +69,7 @@ def histories(lengths: tuple[int, ...] = (0, 1, 5, 8), videos: int = 12, seed: i
         hour_E=torch.randint(24, (count,), generator=draw),
         ratio_E=ratio_E,
         did_EA=torch.rand(count, len(BEHAVIOURS), generator=draw) < 0.5,
+        sentiment_E=torch.where(torch.arange(count) % 3 == 0, ratio_E * 2 - 1, torch.nan),
         positive_E=torch.rand(count, generator=draw) < 0.6,
     )
 
