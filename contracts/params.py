@@ -11,6 +11,7 @@ import yaml
 
 from contracts.errors import InputError
 from contracts.strict import build
+from contracts.world_params import World
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Embed:
     videos_per_commit: finished videos per commit, so that a killed run keeps what it had.
     decode_workers: processes that decode.
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
+    synchrony: whether each video's sound is compared with its motion while it is decoded.
     device: `auto`, `cpu`, or `cuda`.
     """
 
@@ -74,6 +76,7 @@ class Embed:
     decode_workers: int
     decode_seconds: float
     decode_memory_mib: int
+    synchrony: bool
     device: Literal["auto", "cpu", "cuda"]
 
 
@@ -135,6 +138,8 @@ class Train:
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
     profile: whether the static profile is used.
+    video_numbers: what the ranking heads read of a video beside its content, columns of the snapshot's
+        catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight: weights of the ranking and alignment losses beside retrieval's 1.
     skip_below: a viewing with a smaller watched share than this is a skip.
@@ -151,6 +156,7 @@ class Train:
     dropout: float
     positions: bool
     profile: bool
+    video_numbers: tuple[str, ...]
     max_length: int
     epochs: int
     patience: int
@@ -218,33 +224,6 @@ class Report:
     """example_users: how many people's nights are shown in detail."""
 
     example_users: int
-
-
-@dataclass(frozen=True)
-class World:
-    """The demo world's size; `python -m world` makes it. All of it is synthetic and labelled so.
-
-    users, videos: at the end of the history week; new ones arrive every day.
-    history_days, nights: days before the first night, and simulated nights.
-    drift_share: share of the people whose taste changes on the last day of the history, the same way for
-        everybody of an age band; another tenth of the people change each on a day and in a way of their own.
-    outage_night: the night (from 1; 0: none) on whose day the platform can hardly be reached.
-    trend_night: the night (from 1; 0: the last day of the history) on whose day many tastes change at once.
-    outage_share: share of the people who can reach it on that day.
-    """
-
-    seed: int
-    first_day: str
-    users: int
-    videos: int
-    history_days: int
-    nights: int
-    new_users_per_day: int
-    new_videos_per_day: int
-    drift_share: float
-    outage_night: int
-    trend_night: int
-    outage_share: float
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 INSTANT = pa.timestamp("us", tz="UTC")
 WHOLE_VIDEO = -1  # `features.segment` of a vector that stands for the whole video
+# `features.modality` of how well sound and motion fit: (together, best, delay in ms), NaN where unknown.
+SYNCHRONY = "synchrony"
 
 # The bits of `sequences.behaviours`, in this order.
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")

@@ -41,5 +41,6 @@ def _read_spec(path: Path) -> Spec:
     raw = json.loads(path.read_text(encoding="utf-8"))
     if raw.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is not of format {FORMAT}; train the model again with this version")
-    raw["numbers"] = {name: (mean, deviation) for name, (mean, deviation) in raw["numbers"].items()}
+    for columns in ("numbers", "video_numbers"):
+        raw[columns] = {name: (mean, deviation) for name, (mean, deviation) in raw[columns].items()}
     return Spec(**raw)

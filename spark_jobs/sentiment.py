@@ -1,9 +1,9 @@
 """What people wrote under a video, as one number a comment: how well they mean it.
 
-VADER (Hutto & Gilbert, ICWSM 2014) is a lexicon of English words and emoji with rules for negation, emphasis and
-contrast. It knows no other language, but takes words of others for its own (German "die"). So a comment is
-unknown, not neutral, where the lexicon finds no word in it, or where it is long enough to be recognised as not
-English.
+VADER (Hutto & Gilbert, ICWSM 2014) is a lexicon of English words and emoji with rules for negation, emphasis
+and contrast. It knows no other language, but takes words of others for its own (German "die"). So a comment
+is unknown, not neutral, where the lexicon finds no word in it, or where it is long enough to be recognised as
+not English.
 """
 
 from functools import cache

@@ -6,9 +6,10 @@ from datetime import date
 from typing import Any
 
 from contracts.lake import Lake, up_to
-from contracts.tables import WHOLE_VIDEO
+from contracts.tables import SYNCHRONY, WHOLE_VIDEO
 
 MEDIA = {"visual": "no_picture", "audio": "no_sound"}  # modality -> why a file that plays may lack it
+DECODED = {*MEDIA, SYNCHRONY}  # what comes from the media; what a file tells of synchrony may be "unknown"
 CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the file may have come since
 
 
@@ -24,7 +25,7 @@ class Video:
 
     @property
     def lacks_media(self) -> bool:
-        return not self.lacks.isdisjoint(MEDIA)
+        return not self.lacks.isdisjoint(DECODED)
 
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
@@ -63,7 +64,7 @@ def step_of(modality: str) -> str:
 
 def _possible(uri: str, text: str, refused: Collection[tuple[str, str]]) -> set[str]:
     playable = uri and ("embed", uri) not in refused
-    media = {m for m in MEDIA if playable and (step_of(m), uri) not in refused}
+    media = {m for m in DECODED if playable and (step_of(m), uri) not in refused}
     return media | ({"text"} if text else set())
 
 

@@ -136,6 +136,7 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
         "videos": world.videos,
         "users": world.users,
         "modalities": covered,
+        "video_numbers": {"synchrony": "planted-synchrony"},
         "champion": None,
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
@@ -152,6 +153,9 @@ def _catalogue(world: Planted, topic_V: np.ndarray, views: list[dict], train: da
         "duration_ms": [10_000 + 100 * row for row in range(world.videos)],
         "upload_day": [train + timedelta(1) if new else train - timedelta(20) for new in new_V],
         "train_views": pa.array(count_V, pa.int32()),
+        "comment_sentiment": [None if row % 3 else row / world.videos for row in range(world.videos)],
+        "comments": [0 if row % 3 else row for row in range(world.videos)],
+        "synchrony": [None if row % 4 == 0 else 0.1 * (row % 7) for row in range(world.videos)],
     }
     _write(out / "catalogue.parquet", pa.table(table))
 

@@ -79,6 +79,7 @@ def _snapshot(
         "videos": VIDEOS,
         "users": PEOPLE,
         "modalities": covered,
+        "video_numbers": {},
         "champion": champion,
     }
     write_json(out / "manifest.json", manifest)
@@ -121,6 +122,7 @@ def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
         skip_below=0.2,
         categories={"age_band": ["18-24", "25-34"]},
         numbers={"days_registered": (30.0, 10.0)},
+        video_numbers={"train_views": (20.0, 30.0)},
         video_ids=[f"v{i:03d}" for i in range(VIDEOS - 5)],
     )
     torch.manual_seed(seed)
@@ -229,7 +231,7 @@ def _receipts(night: Night) -> None:
     }
     facts: dict[str, dict] = {
         "check": {"outcome": "passed", "warnings": []},
-        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}},
+        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}, "synchrony": None},
     }
     steps = ("ingest", "clean", "embed", "check", "sequences", "snapshot", "align", "train", "evaluate")
     for seconds, name in enumerate(steps, 2):

@@ -89,6 +89,21 @@ def test_a_comment_that_means_well_is_read_unlike_one_that_does_not_and_unlike_n
     assert len({tuple(z_ND[0].tolist()) for z_ND in states}) == 4
 
 
+def test_what_is_known_of_a_video_reaches_its_ranking_and_not_its_retrieval_and_unknown_is_not_average() -> (
+    None
+):
+    made, past, told = model(), histories(), []
+    for number in (1.0, 0.0, torch.nan):
+        videos = replace(catalogue(), number_VP=torch.full((12, 2), number))
+        items = made.items(videos)
+        newest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+        told.append((made.rank(newest, items, torch.arange(4)), made.scores(newest, items)[0]))
+    ranked, retrieved = zip(*told, strict=True)
+    assert len({tuple(logit_NH.flatten().tolist()) for logit_NH in ranked}) == 3
+    assert torch.equal(retrieved[0], retrieved[1])
+    assert torch.equal(retrieved[0], retrieved[2])
+
+
 def test_without_a_profile_everybody_without_a_history_is_alike() -> None:
     made, past = model(profile=False), histories((0, 0))
     z_ND = made.newest(past.batch(everybody(past), 8), profiles(2), made.items(catalogue())).z_ND

@@ -7,12 +7,16 @@ from spark_jobs import sentiment
 from spark_jobs.sentiment import compound, with_sentiment
 
 
-@pytest.mark.parametrize("text", ["love this, more please", "so good, best cat ever!", "😍😍", "lol", "not bad"])
+@pytest.mark.parametrize(
+    "text", ["love this, more please", "so good, best cat ever!", "😍😍", "lol", "not bad"]
+)
 def test_a_friendly_comment_scores_above_zero(text):
     assert compound(text) > 0.1
 
 
-@pytest.mark.parametrize("text", ["boring, what a waste of time", "not good at all", "worst cat I have seen", "ugh"])
+@pytest.mark.parametrize(
+    "text", ["boring, what a waste of time", "not good at all", "worst cat I have seen", "ugh"]
+)
 def test_an_unfriendly_comment_scores_below_zero(text):
     assert compound(text) < -0.1
 
@@ -21,7 +25,9 @@ def test_emphasis_makes_a_score_stronger():
     assert compound("this is good") < compound("this is good!!!") < compound("this is VERY good!!!")
 
 
-@pytest.mark.parametrize("text", ["", "first!", "where is this?", "我喜欢这个", "c'est nul", "me encanta este gato"])
+@pytest.mark.parametrize(
+    "text", ["", "first!", "where is this?", "我喜欢这个", "c'est nul", "me encanta este gato"]
+)
 def test_a_comment_without_a_word_of_the_lexicon_is_unknown_and_not_neutral(text):
     assert compound(text) is None
 
