@@ -22,24 +22,25 @@ SIDE = 32  # a frame's motion is measured on SIDE × SIDE of its points
 STILL = 0.25  # grey levels of 255: what coding alone may change
 SILENT = 0.001  # of full scale: -60 dB
 SOUND_RATE = 8000  # Hz
-WINDOW, HOP = 400, 100  # samples: 50 ms, 12.5 ms
+WINDOW, HOP = 400, 200  # samples: 50 ms, 25 ms
 GAIN = 100.0  # before the log: a tone of 1 % of full scale still counts a tenth of a full one
 POINTS = Interpolation.POINT | Interpolation.BITEXACT
 
 
 class Motion:
-    """Takes a stream's frames in order of time; keeps how much each differs from the one before."""
+    """Takes a stream's frames in order of time; keeps SIDE × SIDE grey points of each (1 KiB)."""
 
     def __init__(self, stream: VideoStream, seconds: float, origin: float) -> None:
         self.stream, self._seconds, self._origin = stream, seconds, origin
+        stream.codec_context.thread_count = 1  # the workers are the parallelism
         self._scaler = VideoReformatter()
-        self._shown: np.ndarray | None = None
         self._time = 0.0
-        self._changes: list[tuple[float, float]] = []
+        self._times: list[float] = []
+        self._greys: list[np.ndarray] = []
 
     @property
     def started(self) -> bool:
-        return self._shown is not None
+        return bool(self._times)
 
     @property
     def full(self) -> bool:
@@ -52,18 +53,18 @@ class Motion:
         elif self.started:
             self._time += 1 / float(self.stream.average_rate or 25)
         small = self._scaler.reformat(frame, SIDE, SIDE, "gray", interpolation=POINTS, threads=1)
-        grey = small.to_ndarray().astype(np.int16)
-        if self._shown is not None:
-            self._changes.append((self._time, float(np.abs(grey - self._shown).mean())))
-        self._shown = grey
+        self._times.append(self._time)
+        self._greys.append(small.to_ndarray())
 
     def flush(self) -> None:
         """Nothing is held back."""
 
     def strengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds [N], and mean change in grey levels [N]."""
-        times_N2 = np.array(self._changes, float).reshape(-1, 2)
-        return times_N2[:, 0], times_N2[:, 1]
+        """Seconds when each frame is shown [N], and its mean change from the one before, in grey levels [N]."""
+        if not self._greys:
+            return np.zeros(0), np.zeros(0)
+        grey_NHW = np.stack([self._greys[0], *self._greys]).astype(np.int16)
+        return np.array(self._times), np.abs(np.diff(grey_NHW, axis=0)).mean((1, 2))
 
 
 def measure(seconds_N: np.ndarray, change_N: np.ndarray, sound_K: np.ndarray) -> Synchrony | None:
