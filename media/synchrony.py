@@ -60,7 +60,7 @@ class Motion:
         """Nothing is held back."""
 
     def strengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds when each frame is shown [N], and its mean change from the one before, in grey levels [N]."""
+        """When each frame is shown, seconds [N], and its mean change from the one before, grey levels [N]."""
         if not self._greys:
             return np.zeros(0), np.zeros(0)
         grey_NHW = np.stack([self._greys[0], *self._greys]).astype(np.int16)

@@ -75,7 +75,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "videos": videos.num_rows,
         "users": users.num_rows,
         "modalities": modalities,
-        "video_numbers": dict.fromkeys(SYNCHRONY_COLUMNS, embedded["synchrony"]),
+        "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
         "champion": champion,
     }
     write_json(out / "manifest.json", manifest)

@@ -35,12 +35,13 @@ def comment_numbers(lake: Lake, videos: pa.ChunkedArray, until: date) -> dict[st
 def synchrony_numbers(lake: Lake, videos: pa.ChunkedArray, fingerprint: str | None) -> dict[str, pa.Array]:
     """By video id: the figures of `media.clip.Synchrony`, null where unknown (without a fingerprint: all)."""
     figures_V3 = np.full((len(videos), len(SYNCHRONY_COLUMNS)), np.nan)
-    where = f"fingerprint = '{fingerprint}' and modality = '{SYNCHRONY}' and segment = {WHOLE_VIDEO}"
-    found = lake.scan("features", where, ("video_id", "vector"))
-    place = pc.index_in(found["video_id"], videos.combine_chunks())
-    mine = found.append_column("place", place).filter(pc.is_valid(place))
-    if mine.num_rows:
-        figures_V3[mine["place"].to_numpy()] = np.stack(mine["vector"].to_numpy())
+    if fingerprint is not None:
+        where = f"fingerprint = '{fingerprint}' and modality = '{SYNCHRONY}' and segment = {WHOLE_VIDEO}"
+        found = lake.scan("features", where, ("video_id", "vector"))
+        place = pc.index_in(found["video_id"], videos.combine_chunks())
+        mine = found.append_column("place", place).filter(pc.is_valid(place))
+        if mine.num_rows:
+            figures_V3[mine["place"].to_numpy()] = np.stack(mine["vector"].to_numpy())
     return {
         name: pa.array(column, pa.float64(), from_pandas=True)
         for name, column in zip(SYNCHRONY_COLUMNS, figures_V3.T, strict=True)

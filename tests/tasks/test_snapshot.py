@@ -148,6 +148,13 @@ def test_synchrony_is_that_of_the_nights_method_and_null_where_unknown(night):
     assert receipt.facts["modalities"] == {}
 
 
+def test_where_synchrony_was_not_measured_no_method_binds_and_all_of_it_is_unknown(night):
+    write_receipt(night.receipts, "embed", Receipt(facts={"fingerprints": {}, "synchrony": None}), {})
+    receipt = snapshot.run(PARAMS.snapshot, night)
+    assert receipt.facts["video_numbers"] == {}
+    assert {row["synchrony"] for row in _read(night, "catalogue")} == {None}
+
+
 def test_the_same_lake_gives_the_same_bytes(night, tmp_path):
     first = snapshot.run(PARAMS.snapshot, night)
     again = snapshot.run(PARAMS.snapshot, night)
