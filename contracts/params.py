@@ -11,6 +11,7 @@ import yaml
 
 from contracts.errors import InputError
 from contracts.strict import build
+from contracts.world_params import World
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Embed:
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
         one beyond is refused before anything of it is decoded.
+    synchrony: whether each video's sound is compared with its motion while it is decoded.
     device: `auto`, `cpu`, or `cuda`.
     precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
         the embedded default. Vectors of another precision are other vectors.
@@ -84,6 +86,7 @@ class Embed:
     max_mib: float
     max_minutes: float
     max_megapixels: float
+    synchrony: bool
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
 
@@ -155,6 +158,8 @@ class Train:
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
     profile: whether the static profile is used.
+    video_numbers: what the ranking heads read of a video beside its content, columns of the snapshot's
+        catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
     skip_below: a viewing with a smaller watched share than this is a skip.
@@ -171,6 +176,7 @@ class Train:
     dropout: float
     positions: bool
     profile: bool
+    video_numbers: tuple[str, ...]
     max_length: int
     epochs: int
     patience: int
@@ -241,33 +247,6 @@ class Report:
     """example_users: how many people's nights are shown in detail."""
 
     example_users: int
-
-
-@dataclass(frozen=True)
-class World:
-    """The demo world's size; `python -m world` makes it. All of it is synthetic and labelled so.
-
-    users, videos: at the end of the history week; new ones arrive every day.
-    history_days, nights: days before the first night, and simulated nights.
-    drift_share: share of the people whose taste changes on the last day of the history, the same way for
-        everybody of an age band; another tenth of the people change each on a day and in a way of their own.
-    outage_night: the night (from 1; 0: none) on whose day the platform can hardly be reached.
-    trend_night: the night (from 1; 0: the last day of the history) on whose day many tastes change at once.
-    outage_share: share of the people who can reach it on that day.
-    """
-
-    seed: int
-    first_day: str
-    users: int
-    videos: int
-    history_days: int
-    nights: int
-    new_users_per_day: int
-    new_videos_per_day: int
-    drift_share: float
-    outage_night: int
-    trend_night: int
-    outage_share: float
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 INSTANT = pa.timestamp("us", tz="UTC")
 WHOLE_VIDEO = -1  # `features.segment` of a vector that stands for the whole video
+# `features.modality` of how well sound and motion fit: (together, best, delay in ms), NaN where unknown.
+SYNCHRONY = "synchrony"
 
 # The bits of `sequences.behaviours`, in this order.
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
@@ -133,6 +135,7 @@ INTERACTIONS = _table(
     followed=pa.bool_(),
     disliked=pa.bool_(),
     comment_text=pa.string(),
+    comment_sentiment=pa.float64(),
     device=pa.string(),
     network=pa.string(),
     utc_offset_minutes=pa.int32(),
@@ -151,6 +154,7 @@ SEQUENCES = _table(
     started_at=pa.list_(INSTANT),
     watch_ratios=pa.list_(pa.float64()),
     behaviours=pa.list_(pa.int32()),
+    comment_sentiments=pa.list_(pa.float64()),
     utc_offset_minutes=pa.list_(pa.int32()),
 )
 

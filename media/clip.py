@@ -20,6 +20,7 @@ class Sampling:
         image_size: side of the square pictures, in pixels; None: pictures are not wanted.
         image_fit: `shortest` scales the shortest side and cuts the centre out; `squash` distorts.
         sample_rate: of the sound, in Hz; None: sound is not wanted.
+        synchrony: whether sound and motion are compared.
     """
 
     segment_seconds: float
@@ -28,6 +29,7 @@ class Sampling:
     image_size: int | None
     image_fit: Fit
     sample_rate: int | None
+    synchrony: bool = False
     frames_per_video: float = inf
 
 
@@ -50,6 +52,23 @@ class Limits:
     pixels: int | None = None
 
 
+SYNCHRONY_METHOD = "synchrony-1"  # another number whenever a video's figures would change
+
+
+@dataclass(frozen=True)
+class Synchrony:
+    """How well the beats of the sound fit the motion of the pictures: correlations in [-1, 1].
+
+    Attributes:
+        together: as it plays. best: with the sound moved by `delay_ms`, which fits best.
+        delay_ms: of the sound behind the picture; below 0: before it.
+    """
+
+    together: float
+    best: float
+    delay_ms: int
+
+
 @dataclass(frozen=True)
 class Clip:
     """What was decoded, by segment number. A segment without pictures (sound) is not in `frames` (`sound`).
@@ -57,12 +76,14 @@ class Clip:
     Attributes:
         frames: segment -> RGB pictures [n, image_size, image_size, 3] uint8, n ≤ frames_per_segment.
         sound: segment -> mono samples in [-1, 1], float32, at most segment_seconds long.
+        synchrony: of sound and motion; None: unknown, or not wanted.
         broken: what ended decoding early, if something did, as `video: …` or `audio: …`; what came before
             counts.
     """
 
     frames: dict[int, np.ndarray]
     sound: dict[int, np.ndarray]
+    synchrony: Synchrony | None = None
     broken: tuple[str, ...] = ()
 
 

@@ -3,19 +3,23 @@
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 import av
+import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from media.clip import Clip, Limits, Sampling, Unreadable
+from media.clip import Clip, Limits, Sampling, Synchrony, Unreadable
 from media.fetch import S3Object
 from media.pictures import Pictures, video_decoder
 from media.sound import Sound
+from media.synchrony import SOUND_RATE, Motion, measure
 
 # Containers that hold one whole file. Playlists (hls, dash, concat) would read other files and addresses.
 FORMATS = (
@@ -27,6 +31,33 @@ REFUSALS = (av.FFmpegError, ValueError)
 ENCRYPTED = "the packets are encrypted"
 NO_LIMITS = Limits(inf, sys.maxsize)
 MIB = 1 << 20
+
+Sink = Pictures | Sound | Motion
+
+
+@dataclass
+class Sinks:
+    """Who takes the frames of the streams; None: there is no such stream, or nobody wants it.
+
+    beat: the sound again, at the rate at which it is compared with the motion.
+    """
+
+    pictures: Pictures | None = None
+    sound: Sound | None = None
+    motion: Motion | None = None
+    beat: Sound | None = None
+
+    def __iter__(self) -> Iterator[Sink]:
+        each = (self.pictures, self.sound, self.motion, self.beat)
+        return (sink for sink in each if sink is not None)
+
+    @property
+    def streams(self) -> dict[int, list[Sink]]:
+        """Index of each stream that is wanted -> its takers."""
+        found: dict[int, list[Sink]] = {}
+        for sink in self:
+            found.setdefault(sink.stream.index, []).append(sink)
+        return found
 
 
 def decode(source: Path | S3Object, sampling: Sampling, limits: Limits = NO_LIMITS) -> Clip:
@@ -44,12 +75,20 @@ def decode(source: Path | S3Object, sampling: Sampling, limits: Limits = NO_LIMI
         _check_duration(container, limits)
         sinks = _sinks(container, sampling, limits)
         broken = _read(container, sinks) + _flush(sinks)
-    frames = {n: part for sink in sinks if isinstance(sink, Pictures) for n, part in sink.segments().items()}
-    sound = {n: part for sink in sinks if isinstance(sink, Sound) for n, part in sink.segments().items()}
-    if sinks and not frames and not sound:
+    frames = sinks.pictures.segments() if sinks.pictures else {}
+    sound = sinks.sound.segments() if sinks.sound else {}
+    compared = (sinks.motion, sinks.beat)
+    if sinks.streams and not frames and not sound and not any(sink and sink.started for sink in compared):
         reason = "encrypted_media" if any(ENCRYPTED in problem for problem in broken) else "no_frames"
         raise Unreadable(reason, "; ".join(broken) or "the streams are empty")
-    return Clip(frames, sound, tuple(broken))
+    return Clip(frames, sound, _synchrony(sinks), tuple(broken))
+
+
+def _synchrony(sinks: Sinks) -> Synchrony | None:
+    if sinks.motion is None or sinks.beat is None:
+        return None
+    sound = [np.zeros(0, np.float32), *sinks.beat.segments().values()]
+    return measure(*sinks.motion.strengths(), np.concatenate(sound))
 
 
 def _file_size(path: Path) -> int:
@@ -94,44 +133,50 @@ def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
     return [stream for stream in plain if stream.codec_context is not None]  # None: a codec nobody knows
 
 
-def _sinks(container: InputContainer, sampling: Sampling, limits: Limits) -> list[Pictures | Sound]:
+def _sinks(container: InputContainer, sampling: Sampling, limits: Limits) -> Sinks:
     """Who takes the frames of each stream that is there and wanted."""
     streams = _streams(container)
     if not streams:
         raise Unreadable("no_streams", "the file holds neither video nor sound")
     origin = (container.start_time or 0) / av.time_base
-    sinks: list[Pictures | Sound] = []
+    sinks, seconds = Sinks(), sampling.segment_seconds * sampling.max_segments
     for stream in streams:
-        if isinstance(stream, VideoStream) and sampling.image_size is not None:
+        if isinstance(stream, VideoStream) and (sampling.image_size is not None or sampling.synchrony):
             decoder = video_decoder(stream, limits.pixels)
-            sinks.append(Pictures(stream, decoder, sampling, sampling.image_size, origin))
-        if isinstance(stream, AudioStream) and sampling.sample_rate is not None:
-            sinks.append(Sound(stream, sampling, sampling.sample_rate, origin))
+            if sampling.image_size is not None:
+                sinks.pictures = Pictures(stream, decoder, sampling, sampling.image_size, origin)
+            if sampling.synchrony:
+                sinks.motion = Motion(stream, decoder, seconds, origin)
+        if isinstance(stream, AudioStream):
+            if sampling.sample_rate is not None:
+                sinks.sound = Sound(stream, sampling, sampling.sample_rate, origin)
+            if sampling.synchrony:
+                sinks.beat = Sound(stream, sampling, SOUND_RATE, origin)
     return sinks
 
 
-def _read(container: InputContainer, sinks: list[Pictures | Sound]) -> list[str]:
+def _read(container: InputContainer, sinks: Sinks) -> list[str]:
     """Feed the sinks until they are full, broken, or the file ends; returns what went wrong."""
-    active = {sink.stream.index: sink for sink in sinks}
+    active = sinks.streams
     broken: list[str] = []
-    packets = container.demux([sink.stream for sink in sinks]) if sinks else iter(())
+    packets = container.demux([takers[0].stream for takers in active.values()]) if active else iter(())
     try:
         for packet in packets:
-            sink = active.get(packet.stream.index)
-            if sink is None:
+            takers = active.get(packet.stream.index)
+            if takers is None:
                 continue
-            problem = _feed(sink, packet)
-            if problem and (sink.started or not broken):
-                broken.append(f"{sink.stream.type}: {problem}")
+            problem, started = _feed(takers, packet), takers[0].started
+            if problem and (started or not broken):
+                broken.append(f"{packet.stream.type}: {problem}")
             # Before the first frame a bad packet is passed over: the stream may have been joined midway.
-            if sink.full or (problem and (sink.started or problem == ENCRYPTED)):
+            if all(sink.full for sink in takers) or (problem and (started or problem == ENCRYPTED)):
                 del active[packet.stream.index]
             if not active:
                 break
     except av.FFmpegError as error:
         broken.append(explain(error))
-        for sink in active.values():
-            _feed(sink, _end(sink.stream))
+        for takers in active.values():
+            _feed(takers, _end(takers[0].stream))
     return broken
 
 
@@ -143,14 +188,15 @@ def _end(stream: VideoStream | AudioStream) -> av.Packet:
     return packet
 
 
-def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
-    """Decode one packet into the sink; what went wrong, if something did."""
+def _feed(takers: list[Sink], packet: av.Packet) -> str | None:
+    """Decode one packet for those who take its stream; what went wrong, if something did."""
     if packet.has_sidedata("encryption_info"):
         return ENCRYPTED  # decoded, it would now and then give noise that passes for pictures
     try:
-        for needed in _needed(sink, packet):
-            for frame in sink.decoder.decode(needed):
-                sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
+        for needed in _needed(takers, packet):
+            for frame in takers[0].decoder.decode(needed):
+                for sink in takers:
+                    sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
     except MemoryError:  # libav's is also an FFmpegError
         raise
     except REFUSALS as error:
@@ -158,14 +204,15 @@ def _feed(sink: Pictures | Sound, packet: av.Packet) -> str | None:
     return None
 
 
-def _needed(sink: Pictures | Sound, packet: av.Packet) -> list[av.Packet]:
-    """The packets to decode now: of a video those that a wanted picture depends on."""
-    if isinstance(sink, Sound):
-        return [packet]
-    return sink.skipping.admit(packet, sink.wanted)
+def _needed(takers: list[Sink], packet: av.Packet) -> list[av.Packet]:
+    """The packets to decode now: where only pictures are taken, those that a wanted one depends on."""
+    first = takers[0]
+    if len(takers) == 1 and isinstance(first, Pictures):
+        return first.skipping.admit(packet, first.wanted)
+    return [packet]
 
 
-def _flush(sinks: list[Pictures | Sound]) -> list[str]:
+def _flush(sinks: Sinks) -> list[str]:
     """Let the sinks take what they still hold back; returns what went wrong."""
     broken = []
     for sink in sinks:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 2  # 2: the projections carry their temperature
+FORMAT = 2  # 2: the temperature of the projections, the sentiment of comments, numbers of videos
 
 
 def save_bundle(folder: Path, model: InterestModel) -> None:
@@ -41,5 +41,6 @@ def _read_spec(path: Path) -> Spec:
     raw = json.loads(path.read_text(encoding="utf-8"))
     if raw.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is not of format {FORMAT}; train the model again with this version")
-    raw["numbers"] = {name: (mean, deviation) for name, (mean, deviation) in raw["numbers"].items()}
+    for columns in ("numbers", "video_numbers"):
+        raw[columns] = {name: (mean, deviation) for name, (mean, deviation) in raw[columns].items()}
     return Spec(**raw)

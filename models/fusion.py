@@ -20,12 +20,14 @@ class Catalogue:
     """The videos to choose from. Features of a modality are [V, width of that modality].
 
     born_V is the day of upload, counted from 1970; None: not known, and only training asks.
+    number_VP: what else is known of each video, standardised (NaN: unknown); only ranking asks.
     """
 
     features: Mapping[str, Tensor]
     has_VM: Tensor
     id_row_V: Tensor  # row of the ID embedding; -1: the video was not in training
     born_V: Tensor | None = None
+    number_VP: Tensor | None = None
 
     def take(self, rows: Tensor) -> "Catalogue":
         """The videos of these rows only."""
@@ -40,6 +42,7 @@ class Items:
 
     x_VMD: x̃_m, zero where missing. id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
     bias_V: how liked the video is by everybody, 0 for a new one.
+    number_VK: what else is known of it (`with_known`), K = 2 P; only ranking asks.
     """
 
     x_VMD: Tensor
@@ -47,10 +50,11 @@ class Items:
     id_VD: Tensor
     g_V: Tensor
     bias_V: Tensor
+    number_VK: Tensor
 
     def take(self, rows: Tensor) -> "Items":
         """The items of these rows only."""
-        return Items(self.x_VMD[rows], self.has_VM[rows], self.id_VD[rows], self.g_V[rows], self.bias_V[rows])
+        return Items(**{name: tensor[rows] for name, tensor in vars(self).items()})
 
 
 class Projection(nn.Module):
@@ -145,6 +149,7 @@ class Fusion(nn.Module):
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
         x_VMD = self.project(catalogue)
+        number_VP = x_VMD.new_zeros(len(x_VMD), 0) if catalogue.number_VP is None else catalogue.number_VP
         any_V = catalogue.has_VM.any(1)
         known_V = catalogue.id_row_V >= 0
         if dropped_V is not None:
@@ -155,9 +160,10 @@ class Fusion(nn.Module):
         g_V = torch.where(known_V, g_V, 0.0)
         if not len(self.views_I):
             empty_VD = x_VMD.new_zeros(len(row_V), self.width)
-            return Items(x_VMD, catalogue.has_VM, empty_VD, g_V, empty_VD.sum(1))
+            bias_V = empty_VD.sum(1)
+            return Items(x_VMD, catalogue.has_VM, empty_VD, g_V, bias_V, with_known(number_VP))
         bias_V = torch.where(known_V, self.id_bias[row_V], 0.0)
-        return Items(x_VMD, catalogue.has_VM, self.id(row_V), g_V, bias_V)
+        return Items(x_VMD, catalogue.has_VM, self.id(row_V), g_V, bias_V, with_known(number_VP))
 
     def start_from(self, views_I: Tensor, liked_I: Tensor) -> None:
         """Before training: the view counts of the gate, and biases that rank by popularity.
@@ -172,6 +178,12 @@ class Fusion(nn.Module):
 
     def _views(self, row_V: Tensor) -> Tensor:
         return self.views_I[row_V] if len(self.views_I) else torch.zeros_like(row_V)
+
+
+def with_known(number_NP: Tensor) -> Tensor:
+    """Standardised numbers and whether each is known [N, 2 P]; an unknown one (NaN) is an average one."""
+    known_NP = ~number_NP.isnan()
+    return torch.cat([number_NP.nan_to_num(0.0).clamp(-4.0, 4.0), known_NP.float()], 1)
 
 
 def view_bucket(views: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class Batch:
     ratio_BT: Tensor
     ratio_known_BT: Tensor
     did_BTA: Tensor
+    sentiment_BT: Tensor
+    sentiment_known_BT: Tensor
     day_BT: Tensor
     gap_BT: Tensor
     hour_BT: Tensor
@@ -46,6 +48,7 @@ class Histories:
         hour_E: hour of the day on the person's clock, 0 to 23.
         ratio_E: watched share of the video; NaN: unknown.
         did_EA: bool, what the person did, in the order of the model's `behaviours`.
+        sentiment_E: of the comments that the person wrote, in [-1, 1]; NaN: none, or unknown.
         positive_E: bool, whether the viewing counts as liked.
     """
 
@@ -55,6 +58,7 @@ class Histories:
     hour_E: Tensor
     ratio_E: Tensor
     did_EA: Tensor
+    sentiment_E: Tensor
     positive_E: Tensor
 
     @property
@@ -70,7 +74,7 @@ class Histories:
         at_BT = torch.where(mask_BT, first_B[:, None] + step_T, 0)
         if not len(self.video_E):
             at_BT = at_BT[:, :0]
-        ratio_BT = self.ratio_E[at_BT]
+        ratio_BT, sentiment_BT = self.ratio_E[at_BT], self.sentiment_E[at_BT]
         return Batch(
             users_B=users_B,
             mask_BT=mask_BT,
@@ -78,6 +82,8 @@ class Histories:
             ratio_BT=ratio_BT.nan_to_num(0.0).clamp(0.0, 2.0),
             ratio_known_BT=~ratio_BT.isnan(),
             did_BTA=self.did_EA[at_BT],
+            sentiment_BT=sentiment_BT.nan_to_num(0.0),
+            sentiment_known_BT=~sentiment_BT.isnan(),
             day_BT=self.second_E[at_BT] // DAY_SECONDS,
             gap_BT=gap_buckets(self.second_E[at_BT]),
             hour_BT=self.hour_E[at_BT],

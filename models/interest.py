@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.fusion import Catalogue, Fusion, Items, fuse, score
+from models.fusion import Catalogue, Fusion, Items, fuse, score, with_known
 from models.histories import Batch
 from models.ranking import RankingHeads
-from models.sequence import EventEmbedding, build_encoder
+from models.sequence import EventEmbedding, action_width, build_encoder
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Spec:
         behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
+        video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
@@ -45,6 +46,7 @@ class Spec:
     behaviours: Sequence[str]
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
+    video_numbers: Mapping[str, tuple[float, float]]
     video_ids: Sequence[str]
 
 
@@ -75,9 +77,7 @@ class ProfileEmbedding(nn.Module):
         for i, table in enumerate(self.values):
             s_BD = s_BD + table(profiles.category_BC[:, i])
         if self.numbers is not None:
-            known_BP = ~profiles.number_BP.isnan()
-            value_BP = profiles.number_BP.nan_to_num(0.0).clamp(-4.0, 4.0)
-            s_BD = s_BD + self.numbers(torch.cat([value_BP, known_BP.float()], 1))
+            s_BD = s_BD + self.numbers(with_known(profiles.number_BP))
         return s_BD
 
 
@@ -144,12 +144,12 @@ class InterestModel(nn.Module):
         D = spec.width
         self.fusion = Fusion(spec.modalities, D, len(spec.video_ids))
         self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
-        self.preference = Preference(len(spec.modalities), len(spec.behaviours) + 2, D)
+        self.preference = Preference(len(spec.modalities), action_width(len(spec.behaviours)), D)
         sizes = [len(values) for values in spec.categories.values()]
         self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
         self.encoder = build_encoder(spec.encoder, D, spec.layers, spec.heads, spec.dropout)
         self.gate = StaticGate(D)
-        self.ranking = RankingHeads(D, spec.dropout)
+        self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers))
 
     def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """Every video in the shared space."""
@@ -172,7 +172,7 @@ class InterestModel(nn.Module):
     def rank(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
         f_ND, _ = fuse(interest.u_ND, items, rows_N)
-        return self.ranking(interest.z_ND, f_ND)
+        return self.ranking(interest.z_ND, f_ND, items.number_VK[rows_N])
 
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""

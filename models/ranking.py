@@ -1,6 +1,7 @@
 """The second stage: how likely each behaviour is, should this person be shown this video.
 
-Legend: N (person, moment, video) triples, D width, H behaviours predicted (HEADS), A behaviours logged.
+Legend: N (person, moment, video) triples, D width, H behaviours predicted (HEADS), A behaviours logged,
+K numbers and flags that tell of a video.
 """
 
 from collections.abc import Sequence
@@ -14,17 +15,20 @@ COMPLETE_FROM = 0.95  # watched share from which a viewing counts as complete (a
 
 
 class RankingHeads(nn.Module):
-    """One logit a behaviour from the interest z, the fused video f, and their product."""
+    """One logit a behaviour from the interest z, the fused video f, their product, and its numbers."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, numbers: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(3 * width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, len(HEADS))
+            nn.Linear(3 * width + 2 * numbers, width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, len(HEADS)),
         )
 
-    def forward(self, z_ND: Tensor, f_ND: Tensor) -> Tensor:
+    def forward(self, z_ND: Tensor, f_ND: Tensor, number_NK: Tensor) -> Tensor:
         """Logits [N, H]."""
-        return self.layers(torch.cat([z_ND, f_ND, z_ND * f_ND], -1))
+        return self.layers(torch.cat([z_ND, f_ND, z_ND * f_ND, number_NK], -1))
 
 
 def outcomes(

@@ -13,11 +13,11 @@ from models.histories import GAP_BUCKETS, HOURS, Batch
 
 
 class EventEmbedding(nn.Module):
-    """What the person did (behaviours, watched share) and the hour; with `positions` also order and gaps."""
+    """What the person did (`actions`) and the hour; with `positions` also order and gaps."""
 
     def __init__(self, width: int, behaviours: int, max_length: int, positions: bool) -> None:
         super().__init__()
-        self.action = nn.Linear(behaviours + 2, width)
+        self.action = nn.Linear(action_width(behaviours), width)
         self.hour = nn.Embedding(HOURS, width)
         self.start = nn.Parameter(torch.zeros(width))
         self.gap = nn.Embedding(GAP_BUCKETS, width) if positions else None
@@ -27,10 +27,14 @@ class EventEmbedding(nn.Module):
                 nn.init.normal_(table.weight, std=0.02)
 
     def actions(self, batch: Batch) -> Tensor:
-        """What was done, as numbers [B, T, A + 2]: behaviours, watched share, whether that is known."""
-        known_BT = batch.ratio_known_BT.float()
-        ratio_BT = batch.ratio_BT * known_BT
-        return torch.cat([batch.did_BTA.float(), ratio_BT.unsqueeze(2), known_BT.unsqueeze(2)], 2)
+        """What was done, as numbers [B, T, A + 4]: behaviours; watched share and sentiment, each with whether
+        it is known."""
+        pairs = (
+            (batch.ratio_BT, batch.ratio_known_BT),
+            (batch.sentiment_BT, batch.sentiment_known_BT),
+        )
+        numbers = [number_BT for value_BT, known_BT in pairs for number_BT in (value_BT * known_BT, known_BT)]
+        return torch.cat([batch.did_BTA.float(), torch.stack(numbers, 2)], 2)
 
     def forward(self, fused_BTD: Tensor, batch: Batch) -> Tensor:
         """The encoder's input [B, S, D]: a start token, then one vector an event."""
@@ -42,6 +46,11 @@ class EventEmbedding(nn.Module):
         if self.position is not None:
             x_BSD = x_BSD + self.position.weight[: x_BSD.shape[1]]
         return x_BSD
+
+
+def action_width(behaviours: int) -> int:
+    """Numbers that say what was done at an event."""
+    return behaviours + 4
 
 
 class Block(nn.Module):

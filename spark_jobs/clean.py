@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the community's name for it
 
 from contracts.params import Clean
+from spark_jobs.sentiment import with_sentiment
 
 EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike")
 MARKS = {
@@ -51,7 +52,7 @@ def interactions(kept: DataFrame, p: Clean) -> DataFrame:
     A viewing starts with an impression, with a view that no impression announced, or after
     `viewing_gap_minutes` of silence; behaviours belong to the viewing they follow.
     """
-    numbered = _number_viewings(kept, p)
+    numbered = _number_viewings(with_sentiment(kept), p)
     marks = {
         mark: F.coalesce(F.bool_or(F.col("event_type") == kind), F.lit(False)) for mark, kind in MARKS.items()
     }
@@ -68,6 +69,8 @@ def interactions(kept: DataFrame, p: Clean) -> DataFrame:
         "duration_ms": F.first("duration_ms"),
         "events": F.count("*"),
         "comments": comments,
+        # As a decimal: the mean then does not depend on the order that the rows come in.
+        "comment_sentiment": F.avg(F.col("sentiment").cast("decimal(5, 4)")).cast("double"),
         **marks,
         **context,
     }

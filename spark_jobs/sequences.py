@@ -19,7 +19,14 @@ def histories(interactions: DataFrame, days: Sequence[date], max_length: int) ->
     ends = spark.createDataFrame([(day,) for day in days], "as_of date")
     engaged = interactions.where(" OR ".join(BEHAVIOURS))
     known = engaged.join(F.broadcast(ends), F.col("day") <= F.col("as_of"))
-    viewing = F.struct("started_at", "video_id", "watch_ratio", _bits().alias("bits"), "utc_offset_minutes")
+    viewing = F.struct(
+        "started_at",
+        "video_id",
+        "watch_ratio",
+        _bits().alias("bits"),
+        "comment_sentiment",
+        "utc_offset_minutes",
+    )
     newest = F.max_by(viewing, F.struct("started_at", "video_id"), max_length)
     people = known.groupBy("user_id", "as_of").agg(F.array_sort(newest).alias("past"))
     return people.select(
@@ -29,6 +36,7 @@ def histories(interactions: DataFrame, days: Sequence[date], max_length: int) ->
         F.col("past.started_at").alias("started_at"),
         F.col("past.watch_ratio").alias("watch_ratios"),
         F.col("past.bits").alias("behaviours"),
+        F.col("past.comment_sentiment").alias("comment_sentiments"),
         F.col("past.utc_offset_minutes").alias("utc_offset_minutes"),
     )
 

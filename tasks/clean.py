@@ -24,6 +24,7 @@ from contracts.place import Night
 from contracts.receipts import Receipt, Rows
 from contracts.tables import INTERACTIONS, REJECTS
 from spark_jobs import clean
+from spark_jobs.sentiment import METHOD
 from spark_jobs.session import session
 from tasks.staging import stage
 
@@ -53,7 +54,7 @@ def day_inputs(lake: Lake, params: Clean, until: date) -> dict[date, str]:
             received.setdefault(row["day"], []).append(row["digest"])
     first = min(received, default=until) - timedelta(params.late_days)
     days = [first + timedelta(n) for n in range((until - first).days + 1)]
-    knobs = json.dumps(asdict(params), sort_keys=True)
+    knobs = json.dumps(asdict(params) | {"sentiment": METHOD}, sort_keys=True)
     window = {day: [day + timedelta(n) for n in range(params.late_days + 1)] for day in days}
     return {
         day: digests.of_lines(

@@ -11,11 +11,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import date
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -26,8 +27,8 @@ from contracts.landing import LANDED
 from contracts.params import Embed
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
-from contracts.tables import REJECTS, WHOLE_VIDEO
-from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
+from contracts.tables import REJECTS, SYNCHRONY, WHOLE_VIDEO
+from media.clip import SYNCHRONY_METHOD, Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, SoundEncoder
@@ -72,7 +73,8 @@ def run(params: Embed, night: Night) -> Receipt:
         rows=Rows(len(todo), len(todo) - tally.rejected.total(), dict(sorted(tally.rejected.items()))),
         digests={m: digests.of_lines([fingerprints[m], *videos]) for m, videos in have.items()},
         facts={
-            "fingerprints": fingerprints,
+            "fingerprints": {m: fingerprints[m] for m in MODALITIES if m in fingerprints},
+            "synchrony": fingerprints.get(SYNCHRONY),
             "videos": len(known),
             "covered": {m: len(videos) for m, videos in have.items()},
             "embedded": {m: tally.embedded[m] for m in made},
@@ -84,7 +86,7 @@ def run(params: Embed, night: Night) -> Receipt:
 
 def _check(params: Embed) -> None:
     for name, value in vars(params).items():
-        if not isinstance(value, str) and value <= 0:
+        if not isinstance(value, str | bool) and value <= 0:
             raise InputError(f"params.yaml: embed.{name} is {value}; it must be above 0")
 
 
@@ -109,7 +111,7 @@ def _encoders(params: Embed) -> dict[str, Encoder]:
 
 
 def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
-    """Modality -> fingerprint, of the modalities embedded here."""
+    """Modality -> fingerprint, of the modalities embedded here; and of synchrony."""
     grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
     frames = {
         "frames_per_segment": params.frames_per_segment,
@@ -120,7 +122,9 @@ def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
         "text": TEXT,
         "audio": grid,
     }
-    return {modality: encoder.fingerprint(sampling[modality]) for modality, encoder in made.items()}
+    found = {modality: encoder.fingerprint(sampling[modality]) for modality, encoder in made.items()}
+    seconds = params.segment_seconds * params.max_segments
+    return found | ({SYNCHRONY: f"{SYNCHRONY_METHOD}-{seconds:g}s"} if params.synchrony else {})
 
 
 def _embed(
@@ -141,8 +145,9 @@ def _embed(
         clips = decoders.decode(uris)
         for _ in range(0, len(todo), params.videos_per_commit):
             part = list(islice(videos, params.videos_per_commit))
-            rejects = [reject for video in part for reject in _add(video, clips, batches, day, tally)]
-            vectors = {modality: batch.finish() for modality, batch in batches.items()}
+            beats: Vectors = {}
+            rejects = [reject for video in part for reject in _add(video, clips, batches, beats, day, tally)]
+            vectors = {modality: batch.finish() for modality, batch in batches.items()} | {SYNCHRONY: beats}
             tally.embedded.update({modality: len(found) for modality, found in vectors.items()})
             if any(vectors.values()):
                 _write(lake, part, vectors, fingerprints, params.segment_seconds, day)
@@ -181,6 +186,7 @@ def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder])
         visual.image_size if isinstance(visual, ImageEncoder) else None,
         visual.image_fit if isinstance(visual, ImageEncoder) else "shortest",
         audio.sample_rate if isinstance(audio, SoundEncoder) else None,
+        SYNCHRONY in lacked,
         params.frames_per_video,
     )
 
@@ -199,10 +205,11 @@ def _add(
     video: Video,
     clips: Iterator[Clip | Unreadable],
     batches: Mapping[str, Batches],
+    beats: Vectors,
     day: date,
     tally: Tally,
 ) -> Iterator[dict[str, Any]]:
-    """Give one video to the encoders; its media is the next of `clips`. Yields its rejects."""
+    """Give one video to the encoders and `beats`; its media is the next of `clips`. Yields its rejects."""
     if "text" in video.lacks:
         batches["text"].add(video.video_id, WHOLE_VIDEO, [video.text])
     if not video.lacks_media:
@@ -213,6 +220,10 @@ def _add(
         yield _reject(video, day, "embed", clip.reason, clip.detail)
         return
     tally.broken_midway += bool(clip.broken)
+    if SYNCHRONY in video.lacks:
+        beats[video.video_id] = {
+            WHOLE_VIDEO: np.array(astuple(clip.synchrony) if clip.synchrony else [np.nan] * 3)
+        }
     for modality, segments in (("visual", clip.frames), ("audio", clip.sound)):
         if modality not in video.lacks:
             continue

@@ -91,11 +91,12 @@ def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:
         if now != made_with:
             raise InputError(
                 f"{folder / 'model.json'}: {name} was trained on features of encoder {made_with}, the"
-                f" snapshot has {now}; train again with these encoders, or set embed.{name} back"
+                f" snapshot has {now}; train again with these encoders, or set section embed back"
             )
     spec = model.spec
     people = People(pinned.histories("test"), pinned.profiles(spec), seen)
-    return Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids), people)
+    catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
+    return Scorer(model, catalogue, people)
 
 
 def per_user_ndcg(ranked: Ranked, aims: Targets, k: int, chosen_P: Tensor | None = None) -> Floats:

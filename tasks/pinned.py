@@ -80,7 +80,10 @@ class Pinned:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
+        """Of each modality's encoder, and of how those numbers of a video were made that have one."""
+        return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities} | self.manifest[
+            "video_numbers"
+        ]
 
     @cached_property
     def train_views(self) -> Tensor:
@@ -104,26 +107,30 @@ class Pinned:
         order = self.lots.argsort(stable=True)
         return order[~torch.isin(order, self.aligned)]
 
-    def catalogue(self, modalities: Mapping[str, int], video_ids: Sequence[str]) -> Catalogue:
-        """The videos for a model that reads these modalities and has ID rows for these videos."""
+    def catalogue(
+        self,
+        modalities: Mapping[str, int],
+        video_ids: Sequence[str],
+        numbers: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Catalogue:
+        """The videos for a model that reads these modalities and has ID rows for these videos.
+
+        `numbers`: catalogue column -> (mean, standard deviation), of what its ranking heads read.
+        """
         V = self.videos.num_rows
         features = {m: self.features.get(m, torch.zeros(V, size)) for m, size in modalities.items()}
         masks = [self._mask(m) for m in modalities]
         has_VM = torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool)
         known = pc.index_in(self.videos["video_id"], pa.array(video_ids, pa.string()))
-        return Catalogue(features, has_VM, _ints(pc.fill_null(known, -1)), self._born())
+        number_VP = _standardised(self.videos, numbers or {})
+        return Catalogue(features, has_VM, _ints(pc.fill_null(known, -1)), self._born(), number_VP)
 
     def profiles(self, spec: Spec) -> Profiles:
         """Everybody's static profile in the model's vocabulary; a value it does not know is unknown."""
-        columns = {name: self._column(name) for name in (*spec.categories, *spec.numbers)}
-        categories = [_codes(columns[name], values) for name, values in spec.categories.items()]
-        numbers = [
-            (_floats(columns[name]) - mean) / deviation for name, (mean, deviation) in spec.numbers.items()
-        ]
-        U = self.users.num_rows
+        categories = [_codes(_column(self.users, name), values) for name, values in spec.categories.items()]
+        none = torch.zeros(self.users.num_rows, 0, dtype=torch.long)
         return Profiles(
-            torch.stack(categories, 1) if categories else torch.zeros(U, 0, dtype=torch.long),
-            torch.stack(numbers, 1) if numbers else torch.zeros(U, 0),
+            torch.stack(categories, 1) if categories else none, _standardised(self.users, spec.numbers)
         )
 
     def histories(self, name: str) -> Histories:
@@ -141,6 +148,7 @@ class Pinned:
             hour_E=(second_E + 60 * _ints(flat["utc_offset_minutes"])) // 3600 % HOURS,
             ratio_E=_floats(flat["watch_ratios"]),
             did_EA=(_ints(flat["behaviours"])[:, None] >> torch.arange(len(BEHAVIOURS))) & 1 > 0,
+            sentiment_E=_floats(flat["comment_sentiments"]),
             positive_E=_bools(flat["positive"]),
         )
 
@@ -165,12 +173,6 @@ class Pinned:
 
     def _table(self, name: str) -> pa.Table:
         return pq.read_table(self.night.output("snapshot", f"{name}.parquet"))
-
-    def _column(self, name: str) -> pa.ChunkedArray:
-        """A profile column, nulls where the snapshot no longer has it."""
-        if name in self.users.schema.names:
-            return self.users[name]
-        return pa.chunked_array([pa.nulls(self.users.num_rows)])
 
     def _mask(self, modality: str) -> Tensor:
         mask = self.features.get(f"{modality}.mask")
@@ -215,6 +217,17 @@ def targets(views: Views, seen: Seen, videos: int) -> Targets:
     old = torch.arange(len(seen.offsets) - 1).repeat_interleave(seen.offsets.diff()) * videos + seen.row_E
     new_P = key_P[~torch.isin(key_P, old)]
     return Targets(new_P // videos, new_P % videos)
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column, nulls where the snapshot no longer has it."""
+    return table[name] if name in table.schema.names else pa.chunked_array([pa.nulls(table.num_rows)])
+
+
+def _standardised(table: pa.Table, numbers: Mapping[str, tuple[float, float]]) -> Tensor:
+    """Columns as numbers around 0 [N, P]; NaN: unknown."""
+    columns = [(_floats(_column(table, name)) - mean) / scale for name, (mean, scale) in numbers.items()]
+    return torch.stack(columns, 1) if columns else torch.zeros(table.num_rows, 0)
 
 
 def _flatten(column: pa.ChunkedArray, order: pa.Array) -> pa.Array:

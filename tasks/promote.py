@@ -168,7 +168,12 @@ def _run(models: Registry, night: Night) -> str:
 
 def signature(description: Mapping[str, Any]) -> ModelSignature:
     """What `tasks/recommender.py` takes and gives, from the bundle's description."""
-    lists = {"started_at_ms": DataType.long, "watch_ratios": DataType.double, "behaviours": DataType.long}
+    lists = {
+        "started_at_ms": DataType.long,
+        "watch_ratios": DataType.double,
+        "behaviours": DataType.long,
+        "comment_sentiments": DataType.double,
+    }
     single = dict.fromkeys(description["categories"], DataType.string)
     single |= dict.fromkeys(description["numbers"], DataType.double)
     inputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]

@@ -49,8 +49,8 @@ class Recommender(PythonModel):
 
         `model_input`: a row a person; `video_ids` (what was watched, oldest first; videos that the catalogue
         does not hold are left out) and, all optional, lists as long beside it: `started_at_ms` (epoch),
-        `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`); `utc_offset_minutes`
-        and the profile's columns.
+        `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`), `comment_sentiments`
+        (in [-1, 1], NaN: none); `utc_offset_minutes` and the profile's columns.
         """
         k = int((params or {}).get("k", DEFAULT_K))
         histories = _histories([self._known(row) for row in model_input.to_dict("records")], self.model)
@@ -80,6 +80,7 @@ class Recommender(PythonModel):
             "second": [ms // 1000 for ms in _listed(row.get("started_at_ms"), n, 0)],
             "ratio": _listed(row.get("watch_ratios"), n, float("nan")),
             "did": _listed(row.get("behaviours"), n, 1),
+            "sentiment": _listed(row.get("comment_sentiments"), n, float("nan")),
             "offset": [int(_or(row.get("utc_offset_minutes"), 0))] * n,
         }
         keep = [i for i, at in enumerate(events["row"]) if at is not None]
@@ -98,9 +99,8 @@ def _catalogue(spec: Spec, ids: Sequence[str], features: Mapping[str, Tensor]) -
 
 
 def _histories(people: Sequence[Mapping[str, list]], model: InterestModel) -> Histories:
-    flat = {
-        name: [value for one in people for value in one[name]] for name in ("row", "second", "ratio", "did")
-    }
+    columns = ("row", "second", "ratio", "did", "sentiment")
+    flat = {name: [value for one in people for value in one[name]] for name in columns}
     offset_E = torch.tensor([value for one in people for value in one["offset"]], dtype=torch.long)
     second_E = torch.tensor(flat["second"], dtype=torch.long)
     bits_E1 = torch.tensor(flat["did"], dtype=torch.long)[:, None]
@@ -112,6 +112,7 @@ def _histories(people: Sequence[Mapping[str, list]], model: InterestModel) -> Hi
         hour_E=(second_E + 60 * offset_E) // 3600 % HOURS,
         ratio_E=torch.tensor(flat["ratio"], dtype=torch.float32),
         did_EA=(bits_E1 >> torch.arange(len(model.spec.behaviours))) & 1 > 0,
+        sentiment_E=torch.tensor(flat["sentiment"], dtype=torch.float32),
         positive_E=torch.zeros(len(second_E), dtype=torch.bool),  # only training asks
     )
 

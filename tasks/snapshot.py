@@ -23,6 +23,7 @@ from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
 from contracts.tables import BEHAVIOURS, WHOLE_VIDEO
 from tasks.registry import champion_bundle
+from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
 
 COMPLETED = 0.95  # share of a video that counts as having seen all of it
 ENGAGED = ("liked", "commented", "shared", "followed")
@@ -49,8 +50,10 @@ def run(params: Snapshot, night: Night) -> Receipt:
     _need(views["test"], f"no viewing of {test} is in the lake; ingest and clean that day first")
     people = pc.unique(pa.chunked_array([t["user_id"] for t in (*histories.values(), *views.values())]))
     users = _users(lake, params, people, test)
-    fingerprints = read_receipt(night.receipts, "embed")["facts"]["fingerprints"]
-    modalities = _features(lake, rows, fingerprints, out / "features.safetensors")
+    embedded = read_receipt(night.receipts, "embed")["facts"]
+    modalities = _features(lake, rows, embedded["fingerprints"], out / "features.safetensors")
+    videos = add_columns(videos, comment_numbers(lake, rows, train))
+    videos = add_columns(videos, synchrony_numbers(lake, rows, embedded["synchrony"]))
 
     for name, table in {
         "catalogue": videos,
@@ -72,6 +75,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "videos": videos.num_rows,
         "users": users.num_rows,
         "modalities": modalities,
+        "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
         "champion": champion,
     }
     write_json(out / "manifest.json", manifest)

@@ -19,6 +19,7 @@ from tqdm import trange
 
 from contracts import step
 from contracts.digests import of_folder
+from contracts.errors import InputError
 from contracts.params import Train
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
@@ -52,7 +53,7 @@ def run(params: Train, night: Night) -> Receipt:
     views_V, known_V = pinned.train_views, pinned.train_views > 0
     liked_V = popularity(liked(people.histories), len(views_V))
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
-    scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids), people)
+    scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers), people)
     valid = targets(pinned.views("valid"), people.seen, pinned.videos.num_rows)
     space = served(pinned, spec.width)
     with torch.no_grad():
@@ -102,12 +103,34 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         skip_below=params.skip_below,
         width=width,
         modalities=pinned.widths,
-        fingerprints=pinned.fingerprints,
+        fingerprints={
+            name: made
+            for name, made in pinned.fingerprints.items()
+            if name in pinned.modalities or name in params.video_numbers
+        },
         behaviours=list(BEHAVIOURS),
         categories={n: sorted(pc.unique(profiles[n].drop_null()).to_pylist()) for n in texts},
         numbers={n: _statistics(profiles[n]) for n in numbers},
+        video_numbers=video_numbers(params, pinned.videos.filter(known)),
         video_ids=pinned.videos["video_id"].filter(known).to_pylist(),
     )
+
+
+def video_numbers(params: Train, videos: pa.Table) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of the numbers that the ranking heads read, over these videos.
+
+    Raises:
+        InputError: `train.video_numbers` names what the catalogue has not, or what is no number.
+    """
+    kinds = {field.name: field.type for field in videos.schema}
+    fit = [name for name, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)]
+    for name in params.video_numbers:
+        if name not in fit:
+            raise InputError(
+                f"params.yaml: train.video_numbers has {name!r}, which is no number of the snapshot's"
+                f" catalogue.parquet; choose from {', '.join(fit)}"
+            )
+    return {name: _statistics(videos[name]) for name in params.video_numbers}
 
 
 def _statistics(column: pa.ChunkedArray) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from contracts import digests
 from contracts.lake import Lake, up_to
-from contracts.tables import WHOLE_VIDEO
+from contracts.tables import SYNCHRONY, WHOLE_VIDEO
 from tasks.captions import clean, wording
 
 MEDIA = {"visual": "no_picture", "audio": "no_sound"}  # modality -> why a file that plays may lack it
+DECODED = {*MEDIA, SYNCHRONY}  # what comes from the media; what a file tells of synchrony may be "unknown"
 CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the file may have come since
 
 
@@ -32,7 +33,7 @@ class Video:
 
     @property
     def lacks_media(self) -> bool:
-        return not self.lacks.isdisjoint(MEDIA)
+        return not self.lacks.isdisjoint(DECODED)
 
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
@@ -77,7 +78,7 @@ def step_of(modality: str) -> str:
 
 def _possible(uri: str, text: str, refused: Collection[tuple[str, str]]) -> set[str]:
     playable = uri and ("embed", uri) not in refused
-    media = {m for m in MEDIA if playable and (step_of(m), uri) not in refused}
+    media = {m for m in DECODED if playable and (step_of(m), uri) not in refused}
     return media | ({"text"} if text else set())
 
 

@@ -27,6 +27,7 @@ LISTS = {
     "started_at": INSTANT,
     "watch_ratios": pa.float64(),
     "behaviours": pa.int32(),
+    "comment_sentiments": pa.float64(),
     "utc_offset_minutes": pa.int32(),
     "positive": pa.bool_(),
 }
@@ -135,6 +136,7 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
         "videos": world.videos,
         "users": world.users,
         "modalities": covered,
+        "video_numbers": {"synchrony": "planted-synchrony"},
         "champion": None,
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
@@ -151,6 +153,9 @@ def _catalogue(world: Planted, topic_V: np.ndarray, views: list[dict], train: da
         "duration_ms": [10_000 + 100 * row for row in range(world.videos)],
         "upload_day": [train + timedelta(1) if new else train - timedelta(20) for new in new_V],
         "train_views": pa.array(count_V, pa.int32()),
+        "comment_sentiment": [None if row % 3 else row / world.videos for row in range(world.videos)],
+        "comments": [0 if row % 3 else row for row in range(world.videos)],
+        "synchrony": [None if row % 4 == 0 else 0.1 * (row % 7) for row in range(world.videos)],
     }
     _write(out / "catalogue.parquet", pa.table(table))
 
@@ -175,6 +180,7 @@ def _histories(views: list[dict]) -> pa.Table:
         "started_at": lambda v: v["started_at"],
         "watch_ratios": lambda v: v["watch_ratio"],
         "behaviours": lambda v: 1 | sum(v.get(b, False) << i for i, b in enumerate(BEHAVIOURS)),
+        "comment_sentiments": lambda v: 0.5 if v["commented"] else None,
         "utc_offset_minutes": lambda v: 60,
         "positive": lambda v: v["positive"],
     }

@@ -81,6 +81,7 @@ def _snapshot(
         "videos": VIDEOS,
         "users": PEOPLE,
         "modalities": covered,
+        "video_numbers": {},
         "champion": champion,
     }
     write_json(out / "manifest.json", manifest)
@@ -99,6 +100,7 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
                 "started_at": [start + timedelta(minutes=3 * n) for n in range(length)],
                 "watch_ratios": draw.uniform(0, 1, length).tolist(),
                 "behaviours": [1] * length,
+                "comment_sentiments": [None] * length,
                 "utc_offset_minutes": [60] * length,
                 "positive": (draw.uniform(size=length) > 0.4).tolist(),
             }
@@ -140,6 +142,7 @@ def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
         skip_below=0.2,
         categories={"age_band": ["18-24", "25-34"]},
         numbers={"days_registered": (30.0, 10.0)},
+        video_numbers={"train_views": (20.0, 30.0)},
         video_ids=[f"v{i:03d}" for i in range(VIDEOS - 5)],
     )
     torch.manual_seed(seed)
@@ -255,7 +258,7 @@ def _receipts(night: Night) -> None:
     }
     facts: dict[str, dict] = {
         "check": {"outcome": "passed", "warnings": []},
-        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}},
+        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}, "synchrony": None},
     }
     steps = ("ingest", "clean", "embed", "check", "sequences", "snapshot", "align", "train", "evaluate")
     for seconds, name in enumerate(steps, 2):

@@ -53,6 +53,33 @@ def write_video(
     return path
 
 
+def write_flashes(
+    path: Path, flashes: Sequence[float], clicks: Sequence[float], seconds: float = 10.0, rate: int = 25
+) -> Path:
+    """A picture that turns black or white at each flash, and a sound that clicks; faint noise in both."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    samples = 0.0001 * draw.normal(size=round(seconds * 44_100))
+    for click in clicks:
+        first = round(click * 44_100)
+        burst = samples[first : first + 2000]
+        burst += draw.normal(size=len(burst)) * np.exp(-np.arange(len(burst)) / 400) * 0.3
+    pictures = []
+    for n in range(round(seconds * rate)):
+        white = sum(flash <= n / rate + 1e-6 for flash in flashes) % 2
+        noisy = plain((200 * white + 20,) * 3) + draw.integers(0, 4, (48, 64, 3))
+        pictures.append((n / rate, noisy.astype(np.uint8)))
+    with av.open(str(path), "w") as file:
+        video, audio = (
+            file.add_stream("libx264", rate=rate),
+            file.add_stream("aac", rate=44_100, layout="stereo"),
+        )
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        _pictures(file, video, pictures, "yuv420p")
+        _sound(file, audio, samples, 0.0)
+    return path
+
+
 def write_slides(path: Path, slides: Sequence[tuple[float, np.ndarray]]) -> Path:
     """Pictures that begin at irregular times."""
     with av.open(str(path), "w") as file:
@@ -92,7 +119,12 @@ def _pictures(
 def _tone(
     file: av.container.OutputContainer, stream: av.AudioStream, hertz: float, seconds: float, start: float
 ) -> None:
-    samples = 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * 44_100)) / 44_100)
+    _sound(file, stream, 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * 44_100)) / 44_100), start)
+
+
+def _sound(
+    file: av.container.OutputContainer, stream: av.AudioStream, samples: np.ndarray, start: float
+) -> None:
     both = np.ascontiguousarray(np.stack([samples, samples]).astype(np.float32))
     for first in range(0, both.shape[1], 1024):
         frame = av.AudioFrame.from_ndarray(

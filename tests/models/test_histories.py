@@ -33,6 +33,16 @@ def test_an_unknown_watched_share_is_not_a_zero() -> None:
     assert batch.ratio_BT[0][unknown_T].eq(0).all()
 
 
+def test_only_a_comment_of_known_sentiment_tells_one() -> None:
+    past = histories((6,))
+    batch = past.batch(torch.tensor([0]), max_length=4)
+    known_T = batch.sentiment_known_BT[0]
+    assert known_T.tolist() == past.sentiment_E[2:].isnan().logical_not().tolist()
+    assert known_T.any()
+    assert torch.equal(batch.sentiment_BT[0][known_T], past.sentiment_E[2:][known_T])
+    assert batch.sentiment_BT[0][~known_T].eq(0).all()
+
+
 def test_gaps_are_counted_in_doubling_minutes() -> None:
     second_BT = torch.tensor([[0, 30, 30 + 60, 30 + 60 + 3 * 60, 10**9]])
     assert gap_buckets(second_BT).tolist() == [[0, 0, 1, 2, 15]]
@@ -67,6 +77,7 @@ def test_the_target_is_one_of_the_next_liked_videos_not_watched_before(
         hour_E=torch.zeros(len(flat), dtype=torch.long),
         ratio_E=torch.ones(len(flat)),
         did_EA=torch.zeros(len(flat), 6, dtype=torch.bool),
+        sentiment_E=torch.full((len(flat),), torch.nan),
         positive_E=torch.tensor([fit for _, fit in flat], dtype=torch.bool),
     )
     at_BS, has_BS = next_positive(past.batch(everybody(past), 7), horizon)

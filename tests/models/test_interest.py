@@ -25,7 +25,7 @@ def disturb(past: Histories, first: int) -> Histories:
     other = histories((1, 0, 5, 8), seed=99)
     parts = {
         name: torch.cat([getattr(past, name)[:first], getattr(other, name)[first:]])
-        for name in ("video_E", "hour_E", "ratio_E", "did_EA", "positive_E")
+        for name in ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E")
     }
     later = past.second_E.clone()
     later[first:] += 12345
@@ -80,6 +80,30 @@ def test_a_person_without_a_history_is_known_by_the_profile() -> None:
     assert not torch.allclose(z_ND[0], z_ND[1])
 
 
+def test_a_comment_that_means_well_is_read_unlike_one_that_does_not_and_unlike_none() -> None:
+    past, made = histories((3,)), model()
+    states = []
+    for sentiment in (0.8, -0.8, 0.0, torch.nan):
+        told = replace(past, sentiment_E=torch.tensor([torch.nan, sentiment, torch.nan]))
+        states.append(made.newest(told.batch(everybody(told), 8), profiles(1), made.items(catalogue())).z_ND)
+    assert len({tuple(z_ND[0].tolist()) for z_ND in states}) == 4
+
+
+def test_what_is_known_of_a_video_reaches_its_ranking_and_not_its_retrieval_and_unknown_is_not_average() -> (
+    None
+):
+    made, past, told = model(), histories(), []
+    for number in (1.0, 0.0, torch.nan):
+        videos = replace(catalogue(), number_VP=torch.full((12, 2), number))
+        items = made.items(videos)
+        newest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+        told.append((made.rank(newest, items, torch.arange(4)), made.scores(newest, items)[0]))
+    ranked, retrieved = zip(*told, strict=True)
+    assert len({tuple(logit_NH.flatten().tolist()) for logit_NH in ranked}) == 3
+    assert torch.equal(retrieved[0], retrieved[1])
+    assert torch.equal(retrieved[0], retrieved[2])
+
+
 def test_without_a_profile_everybody_without_a_history_is_alike() -> None:
     made, past = model(profile=False), histories((0, 0))
     z_ND = made.newest(past.batch(everybody(past), 8), profiles(2), made.items(catalogue())).z_ND
@@ -88,7 +112,7 @@ def test_without_a_profile_everybody_without_a_history_is_alike() -> None:
 
 def test_the_order_of_earlier_events_matters_exactly_when_positions_are_told() -> None:
     past, order = histories((6,)), torch.tensor([4, 2, 0, 3, 1, 5])
-    kept = ("video_E", "hour_E", "ratio_E", "did_EA", "positive_E")
+    kept = ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E")
     mixed = replace(past, **{name: getattr(past, name)[order] for name in kept})
     for positions in (True, False):
         made = model(layers=1, positions=positions, modalities={}, fingerprints={})

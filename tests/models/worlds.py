@@ -29,6 +29,7 @@ def spec(**changes: object) -> Spec:
         "behaviours": list(BEHAVIOURS),
         "categories": {"age": ["old", "young"]},
         "numbers": {"days": (0.0, 1.0)},
+        "video_numbers": {"sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
         "video_ids": [f"v{i}" for i in range(9)],
     }
     return Spec(**{**values, **changes})  # type: ignore[arg-type]
@@ -53,7 +54,9 @@ def catalogue(videos: int = 12, seed: int = 1, widths: dict[str, int] | None = N
     has_VM[0] = False
     has_VM[1, 1:] = False
     row_V = torch.where(torch.arange(videos) < 9, torch.arange(videos), -1)
-    return Catalogue(features, has_VM, row_V)
+    number_VP = torch.randn(videos, 2, generator=draw)
+    number_VP[::3, 0] = torch.nan
+    return Catalogue(features, has_VM, row_V, number_VP=number_VP)
 
 
 def histories(lengths: tuple[int, ...] = (0, 1, 5, 8), videos: int = 12, seed: int = 2) -> Histories:
@@ -69,6 +72,7 @@ def histories(lengths: tuple[int, ...] = (0, 1, 5, 8), videos: int = 12, seed: i
         hour_E=torch.randint(24, (count,), generator=draw),
         ratio_E=ratio_E,
         did_EA=torch.rand(count, len(BEHAVIOURS), generator=draw) < 0.5,
+        sentiment_E=torch.where(torch.arange(count) % 3 == 0, ratio_E * 2 - 1, torch.nan),
         positive_E=torch.rand(count, generator=draw) < 0.6,
     )
 

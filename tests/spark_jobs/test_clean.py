@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.params import Clean
 from contracts.tables import EVENTS
-from spark_jobs import clean
+from spark_jobs import clean, sentiment
 
 DAY = date(2026, 3, 5)
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
@@ -111,6 +111,27 @@ def test_behaviours_belong_to_the_viewing_they_follow(spark):
     assert (second_view["watch_ratio"], second_view["liked"]) == (1.2, False)
     assert (later["viewed"], later["shared"], later["watch_ratio"]) == (False, True, None)
     assert [row["events"] for row in (first, second_view, later)] == [4, 1, 1]
+
+
+def test_a_viewing_has_the_mean_sentiment_of_its_comments_and_none_without_a_known_one(spark):
+    def said(line: int, text: str | None, user: str):
+        return _event(line, "comment", NOON + timedelta(seconds=line), comment_text=text, user_id=user)
+
+    rows = [
+        said(1, "love this cat, more please", "a"),
+        said(2, "boring, what a waste of time", "a"),
+        said(3, "😍", "b"),
+        said(4, "die Musik ist toll", "b"),
+        said(5, "die Musik ist toll", "c"),
+        said(6, "", "d"),
+        said(7, None, "e"),
+        _event(8, user_id="f"),
+    ]
+    found = {row["user_id"]: row["comment_sentiment"] for row in _interactions(spark, rows)}
+    both = [sentiment.compound(row["comment_text"]) for row in rows[:2]]
+    assert found["a"] == pytest.approx(sum(both) / 2)
+    assert found["b"] == sentiment.compound("😍") > 0
+    assert [found[user] for user in "cdef"] == [None] * 4
 
 
 EVENT = st.builds(

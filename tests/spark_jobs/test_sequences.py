@@ -9,12 +9,12 @@ from spark_jobs.sequences import histories
 DAY = date(2026, 3, 5)
 
 
-def _viewing(user: str, video: str, days_ago: int, second: int, ratio: float | None = 0.5, **done):
+def _viewing(user: str, video: str, days_ago: int, second: int, ratio: float | None = 0.5, **more):
     day = DAY - timedelta(days_ago)
     row = dict.fromkeys(INTERACTIONS.schema.names) | dict.fromkeys(BEHAVIOURS, False)
     row |= {"user_id": user, "video_id": video, "day": day, "watch_ratio": ratio, "viewed": True}
     started = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=second)
-    return row | {"started_at": started, "utc_offset_minutes": 60} | done
+    return row | {"started_at": started, "utc_offset_minutes": 60} | more
 
 
 def _histories(spark, rows, days, max_length):
@@ -29,6 +29,7 @@ VIEWING = st.builds(
     days_ago=st.integers(0, 4),
     second=st.integers(0, 86_399),
     ratio=st.one_of(st.none(), st.floats(0, 2)),
+    comment_sentiment=st.one_of(st.none(), st.floats(-1, 1)),
 )
 
 
@@ -48,6 +49,7 @@ def test_a_history_holds_the_newest_viewings_of_its_day_and_earlier_and_nothing_
             row = found[user, day]
             assert row.video_ids == [r["video_id"] for r in past[-4:]]
             assert row.watch_ratios == [r["watch_ratio"] for r in past[-4:]]
+            assert row.comment_sentiments == [r["comment_sentiment"] for r in past[-4:]]
             assert [t.replace(tzinfo=UTC) for t in row.started_at] == [r["started_at"] for r in past[-4:]]
 
 

@@ -12,8 +12,8 @@ from contracts.place import Night
 from contracts.receipts import Receipt
 from contracts.tables import FEATURES
 from tasks import embed
-from tests.media.files import BLUE, RED, plain, write_video
-from tests.tasks.videos import DAY, PARAMS, catalogue, features, places, rejects, vector
+from tests.media.files import BLUE, RED, plain, write_flashes, write_video
+from tests.tasks.videos import DAY, PARAMS, catalogue, features, places, rejects, vector, versions
 
 
 @pytest.fixture
@@ -95,6 +95,43 @@ def test_precision_is_part_of_the_fingerprint(night: Night) -> None:
     ]
     assert found[0] == found[2]
     assert all(found[0][modality] != found[1][modality] for modality in embed.MODALITIES)
+
+
+def test_how_well_sound_and_motion_fit_is_kept_beside_the_vectors_unknown_or_not(
+    landing: Path, night: Night
+) -> None:
+    beats = np.arange(5, 35) ** 1.4 / 15
+    write_flashes(landing / "fits.mp4", list(beats), list(beats))
+    write_video(landing / "mute.mp4", hertz=None)
+    (landing / "bad.mp4").write_bytes(b"garbage" * 100)
+    catalogue({name: {"media_uri": f"{name}.mp4", "caption": name} for name in ("fits", "mute", "bad")})
+    params = replace(PARAMS, synchrony=True)
+    receipt = embed.run(params, night)
+    assert receipt.facts["synchrony"] == "synchrony-1-200s"
+    assert set(receipt.facts["fingerprints"]) == {"visual", "text", "audio"}
+    together, best, delay_ms = vector("fits", "synchrony")
+    assert together == best > 0.6
+    assert delay_ms == 0
+    assert np.isnan(vector("mute", "synchrony")).all()
+    assert places(modality="synchrony") == {("fits", "synchrony", -1), ("mute", "synchrony", -1)}
+    before = versions()
+    again = embed.run(params, night)
+    assert versions() == before
+    assert again.digests == receipt.digests
+
+
+def test_synchrony_that_is_wanted_later_is_measured_without_embedding_again(
+    landing: Path, night: Night
+) -> None:
+    write_video(landing / "v1.mp4", seconds=3)
+    catalogue({"v1": {"media_uri": "v1.mp4"}})
+    without = embed.run(PARAMS, night)
+    assert without.facts["synchrony"] is None
+    vectors = places()
+    receipt = embed.run(replace(PARAMS, synchrony=True), night)
+    assert receipt.facts["embedded"] == {"visual": 0, "text": 0, "audio": 0}
+    assert places() - vectors == {("v1", "synchrony", -1)}
+    assert len(features()) == len(vectors) + 1
 
 
 def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, night: Night) -> None:

@@ -179,9 +179,22 @@ def test_an_older_champion_meets_new_videos_and_new_profile_values(copy: Night) 
 def test_a_model_of_other_encoders_is_refused_in_a_sentence(copy: Night) -> None:
     champion = crown(copy)
     path = champion / "model.json"
-    path.write_text(path.read_text().replace("planted-visual", "another-encoder"))
-    with pytest.raises(InputError, match="visual was trained on features of encoder another-encoder"):
-        judged(copy)
+    text = path.read_text()
+    for name in ("visual", "synchrony"):
+        path.write_text(text.replace(f"planted-{name}", "another-encoder"))
+        with pytest.raises(InputError, match=f"{name} was trained on features of encoder another-encoder"):
+            judged(copy)
+
+
+def test_a_number_that_is_no_longer_measured_is_unknown_to_the_model_that_reads_it(copy: Night) -> None:
+    crown(copy)
+    manifest, catalogue = (
+        copy.output("snapshot", "manifest.json"),
+        copy.output("snapshot", "catalogue.parquet"),
+    )
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"video_numbers": {}}))
+    pq.write_table(pq.read_table(catalogue).drop_columns("synchrony"), catalogue)
+    assert judged(copy)["heads"]["champion"]["complete"]["auc"] > 0.5
 
 
 def test_a_broken_champion_and_a_night_without_targets_are_refused(copy: Night) -> None:

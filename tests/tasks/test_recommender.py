@@ -41,23 +41,27 @@ def _rows(pinned: Pinned) -> pd.DataFrame:
     """Everybody's history and profile, as a caller would send them."""
     ids = pinned.videos["video_id"].to_pylist()
     histories = {row["user_id"]: row for row in _read(pinned, "test")}
+    nothing = {name: [] for name in pinned._table("test").schema.names}
     users = _read(pinned, "users")
     rows = []
     for user in users:
-        mine = histories.get(
-            user["user_id"], {"video_rows": [], "started_at": [], "watch_ratios": [], "behaviours": []}
-        )
+        mine = histories.get(user["user_id"], nothing)
         rows.append(
             {
                 **{name: user[name] for name in ("age_band", "city_tier", "days_registered")},
                 "video_ids": [ids[row] for row in mine["video_rows"]],
                 "started_at_ms": [int(at.timestamp() * 1000) for at in mine["started_at"]],
-                "watch_ratios": [float("nan") if r is None else r for r in mine["watch_ratios"]],
+                "watch_ratios": _numbers(mine["watch_ratios"]),
                 "behaviours": mine["behaviours"],
+                "comment_sentiments": _numbers(mine["comment_sentiments"]),
                 "utc_offset_minutes": 60,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
 
 
 def _read(pinned: Pinned, name: str) -> list[dict]:
@@ -112,6 +116,7 @@ def test_the_profile_and_what_was_done_matter(pinned):
         {"days_registered": 3.0},
         {"behaviours": [3, 33]},
         {"watch_ratios": [0.0, 1.0]},
+        {"comment_sentiments": [-0.9, float("nan")]},
     ]
     changes += [{"started_at_ms": [0, 86_400_000]}, {"utc_offset_minutes": 600}]
     answers = [recommender.predict(None, pd.DataFrame([watched | change])) for change in changes]

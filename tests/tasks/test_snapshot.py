@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from contracts.lake import Lake
 from contracts.params import Ingest, load
 from contracts.place import PROJECT, Night
 from contracts.receipts import Receipt, write_receipt
-from contracts.tables import FEATURES
+from contracts.tables import FEATURES, INTERACTIONS
 from tasks import clean, ingest, sequences, snapshot
 from tests.landings import DAY, at, event, land, small_platform
 
@@ -29,7 +29,9 @@ def _lake_until(landing: Path, night: Night) -> None:
     ingest.run(Ingest(batch_rows=1000), night)
     clean.run(PARAMS.clean, night)
     sequences.run(PARAMS.sequences, night)
-    write_receipt(night.receipts, "embed", Receipt(facts={"fingerprints": {"visual": "f"}}), {})
+    write_receipt(
+        night.receipts, "embed", Receipt(facts={"fingerprints": {"visual": "f"}, "synchrony": "s"}), {}
+    )
 
 
 @pytest.fixture
@@ -106,6 +108,51 @@ def test_only_vectors_of_the_nights_encoder_are_taken_and_missing_ones_are_maske
     assert np.flatnonzero(tensors["visual.mask"]).tolist() == [ids.index("v1")]
     assert tensors["visual"][ids.index("v1")].tolist() == [7.0, 1.0]
     assert receipt.facts["modalities"] == {"visual": {"width": 2, "covered": 1, "fingerprint": "f"}}
+
+
+def _said(videos: dict[str, list[float | None]], day: date) -> list[dict]:
+    blank = dict.fromkeys(INTERACTIONS.schema.names) | {"user_id": "u0", "viewed": True, "day": day}
+    start = datetime(day.year, day.month, day.day, 20, tzinfo=UTC)
+    return [
+        blank | {"video_id": video, "comment_sentiment": score, "started_at": start}
+        for video, scores in videos.items()
+        for score in scores
+    ]
+
+
+def test_the_sentiment_of_a_videos_comments_is_of_training_days_and_null_without_any(night):
+    rows = _said({"v1": [0.5, -0.1, None], "v2": [None]}, DAY - timedelta(2))
+    rows += _said({"v1": [-1.0], "v3": [-1.0]}, DAY - timedelta(1)) + _said({"v2": [-1.0]}, DAY)
+    Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
+    snapshot.run(PARAMS.snapshot, night)
+    videos = {
+        row["video_id"]: (row["comment_sentiment"], row["comments"]) for row in _read(night, "catalogue")
+    }
+    assert videos["v1"] == (pytest.approx(0.2), 2)
+    assert [videos[video] for video in ("v2", "v3", "a-new-one")] == [(None, 0)] * 3
+
+
+def test_synchrony_is_that_of_the_nights_method_and_null_where_unknown(night):
+    told = {"v1": ("s", [0.7, 0.8, -100.0]), "v2": ("s", [np.nan] * 3), "v3": ("other", [0.1, 0.1, 0.0])}
+    rows = [
+        _vector(video, 0.0, how) | {"modality": "synchrony", "vector": vector}
+        for video, (how, vector) in told.items()
+    ]
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    receipt = snapshot.run(PARAMS.snapshot, night)
+    names = ("synchrony", "best_synchrony", "sync_delay_ms")
+    videos = {row["video_id"]: [row[name] for name in names] for row in _read(night, "catalogue")}
+    assert videos["v1"] == pytest.approx([0.7, 0.8, -100])
+    assert [videos[video] for video in ("v2", "v3", "v4")] == [[None] * 3] * 3
+    assert receipt.facts["video_numbers"] == dict.fromkeys(names, "s")
+    assert receipt.facts["modalities"] == {}
+
+
+def test_where_synchrony_was_not_measured_no_method_binds_and_all_of_it_is_unknown(night):
+    write_receipt(night.receipts, "embed", Receipt(facts={"fingerprints": {}, "synchrony": None}), {})
+    receipt = snapshot.run(PARAMS.snapshot, night)
+    assert receipt.facts["video_numbers"] == {}
+    assert {row["synchrony"] for row in _read(night, "catalogue")} == {None}
 
 
 def test_the_same_lake_gives_the_same_bytes(night, tmp_path):

@@ -15,6 +15,7 @@ import torch
 
 from contracts import params as parameters
 from contracts import place
+from contracts.errors import InputError
 from contracts.params import Train
 from contracts.place import PROJECT, Night
 from models.alignment import farthest
@@ -31,6 +32,7 @@ SMALL = Train(
     dropout=0.1,
     positions=True,
     profile=True,
+    video_numbers=("synchrony",),
     max_length=20,
     epochs=2,
     patience=1,
@@ -44,7 +46,7 @@ SMALL = Train(
     skip_below=0.2,
     id_dropout=0.2,
     horizon=5,
-    warmup_epochs=1,
+    warmup_epochs=0,
     seed=1,
 )
 CHANGES: dict[str, Any] = {
@@ -54,6 +56,7 @@ CHANGES: dict[str, Any] = {
     "dropout": 0.3,
     "positions": False,
     "profile": False,
+    "video_numbers": ("synchrony", "comments"),
     "max_length": 5,
     "epochs": 3,
     "batch_size": 16,
@@ -65,7 +68,7 @@ CHANGES: dict[str, Any] = {
     "skip_below": 0.4,
     "id_dropout": 0.6,
     "horizon": 1,
-    "warmup_epochs": 0,
+    "warmup_epochs": 1,
     "seed": 2,
 }
 
@@ -126,6 +129,20 @@ def test_the_anchor_holds_the_space_that_the_champion_has(night: Night, tmp_path
         heads = load_bundle(second.folder("train")).fusion.project
         moved.append(farthest(served(Pinned(second), heads.width).drift(heads)))
     assert 0 < moved[1] < 0.7 * moved[0]
+
+
+def test_a_number_that_the_catalogue_has_not_is_refused_in_a_sentence(night: Night) -> None:
+    for name in ("loudness", "caption"):
+        with pytest.raises(InputError, match=rf"train\.video_numbers has '{name}'.*choose from .*comments"):
+            train.run(replace(SMALL, video_numbers=(name,)), night)
+
+
+def test_only_how_the_numbers_it_reads_were_made_binds_a_model(night: Night) -> None:
+    for names, bound in ((("comments",), False), (("comments", "synchrony"), True)):
+        train.run(replace(SMALL, video_numbers=names), night)
+        spec = load_bundle(night.folder("train")).spec
+        assert list(spec.video_numbers) == list(names)
+        assert ("synchrony" in spec.fingerprints) is bound
 
 
 def test_patience_decides_how_long_a_worsening_model_is_trained(night: Night) -> None:

@@ -14,7 +14,9 @@ from contracts.place import PROJECT
 from contracts.tables import VIDEOS
 
 DAY = date(2026, 3, 5)
-PARAMS = replace(parameters.load(PROJECT / "params.yaml").embed, device="cpu", decode_workers=1)
+PARAMS = replace(
+    parameters.load(PROJECT / "params.yaml").embed, device="cpu", decode_workers=1, synchrony=False
+)
 
 
 def catalogue(videos: dict[str, dict[str, Any]], day: date = DAY) -> None:

@@ -12,7 +12,7 @@ from contracts.params import Ingest
 from contracts.place import Night
 from tasks import clean, ingest
 from tests.world.worlds import CLEAN, days
-from world import deliver, dirt
+from world import deliver, dirt, viewing
 from world.deliver import make
 from world.poison import poison
 
@@ -52,3 +52,30 @@ def test_every_spoiled_line_is_refused_for_the_reason_foretold_and_no_other_line
         assert refused.get(key) == expected.get(key), key
     assert {row["kind"] for row in told} >= {kind.kind for kind in (*dirt.KINDS, *dirt.CLOCKS)} | {"bot"}
     assert sum(refused.get(key) == "missing_user" for key in on_poisoned_night) >= 0.8 * len(lost_users)
+
+
+@pytest.mark.usefixtures("keep_spark")
+def test_the_sentiment_of_a_comment_has_the_sign_that_was_meant(
+    landing: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(deliver, "render_all", lambda videos, folder, seed, workers: folder.mkdir())
+    monkeypatch.setattr(viewing, "COMMENTING", 0.3)
+    make(days(users=40, videos=40), CLEAN, landing, home / "truth")
+    night = Night(date(2026, 3, 3), tmp_path / "night")
+    ingest.run(Ingest(batch_rows=5000), night)
+    clean.run(CLEAN, night)
+
+    meant: dict[tuple[str, str], set[int]] = {}
+    for row in pq.read_table(home / "truth" / "viewings.parquet").to_pylist():
+        if row["sentiment"]:
+            meant.setdefault((row["user_id"], row["video_id"]), set()).add(row["sentiment"])
+    columns = ("user_id", "video_id", "comment_text", "comment_sentiment")
+    written = [row for row in Lake().scan("interactions", columns=columns).to_pylist() if row["comment_text"]]
+    of_one_mind = [row for row in written if len(meant[row["user_id"], row["video_id"]]) == 1]
+    scored = [row for row in of_one_mind if row["comment_sentiment"] is not None]
+    right = [
+        row for row in scored if row["comment_sentiment"] * min(meant[row["user_id"], row["video_id"]]) > 0
+    ]
+    assert len(of_one_mind) > 100
+    assert len(scored) > 0.9 * len(of_one_mind)
+    assert len(right) > 0.95 * len(scored)
