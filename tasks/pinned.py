@@ -79,11 +79,14 @@ class Pinned:
         return {m: self.features[m].shape[1] for m in self.modalities}
 
     @property
+    def encoders(self) -> dict[str, str]:
+        """Modality -> fingerprint of its encoder."""
+        return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Of each modality's encoder, and of how those numbers of a video were made that have one."""
-        return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities} | self.manifest[
-            "video_numbers"
-        ]
+        return self.encoders | self.manifest["video_numbers"]
 
     @cached_property
     def train_views(self) -> Tensor:

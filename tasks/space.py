@@ -48,7 +48,8 @@ def served(pinned: Pinned, width: int) -> Space:
     if not folder.is_dir():
         return Space(None, "there is no champion yet", none)
     champion = read_model(folder)
-    if champion.spec.width != width or champion.spec.fingerprints != pinned.fingerprints:
+    encoders = {m: champion.spec.fingerprints[m] for m in champion.spec.modalities}
+    if champion.spec.width != width or encoders != pinned.encoders:
         return Space(None, "the champion has another width, or its encoders are not tonight's", none)
     last = Projections(widths, width)
     last.load_state_dict(champion.fusion.project.state_dict())

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from contracts.place import Night
 from contracts.tables import BEHAVIOURS, INSTANT
+from tasks.video_numbers import SYNCHRONY_COLUMNS
 
 NIGHT = date(2026, 3, 12)
 WIDTHS = {"visual": 12, "text": 10, "audio": 6}
@@ -136,7 +137,7 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
         "videos": world.videos,
         "users": world.users,
         "modalities": covered,
-        "video_numbers": {"synchrony": "planted-synchrony"},
+        "video_numbers": dict.fromkeys(SYNCHRONY_COLUMNS, "planted-synchrony"),
         "champion": None,
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
