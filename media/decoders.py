@@ -16,7 +16,7 @@ from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
 
 WORKER = [sys.executable, "-m", "media.worker"]
 START_SECONDS = 120
-AHEAD = 4  # files decoded or waiting per process: decoding goes on while a batch is encoded
+AHEAD = 12  # files per process decoded ahead, 50 MB each at most: decoding goes on while a batch is encoded
 
 
 class Decoders:
