@@ -173,18 +173,13 @@ def turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
 
 def consume(clips: Any, encode: encoders.Encode, size: int) -> None:
     """Encode as the step does: full batches across videos, vectors given away every so many videos."""
-    batches = Batches("visual", _Encoder(encode), size)  # type: ignore[arg-type]  # it wants one method
+    batches = Batches("visual", encode, size)
     for number, clip in enumerate(clip for clip in clips if isinstance(clip, Clip)):
         for segment, frames in clip.frames.items():
             batches.add(str(number), segment, list(frames))
         if number % BATCH == BATCH - 1:
             batches.finish()
     batches.finish()
-
-
-class _Encoder:
-    def __init__(self, encode: encoders.Encode) -> None:
-        self.encode = encode
 
 
 def _peaks(files: Sequence[Path], count: int) -> int:

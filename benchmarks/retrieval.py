@@ -100,7 +100,7 @@ def vectors(
     params: Embed = parameters.load(PROJECT / "params.yaml").embed
     image, text, sound = image_encoder(spec, CPU), text_encoder(spec, CPU), sound_encoder(spec, CPU)
     encoders: dict[str, Encoder] = {"visual": image, "text": text, "audio": sound}
-    batches = {modality: Batches(modality, e, params.batch_size) for modality, e in encoders.items()}
+    batches = {modality: Batches(modality, e.encode, params.batch_size) for modality, e in encoders.items()}
     for record, clip in zip(records, clips(folder, records, params, image, sound), strict=True):
         batches["text"].add(record["video_id"], WHOLE_VIDEO, [clean(record["caption"])])
         if isinstance(clip, Clip):

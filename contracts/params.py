@@ -59,14 +59,14 @@ class Embed:
     segment_seconds, max_segments: videos are cut into segments; what lies beyond is left out.
     frames_per_segment: frames sampled evenly from each segment.
     frames_per_video: of a video with more frames sampled than this, so many are kept, evenly spaced.
-    batch_size: frames, captions or sound clips in one encoder call.
+    batch_size: frames, captions or sound clips in one encoder call, on each device.
     videos_per_commit: finished videos per commit, so that a killed run keeps what it had.
     decode_workers: processes that decode.
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
         one beyond is refused before anything of it is decoded.
     synchrony: whether each video's sound is compared with its motion while it is decoded.
-    device: `auto`, `cpu`, or `cuda`.
+    device: `cpu`, `cuda`: every GPU that is visible, or `auto`: those, or the CPU.
     precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
         the embedded default. Vectors of another precision are other vectors.
     """

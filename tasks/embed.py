@@ -31,7 +31,7 @@ from contracts.tables import REJECTS, SYNCHRONY, WHOLE_VIDEO
 from media.clip import SYNCHRONY_METHOD, Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders
 from models import encoders
-from models.encoders import Encoder, ImageEncoder, SoundEncoder
+from models.encoders import Encoder, ImageEncoder, Replicas, SoundEncoder
 from tasks.captions import TEXT
 from tasks.embedding import Batches, Vectors, rows
 from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
@@ -100,7 +100,7 @@ def _encoders(params: Embed) -> dict[str, Encoder]:
     specs = {name: getattr(params, name) for name in MODALITIES}
     key = "device"
     try:
-        device = encoders.pick_device(params.device)
+        device = encoders.pick_devices(params.device)[0]
         made: dict[str, Encoder] = {}
         for key, spec in specs.items():
             if spec not in (LANDED, NONE):
@@ -137,7 +137,9 @@ def _embed(
 ) -> Tally:
     """Decode ahead in processes, encode, and commit part by part."""
     tally = Tally()
-    batches = {m: Batches(m, encoder, params.batch_size) for m, encoder in made.items()}
+    devices = encoders.pick_devices(params.device)
+    size = params.batch_size * len(devices)
+    batches = {m: Batches(m, Replicas(encoder, devices).encode, size) for m, encoder in made.items()}
     uris = [video.media_uri for video in todo if video.lacks_media]
     sampling = _sampling(params, todo, made)
     videos = iter(tqdm(todo, "embed", unit="video"))

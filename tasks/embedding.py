@@ -1,6 +1,6 @@
 """From pictures, sounds and texts of many videos to rows of `features`, a batch at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -9,16 +9,16 @@ import pyarrow as pa
 
 from contracts.errors import InputError
 from contracts.tables import FEATURES, WHOLE_VIDEO
-from models.encoders import Encoder
 
+Encode = Callable[[Sequence[Any]], np.ndarray]  # things -> unit vectors [B, D]
 Vectors = dict[str, dict[int, np.ndarray]]  # video -> segment -> unit vector [D]
 
 
 class Batches:
     """Encodes the things of many videos `size` at a time, so that memory does not grow with the videos."""
 
-    def __init__(self, modality: str, encoder: Encoder, size: int) -> None:
-        self._modality, self._encoder, self._size = modality, encoder, size
+    def __init__(self, modality: str, encode: Encode, size: int) -> None:
+        self._modality, self._encode_batch, self._size = modality, encode, size
         self._waiting: list[tuple[str, int, Any]] = []
         self._sums: Vectors = {}
 
@@ -45,7 +45,7 @@ class Batches:
         return {video: {n: unit(total) for n, total in parts.items()} for video, parts in sums.items()}
 
     def _encode(self) -> None:
-        vectors_BD = self._encoder.encode([thing for *_, thing in self._waiting])
+        vectors_BD = self._encode_batch([thing for *_, thing in self._waiting])
         if not np.isfinite(vectors_BD).all():
             raise InputError(
                 f"params.yaml: embed.{self._modality}: the encoder gives vectors that are not finite; "

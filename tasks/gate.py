@@ -121,7 +121,7 @@ def _no_worse(params: Gate, evidence: Evidence, slice_name: str, figures: Any) -
         return Condition(name, "skipped", "there is no champion yet to be worse than", bound=bound)
     users = _number(_at(figures, "users"))
     if users in (0, 1):
-        return Condition(name, "skipped", f"{users:.0f} people are in this slice tonight: nothing to compare")
+        return Condition(name, "skipped", f"{users:.0f} in this slice tonight: too few to compare")
     change = _interval(_at(figures, "difference"))
     if users is None or change is None:
         return Condition(name, "errored", "the slice could not be measured", bound=bound)

@@ -6,18 +6,20 @@ default, which needs no download. Below is which spec of params.yaml names which
 
 import torch
 
-from models.encoders.base import Encoder, Precision, pick_device, pick_dtype, weights_digest
+from models.encoders.base import Encoder, Precision, pick_devices, pick_dtype, weights_digest
 from models.encoders.clap import CLAP, SoundEncoder, clap_model
 from models.encoders.clip import OPEN_CLIP, ClipTextEncoder, ImageEncoder, TextEncoder, open_clip_model
 from models.encoders.default import CLAP_NAME, CLIP_NAME, DEFAULTS, default_clap, default_clip, default_dtype
+from models.encoders.replicas import Replicas
 
 __all__ = [
     "Encoder",
     "ImageEncoder",
+    "Replicas",
     "SoundEncoder",
     "TextEncoder",
     "image_encoder",
-    "pick_device",
+    "pick_devices",
     "sound_encoder",
     "text_encoder",
     "weights_digest",

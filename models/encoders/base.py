@@ -39,6 +39,11 @@ class Encoder(ABC):
         self.device = device
         self.dtype = next(model.parameters()).dtype
 
+    def to(self, device: torch.device) -> "Encoder":
+        """Itself, on another device."""
+        self.model, self.device = self.model.to(device), device
+        return self
+
     def fingerprint(self, sampling: Mapping[str, Any]) -> str:
         """16 hex digits over architecture, weights, precision, preprocessing and the sampling of media."""
         parts = [self.name, self.weights, str(self.dtype), dict(self.preprocessing), dict(sampling)]
@@ -65,16 +70,16 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def pick_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device that `embed.device` names; `auto` is the GPU when there is one.
+def pick_devices(name: Literal["auto", "cpu", "cuda"]) -> list[torch.device]:
+    """The devices that `embed.device` names; `auto` is every GPU that torch sees, or the CPU.
 
     Raises:
         ValueError: `cuda` where torch sees none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("torch sees no GPU; write auto or cpu")
-    cuda = name != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if cuda else "cpu")
+    gpus = 0 if name == "cpu" else torch.cuda.device_count()
+    return [torch.device("cuda", number) for number in range(gpus)] or [torch.device("cpu")]
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:

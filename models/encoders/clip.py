@@ -33,13 +33,13 @@ class ImageEncoder(Encoder):
         self.image_fit: Literal["shortest", "squash"] = config["resize_mode"]
         mean, std = list(config["mean"]), list(config["std"])
         self.preprocessing = {"size": self.image_size, "fit": self.image_fit, "mean": mean, "std": std}
-        self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(std, device=device).view(3, 1, 1)
+        self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
         self.width = self.encode([np.zeros((self.image_size, self.image_size, 3), np.uint8)]).shape[1]
 
     def forward(self, batch: Sequence[np.ndarray]) -> Tensor:
         x_BSS3 = torch.from_numpy(np.stack(batch)).to(self.device)
-        x_B3SS = (x_BSS3.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+        mean, std = self._mean.to(self.device), self._std.to(self.device)
+        x_B3SS = (x_BSS3.permute(0, 3, 1, 2).float() / 255 - mean) / std
         return self.model.encode_image(x_B3SS.to(self.dtype))
 
 

@@ -30,7 +30,7 @@ class Linear(Encoder):
 
 def test_batches_are_full_across_videos() -> None:
     encoder = Linear()
-    batches = Batches("visual", encoder, 4)
+    batches = Batches("visual", encoder.encode, 4)
     for number in range(3):
         batches.add(f"v{number}", 0, [[1.0, 2.0, float(number)]] * 3)
     batches.finish()
@@ -43,7 +43,7 @@ def test_a_segments_vector_is_the_mean_of_its_things_however_they_were_batched(
 ) -> None:
     torch.manual_seed(0)
     encoder = Linear()
-    batches, expected = Batches("visual", encoder, size), {}
+    batches, expected = Batches("visual", encoder.encode, size), {}
     for number, (video, segment) in enumerate(places):
         thing = [1.0, float(number), float(video)]
         batches.add(f"v{video}", segment, [thing])
@@ -55,14 +55,14 @@ def test_a_segments_vector_is_the_mean_of_its_things_however_they_were_batched(
 
 
 def test_finish_starts_anew() -> None:
-    batches = Batches("visual", Linear(), 4)
+    batches = Batches("visual", Linear().encode, 4)
     batches.add("v1", 0, [[1.0, 2.0, 3.0]])
     assert list(batches.finish()) == ["v1"]
     assert batches.finish() == {}
 
 
 def test_vectors_that_are_not_finite_are_refused() -> None:
-    batches = Batches("audio", Linear(), 4)
+    batches = Batches("audio", Linear().encode, 4)
     batches.add("v1", 0, [[float("nan"), 0.0, 0.0]])
     with pytest.raises(InputError, match=r"embed\.audio: .* not finite"):
         batches.finish()

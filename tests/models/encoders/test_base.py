@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoders import Encoder, image_encoder, pick_device, text_encoder, weights_digest
+from models.encoders import Encoder, image_encoder, pick_devices, text_encoder, weights_digest
 from models.encoders.base import pick_dtype
 from models.encoders.default import default_clap, default_clip
 from tests.models.encoders.things import CPU, MAKERS, things
@@ -46,9 +46,9 @@ def test_the_fingerprint_changes_with_weights_preprocessing_and_sampling(modalit
 
 def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto") == CPU
+    assert pick_devices("auto") == [CPU]
     with pytest.raises(ValueError, match="no GPU"):
-        pick_device("cuda")
+        pick_devices("cuda")
 
 
 @pytest.mark.parametrize(
