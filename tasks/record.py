@@ -104,7 +104,7 @@ def _prepare(repository: Path, git: Git) -> None:
 def _lay_out(repository: Path, git: Git, night: Night) -> None:
     """Make the working tree the night's: the project's files as they are, and the night's folder."""
     for name in git("ls-files").splitlines():
-        if not name.startswith(".dvc"):
+        if not name.startswith(".dvc/"):
             (repository / name).unlink(missing_ok=True)
     for name in project_files():
         target = repository / name
@@ -134,7 +134,7 @@ def project_files() -> list[str]:
         raise InputError(f"{PROJECT} is no git checkout, so the record cannot tell code from data; clone it")
     listed = call(["git", "ls-files", "--cached", "--others", "--exclude-standard"], PROJECT)
     return [
-        name for name in listed.splitlines() if (PROJECT / name).is_file() and not name.startswith(".dvc")
+        name for name in listed.splitlines() if (PROJECT / name).is_file() and not name.startswith(".dvc/")
     ]
 
 

@@ -43,7 +43,7 @@ class Checkout:
     folder: Path
 
     def __call__(self, *command: str, succeed: bool = True) -> subprocess.CompletedProcess[str]:
-        settings = ("UNDERCURRENT_", "MLFLOW_", "DVC_")
+        settings = ("UNDERCURRENT_", "MLFLOW_", "DVC_", "PYTHONDONTWRITEBYTECODE")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
         clean |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
