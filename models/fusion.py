@@ -32,8 +32,8 @@ class Catalogue:
     def take(self, rows: Tensor) -> "Catalogue":
         """The videos of these rows only."""
         features = {m: x_VF[rows] for m, x_VF in self.features.items()}
-        born = None if self.born_V is None else self.born_V[rows]
-        return Catalogue(features, self.has_VM[rows], self.id_row_V[rows], born)
+        born, number = (None if x is None else x[rows] for x in (self.born_V, self.number_VP))
+        return Catalogue(features, self.has_VM[rows], self.id_row_V[rows], born, number)
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,10 @@ class Fusion(nn.Module):
         bucket_V = torch.where(known_V, view_bucket(self._views(row_V)), 0)
         g_V = torch.where(any_V, torch.sigmoid(self.id_share(bucket_V).squeeze(1)), 1.0)
         g_V = torch.where(known_V, g_V, 0.0)
-        if not len(self.views_I):
-            empty_VD = x_VMD.new_zeros(len(row_V), self.width)
-            bias_V = empty_VD.sum(1)
-            return Items(x_VMD, catalogue.has_VM, empty_VD, g_V, bias_V, with_known(number_VP))
-        bias_V = torch.where(known_V, self.id_bias[row_V], 0.0)
-        return Items(x_VMD, catalogue.has_VM, self.id(row_V), g_V, bias_V, with_known(number_VP))
+        id_VD, bias_V = x_VMD.new_zeros(len(row_V), self.width), x_VMD.new_zeros(len(row_V))
+        if len(self.views_I):
+            id_VD, bias_V = self.id(row_V), torch.where(known_V, self.id_bias[row_V], 0.0)
+        return Items(x_VMD, catalogue.has_VM, id_VD, g_V, bias_V, with_known(number_VP))
 
     def start_from(self, views_I: Tensor, liked_I: Tensor) -> None:
         """Before training: the view counts of the gate, and biases that rank by popularity.

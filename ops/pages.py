@@ -5,8 +5,8 @@ A list of the nights, their reports and receipts, and the data docs; nothing els
 
 import argparse
 import json
-import os
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ class Pages(SimpleHTTPRequestHandler):
         self.home = home
         super().__init__(*args, directory=str(home))
 
-    def translate_path(self, path: str) -> str:
-        """The file of a request; outside the served folders there is nothing."""
-        found = Path(super().translate_path(path))
-        served = any(found.is_relative_to(self.home / name) for name in SERVED)
-        return str(found) if served else os.devnull + "/"
+    def send_head(self) -> Any:
+        """A file of the served folders; outside them there is nothing."""
+        found = Path(self.translate_path(self.path))
+        if not any(found.is_relative_to(self.home / name) for name in SERVED):
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        return super().send_head()
 
     def do_GET(self) -> None:
         """The list of the nights, or a file."""

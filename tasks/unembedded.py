@@ -57,7 +57,8 @@ def unembedded(
         wanted = _possible(uri, said, refused) & done.keys()
         lacks = frozenset(m for m in wanted if done[m].get(video_id) != sources[m])
         text = clean(said) if "text" in lacks else ""
-        lacks -= frozenset() if text else {"text"}
+        if not text:  # an address alone leaves nothing to read
+            lacks -= {"text"}
         if lacks:
             stale = frozenset(m for m in lacks if video_id in done[m])
             videos.append(Video(video_id, uri, text, record["day"], lacks, stale, sources))

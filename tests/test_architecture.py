@@ -16,6 +16,7 @@ import yaml
 from contracts.params import Params
 from contracts.place import PROJECT
 from contracts.steps import STEPS
+from tasks.promote import REQUIREMENTS
 
 # package -> the packages of ours that it may import
 MAY_IMPORT = {
@@ -188,3 +189,10 @@ def test_nothing_swallows_every_exception() -> None:
 def _catches_all(handler: ast.ExceptHandler) -> bool:
     broad = ("Exception", "BaseException")
     return handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id in broad)
+
+
+def test_the_serve_extra_installs_what_a_registered_model_asks_for():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    installed = {re.match(r"[\w-]+", requirement)[0] for requirement in listed}
+    assert set(REQUIREMENTS) <= installed

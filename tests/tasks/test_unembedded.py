@@ -1,6 +1,8 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +22,22 @@ from tests.tasks.videos import DAY, PARAMS, catalogue, features, places, rejects
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
     return Night(DAY, tmp_path / "night")
+
+
+@contextmanager
+def dying_at_commit(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What runs within is interrupted at its commit of this number."""
+    write, calls = Lake.write, []
+
+    def dies(self: Lake, name: str, rows: pa.Table, *more: Any) -> int | None:
+        calls.append(name)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return write(self, name, rows, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "write", dies)
+        yield
 
 
 def test_a_second_run_commits_nothing_and_tells_the_same(landing: Path, night: Night) -> None:
@@ -77,18 +95,8 @@ def test_a_killed_run_keeps_its_commits_and_the_next_one_does_the_rest(
     for number in range(3):
         write_video(landing / f"v{number}.mp4")
     catalogue({f"v{number}": {"media_uri": f"v{number}.mp4"} for number in range(3)})
-    write, calls = Lake.write, []
-
-    def dies(self: Lake, name: str, rows: pa.Table, *more: Any) -> int | None:
-        calls.append(name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return write(self, name, rows, *more)
-
-    monkeypatch.setattr(Lake, "write", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with dying_at_commit(2, monkeypatch), pytest.raises(KeyboardInterrupt):
         embed.run(replace(PARAMS, videos_per_commit=1), night)
-    monkeypatch.setattr(Lake, "write", write)
     assert {row["video_id"] for row in features()} == {"v0"}
     receipt = embed.run(PARAMS, night)
     assert receipt.rows is not None
@@ -187,18 +195,8 @@ def test_another_encoder_embeds_again_part_by_part_while_the_old_vectors_serve(
     by_text = replace(PARAMS, visual="none", audio="none", videos_per_commit=1)
     old = embed.run(by_text, night)
     served = {name: vector(name, "text").tolist() for name in names}
-    write, calls = Lake.write, []
-
-    def dies(self: Lake, name: str, rows: pa.Table, *more: Any) -> int | None:
-        calls.append(name)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return write(self, name, rows, *more)
-
-    monkeypatch.setattr(Lake, "write", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with dying_at_commit(3, monkeypatch), pytest.raises(KeyboardInterrupt):
         embed.run(replace(by_text, text="untrained"), night)
-    monkeypatch.setattr(Lake, "write", write)
     before = old.facts["fingerprints"]["text"]
     assert {r["video_id"]: r["vector"] for r in features(fingerprint=before)} == served
     receipt = embed.run(replace(by_text, text="untrained"), night)
