@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,11 +37,17 @@ from tasks.pinned import Pinned, targets
 from tasks.space import served
 
 K = 10  # of the validation NDCG that stops training
-CHUNK_USERS = 512  # users validated at a time
 
 
 def run(params: Train, night: Night) -> Receipt:
     """Write the model bundle and `curve.json`, and log the run to MLflow."""
+    curve, facts = learn(params, night)
+    run_id = tracking.log_run(str(night.day), asdict(params), curve, facts)
+    return Receipt(digests=of_folder(night.folder("train")), facts={**facts, "mlflow_run": run_id})
+
+
+def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Write the model bundle and `curve.json`; the curve, and what came of it."""
     settle(params.seed)
     pinned, out = Pinned(night), night.folder("train")
     heads = night.output("align", "heads.safetensors")
@@ -80,8 +87,7 @@ def run(params: Train, night: Night) -> Receipt:
         "epochs": len(curve),
         **{f"best_{name}": value for name, value in best.items()},
     }
-    run_id = tracking.log_run(str(night.day), asdict(params), curve, facts)
-    return Receipt(digests=of_folder(out), facts={**facts, "mlflow_run": run_id})
+    return curve, facts
 
 
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
@@ -158,7 +164,7 @@ def fit(scorer: Scorer, valid: Targets, params: Train, objective: Objective) -> 
     for epoch in progress:
         row = _epoch(scorer, optimiser, params, objective, epoch)
         if len(valid.user_P):
-            row["ndcg@10"] = mean_ndcg(scorer, valid, K, CHUNK_USERS)
+            row["ndcg@10"] = mean_ndcg(scorer, valid, K)
         curve.append(row)
         progress.set_postfix({name: f"{row[name]:.4f}" for name in ("retrieval", "ndcg@10") if name in row})
         if row.get("ndcg@10", float(epoch)) > best:
