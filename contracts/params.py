@@ -203,10 +203,15 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """k: cut-off of NDCG and Recall. chunk_users: users scored at a time. cold_events: fewer is cold."""
+    """How good tonight's model is found to be.
+
+    cutoffs: where NDCG, Recall, MRR, coverage, Gini and the share of the long tail are told.
+    k: the one of them that the gate decides by, and that slices and differences are told at.
+    cold_events: a person with fewer viewings is cold.
+    """
 
     k: int
-    chunk_users: int
+    cutoffs: tuple[int, ...]
     cold_events: int
     bootstrap_samples: int
     seed: int

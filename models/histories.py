@@ -126,6 +126,11 @@ class Seen:
         mask_BK[user_E[there_E], at_E[there_E]] = True
         return mask_BK[:, at_C]
 
+    def counts(self, chosen_V: Tensor) -> Tensor:
+        """How many of the chosen videos (bool [V]) each user has seen: [users]."""
+        so_far = torch.nn.functional.pad(chosen_V[self.row_E].cumsum(0), (1, 0))
+        return so_far[self.offsets].diff()
+
 
 def liked(histories: Histories) -> Seen:
     """The distinct videos that each user liked, in the form of `Seen`."""

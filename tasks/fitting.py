@@ -23,7 +23,6 @@ from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import Objective, batches, descend, losses
 
 K = 10  # of the validation NDCG that stops training
-CHUNK_USERS = 512  # users validated at a time
 
 
 @dataclass
@@ -159,7 +158,7 @@ def _close_epoch(scorer: Scorer, valid: Targets, progress: Progress) -> dict[str
     progress.epoch += 1
     row = {"epoch": float(progress.epoch), **progress.sums}
     if len(valid.user_P):
-        row[f"ndcg@{K}"] = processes.agreed(mean_ndcg(scorer, valid, K, CHUNK_USERS))
+        row[f"ndcg@{K}"] = processes.agreed(mean_ndcg(scorer, valid, K))
     progress.curve.append(row)
     progress.step, progress.sums = 0, {}
     progress.waited += 1

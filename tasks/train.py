@@ -8,6 +8,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,26 +45,32 @@ def run(params: Train, night: Night) -> Receipt:
     torchrun --nproc-per-node 4 -m tasks.train --night YYYY-MM-DD
     """
     with processes.joined():
-        settle(params.seed)
-        pinned, out = Pinned(night), night.folder("train")
-        heads = night.output("align", "heads.safetensors")
-        job = prepare(params, pinned, heads)
-        checkpoint = Checkpoint(night.workspace / "train.checkpoint", _identity(params, pinned, heads))
-        curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
-        facts: dict = {
-            "users": int((job.scorer.people.histories.lengths > 0).sum()),
-            "validation_users": len(job.valid.users),
-            "parameters": sum(p.numel() for p in job.scorer.model.parameters()),
-            "epochs": len(curve),
-            **{f"best_{name}": value for name, value in best_of(curve).items()},
-        }
+        curve, facts = learn(params, night)
         if processes.rank() == 0:
-            save_bundle(out, job.scorer.model)
-            write_json(out / "curve.json", curve)
             facts["mlflow_run"] = tracking.log_run(str(night.day), asdict(params), curve, facts)
-            checkpoint.path.unlink(missing_ok=True)
-        processes.wait()
-    return Receipt(digests=of_folder(out), facts=facts)
+    return Receipt(digests=of_folder(night.folder("train")), facts=facts)
+
+
+def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Write the model bundle and `curve.json`; returns the curve, and what came of it."""
+    settle(params.seed)
+    pinned, out = Pinned(night), night.folder("train")
+    heads = night.output("align", "heads.safetensors")
+    job = prepare(params, pinned, heads)
+    checkpoint = Checkpoint(night.workspace / "train.checkpoint", _identity(params, pinned, heads))
+    curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
+    if processes.rank() == 0:
+        save_bundle(out, job.scorer.model)
+        write_json(out / "curve.json", curve)
+        checkpoint.path.unlink(missing_ok=True)
+    processes.wait()
+    return curve, {
+        "users": int((job.scorer.people.histories.lengths > 0).sum()),
+        "validation_users": len(job.valid.users),
+        "parameters": sum(p.numel() for p in job.scorer.model.parameters()),
+        "epochs": len(curve),
+        **{f"best_{name}": value for name, value in best_of(curve).items()},
+    }
 
 
 @dataclass(frozen=True)
