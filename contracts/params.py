@@ -154,6 +154,8 @@ class Align:
 class Train:
     """The model and how it is trained.
 
+    fusion: how a video's modalities meet (models/interest.py): `attention`, `late` and `hybrid` weigh them by
+        person and video, `uniform` evenly, `early` before anything else.
     encoder: what reads the history.
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
@@ -162,15 +164,18 @@ class Train:
         catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
+    negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
     clip_norm: gradient norm bound.
+    device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one. A GPU computes in bf16.
     """
 
-    encoder: Literal["transformer", "lstm", "mean"]
+    fusion: Literal["attention", "late", "hybrid", "uniform", "early"]
+    encoder: Literal["transformer", "lstm", "hstu", "mean"]
     layers: int
     heads: int
     dropout: float
@@ -187,10 +192,12 @@ class Train:
     ranking_weight: float
     align_weight: float
     anchor_weight: float
+    negatives: int
     skip_below: float
     id_dropout: float
     horizon: int
     warmup_epochs: int
+    device: Literal["auto", "cpu", "cuda"]
     seed: int
 
 
