@@ -65,7 +65,8 @@ class Embed:
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
         one beyond is refused before anything of it is decoded.
-    synchrony: whether each video's sound is compared with its motion while it is decoded.
+    synchrony: whether each video's sound is compared with its motion while it is decoded, which needs every
+        frame; `train.video_numbers` then has something to read under that name.
     device: `cpu`, `cuda`: every GPU that is visible, or `auto`: those, or the CPU.
     precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
         the embedded default. Vectors of another precision are other vectors.
