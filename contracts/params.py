@@ -152,6 +152,25 @@ class Align:
 
 
 @dataclass(frozen=True)
+class Rerank:
+    """The second stage: what is added to the retrieval scores of a person's best videos.
+
+    candidates: so many of the best by retrieval are looked at again.
+    complete, like, comment, share, follow, skip: weight of the calibrated probability of each.
+    negative_comments: weight of how negative a video's comments are, 0 to 1; below 0 weighs such videos down.
+    """
+
+    candidates: int
+    complete: float
+    like: float
+    comment: float
+    share: float
+    follow: float
+    skip: float
+    negative_comments: float
+
+
+@dataclass(frozen=True)
 class Train:
     """The model and how it is trained.
 
@@ -165,6 +184,7 @@ class Train:
         catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
+    rerank: the second stage.
     negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
@@ -193,6 +213,7 @@ class Train:
     ranking_weight: float
     align_weight: float
     anchor_weight: float
+    rerank: Rerank
     negatives: int
     skip_below: float
     id_dropout: float

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 2  # 2: the temperature of the projections, the sentiment of comments, numbers of videos
+FORMAT = 3  # 3: levels of fusion, calibrated heads and the second stage
 
 
 def save_bundle(folder: Path, model: InterestModel) -> None:

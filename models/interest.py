@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from models.fusion import Catalogue, Fusion, Items, fuse, score, score_pairs, with_known
 from models.histories import Batch
-from models.ranking import RankingHeads
+from models.ranking import RankingHeads, worth
+from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
@@ -31,6 +32,7 @@ class Spec:
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
@@ -50,6 +52,7 @@ class Spec:
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
     video_numbers: Mapping[str, tuple[float, float]]
+    rerank: Mapping[str, float]
     video_ids: Sequence[str]
 
 
@@ -206,6 +209,27 @@ class InterestModel(nn.Module):
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
         f_ND, _ = fuse(interest.u_ND, items, rows_N)
         return self.ranking(interest.z_ND, f_ND, items.number_VK[rows_N])
+
+    def rerank(self, interest: Interest, items: Items, score_NV: Tensor) -> Tensor:
+        """The second stage: the scores with what each pair's best candidates are worth added to theirs.
+
+        A candidate never falls behind a video that is none; −inf stays −inf.
+        """
+        best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
+        pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
+        row_P = best_NC.flatten()
+        p_PH = torch.sigmoid(self.rank(interest.at(pair_P), items, row_P))
+        worth_P = worth(p_PH, self._negativity(items)[row_P], self.spec.rerank)
+        return score_NV.scatter_add(1, best_NC, worth_P.view_as(best_NC))
+
+    def _negativity(self, items: Items) -> Tensor:
+        """How negative the comments of each video are, 0 to 1; 0 where unknown."""
+        if "comment_sentiment" not in self.spec.video_numbers:
+            return torch.zeros_like(items.g_V)
+        column = list(self.spec.video_numbers).index("comment_sentiment")
+        mean, deviation = self.spec.video_numbers["comment_sentiment"]
+        known_V = items.number_VK[:, len(self.spec.video_numbers) + column]
+        return (-(items.number_VK[:, column] * deviation + mean)).clamp(0, 1) * known_V
 
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""

@@ -51,8 +51,10 @@ class Scorer:
 
 
 @torch.no_grad()
-def chunks(scorer: Scorer, users: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def chunks(scorer: Scorer, users: Tensor, rerank: bool = True) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Users, their scores with everything they have seen at −inf, and the modality weights behind them.
+
+    `rerank`: with the second stage; without, as retrieval alone has them.
 
     So many users at a time as keeps their scores within `ranks.CHUNK_SCORES`, however large the catalogue.
 
@@ -61,9 +63,10 @@ def chunks(scorer: Scorer, users: Tensor) -> Iterator[tuple[Tensor, Tensor, Tens
     """
     items = scorer.model.eval().items(scorer.catalogue)
     for users_B in users.split(users_at_once(len(items.bias_V))):
-        score_BV, alpha_MBV = scorer.model.scores(scorer.read(users_B, items), items)
-        seen_BV = scorer.people.seen.mask(users_B, score_BV.shape[1])
-        yield users_B, score_BV.masked_fill(seen_BV, -torch.inf), alpha_MBV
+        interest = scorer.read(users_B, items)
+        score_BV, alpha_MBV = scorer.model.scores(interest, items)
+        score_BV = score_BV.masked_fill(scorer.people.seen.mask(users_B, score_BV.shape[1]), -torch.inf)
+        yield users_B, scorer.model.rerank(interest, items, score_BV) if rerank else score_BV, alpha_MBV
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,15 @@ def rank_and_weigh(
 
 
 @torch.no_grad()
-def behaviours(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
-    """p_NH: the probability of each behaviour should this user be shown this video."""
+def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
+    """Logits [N, H] of each behaviour should this user be shown this video."""
     model, users = scorer.model.eval(), user_N.unique()
     items = model.items(scorer.catalogue)
     found = [scorer.read(users_B, items) for users_B in users.split(CHUNK_USERS)]
     everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
     at_N = torch.searchsorted(users, user_N)
     parts = zip(at_N.split(CHUNK_VIEWINGS), row_N.split(CHUNK_VIEWINGS), strict=True)
-    return torch.cat([torch.sigmoid(model.rank(everybody.at(at), items, rows)) for at, rows in parts])
+    return torch.cat([model.rank(everybody.at(at), items, rows) for at, rows in parts])
 
 
 @torch.no_grad()

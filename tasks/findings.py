@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from models.alignment import farthest
 from models.metrics import auc, calibration_error, f1, gauc, log_loss
 from models.ranking import HEADS, outcomes
-from models.scoring import Scorer, Weights, behaviours
+from models.scoring import Scorer, Weights, behaviour_logits
 from tasks.pinned import Pinned
 from tasks.slices import segments
 from tasks.space import served
@@ -59,7 +60,7 @@ def _distribution(modalities: list[str], alpha_NM: np.ndarray) -> dict:
 def heads(scorer: Scorer, pinned: Pinned) -> dict[str, dict[str, float | None]]:
     """Each ranking head against what happened in the test day's viewings; None: only one kind happened."""
     views, spec = pinned.views("test"), scorer.model.spec
-    p_NH = behaviours(scorer, views.user_N, views.row_N).double().numpy()
+    p_NH = torch.sigmoid(behaviour_logits(scorer, views.user_N, views.row_N)).double().numpy()
     known_N = ~views.ratio_N.isnan()
     label_NH, known_NH = outcomes(views.ratio_N, known_N, views.did_NA, spec.behaviours, spec.skip_below)
     found = {}

@@ -30,11 +30,12 @@ from models.bundle import save_bundle
 from models.determinism import settle
 from models.histories import liked
 from models.interest import InterestModel, Spec
-from models.scoring import Scorer, Targets
+from models.ranking import outcomes
+from models.scoring import Scorer, Targets, behaviour_logits
 from models.training import Objective, People
 from tasks import tracking
 from tasks.fitting import Checkpoint, K, fit
-from tasks.pinned import Pinned, targets
+from tasks.pinned import Pinned, Views, targets
 from tasks.space import served
 
 
@@ -59,6 +60,7 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
     job = prepare(params, pinned, heads)
     checkpoint = Checkpoint(night.workspace / "train.checkpoint", _identity(params, pinned, heads))
     curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
+    calibrate(job.scorer, pinned.views("valid"))
     if processes.rank() == 0:
         save_bundle(out, job.scorer.model)
         write_json(out / "curve.json", curve)
@@ -125,6 +127,15 @@ def _identity(params: Train, pinned: Pinned, heads: Path) -> str:
     return json.dumps([asdict(params), pinned.manifest, of_file(heads)], sort_keys=True)
 
 
+def calibrate(scorer: Scorer, views: Views) -> None:
+    """Calibrate the ranking heads on the validation day, which they have not learned from."""
+    spec = scorer.model.spec
+    logit_NH = behaviour_logits(scorer, views.user_N, views.row_N)
+    known_N = ~views.ratio_N.isnan()
+    happened = outcomes(views.ratio_N, known_N, views.did_NA, spec.behaviours, spec.skip_below)
+    scorer.model.ranking.calibrate(logit_NH, *happened)
+
+
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
     """The model's description: vocabularies and statistics from the training days only."""
     trained = pa.array((pinned.histories("train").lengths > 0).numpy())
@@ -154,6 +165,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         categories={n: sorted(pc.unique(profiles[n].drop_null()).to_pylist()) for n in texts},
         numbers={n: _statistics(profiles[n]) for n in numbers},
         video_numbers=video_numbers(params, pinned.videos.filter(known)),
+        rerank=asdict(params.rerank),
         video_ids=pinned.videos["video_id"].filter(known).to_pylist(),
     )
 
@@ -162,8 +174,14 @@ def video_numbers(params: Train, videos: pa.Table) -> dict[str, tuple[float, flo
     """Mean and deviation of the numbers that the ranking heads read, over these videos.
 
     Raises:
-        InputError: `train.video_numbers` names what the catalogue has not, or what is no number.
+        InputError: `train.video_numbers` names what the catalogue has not, or what is no number, or lacks the
+            sentiment that the second stage weighs.
     """
+    if params.rerank.negative_comments and "comment_sentiment" not in params.video_numbers:
+        raise InputError(
+            "params.yaml: train.rerank.negative_comments asks for comment_sentiment, which"
+            " train.video_numbers does not hold; add it there, or set the weight to 0"
+        )
     kinds = {field.name: field.type for field in videos.schema}
     fit = [name for name, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)]
     for name in params.video_numbers:

@@ -3,7 +3,7 @@
 import torch
 
 from models.metrics import top
-from models.scoring import Scorer, Targets, behaviours, chunks, mean_ndcg, rank, rank_and_weigh, reasons
+from models.scoring import Scorer, Targets, behaviour_logits, chunks, mean_ndcg, rank, rank_and_weigh, reasons
 from tests.models.worlds import catalogue, model, people
 
 SCORER = Scorer(model(), catalogue(), people())
@@ -50,9 +50,9 @@ def test_targets_of_some_users_are_numbered_within_them() -> None:
 
 def test_behaviours_are_probabilities_of_the_pair_asked_for() -> None:
     user_N, row_N = torch.tensor([3, 1, 3]), torch.tensor([2, 2, 5])
-    p_NH = behaviours(SCORER, user_N, row_N, 1)
+    p_NH = behaviour_logits(SCORER, user_N, row_N, 1)
     assert ((p_NH > 0) & (p_NH < 1)).all()
-    alone = behaviours(SCORER, torch.tensor([3]), torch.tensor([5]), 9)
+    alone = behaviour_logits(SCORER, torch.tensor([3]), torch.tensor([5]), 9)
     assert torch.allclose(p_NH[2], alone[0], atol=1e-5)
     assert not torch.allclose(p_NH[0], p_NH[1])
 

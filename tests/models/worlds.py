@@ -6,6 +6,7 @@ from torch import Tensor
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
 from models.interest import InterestModel, Profiles, Spec
+from models.ranking import HEADS
 from models.training import People
 
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
@@ -30,7 +31,8 @@ def spec(**changes: object) -> Spec:
         "behaviours": list(BEHAVIOURS),
         "categories": {"age": ["old", "young"]},
         "numbers": {"days": (0.0, 1.0)},
-        "video_numbers": {"sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "video_numbers": {"comment_sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "rerank": {"candidates": 4, **dict.fromkeys(HEADS, 0.5), "skip": -1.0, "negative_comments": -0.5},
         "video_ids": [f"v{i}" for i in range(9)],
     }
     return Spec(**{**values, **changes})  # type: ignore[arg-type]
