@@ -130,7 +130,7 @@ class Interest:
     z_ND: Tensor
     u_ND: Tensor
 
-    def at(self, index: Tensor | tuple[Tensor, ...]) -> "Interest":
+    def at(self, index: Tensor | slice | tuple[Tensor, ...]) -> "Interest":
         """Those moments only."""
         return Interest(self.z_ND[index], self.u_ND[index])
 

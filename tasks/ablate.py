@@ -91,7 +91,7 @@ def run(params: Params, night: Night, seeds: int, names: Sequence[str]) -> dict[
     with tempfile.TemporaryDirectory(prefix="undercurrent-ablate-") as folder:
         for name, seed in tqdm(list(_order(chosen, seeds)), "ablate", unit="model"):
             per_user[name].append(_measure(params, night, chosen, name, seed, Path(folder)))
-    found = {
+    found: dict[str, Any] = {
         "night": str(night.day),
         "measure": f"ndcg@{params.evaluate.k}",
         "seeds": seeds,

@@ -11,7 +11,7 @@ from contracts.params import load
 from contracts.place import PROJECT, Night
 from models.bundle import save_bundle
 from models.interest import InterestModel
-from models.metrics import top
+from models.ranks import top
 from models.scoring import Scorer, chunks
 from models.training import People
 from tasks import promote
@@ -78,7 +78,7 @@ def test_it_recommends_exactly_what_the_evaluation_ranked(pinned):
     answers = _loaded(pinned.night, model).predict(None, _rows(pinned), {"k": K})
     people = People(pinned.histories("test"), pinned.profiles(model.spec), pinned.seen("test"))
     catalogue = pinned.catalogue(model.spec.modalities, model.spec.video_ids)
-    _, score_BV, alpha_MBV = next(chunks(Scorer(model, catalogue, people), torch.arange(40), 40))
+    _, score_BV, alpha_MBV = next(chunks(Scorer(model, catalogue, people), torch.arange(40)))
     best_BK = top(score_BV, K)
     ids = pinned.videos["video_id"].to_pylist()
     assert answers["video_ids"].tolist() == [[ids[row] for row in rows] for rows in best_BK.tolist()]
