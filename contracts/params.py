@@ -65,7 +65,8 @@ class Embed:
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
         one beyond is refused before anything of it is decoded.
-    synchrony: whether each video's sound is compared with its motion while it is decoded.
+    synchrony: whether each video's sound is compared with its motion while it is decoded, which needs every
+        frame; `train.video_numbers` then has something to read under that name.
     device: `cpu`, `cuda`: every GPU that is visible, or `auto`: those, or the CPU.
     precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
         the embedded default. Vectors of another precision are other vectors.
@@ -154,6 +155,8 @@ class Align:
 class Train:
     """The model and how it is trained.
 
+    fusion: how a video's modalities meet (models/interest.py): `attention`, `late` and `hybrid` weigh them by
+        person and video, `uniform` evenly, `early` before anything else.
     encoder: what reads the history.
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
@@ -162,15 +165,18 @@ class Train:
         catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
+    negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
     clip_norm: gradient norm bound.
+    device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one. A GPU computes in bf16.
     """
 
-    encoder: Literal["transformer", "lstm", "mean"]
+    fusion: Literal["attention", "late", "hybrid", "uniform", "early"]
+    encoder: Literal["transformer", "lstm", "hstu", "mean"]
     layers: int
     heads: int
     dropout: float
@@ -187,10 +193,12 @@ class Train:
     ranking_weight: float
     align_weight: float
     anchor_weight: float
+    negatives: int
     skip_below: float
     id_dropout: float
     horizon: int
     warmup_epochs: int
+    device: Literal["auto", "cpu", "cuda"]
     seed: int
 
 

@@ -38,6 +38,13 @@ from tasks.report_plots import ablations
 Features = Mapping[str, Tensor]
 SEEDS = 3
 FULL = "full"
+FUSIONS = {
+    "uniform": "every modality counts the same",
+    "attention": "modalities weighed for each person and video",
+    "early": "modalities joined before anybody looks",
+    "late": "an interest for each modality",
+    "hybrid": "a common interest, and one for each modality",
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ def variants(modalities: Sequence[str]) -> dict[str, Variant]:
         "shuffled content": Variant("each video has the content of another", content=_shuffled),
         "IDs only": Variant("videos without any content", content=lambda _: {}),
         "no alignment": Variant("modalities never aligned", {"align_weight": 0.0}, {"epochs": 0}),
+        **{f"fusion {level}": Variant(what, train={"fusion": level}) for level, what in FUSIONS.items()},
     }
 
 

@@ -4,11 +4,10 @@ It learns from histories that end two days before the night, stops by NDCG@10 on
 with a saved model; it judges nothing. The projections start from what `align` found.
 """
 
-import copy
 import json
-import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,41 +15,75 @@ import pyarrow.compute as pc
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tqdm import trange
+from torch import Tensor
 
 from contracts import step
-from contracts.digests import of_folder
+from contracts.digests import of_file, of_folder
 from contracts.errors import InputError
 from contracts.params import Train
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
+from models import processes
 from models.baselines import popularity
 from models.bundle import save_bundle
 from models.determinism import settle
 from models.histories import liked
 from models.interest import InterestModel, Spec
-from models.scoring import Scorer, Targets, mean_ndcg
-from models.training import Objective, People, batches, descend, losses
+from models.scoring import Scorer, Targets
+from models.training import Objective, People
 from tasks import tracking
+from tasks.fitting import Checkpoint, K, fit
 from tasks.pinned import Pinned, targets
 from tasks.space import served
 
-K = 10  # of the validation NDCG that stops training
-
 
 def run(params: Train, night: Night) -> Receipt:
-    """Write the model bundle and `curve.json`, and log the run to MLflow."""
-    curve, facts = learn(params, night)
-    run_id = tracking.log_run(str(night.day), asdict(params), curve, facts)
-    return Receipt(digests=of_folder(night.folder("train")), facts={**facts, "mlflow_run": run_id})
+    """Write the model bundle and `curve.json`, and log the run to MLflow.
+
+    Several processes share each batch where torchrun starts them:
+    torchrun --nproc-per-node 4 -m tasks.train --night YYYY-MM-DD
+    """
+    with processes.joined():
+        curve, facts = learn(params, night)
+        if processes.rank() == 0:
+            facts["mlflow_run"] = tracking.log_run(str(night.day), asdict(params), curve, facts)
+    return Receipt(digests=of_folder(night.folder("train")), facts=facts)
 
 
 def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """Write the model bundle and `curve.json`; the curve, and what came of it."""
+    """Write the model bundle and `curve.json`; returns the curve, and what came of it."""
     settle(params.seed)
     pinned, out = Pinned(night), night.folder("train")
     heads = night.output("align", "heads.safetensors")
+    job = prepare(params, pinned, heads)
+    checkpoint = Checkpoint(night.workspace / "train.checkpoint", _identity(params, pinned, heads))
+    curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
+    if processes.rank() == 0:
+        save_bundle(out, job.scorer.model)
+        write_json(out / "curve.json", curve)
+        checkpoint.path.unlink(missing_ok=True)
+    processes.wait()
+    return curve, {
+        "users": int((job.scorer.people.histories.lengths > 0).sum()),
+        "validation_users": len(job.valid.users),
+        "parameters": sum(p.numel() for p in job.scorer.model.parameters()),
+        "epochs": len(curve),
+        **{f"best_{name}": value for name, value in best_of(curve).items()},
+    }
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model at its start, with what it learns from, is validated on and makes small."""
+
+    scorer: Scorer
+    valid: Targets
+    objective: Objective
+
+
+def prepare(params: Train, pinned: Pinned, heads: Path) -> Job:
+    """The model at its start, align's projections and popularity, over the snapshot's training days."""
     with safe_open(heads, "pt") as file:
         about = json.loads(file.metadata()["align"])
     spec = describe(params, pinned, about["width"])
@@ -61,33 +94,35 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
     liked_V = popularity(liked(people.histories), len(views_V))
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
     scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers), people)
-    valid = targets(pinned.views("valid"), people.seen, pinned.videos.num_rows)
-    space = served(pinned, spec.width)
-    with torch.no_grad():
-        last_VMD = space.last(scorer.catalogue) if space.last else None
     objective = Objective(
         ranking_weight=params.ranking_weight,
         align_weight=params.align_weight,
         anchor_weight=params.anchor_weight,
+        negatives=params.negatives,
         id_dropout=params.id_dropout,
         horizon=params.horizon,
         aligned=pinned.aligned,
         twin_cosine=about["twin_cosine"],
-        last_VMD=last_VMD,
+        last_VMD=_served(scorer, pinned),
     )
-    curve = fit(scorer, valid, params, objective)
+    return Job(scorer, targets(pinned.views("valid"), people.seen, pinned.videos.num_rows), objective)
 
-    save_bundle(out, model)
-    write_json(out / "curve.json", curve)
-    best = max(curve, key=lambda row: row.get("ndcg@10", row["epoch"]))
-    facts = {
-        "users": int((people.histories.lengths > 0).sum()),
-        "validation_users": len(valid.users),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": len(curve),
-        **{f"best_{name}": value for name, value in best.items()},
-    }
-    return curve, facts
+
+@torch.no_grad()
+def _served(scorer: Scorer, pinned: Pinned) -> Tensor | None:
+    """Where the champion has the videos; None where its space cannot be compared with tonight's."""
+    last = served(pinned, scorer.model.spec.width).last
+    return last(scorer.catalogue) if last else None
+
+
+def best_of(curve: list[dict[str, float]]) -> dict[str, float]:
+    """The epoch whose weights are kept."""
+    return max(curve, key=lambda row: row.get(f"ndcg@{K}", row["epoch"]))
+
+
+def _identity(params: Train, pinned: Pinned, heads: Path) -> str:
+    """What is trained on what: a checkpoint of anything else is not gone on from."""
+    return json.dumps([asdict(params), pinned.manifest, of_file(heads)], sort_keys=True)
 
 
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
@@ -99,6 +134,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
     numbers = [n for n in names if pa.types.is_floating(profiles.schema.field(n).type)]
     known = pc.greater(pinned.videos["train_views"], 0)
     return Spec(
+        fusion=params.fusion,
         encoder=params.encoder,
         layers=params.layers,
         heads=params.heads,
@@ -143,68 +179,6 @@ def _statistics(column: pa.ChunkedArray) -> tuple[float, float]:
     """Mean and standard deviation; (0, 1) where nothing is known or everything is the same."""
     mean, deviation = pc.mean(column).as_py(), pc.stddev(column).as_py()
     return (mean or 0.0, deviation if deviation and deviation > 1e-9 else 1.0)
-
-
-def fit(scorer: Scorer, valid: Targets, params: Train, objective: Objective) -> list[dict[str, float]]:
-    """Train until validation stops getting better, and leave the model at its best epoch.
-
-    Without anybody to validate on, all epochs are trained and the last is kept. The curve has a row an epoch:
-    mean of each loss, mean gradient norm, learning rate, validation NDCG@10.
-
-    Raises:
-        FloatingPointError: a loss or gradient is not finite; names epoch, step and batch.
-    """
-    model = scorer.model
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
-    )
-    curve: list[dict[str, float]] = []
-    best, kept = -1.0, copy.deepcopy(model.state_dict())
-    progress = trange(params.epochs, desc="train", unit="epoch")
-    for epoch in progress:
-        row = _epoch(scorer, optimiser, params, objective, epoch)
-        if len(valid.user_P):
-            row["ndcg@10"] = mean_ndcg(scorer, valid, K)
-        curve.append(row)
-        progress.set_postfix({name: f"{row[name]:.4f}" for name in ("retrieval", "ndcg@10") if name in row})
-        if row.get("ndcg@10", float(epoch)) > best:
-            best, kept = row.get("ndcg@10", float(epoch)), copy.deepcopy(model.state_dict())
-            waited = 0
-        elif (waited := waited + 1) >= params.patience:
-            break
-    progress.close()
-    model.load_state_dict(kept)
-    return curve
-
-
-def _epoch(
-    scorer: Scorer, optimiser: torch.optim.Optimizer, params: Train, objective: Objective, epoch: int
-) -> dict[str, float]:
-    """One pass over everybody with a history. Order and dropout depend on seed, epoch and step only."""
-    model = scorer.model.train()
-    users = (scorer.people.histories.lengths > 0).nonzero().squeeze(1)
-    steps = math.ceil(len(users) / params.batch_size)
-    sums: dict[str, float] = {}
-    for i, users_B in enumerate(batches(users, params.batch_size, params.seed, epoch)):
-        torch.manual_seed((params.seed * 1_000_003 + epoch) * 1_000_003 + i)
-        rate = params.learning_rate * schedule(epoch + (i + 1) / steps, params.warmup_epochs, params.epochs)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        parts = losses(model, scorer.catalogue, scorer.people, users_B, objective)
-        where = f"epoch {epoch + 1}, step {i + 1} of {steps} (batch of user rows {users_B[:3].tolist()}…)"
-        norm = descend(model, optimiser, parts["total"], params.clip_norm, where)
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + norm
-    return {"epoch": epoch + 1, "learning_rate": rate, **{name: s / steps for name, s in sums.items()}}
-
-
-def schedule(epochs_done: float, warmup: int, epochs: int) -> float:
-    """Share of the learning rate: a straight rise over the warm-up, then half a cosine down to 0.05."""
-    if epochs_done < warmup:
-        return epochs_done / warmup
-    share = (epochs_done - warmup) / max(epochs - warmup, 1)
-    return 0.05 + 0.95 * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ WIDTHS = {"visual": 5, "text": 4, "audio": 3}
 def spec(**changes: object) -> Spec:
     """A small model's description."""
     values = {
+        "fusion": "attention",
         "encoder": "transformer",
         "layers": 2,
         "heads": 2,
