@@ -67,8 +67,8 @@ class Variant:
     model: str | None = None
 
 
-def variants(modalities: Sequence[str]) -> dict[str, Variant]:
-    """What is left out, by name; the whole model first."""
+def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
+    """What is left out or changed, by name; the whole model, which has this fusion, first."""
     return {
         FULL: Variant("the model of params.yaml"),
         "no sequence": Variant("the mean of the history instead of an encoder", train={"encoder": "mean"}),
@@ -79,7 +79,10 @@ def variants(modalities: Sequence[str]) -> dict[str, Variant]:
         "shuffled content": Variant("each video has the content of another", content=_shuffled),
         "IDs only": Variant("videos without any content", content=lambda _: {}),
         "no alignment": Variant("modalities never aligned", {"align_weight": 0.0}, {"epochs": 0}),
-        **{f"fusion {level}": Variant(what, train={"fusion": level}) for level, what in FUSIONS.items()},
+        **{
+            f"fusion {level}": Variant(what, {"fusion": level}, model=FULL if level == fusion else None)
+            for level, what in FUSIONS.items()
+        },
     }
 
 
@@ -92,7 +95,7 @@ def run(params: Params, night: Night, seeds: int, names: Sequence[str]) -> dict[
     if seeds < 2:
         raise InputError(f"--seeds is {seeds}; give at least 2, or an interval would not tell of chance")
     pinned = Pinned(night)
-    chosen = _chosen(variants(pinned.modalities), names)
+    chosen = _chosen(variants(pinned.modalities, params.train.fusion), names)
     aims = evaluate.aims_of(pinned, pinned.seen("test"))
     history_B = pinned.histories("test").lengths[aims.users]
     per_user: dict[str, list[NDArray]] = {name: [] for name in chosen}
