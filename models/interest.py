@@ -141,7 +141,7 @@ class Interest:
     u_ND: Tensor
     own_NMD: Tensor | None = None
 
-    def at(self, index: Tensor | tuple[Tensor | slice, ...]) -> "Interest":
+    def at(self, index: Tensor | slice | tuple[Tensor | slice, ...]) -> "Interest":
         """Those moments only."""
         own_NMD = None if self.own_NMD is None else self.own_NMD[index]
         return Interest(self.z_ND[index], self.u_ND[index], own_NMD)

@@ -34,6 +34,8 @@ def ranks(score_BV: Tensor, user_P: Tensor, row_P: Tensor) -> Tensor:
     Raises:
         ValueError: a target is masked or a score is not a number.
     """
+    if not len(user_P):
+        return row_P
     if bool(score_BV.amax().isnan()):
         raise ValueError("a score is not a number; the model that made it is broken")
     own_P = score_BV[user_P, row_P]

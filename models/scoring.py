@@ -176,6 +176,6 @@ def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
         return lambda at, rows: model.scores(interest.at(at), items.take(rows))[0]
 
     pairs = first_places(read, scorer.people.seen, targets.user_P, targets.row_P, len(items.bias_V), k)
-    user_P, rank_P = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
     users_B, at_P = user_P.unique(return_inverse=True)
     return float(ndcg(rank_P.numpy(), at_P.numpy(), len(users_B), k).mean())

@@ -38,6 +38,13 @@ from tasks.report_plots import ablations
 Features = Mapping[str, Tensor]
 SEEDS = 3
 FULL = "full"
+FUSIONS = {
+    "uniform": "every modality counts the same",
+    "attention": "modalities weighed for each person and video",
+    "early": "modalities joined before anybody looks",
+    "late": "an interest for each modality",
+    "hybrid": "a common interest, and one for each modality",
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ class Variant:
     model: str | None = None
 
 
-def variants(modalities: Sequence[str]) -> dict[str, Variant]:
-    """What is left out, by name; the whole model first."""
+def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
+    """What is left out or changed, by name; the whole model, which has this fusion, first."""
     return {
         FULL: Variant("the model of params.yaml"),
         "no sequence": Variant("the mean of the history instead of an encoder", train={"encoder": "mean"}),
@@ -72,6 +79,10 @@ def variants(modalities: Sequence[str]) -> dict[str, Variant]:
         "shuffled content": Variant("each video has the content of another", content=_shuffled),
         "IDs only": Variant("videos without any content", content=lambda _: {}),
         "no alignment": Variant("modalities never aligned", {"align_weight": 0.0}, {"epochs": 0}),
+        **{
+            f"fusion {level}": Variant(what, {"fusion": level}, model=FULL if level == fusion else None)
+            for level, what in FUSIONS.items()
+        },
     }
 
 
@@ -84,14 +95,14 @@ def run(params: Params, night: Night, seeds: int, names: Sequence[str]) -> dict[
     if seeds < 2:
         raise InputError(f"--seeds is {seeds}; give at least 2, or an interval would not tell of chance")
     pinned = Pinned(night)
-    chosen = _chosen(variants(pinned.modalities), names)
+    chosen = _chosen(variants(pinned.modalities, params.train.fusion), names)
     aims = evaluate.aims_of(pinned, pinned.seen("test"))
     history_B = pinned.histories("test").lengths[aims.users]
     per_user: dict[str, list[NDArray]] = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory(prefix="undercurrent-ablate-") as folder:
         for name, seed in tqdm(list(_order(chosen, seeds)), "ablate", unit="model"):
             per_user[name].append(_measure(params, night, chosen, name, seed, Path(folder)))
-    found = {
+    found: dict[str, Any] = {
         "night": str(night.day),
         "measure": f"ndcg@{params.evaluate.k}",
         "seeds": seeds,

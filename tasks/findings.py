@@ -34,7 +34,7 @@ def alpha(weights: Weights, users: Tensor, challenger: Scorer, pinned: Pinned) -
     category_V = np.array([c or "unknown" for c in pinned.videos["category"].to_pylist()])[full_V]
     people = _distribution(modalities, alpha_BM)
     return told | {
-        "mean": {m: one["mean"] for m, one in people["weights"].items()},
+        "mean": people["mean"],
         "entropy": float(weights.entropy_B.mean()),
         "people": people,
         "by_segment": {
@@ -49,12 +49,12 @@ def alpha(weights: Weights, users: Tensor, challenger: Scorer, pinned: Pinned) -
 
 
 def _distribution(modalities: list[str], alpha_NM: np.ndarray) -> dict:
-    """How many there are, and of each modality's weight the mean and some quantiles."""
+    """How many there are, and the mean and some quantiles of each modality's weight."""
     alpha_NM = alpha_NM.astype(float)
-    found = {"mean": alpha_NM.mean(0)}
-    found |= dict(zip(QUANTILES, np.quantile(alpha_NM, list(QUANTILES.values()), axis=0), strict=True))
-    weights = {m: {name: float(of[i]) for name, of in found.items()} for i, m in enumerate(modalities)}
-    return {"count": len(alpha_NM), "weights": weights}
+    quantiles = np.quantile(alpha_NM, list(QUANTILES.values()), axis=0)
+    found = {"mean": alpha_NM.mean(0), **dict(zip(QUANTILES, quantiles, strict=True))}
+    of = {name: dict(zip(modalities, map(float, row_M), strict=True)) for name, row_M in found.items()}
+    return {"count": len(alpha_NM), **of}
 
 
 def heads(scorer: Scorer, pinned: Pinned) -> dict[str, dict[str, float | None]]:

@@ -145,7 +145,7 @@ def ablations(found: Mapping[str, Mapping], measure: str) -> str:
         return _svg(figure, PAPER)
 
 
-def _interval(axes: Axes, place: float, one: Mapping[str, float | None], colour: str) -> None:
+def _interval(axes: Axes, place: float, one: Mapping[str, Any], colour: str) -> None:
     """A mean as a point, and its interval, where there is one, as a bar."""
     if one.get("low") is not None:
         ends = [one["low"], one["high"]]

@@ -79,7 +79,7 @@ def test_it_recommends_exactly_what_the_evaluation_ranked(pinned):
     people = People(pinned.histories("test"), pinned.profiles(model.spec), pinned.seen("test"))
     spec = model.spec
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
-    _, score_BV, alpha_MBV = next(chunks(Scorer(model, catalogue, people), torch.arange(40), 40))
+    _, score_BV, alpha_MBV = next(chunks(Scorer(model, catalogue, people), torch.arange(40)))
     best_BK = top(score_BV, K)
     ids = pinned.videos["video_id"].to_pylist()
     assert answers["video_ids"].tolist() == [[ids[row] for row in rows] for rows in best_BK.tolist()]
