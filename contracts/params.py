@@ -154,6 +154,7 @@ class Align:
 class Train:
     """The model and how it is trained.
 
+    model: ours, or a baseline in its place: it is trained, saved and measured the same way, from IDs alone.
     encoder: what reads the history.
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
@@ -170,6 +171,7 @@ class Train:
     clip_norm: gradient norm bound.
     """
 
+    model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
     encoder: Literal["transformer", "lstm", "mean"]
     layers: int
     heads: int

@@ -21,8 +21,9 @@ class Spec:
     """Everything needed to build the model again; all of it known from training data only.
 
     Attributes:
-        encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in params.yaml,
+        model, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in params.yaml,
             section train.
+        positive_watch_ratio: from this share on a viewing counted as liked by watching.
         width: D.
         modalities: name -> width of its features; fingerprints: name -> the encoder that made them.
         behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
@@ -32,6 +33,7 @@ class Spec:
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
+    model: str
     encoder: str
     layers: int
     heads: int
@@ -40,6 +42,7 @@ class Spec:
     profile: bool
     max_length: int
     skip_below: float
+    positive_watch_ratio: float
     width: int
     modalities: Mapping[str, int]
     fingerprints: Mapping[str, str]

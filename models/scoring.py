@@ -5,11 +5,13 @@ Legend: B users of a chunk, V videos, M modalities, P (user, target) pairs.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.fusion import Catalogue, Items
+from models.baselines import Baseline
+from models.fusion import Catalogue
 from models.interest import Interest, InterestModel
 from models.metrics import ndcg, ranks, top
 from models.training import People
@@ -37,12 +39,12 @@ class Targets:
 class Scorer:
     """A model, with the videos and the people as it sees them."""
 
-    model: InterestModel
+    model: InterestModel | Baseline
     catalogue: Catalogue
     people: People
 
-    def read(self, users_B: Tensor, items: Items) -> Interest:
-        """What these users are interested in now."""
+    def read(self, users_B: Tensor, items: Any) -> Interest:
+        """What these users are interested in now; `items` are the model's own."""
         batch = self.people.histories.batch(users_B, self.model.spec.max_length)
         return self.model.newest(batch, self.people.profiles.take(users_B), items)
 
@@ -54,7 +56,7 @@ def chunks(scorer: Scorer, users: Tensor, size: int) -> Iterator[tuple[Tensor, T
     Yields:
         users_B, score_BV, alpha_MBV.
     """
-    items = scorer.model.eval().items(scorer.catalogue)
+    items: Any = scorer.model.eval().items(scorer.catalogue)
     for users_B in users.split(size):
         score_BV, alpha_MBV = scorer.model.scores(scorer.read(users_B, items), items)
         seen_BV = scorer.people.seen.mask(users_B, score_BV.shape[1])
@@ -125,7 +127,7 @@ def rank_and_weigh(
 def behaviours(scorer: Scorer, user_N: Tensor, row_N: Tensor, size: int) -> Tensor:
     """p_NH: the probability of each behaviour should this user be shown this video."""
     model, users = scorer.model.eval(), user_N.unique()
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     found = [scorer.read(users_B, items) for users_B in users.split(size)]
     everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
     at_N = torch.searchsorted(users, user_N)
@@ -137,7 +139,7 @@ def behaviours(scorer: Scorer, user_N: Tensor, row_N: Tensor, size: int) -> Tens
 def reasons(scorer: Scorer, users: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The past video that each user's newest state looks at most: row_B (−1: none) and its weight_B."""
     model, people = scorer.model.eval(), scorer.people
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     rows, weights = [], []
     for users_B in users.split(size):
         batch = people.histories.batch(users_B, model.spec.max_length)

@@ -139,7 +139,7 @@ def _alignment(model: InterestModel, some: Catalogue, items: Items, objective: O
 
 
 def descend(
-    model: InterestModel, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
 ) -> float:
     """One optimiser step; returns the gradient norm before clipping.
 

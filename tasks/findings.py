@@ -9,6 +9,7 @@ from torch import Tensor
 
 from contracts.params import Evaluate
 from models.alignment import farthest
+from models.baselines import Baseline
 from models.metrics import auc, bootstrap, calibration_error, f1, log_loss, ndcg
 from models.ranking import HEADS, outcomes
 from models.scoring import Ranked, Scorer, Targets, Weights, behaviours
@@ -94,7 +95,12 @@ def _shares(modalities: list[str], alpha_NM: np.ndarray) -> dict[str, float]:
 
 
 def heads(scorer: Scorer, pinned: Pinned, size: int) -> dict[str, dict[str, float | None]]:
-    """Each ranking head against what happened in the test day's viewings; None: only one kind happened."""
+    """Each ranking head against what happened in the test day's viewings; None: only one kind happened.
+
+    Empty for a model that has none.
+    """
+    if isinstance(scorer.model, Baseline) and not scorer.model.ranks:
+        return {}
     views, spec = pinned.views("test"), scorer.model.spec
     p_NH = behaviours(scorer, views.user_N, views.row_N, size).double().numpy()
     known_N = ~views.ratio_N.isnan()
@@ -116,7 +122,7 @@ def heads(scorer: Scorer, pinned: Pinned, size: int) -> dict[str, dict[str, floa
 
 def headline(found: Mapping[str, Mapping[str, float | None]] | None) -> dict:
     """The figures that stand for a model's ranking, and which behaviour they are of; empty for a baseline."""
-    if found is None:
+    if not found:
         return {}
     head = next((h for h in HEADLINE if found[h]["auc"] is not None), HEADLINE[0])
     kept = {name: found[head][name] for name in ("auc", "f1", "log_loss", "calibration_error")}
@@ -130,6 +136,8 @@ def drift(challenger: Scorer, pinned: Pinned) -> dict:
     and `against` says why.
     """
     model = challenger.model
+    if isinstance(model, Baseline):
+        return {"against": "a baseline has no such space", "modalities": {}, "farthest": None}
     space = served(pinned, model.spec.width)
     moved = space.drift(model.fusion.project)
     return {"against": space.why, "modalities": moved, "farthest": farthest(moved) if moved else None}

@@ -75,6 +75,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "videos": videos.num_rows,
         "users": users.num_rows,
         "modalities": modalities,
+        "positive_watch_ratio": params.positive_watch_ratio,
         "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
         "champion": champion,
     }

@@ -32,6 +32,7 @@ from models.interest import InterestModel, Spec
 from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import Objective, People, batches, descend, losses
 from tasks import tracking
+from tasks.baseline import train_baseline
 from tasks.pinned import Pinned, targets
 from tasks.space import served
 
@@ -42,11 +43,13 @@ CHUNK_USERS = 512  # users validated at a time
 def run(params: Train, night: Night) -> Receipt:
     """Write the model bundle and `curve.json`, and log the run to MLflow."""
     settle(params.seed)
-    pinned, out = Pinned(night), night.folder("train")
+    pinned = Pinned(night)
     heads = night.output("align", "heads.safetensors")
     with safe_open(heads, "pt") as file:
         about = json.loads(file.metadata()["align"])
     spec = describe(params, pinned, about["width"])
+    if params.model != "interest":
+        return _finish(params, night, *train_baseline(params, pinned, spec))
     model = InterestModel(spec)
     model.fusion.project.load_state_dict(load_file(heads))
     people = People(pinned.histories("train"), pinned.profiles(spec), pinned.seen("train"))
@@ -68,15 +71,22 @@ def run(params: Train, night: Night) -> Receipt:
         twin_cosine=about["twin_cosine"],
         last_VMD=last_VMD,
     )
-    curve = fit(scorer, valid, params, objective)
+    return _finish(params, night, scorer, valid, fit(scorer, valid, params, objective))
 
-    save_bundle(out, model)
+
+def _finish(
+    params: Train, night: Night, scorer: Scorer, valid: Targets, curve: list[dict[str, float]]
+) -> Receipt:
+    """Save the model and its curve, and write the run down."""
+    out, people = night.folder("train"), scorer.people
+    save_bundle(out, scorer.model)
     write_json(out / "curve.json", curve)
-    best = max(curve, key=lambda row: row.get("ndcg@10", row["epoch"]))
+    measure = "auc" if "auc" in curve[0] else "ndcg@10"
+    best = max(curve, key=lambda row: row.get(measure, row["epoch"]))
     facts = {
         "users": int((people.histories.lengths > 0).sum()),
         "validation_users": len(valid.users),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in scorer.model.parameters()),
         "epochs": len(curve),
         **{f"best_{name}": value for name, value in best.items()},
     }
@@ -93,6 +103,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
     numbers = [n for n in names if pa.types.is_floating(profiles.schema.field(n).type)]
     known = pc.greater(pinned.videos["train_views"], 0)
     return Spec(
+        model=params.model,
         encoder=params.encoder,
         layers=params.layers,
         heads=params.heads,
@@ -101,6 +112,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         profile=params.profile,
         max_length=params.max_length,
         skip_below=params.skip_below,
+        positive_watch_ratio=pinned.manifest["positive_watch_ratio"],
         width=width,
         modalities=pinned.widths,
         fingerprints={
@@ -149,6 +161,7 @@ def fit(scorer: Scorer, valid: Targets, params: Train, objective: Objective) -> 
         FloatingPointError: a loss or gradient is not finite; names epoch, step and batch.
     """
     model = scorer.model
+    assert isinstance(model, InterestModel)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
     )
@@ -176,6 +189,7 @@ def _epoch(
 ) -> dict[str, float]:
     """One pass over everybody with a history. Order and dropout depend on seed, epoch and step only."""
     model = scorer.model.train()
+    assert isinstance(model, InterestModel)
     users = (scorer.people.histories.lengths > 0).nonzero().squeeze(1)
     steps = math.ceil(len(users) / params.batch_size)
     sums: dict[str, float] = {}

@@ -26,6 +26,7 @@ from tasks.space import served
 from tests.snapshots import NIGHT, plant
 
 SMALL = Train(
+    model="interest",
     encoder="transformer",
     layers=2,
     heads=2,
@@ -50,6 +51,7 @@ SMALL = Train(
     seed=1,
 )
 CHANGES: dict[str, Any] = {
+    "model": "sasrec",
     "encoder": "lstm",
     "layers": 1,
     "heads": 1,
