@@ -24,8 +24,9 @@ class Spec:
     """Everything needed to build the model again; all of it known from training data only.
 
     Attributes:
-        fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
+        model, fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
             params.yaml, section train.
+        positive_watch_ratio: from this share on a viewing counted as liked by watching.
         width: D.
         modalities: name -> width of its features; fingerprints: name -> the encoder that made them.
         behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
@@ -36,6 +37,7 @@ class Spec:
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
+    model: str
     fusion: str
     encoder: str
     layers: int
@@ -45,6 +47,7 @@ class Spec:
     profile: bool
     max_length: int
     skip_below: float
+    positive_watch_ratio: float
     width: int
     modalities: Mapping[str, int]
     fingerprints: Mapping[str, str]

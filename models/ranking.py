@@ -62,7 +62,7 @@ def platt(logit_N: Tensor, label_N: Tensor) -> tuple[float, float]:
         found.backward()
         return found
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)
     scale, shift = line.tolist()
     return scale, shift
 

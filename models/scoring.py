@@ -5,11 +5,13 @@ Legend: B users of a chunk, V videos, M modalities, P (user, target) pairs.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.fusion import Catalogue, Items
+from models.baselines import Baseline
+from models.fusion import Catalogue
 from models.interest import Interest, InterestModel
 from models.metrics import ndcg
 from models.ranks import CHUNK_USERS, Score, first_places, ranks, top, users_at_once
@@ -40,12 +42,12 @@ class Targets:
 class Scorer:
     """A model, with the videos and the people as it sees them."""
 
-    model: InterestModel
+    model: InterestModel | Baseline
     catalogue: Catalogue
     people: People
 
-    def read(self, users_B: Tensor, items: Items) -> Interest:
-        """What these users are interested in now."""
+    def read(self, users_B: Tensor, items: Any) -> Interest:
+        """What these users are interested in now; `items` are the model's own."""
         batch = self.people.histories.batch(users_B, self.model.spec.max_length)
         return self.model.newest(batch, self.people.profiles.take(users_B), items)
 
@@ -61,8 +63,8 @@ def chunks(scorer: Scorer, users: Tensor, rerank: bool = True) -> Iterator[tuple
     Yields:
         users_B, score_BV, alpha_MBV.
     """
-    items = scorer.model.eval().items(scorer.catalogue)
-    for users_B in users.split(users_at_once(len(items.bias_V))):
+    items: Any = scorer.model.eval().items(scorer.catalogue)
+    for users_B in users.split(users_at_once(len(items))):
         interest = scorer.read(users_B, items)
         score_BV, alpha_MBV = scorer.model.scores(interest, items)
         score_BV = score_BV.masked_fill(scorer.people.seen.mask(users_B, score_BV.shape[1]), -torch.inf)
@@ -133,7 +135,7 @@ def rank_and_weigh(
 def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
     """Logits [N, H] of each behaviour should this user be shown this video."""
     model, users = scorer.model.eval(), user_N.unique()
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     found = [scorer.read(users_B, items) for users_B in users.split(CHUNK_USERS)]
     everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
     at_N = torch.searchsorted(users, user_N)
@@ -150,7 +152,7 @@ def reasons(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
         weight_BE. An encoder that cannot say where it looks gives none.
     """
     model, people = scorer.model.eval(), scorer.people
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     rows, weights = [], []
     for users_B in users.split(CHUNK_USERS):
         batch = people.histories.batch(users_B, model.spec.max_length)
@@ -169,13 +171,13 @@ def reasons(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
     """Mean NDCG@k over the users with a target, without ranking what cannot be among the first k."""
     model = scorer.model.eval()
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
 
     def read(users_B: Tensor) -> Score:
         interest = scorer.read(users_B, items)
         return lambda at, rows: model.scores(interest.at(at), items.take(rows))[0]
 
-    pairs = first_places(read, scorer.people.seen, targets.user_P, targets.row_P, len(items.bias_V), k)
+    pairs = first_places(read, scorer.people.seen, targets.user_P, targets.row_P, len(items), k)
     user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
     users_B, at_P = user_P.unique(return_inverse=True)
     return float(ndcg(rank_P.numpy(), at_P.numpy(), len(users_B), k).mean())

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from contracts import step
 from contracts.digests import of_folder
 from contracts.errors import InputError
-from contracts.params import Evaluate
+from contracts.model_params import Evaluate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from models.bundle import load_bundle
 from models.fusion import Catalogue
-from models.histories import HOURS, Histories, Seen
-from models.interest import InterestModel, Profiles, Spec
+from models.histories import HOURS, Histories, Seen, positive
+from models.interest import Profiles, Spec
 from models.ranks import top
 
 DEFAULT_K = 10
@@ -40,7 +40,7 @@ class Recommender(PythonModel):
         self.row_of = {video: row for row, video in enumerate(self.video_ids)}
         features = load_file(context.artifacts["features"])
         with torch.no_grad():
-            self.items = self.model.items(_catalogue(self.model.spec, videos, features))
+            self.items: Any = self.model.items(_catalogue(self.model.spec, videos, features))
 
     @torch.no_grad()
     def predict(
@@ -54,7 +54,7 @@ class Recommender(PythonModel):
         (in [-1, 1], NaN: none); `utc_offset_minutes` and the profile's columns.
         """
         k = int((params or {}).get("k", DEFAULT_K))
-        histories = _histories([self._known(row) for row in model_input.to_dict("records")], self.model)
+        histories = _histories([self._known(row) for row in model_input.to_dict("records")], self.model.spec)
         users_B = torch.arange(len(model_input))
         batch = histories.batch(users_B, self.model.spec.max_length)
         interest = self.model.newest(batch, _profiles(model_input, self.model.spec), self.items)
@@ -108,22 +108,24 @@ def _standardised(rows: pd.DataFrame, numbers: Mapping[str, tuple[float, float]]
     return torch.stack(columns, 1) if columns else torch.zeros(len(rows), 0)
 
 
-def _histories(people: Sequence[Mapping[str, list]], model: InterestModel) -> Histories:
+def _histories(people: Sequence[Mapping[str, list]], spec: Spec) -> Histories:
     columns = ("row", "second", "ratio", "did", "sentiment")
     flat = {name: [value for one in people for value in one[name]] for name in columns}
     offset_E = torch.tensor([value for one in people for value in one["offset"]], dtype=torch.long)
     second_E = torch.tensor(flat["second"], dtype=torch.long)
     bits_E1 = torch.tensor(flat["did"], dtype=torch.long)[:, None]
+    did_EA = (bits_E1 >> torch.arange(len(spec.behaviours))) & 1 > 0
+    ratio_E = torch.tensor(flat["ratio"], dtype=torch.float32)
     lengths = torch.tensor([len(one["row"]) for one in people])
     return Histories(
         offsets=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)),
         video_E=torch.tensor(flat["row"], dtype=torch.long),
         second_E=second_E,
         hour_E=(second_E + 60 * offset_E) // 3600 % HOURS,
-        ratio_E=torch.tensor(flat["ratio"], dtype=torch.float32),
-        did_EA=(bits_E1 >> torch.arange(len(model.spec.behaviours))) & 1 > 0,
+        ratio_E=ratio_E,
+        did_EA=did_EA,
         sentiment_E=torch.tensor(flat["sentiment"], dtype=torch.float32),
-        positive_E=torch.zeros(len(second_E), dtype=torch.bool),  # only training asks
+        positive_E=positive(ratio_E, did_EA, spec.behaviours, spec.positive_watch_ratio),
     )
 
 

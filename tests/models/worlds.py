@@ -16,6 +16,7 @@ WIDTHS = {"visual": 5, "text": 4, "audio": 3}
 def spec(**changes: object) -> Spec:
     """A small model's description."""
     values = {
+        "model": "interest",
         "fusion": "attention",
         "encoder": "transformer",
         "layers": 2,
@@ -25,6 +26,7 @@ def spec(**changes: object) -> Spec:
         "profile": True,
         "max_length": 8,
         "skip_below": 0.2,
+        "positive_watch_ratio": 0.5,
         "width": 8,
         "modalities": WIDTHS,
         "fingerprints": dict.fromkeys(WIDTHS, "f"),

@@ -23,9 +23,10 @@ from tests.snapshots import plant
 K = 5
 
 
-def _loaded(night: Night, model: InterestModel) -> Recommender:
-    """The recommender as MLflow loads it, of an untrained model."""
-    save_bundle(night.folder("train"), model)
+def _loaded(night: Night, model: InterestModel | None = None) -> Recommender:
+    """The recommender as MLflow loads it, of this model or of the one that is saved."""
+    if model is not None:
+        save_bundle(night.folder("train"), model)
     recommender = Recommender()
     files = {name: str(path) for name, path in promote._files(night).items()}
     recommender.load_context(SimpleNamespace(artifacts=files))

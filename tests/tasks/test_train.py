@@ -16,7 +16,7 @@ import torch
 from contracts import params as parameters
 from contracts import place
 from contracts.errors import InputError
-from contracts.params import Rerank, Train
+from contracts.model_params import Rerank, Train
 from contracts.place import PROJECT, Night
 from models.alignment import farthest
 from models.bundle import load_bundle
@@ -39,6 +39,7 @@ RERANK = Rerank(
     negative_comments=0.0,
 )
 SMALL = Train(
+    model="interest",
     fusion="attention",
     encoder="transformer",
     layers=2,
@@ -67,6 +68,7 @@ SMALL = Train(
     seed=1,
 )
 CHANGES: dict[str, Any] = {
+    "model": "sasrec",
     "fusion": "late",
     "encoder": "lstm",
     "layers": 1,
