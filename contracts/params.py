@@ -65,7 +65,8 @@ class Embed:
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.
     max_mib, max_minutes, max_megapixels: the size, playing time (by its header) and pictures a file may have;
         one beyond is refused before anything of it is decoded.
-    synchrony: whether each video's sound is compared with its motion while it is decoded.
+    synchrony: whether each video's sound is compared with its motion while it is decoded, which needs every
+        frame; `train.video_numbers` then has something to read under that name.
     device: `cpu`, `cuda`: every GPU that is visible, or `auto`: those, or the CPU.
     precision: of the weights: `fp32`, `bf16`, or `auto`: bf16 where the device computes with it, but fp32 for
         the embedded default. Vectors of another precision are other vectors.
@@ -95,11 +96,10 @@ class Embed:
 class Checks:
     """Bounds of the data checks; shares are of the events received for the night.
 
-    min_rows: fewer events than this block the night.
-    min_of_usual: fewer events than this share of the median of the days before are worth a warning.
+    min_rows: fewer events than this block the night. min_of_usual: fewer than this share of the median of the
+        days before are worth a warning.
     max_unreadable: more than this share of lines that ingest could not read block the night.
-    max_missing_user, max_missing_video: shares of received events without these.
-    max_rejected: more than this share of events refused by clean blocks the night.
+    max_missing_user, max_missing_video: shares of received events without these. max_rejected: refused by clean.
     max_one_reason: more than this share refused for any one reason is worth a warning.
     max_watch_ratio: no viewing may last more than this many times its video; at least `clean.max_loops`.
     min_embedded: at least this share of videos with media (captions) must have their vectors.
@@ -155,24 +155,25 @@ class Train:
     """The model and how it is trained.
 
     model: ours, or a baseline in its place: it is trained, saved and measured the same way, from IDs alone.
-    encoder: what reads the history.
-    layers, heads, dropout: of the encoder.
-    positions: whether order and time gaps are told to the encoder.
-    profile: whether the static profile is used.
+    fusion: how a video's modalities meet (models/interest.py): `attention`, `late` and `hybrid` weigh them by
+        person and video, `uniform` evenly, `early` before anything else.
+    encoder: what reads the history. layers, heads, dropout: of the encoder.
+    positions, profile: whether order and time gaps are told to the encoder, and the static profile is used.
     video_numbers: what the ranking heads read of a video beside its content, columns of the snapshot's
         catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
-    max_length: viewings of history the model reads.
+    max_length: viewings of history the model reads. skip_below: a smaller watched share than this is a skip.
     ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
-    skip_below: a viewing with a smaller watched share than this is a skip.
+    negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
     horizon: a state's target is drawn from so many coming positive videos.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
-    patience: epochs without a better validation NDCG@10 before stopping.
-    clip_norm: gradient norm bound.
+    patience: epochs without a better validation NDCG@10 before stopping. clip_norm: gradient norm bound.
+    device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one. A GPU computes in bf16.
     """
 
     model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
-    encoder: Literal["transformer", "lstm", "mean"]
+    fusion: Literal["attention", "late", "hybrid", "uniform", "early"]
+    encoder: Literal["transformer", "lstm", "hstu", "mean"]
     layers: int
     heads: int
     dropout: float
@@ -189,19 +190,26 @@ class Train:
     ranking_weight: float
     align_weight: float
     anchor_weight: float
+    negatives: int
     skip_below: float
     id_dropout: float
     horizon: int
     warmup_epochs: int
+    device: Literal["auto", "cpu", "cuda"]
     seed: int
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """k: cut-off of NDCG and Recall. chunk_users: users scored at a time. cold_events: fewer is cold."""
+    """How good tonight's model is found to be.
+
+    cutoffs: where NDCG, Recall, MRR, coverage, Gini and the share of the long tail are told.
+    k: the one of them that the gate decides by, and that slices and differences are told at.
+    cold_events: a person with fewer viewings is cold.
+    """
 
     k: int
-    chunk_users: int
+    cutoffs: tuple[int, ...]
     cold_events: int
     bootstrap_samples: int
     seed: int

@@ -2,17 +2,17 @@
 
 from dataclasses import fields, replace
 
+from contracts.errors import InputError
 from contracts.params import Train
+from models import processes
 from models.baselines import BASELINES
 from models.baselines.din import DIN
 from models.baselines.fitting import Fitting, fit, liked_auc
 from models.interest import Spec
 from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import People
+from tasks.fitting import K
 from tasks.pinned import Pinned, targets
-
-K = 10  # of the validation NDCG that stops training
-CHUNK_USERS = 512  # users validated at a time
 
 
 def train_baseline(
@@ -21,7 +21,14 @@ def train_baseline(
     """Train the baseline that `train.model` names: what it is scored with, validation's targets, its curve.
 
     Training stops by validation NDCG@10; DIN, which ranks what is shown, by the AUC of yesterday's viewings.
+
+    Raises:
+        InputError: several processes were started for it.
     """
+    if processes.count() > 1:
+        raise InputError(
+            f"train.model {spec.model} trains in one process; run `python -m tasks.train` as it is"
+        )
     nothing: dict = {"modalities": {}, "fingerprints": {}, "categories": {}, "numbers": {}}
     spec = replace(spec, **nothing, video_numbers={})
     model, histories = BASELINES[spec.model](spec), pinned.histories("train")
@@ -31,8 +38,8 @@ def train_baseline(
 
     def validate() -> dict[str, float]:
         if isinstance(model, DIN):
-            return liked_auc(scorer, views.user_N, views.row_N, views.positive_N, CHUNK_USERS)
-        return {"ndcg@10": mean_ndcg(scorer, valid, K, CHUNK_USERS)} if len(valid.user_P) else {}
+            return liked_auc(scorer, views.user_N, views.row_N, views.positive_N)
+        return {f"ndcg@{K}": mean_ndcg(scorer, valid, K)} if len(valid.user_P) else {}
 
     knobs = {field.name: getattr(params, field.name) for field in fields(Fitting)}
     curve = fit(model, histories, scorer.catalogue.id_row_V, Fitting(**knobs), validate)

@@ -23,7 +23,7 @@ from models.bundle import load_bundle
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen, positive
 from models.interest import Profiles, Spec
-from models.scoring import top
+from models.ranks import top
 
 DEFAULT_K = 10
 

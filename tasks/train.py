@@ -4,52 +4,94 @@ It learns from histories that end two days before the night, stops by NDCG@10 on
 with a saved model; it judges nothing. The projections start from what `align` found.
 """
 
-import copy
 import json
-import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tqdm import trange
+from torch import Tensor
 
 from contracts import step
-from contracts.digests import of_folder
+from contracts.digests import of_file, of_folder
 from contracts.errors import InputError
 from contracts.params import Train
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
+from models import processes
 from models.baselines import popularity
 from models.bundle import save_bundle
 from models.determinism import settle
 from models.histories import liked
 from models.interest import InterestModel, Spec
-from models.scoring import Scorer, Targets, mean_ndcg
-from models.training import Objective, People, batches, descend, losses
+from models.scoring import Scorer, Targets
+from models.training import Objective, People
 from tasks import tracking
 from tasks.baseline import train_baseline
+from tasks.fitting import Checkpoint, K, fit
 from tasks.pinned import Pinned, targets
 from tasks.space import served
 
-K = 10  # of the validation NDCG that stops training
-CHUNK_USERS = 512  # users validated at a time
-
 
 def run(params: Train, night: Night) -> Receipt:
-    """Write the model bundle and `curve.json`, and log the run to MLflow."""
+    """Write the model bundle and `curve.json`, and log the run to MLflow.
+
+    Several processes share each batch where torchrun starts them:
+    torchrun --nproc-per-node 4 -m tasks.train --night YYYY-MM-DD
+    """
+    with processes.joined():
+        curve, facts = learn(params, night)
+        if processes.rank() == 0:
+            facts["mlflow_run"] = tracking.log_run(str(night.day), asdict(params), curve, facts)
+    return Receipt(digests=of_folder(night.folder("train")), facts=facts)
+
+
+def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Write the model bundle and `curve.json`; returns the curve, and what came of it."""
     settle(params.seed)
-    pinned = Pinned(night)
+    pinned, out = Pinned(night), night.folder("train")
     heads = night.output("align", "heads.safetensors")
-    with safe_open(heads, "pt") as file:
-        about = json.loads(file.metadata()["align"])
+    checkpoint = Checkpoint(night.workspace / "train.checkpoint", _identity(params, pinned, heads))
+    if params.model == "interest":
+        job = prepare(params, pinned, heads)
+        scorer, valid = job.scorer, job.valid
+        curve = fit(scorer, valid, params, job.objective, checkpoint)
+    else:
+        spec = describe(params, pinned, _about(heads)["width"])
+        scorer, valid, curve = train_baseline(params, pinned, spec)
+    if processes.rank() == 0:
+        save_bundle(out, scorer.model)
+        write_json(out / "curve.json", curve)
+        checkpoint.path.unlink(missing_ok=True)
+    processes.wait()
+    return curve, {
+        "users": int((scorer.people.histories.lengths > 0).sum()),
+        "validation_users": len(valid.users),
+        "parameters": sum(p.numel() for p in scorer.model.parameters()),
+        "epochs": len(curve),
+        **{f"best_{name}": value for name, value in best_of(curve).items()},
+    }
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model at its start, with what it learns from, is validated on and makes small."""
+
+    scorer: Scorer
+    valid: Targets
+    objective: Objective
+
+
+def prepare(params: Train, pinned: Pinned, heads: Path) -> Job:
+    """The model at its start, align's projections and popularity, over the snapshot's training days."""
+    about = _about(heads)
     spec = describe(params, pinned, about["width"])
-    if params.model != "interest":
-        return _finish(params, night, *train_baseline(params, pinned, spec))
     model = InterestModel(spec)
     model.fusion.project.load_state_dict(load_file(heads))
     people = People(pinned.histories("train"), pinned.profiles(spec), pinned.seen("train"))
@@ -57,41 +99,41 @@ def run(params: Train, night: Night) -> Receipt:
     liked_V = popularity(liked(people.histories), len(views_V))
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
     scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers), people)
-    valid = targets(pinned.views("valid"), people.seen, pinned.videos.num_rows)
-    space = served(pinned, spec.width)
-    with torch.no_grad():
-        last_VMD = space.last(scorer.catalogue) if space.last else None
     objective = Objective(
         ranking_weight=params.ranking_weight,
         align_weight=params.align_weight,
         anchor_weight=params.anchor_weight,
+        negatives=params.negatives,
         id_dropout=params.id_dropout,
         horizon=params.horizon,
         aligned=pinned.aligned,
         twin_cosine=about["twin_cosine"],
-        last_VMD=last_VMD,
+        last_VMD=_served(scorer, pinned),
     )
-    return _finish(params, night, scorer, valid, fit(scorer, valid, params, objective))
+    return Job(scorer, targets(pinned.views("valid"), people.seen, pinned.videos.num_rows), objective)
 
 
-def _finish(
-    params: Train, night: Night, scorer: Scorer, valid: Targets, curve: list[dict[str, float]]
-) -> Receipt:
-    """Save the model and its curve, and write the run down."""
-    out, people = night.folder("train"), scorer.people
-    save_bundle(out, scorer.model)
-    write_json(out / "curve.json", curve)
-    measure = "auc" if "auc" in curve[0] else "ndcg@10"
-    best = max(curve, key=lambda row: row.get(measure, row["epoch"]))
-    facts = {
-        "users": int((people.histories.lengths > 0).sum()),
-        "validation_users": len(valid.users),
-        "parameters": sum(p.numel() for p in scorer.model.parameters()),
-        "epochs": len(curve),
-        **{f"best_{name}": value for name, value in best.items()},
-    }
-    run_id = tracking.log_run(str(night.day), asdict(params), curve, facts)
-    return Receipt(digests=of_folder(out), facts={**facts, "mlflow_run": run_id})
+def _about(heads: Path) -> dict[str, Any]:
+    """What align tells of its projections."""
+    with safe_open(heads, "pt") as file:
+        return json.loads(file.metadata()["align"])
+
+
+@torch.no_grad()
+def _served(scorer: Scorer, pinned: Pinned) -> Tensor | None:
+    """Where the champion has the videos; None where its space cannot be compared with tonight's."""
+    last = served(pinned, scorer.model.spec.width).last
+    return last(scorer.catalogue) if last else None
+
+
+def best_of(curve: list[dict[str, float]]) -> dict[str, float]:
+    """The epoch whose weights are kept."""
+    return max(curve, key=lambda row: row.get(f"ndcg@{K}", row.get("auc", row["epoch"])))
+
+
+def _identity(params: Train, pinned: Pinned, heads: Path) -> str:
+    """What is trained on what: a checkpoint of anything else is not gone on from."""
+    return json.dumps([asdict(params), pinned.manifest, of_file(heads)], sort_keys=True)
 
 
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
@@ -104,6 +146,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
     known = pc.greater(pinned.videos["train_views"], 0)
     return Spec(
         model=params.model,
+        fusion=params.fusion,
         encoder=params.encoder,
         layers=params.layers,
         heads=params.heads,
@@ -149,70 +192,6 @@ def _statistics(column: pa.ChunkedArray) -> tuple[float, float]:
     """Mean and standard deviation; (0, 1) where nothing is known or everything is the same."""
     mean, deviation = pc.mean(column).as_py(), pc.stddev(column).as_py()
     return (mean or 0.0, deviation if deviation and deviation > 1e-9 else 1.0)
-
-
-def fit(scorer: Scorer, valid: Targets, params: Train, objective: Objective) -> list[dict[str, float]]:
-    """Train until validation stops getting better, and leave the model at its best epoch.
-
-    Without anybody to validate on, all epochs are trained and the last is kept. The curve has a row an epoch:
-    mean of each loss, mean gradient norm, learning rate, validation NDCG@10.
-
-    Raises:
-        FloatingPointError: a loss or gradient is not finite; names epoch, step and batch.
-    """
-    model = scorer.model
-    assert isinstance(model, InterestModel)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
-    )
-    curve: list[dict[str, float]] = []
-    best, kept = -1.0, copy.deepcopy(model.state_dict())
-    progress = trange(params.epochs, desc="train", unit="epoch")
-    for epoch in progress:
-        row = _epoch(scorer, optimiser, params, objective, epoch)
-        if len(valid.user_P):
-            row["ndcg@10"] = mean_ndcg(scorer, valid, K, CHUNK_USERS)
-        curve.append(row)
-        progress.set_postfix({name: f"{row[name]:.4f}" for name in ("retrieval", "ndcg@10") if name in row})
-        if row.get("ndcg@10", float(epoch)) > best:
-            best, kept = row.get("ndcg@10", float(epoch)), copy.deepcopy(model.state_dict())
-            waited = 0
-        elif (waited := waited + 1) >= params.patience:
-            break
-    progress.close()
-    model.load_state_dict(kept)
-    return curve
-
-
-def _epoch(
-    scorer: Scorer, optimiser: torch.optim.Optimizer, params: Train, objective: Objective, epoch: int
-) -> dict[str, float]:
-    """One pass over everybody with a history. Order and dropout depend on seed, epoch and step only."""
-    model = scorer.model.train()
-    assert isinstance(model, InterestModel)
-    users = (scorer.people.histories.lengths > 0).nonzero().squeeze(1)
-    steps = math.ceil(len(users) / params.batch_size)
-    sums: dict[str, float] = {}
-    for i, users_B in enumerate(batches(users, params.batch_size, params.seed, epoch)):
-        torch.manual_seed((params.seed * 1_000_003 + epoch) * 1_000_003 + i)
-        rate = params.learning_rate * schedule(epoch + (i + 1) / steps, params.warmup_epochs, params.epochs)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        parts = losses(model, scorer.catalogue, scorer.people, users_B, objective)
-        where = f"epoch {epoch + 1}, step {i + 1} of {steps} (batch of user rows {users_B[:3].tolist()}…)"
-        norm = descend(model, optimiser, parts["total"], params.clip_norm, where)
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + norm
-    return {"epoch": epoch + 1, "learning_rate": rate, **{name: s / steps for name, s in sums.items()}}
-
-
-def schedule(epochs_done: float, warmup: int, epochs: int) -> float:
-    """Share of the learning rate: a straight rise over the warm-up, then half a cosine down to 0.05."""
-    if epochs_done < warmup:
-        return epochs_done / warmup
-    share = (epochs_done - warmup) / max(epochs - warmup, 1)
-    return 0.05 + 0.95 * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
 if __name__ == "__main__":

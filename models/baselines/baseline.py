@@ -7,6 +7,8 @@ Legend: B users, T liked videos (oldest first, padding on the right), N (person,
 the catalogue, I videos with an ID row, U training users.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -17,6 +19,17 @@ from models.interest import Interest, Profiles, Spec
 
 UNKNOWN = -1e9  # the score of a video that was not in training
 TIE = 1e-6  # the weight of popularity where a method cannot tell videos apart
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Videos as a baseline knows them: by their ID rows; −1: not in training."""
+
+    row_V: Tensor
+
+    def take(self, rows: Tensor | slice) -> "Rows":
+        """These videos only."""
+        return Rows(self.row_V[rows])
 
 
 class Baseline(nn.Module):
@@ -45,18 +58,20 @@ class Baseline(nn.Module):
     def forget_people(self) -> None:
         """Leave behind what was learned of single users: people are read from what they liked."""
 
-    def items(self, catalogue: Catalogue) -> Tensor:
+    def items(self, catalogue: Catalogue) -> Rows:
         """The ID rows of the catalogue."""
-        return catalogue.id_row_V
+        return Rows(catalogue.id_row_V)
 
-    def newest(self, batch: Batch, profiles: Profiles, items: Tensor) -> Interest:
+    def newest(self, batch: Batch, profiles: Profiles, items: Rows) -> Interest:
         """What each user is interested in after the last event; profiles are not read."""
-        z_BD = self.read(*liked_rows(batch, items))
+        z_BD = self.read(*liked_rows(batch, items.row_V))
         return Interest(z_BD, z_BD)
 
-    def scores(self, interest: Interest, items: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(self, interest: Interest, items: Rows) -> tuple[Tensor, Tensor]:
         """score_NV of every video; there are no modalities to weigh: alpha_0NV."""
-        score_NV = F.pad(self.score(interest), (0, 1), value=UNKNOWN)[:, items]  # row −1 is the one padded
+        score_NV = F.pad(self.score(interest), (0, 1), value=UNKNOWN)[
+            :, items.row_V
+        ]  # row −1 is the one padded
         return score_NV, score_NV.new_zeros(0, *score_NV.shape)
 
     def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -67,11 +82,11 @@ class Baseline(nn.Module):
         """score_NI of every video with an ID row."""
         raise NotImplementedError
 
-    def rank(self, interest: Interest, items: Tensor, rows_N: Tensor) -> Tensor:
+    def rank(self, interest: Interest, items: Rows, rows_N: Tensor) -> Tensor:
         """Logits [N, H] of each behaviour, for one video per pair; of models that rank."""
         raise NotImplementedError
 
-    def attention(self, batch: Batch, profiles: Profiles, items: Tensor) -> None:
+    def attention(self, batch: Batch, profiles: Profiles, items: Rows) -> None:
         """A baseline does not say what it looks at."""
 
     def tie_break(self) -> Tensor:

@@ -9,7 +9,7 @@ H heads.
 import torch
 from torch import Tensor, nn
 
-from models.baselines.baseline import Baseline, liked_rows
+from models.baselines.baseline import Baseline, Rows, liked_rows
 from models.histories import Batch
 from models.interest import Interest, Profiles, Spec
 from models.losses import behaviour_loss
@@ -81,11 +81,11 @@ class DIN(Baseline):
         liked_N1 = batch.positive_BT[here_BT][:, None]
         label_NH = torch.cat([liked_N1, label_NH], 1)
         known_NH = torch.cat([torch.ones_like(liked_N1), known_NH], 1)
-        return behaviour_loss(logit_NH, label_NH, known_NH)
+        return behaviour_loss(logit_NH, label_NH, known_NH) / known_NH.sum().clamp(min=1)
 
-    def newest(self, batch: Batch, profiles: Profiles, items: Tensor) -> Interest:
+    def newest(self, batch: Batch, profiles: Profiles, items: Rows) -> Interest:
         """What is known of a person are the liked videos: their rows and which are real, [B, max_length]."""
-        row_BT, mask_BT = liked_rows(batch, items)
+        row_BT, mask_BT = liked_rows(batch, items.row_V)
         shape = (len(row_BT), self.spec.max_length - row_BT.shape[1])
         rest_BT = row_BT.new_zeros(shape)
         return Interest(torch.cat([row_BT, rest_BT], 1), torch.cat([mask_BT, rest_BT.bool()], 1))
@@ -94,13 +94,13 @@ class DIN(Baseline):
         pairs = zip(interest.z_ND, interest.u_ND, strict=True)
         return torch.stack([self._order(row_T[mask_T]) for row_T, mask_T in pairs])
 
-    def rank(self, interest: Interest, items: Tensor, rows_N: Tensor) -> Tensor:
+    def rank(self, interest: Interest, items: Rows, rows_N: Tensor) -> Tensor:
         """Logits [N, H] of each behaviour, for one video per pair."""
-        return self(interest.z_ND, interest.u_ND, items[rows_N])[:, 1:]
+        return self(interest.z_ND, interest.u_ND, items.row_V[rows_N])[:, 1:]
 
-    def likes(self, interest: Interest, items: Tensor, rows_N: Tensor) -> Tensor:
+    def likes(self, interest: Interest, items: Rows, rows_N: Tensor) -> Tensor:
         """Logits [N] of liking it: what early stopping watches, on what was shown."""
-        return self(interest.z_ND, interest.u_ND, items[rows_N])[:, 0]
+        return self(interest.z_ND, interest.u_ND, items.row_V[rows_N])[:, 0]
 
     def _order(self, row_T: Tensor) -> Tensor:
         """score_I for one person."""

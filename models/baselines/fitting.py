@@ -4,7 +4,7 @@ Legend: B users, V videos.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,8 @@ from models.baselines.baseline import Baseline
 from models.baselines.din import DIN
 from models.histories import Histories, Seen, liked
 from models.metrics import auc
-from models.scoring import Scorer
-from models.training import descend
-
-WINDOW = 16  # batches whose users are sorted by length together, so that little is padding
+from models.scoring import CHUNK_VIEWINGS, Scorer
+from models.training import batches, descend
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,13 @@ def fit(
 
 
 @torch.no_grad()
-def liked_auc(scorer: Scorer, user_N: Tensor, row_N: Tensor, liked_N: Tensor, size: int) -> dict[str, float]:
+def liked_auc(scorer: Scorer, user_N: Tensor, row_N: Tensor, liked_N: Tensor) -> dict[str, float]:
     """AUC of DIN's first logit over viewings; empty where all or none were liked."""
     model = scorer.model.eval()
     assert isinstance(model, DIN)
-    rows_V, parts = model.items(scorer.catalogue), []
-    for user_n, row_n in zip(user_N.split(size), row_N.split(size), strict=True):
-        parts.append(model.likes(scorer.read(user_n, rows_V), rows_V, row_n))
+    items, parts = model.items(scorer.catalogue), []
+    for user_n, row_n in zip(user_N.split(CHUNK_VIEWINGS), row_N.split(CHUNK_VIEWINGS), strict=True):
+        parts.append(model.likes(scorer.read(user_n, items), items, row_n))
     found = auc(torch.cat(parts).double().numpy(), liked_N.numpy()) if parts else None
     return {} if found is None else {"auc": found}
 
@@ -95,15 +93,6 @@ def known_likes(histories: Histories, row_V: Tensor) -> Seen:
     return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), row_E[row_E >= 0])
 
 
-def by_length(length_B: Tensor, size: int, draw: torch.Generator) -> Iterator[Tensor]:
-    """Everybody with a history once, in batches of users with about as long a one, in a drawn order."""
-    users = (length_B > 0).nonzero().squeeze(1)
-    users = users[torch.randperm(len(users), generator=draw)]
-    windows = [window[length_B[window].argsort(stable=True)] for window in users.split(WINDOW * size)]
-    batches = [batch for window in windows for batch in window.split(size)]
-    yield from (batches[i] for i in torch.randperm(len(batches), generator=draw).tolist())
-
-
 def _epoch(
     model: Baseline,
     histories: Histories,
@@ -113,9 +102,10 @@ def _epoch(
     epoch: int,
 ) -> float:
     """One pass over everybody with a history; the mean loss. All chance depends on seed, epoch and step."""
-    draw = torch.Generator().manual_seed(fitting.seed * 1_000_003 + epoch)
+    users = histories.lengths.nonzero().squeeze(1)
+    order = batches(users, histories.lengths[users], fitting.batch_size, fitting.seed, epoch)
     losses = []
-    for i, users_B in enumerate(by_length(histories.lengths, fitting.batch_size, draw)):
+    for i, users_B in enumerate(order):
         torch.manual_seed((fitting.seed * 1_000_003 + epoch) * 1_000_003 + i)
         loss = model.train().loss(histories.batch(users_B, model.spec.max_length), row_V)
         descend(model, optimiser, loss, fitting.clip_norm, f"epoch {epoch + 1}, step {i + 1}")

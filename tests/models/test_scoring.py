@@ -2,7 +2,7 @@
 
 import torch
 
-from models.metrics import top
+from models.ranks import top
 from models.scoring import Scorer, Targets, behaviours, chunks, mean_ndcg, rank, rank_and_weigh, reasons
 from tests.models.worlds import catalogue, model, people
 

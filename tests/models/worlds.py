@@ -16,6 +16,7 @@ def spec(**changes: object) -> Spec:
     """A small model's description."""
     values = {
         "model": "interest",
+        "fusion": "attention",
         "encoder": "transformer",
         "layers": 2,
         "heads": 2,

@@ -57,7 +57,7 @@ def test_a_night_of_it_is_trained_ranked_and_served(name: str, night: Night) -> 
     ids, users = pinned.videos["video_id"].to_pylist(), pinned.users["user_id"].to_pylist()
     rows = _rows(pinned)
     told = [not np.isnan(ratios).any() for ratios in rows["watch_ratios"]]  # here, unknown may be no like
-    answers = _loaded(night).predict(None, rows)
+    answers = _loaded(night).predict(None, rows, {"k": 20})
     for user, mine in best.groupby("user_id"):
         if not told[users.index(user)]:
             continue

@@ -34,7 +34,9 @@ def _no_tracking() -> Iterator[None]:
 def trained(night: Night, **changes: object) -> Night:
     params = parameters.load(PROJECT / "params.yaml")
     align.run(replace(params.align, width=32), night)
-    train.run(replace(params.train, **{"epochs": 20, "learning_rate": 0.003, **changes}), night)  # type: ignore[arg-type]
+    numbers = ("comment_sentiment", "comments", "synchrony")
+    ours = {"epochs": 20, "learning_rate": 0.003, "video_numbers": numbers}
+    train.run(replace(params.train, **ours | changes), night)  # type: ignore[arg-type]
     return night
 
 

@@ -11,7 +11,7 @@ from contracts.params import load
 from contracts.place import PROJECT, Night
 from models.bundle import save_bundle
 from models.interest import InterestModel
-from models.metrics import top
+from models.ranks import top
 from models.scoring import Scorer, chunks
 from models.training import People
 from tasks import promote

@@ -77,6 +77,6 @@ def trained(name: str, epochs: int, seed: int = 1, **changes: object) -> tuple[S
     knobs = Fitting(epochs, epochs, 16, 0.003, 0.0, 5.0, seed)
     assert isinstance(one.model, Baseline)
     curve = fit(
-        one.model, events, one.catalogue.id_row_V, knobs, lambda: {"ndcg@10": mean_ndcg(one, targets, 10, 64)}
+        one.model, events, one.catalogue.id_row_V, knobs, lambda: {"ndcg@10": mean_ndcg(one, targets, 10)}
     )
     return one, curve

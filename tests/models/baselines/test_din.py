@@ -36,11 +36,11 @@ def test_it_finds_what_will_be_liked_among_what_is_shown() -> None:
     group_B, user_N = targets.row_P // 10, torch.arange(USERS).repeat_interleave(6)
     row_N = torch.randint(VIDEOS, (len(user_N),), generator=draw)
     liked_N = row_N // 10 == group_B[user_N]
-    found = lambda: liked_auc(one, user_N, row_N, liked_N, 100)  # noqa: E731
+    found = lambda: liked_auc(one, user_N, row_N, liked_N)  # noqa: E731
     curve = fit(one.model, events, catalogue().id_row_V, Fitting(25, 25, 32, 0.01, 0.0, 5.0, 1), found)
     assert curve[-1]["auc"] > 0.9
     assert found()["auc"] == pytest.approx(max(row["auc"] for row in curve))
-    p_NH = behaviours(one, user_N, row_N, 50)
+    p_NH = behaviours(one, user_N, row_N)
     complete_N = p_NH[:, 0]
     assert complete_N[liked_N].mean() > complete_N[~liked_N].mean() + 0.3
 

@@ -26,7 +26,7 @@ def test_a_user_folded_in_is_the_trained_one_but_for_its_own_vector() -> None:
     model, users_B = one.model, torch.arange(200)
     model.settle()
     batch = one.people.histories.batch(users_B, 12)
-    folded = model.newest(batch, one.people.profiles, one.catalogue.id_row_V).z_ND
+    folded = model.newest(batch, one.people.profiles, one.model.items(one.catalogue)).z_ND
     own = model.node.weight.detach()[users_B] / (LAYERS + 1)
     assert torch.allclose(folded, model.known(users_B).z_ND - own, atol=1e-5)
 

@@ -35,6 +35,6 @@ def test_a_user_folded_in_is_like_the_one_that_was_learned() -> None:
     one, _ = trained("mf_bpr", 20)
     model, batch = one.model, one.people.histories.batch(torch.arange(200), 12)
     learned = model.score(model.known(torch.arange(200)))
-    folded = model.score(model.newest(batch, one.people.profiles, one.catalogue.id_row_V))
+    folded = model.score(model.newest(batch, one.people.profiles, one.model.items(one.catalogue)))
     found = torch.corrcoef(torch.stack([learned.flatten(), folded.flatten()]))[0, 1]
     assert found > 0.8
