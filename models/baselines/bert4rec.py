@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.baselines.baseline import Baseline, liked_rows
 from models.baselines.sasrec import layers
-from models.baselines.softmax import softmax_loss
+from models.baselines.softmax import next_video_loss
 from models.histories import Batch
 from models.interest import Interest, Spec
 
@@ -48,7 +48,7 @@ class BERT4Rec(Baseline):
         row_BT, mask_BT = row_BT[some_B], mask_BT[some_B]
         hidden_BT = hide(mask_BT)
         h_BTD = self.states(torch.where(hidden_BT, self.videos, row_BT), mask_BT)
-        return softmax_loss(h_BTD[hidden_BT], self.video.weight[:-1], self.bias, row_BT[hidden_BT])
+        return next_video_loss(h_BTD[hidden_BT], self.video.weight[:-1], self.bias, row_BT[hidden_BT])
 
     def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """The state of a hidden video after the newest."""

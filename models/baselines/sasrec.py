@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.baselines.baseline import Baseline, liked_rows
-from models.baselines.softmax import softmax_loss
+from models.baselines.softmax import next_video_loss
 from models.histories import Batch
 from models.interest import Interest, Spec
 
@@ -56,7 +56,7 @@ class SASRec(Baseline):
         """Every video is the target of the state before it."""
         row_BT, mask_BT = liked_rows(batch, row_V)
         h_BTD = self.states(row_BT[:, :-1])
-        return softmax_loss(h_BTD[mask_BT], self.video.weight, self.bias, row_BT[mask_BT])
+        return next_video_loss(h_BTD[mask_BT], self.video.weight, self.bias, row_BT[mask_BT])
 
     def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self.states(row_BT)[torch.arange(len(row_BT)), mask_BT.sum(1)]

@@ -11,22 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-CANDIDATES = 4096  # up to so many videos the softmax is full; beyond, so many are drawn for each step
+from models.losses import sampled_softmax_loss
+
+CANDIDATES = 4096  # up to so many videos the softmax is full; beyond, so many are drawn evenly for each step
 
 
-def softmax_loss(h_ND: Tensor, table_ID: Tensor, bias_I: Tensor, target_N: Tensor) -> Tensor:
-    """Mean −log softmax at the target.
-
-    Sampled: the candidates are drawn evenly, and log(I / C) is added to their scores, so that their sum
-    stands for all videos (logQ). A candidate that is the target is left out: it counts once.
-    """
-    videos = len(table_ID)
+def next_video_loss(h_ND: Tensor, table_ID: Tensor, bias_I: Tensor, target_N: Tensor) -> Tensor:
+    """Mean −log softmax at the target."""
+    videos, count = len(table_ID), max(len(target_N), 1)
     if videos <= CANDIDATES:
-        total = F.cross_entropy(h_ND @ table_ID.T + bias_I, target_N, reduction="sum")
-        return total / max(len(target_N), 1)
+        return F.cross_entropy(h_ND @ table_ID.T + bias_I, target_N, reduction="sum") / count
     row_C = torch.randint(videos, (CANDIDATES,))
-    score_NC = h_ND @ table_ID[row_C].T + (bias_I[row_C] + math.log(videos / CANDIDATES))
-    score_NC = score_NC.masked_fill(row_C == target_N[:, None], -torch.inf)
+    score_NC = h_ND @ table_ID[row_C].T + bias_I[row_C]
     own_N = (h_ND * table_ID[target_N]).sum(1) + bias_I[target_N]
-    all_N = torch.logsumexp(torch.cat([own_N[:, None], score_NC], 1), 1)
-    return (all_N - own_N).sum() / max(len(target_N), 1)
+    expected_C = torch.full((CANDIDATES,), math.log(CANDIDATES / videos))
+    return sampled_softmax_loss(own_N, score_NC, expected_C, row_C == target_N[:, None]) / count

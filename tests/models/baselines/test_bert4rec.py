@@ -29,13 +29,13 @@ def test_a_fifth_is_hidden_and_sometimes_only_the_newest() -> None:
 
 def test_what_is_hidden_reaches_the_loss_as_a_target_only(monkeypatch) -> None:
     model, batch = BERT4Rec(small("bert4rec")).eval(), world()[0].batch(torch.arange(6), 12)
-    found, real = [], bert4rec.softmax_loss
+    found, real = [], bert4rec.next_video_loss
 
     def spy(h_ND, table_ID, bias_I, target_N):
         found.append((h_ND.detach(), target_N))
         return real(h_ND, table_ID, bias_I, target_N)
 
-    monkeypatch.setattr(bert4rec, "softmax_loss", spy)
+    monkeypatch.setattr(bert4rec, "next_video_loss", spy)
     monkeypatch.setattr(bert4rec, "hide", lambda mask_BT: torch.arange(mask_BT.shape[1]).eq(2) & mask_BT)
     for shift in (0, 20):
         hidden = batch.video_BT.clone()
