@@ -5,7 +5,7 @@ P profile numbers, N (person, moment) pairs, K streams: sequences that the encod
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class Spec:
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
         rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
+        contexts: context of a viewing -> its known values; any other value is "unknown".
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
@@ -57,6 +58,7 @@ class Spec:
     video_numbers: Mapping[str, tuple[float, float]]
     rerank: Mapping[str, float]
     video_ids: Sequence[str]
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ class InterestModel(nn.Module):
         D, M = spec.width, len(spec.modalities)
         self.late, self.hybrid = (M > 0 and spec.fusion == level for level in ("late", "hybrid"))
         self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early=spec.fusion == "early")
-        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
+        contexts = [len(values) for values in spec.contexts.values()]
+        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
         learned = M > 0 and spec.fusion in LEARNED
         self.preference = Preference(M, action_width(len(spec.behaviours)), D) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
