@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.first_places import Score, first_places
 from models.fusion import Catalogue, Items
 from models.interest import Interest, InterestModel
 from models.metrics import ndcg
-from models.ranks import CHUNK_USERS, Score, first_places, ranks, top, users_at_once
+from models.ranks import CHUNK_USERS, ranks, top, users_at_once
 from models.training import People
 
 CHUNK_VIEWINGS = 1 << 13  # viewings whose behaviours are foretold at a time
