@@ -127,7 +127,7 @@ def behaviours(scorer: Scorer, user_N: Tensor, row_N: Tensor, size: int) -> Tens
     model, users = scorer.model.eval(), user_N.unique()
     items = model.items(scorer.catalogue)
     found = [scorer.read(users_B, items) for users_B in users.split(size)]
-    everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
+    everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_NE for i in found]))
     at_N = torch.searchsorted(users, user_N)
     parts = zip(at_N.split(size * 16), row_N.split(size * 16), strict=True)
     return torch.cat([torch.sigmoid(model.rank(everybody.at(at), items, rows)) for at, rows in parts])
