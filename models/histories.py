@@ -4,6 +4,7 @@ Legend: B users, E events of all users, T events of a batch's longest history (o
 right), S = T + 1 states (state i is what is known after i events), A behaviours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -126,6 +127,11 @@ class Seen:
         mask_BK[user_E[there_E], at_E[there_E]] = True
         return mask_BK[:, at_C]
 
+    def counts(self, chosen_V: Tensor) -> Tensor:
+        """How many of the chosen videos (bool [V]) each user has seen: [users]."""
+        so_far = torch.nn.functional.pad(chosen_V[self.row_E].cumsum(0), (1, 0))
+        return so_far[self.offsets].diff()
+
 
 def liked(histories: Histories) -> Seen:
     """The distinct videos that each user liked, in the form of `Seen`."""
@@ -133,6 +139,18 @@ def liked(histories: Histories) -> Seen:
     pair_P2 = torch.stack([user_E, histories.video_E], 1)[histories.positive_E].unique(dim=0)
     count_B = torch.bincount(pair_P2[:, 0], minlength=len(histories.offsets) - 1)
     return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), pair_P2[:, 1])
+
+
+def positive(
+    ratio_E: Tensor, did_EA: Tensor, behaviours: Sequence[str], positive_watch_ratio: float
+) -> Tensor:
+    """Which viewings count as liked: by what was done, or watched for long enough; and not disliked.
+
+    The same rule as the snapshot's; an unknown watch time counts as watched.
+    """
+    did = {name: did_EA[:, i] for i, name in enumerate(behaviours)}
+    watched_E = did["viewed"] & ~(ratio_E < positive_watch_ratio)
+    return (watched_E | did["liked"] | did["commented"] | did["shared"] | did["followed"]) & ~did["disliked"]
 
 
 def gap_buckets(second_BT: Tensor) -> Tensor:

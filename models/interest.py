@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from models.evidence import log_evidence, mixtures, responses
 from models.fusion import Catalogue, Fusion, Items, fuse, score, score_pairs, with_known
 from models.histories import Batch
-from models.ranking import RankingHeads
+from models.ranking import RankingHeads, worth
+from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
@@ -24,17 +25,20 @@ class Spec:
     """Everything needed to build the model again; all of it known from training data only.
 
     Attributes:
-        fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
+        model, fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
             params.yaml, section train.
+        positive_watch_ratio: from this share on a viewing counted as liked by watching.
         width: D.
         modalities: name -> width of its features; fingerprints: name -> the encoder that made them.
         behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
+    model: str
     fusion: str
     encoder: str
     layers: int
@@ -44,6 +48,7 @@ class Spec:
     profile: bool
     max_length: int
     skip_below: float
+    positive_watch_ratio: float
     width: int
     modalities: Mapping[str, int]
     fingerprints: Mapping[str, str]
@@ -51,6 +56,7 @@ class Spec:
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
     video_numbers: Mapping[str, tuple[float, float]]
+    rerank: Mapping[str, float]
     video_ids: Sequence[str]
 
 
@@ -147,17 +153,18 @@ class StaticGate(nn.Module):
 class Interest:
     """What the model knows of a person at a moment: z to score with, u to weigh modalities with.
 
+    u_ND: in the model of this file it has M numbers more (`fusion.affinity`).
     own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
     """
 
     z_ND: Tensor
-    u_NE: Tensor
+    u_ND: Tensor
     own_NMD: Tensor | None = None
 
-    def at(self, index: Tensor | tuple[Tensor | slice, ...]) -> "Interest":
+    def at(self, index: Tensor | slice | tuple[Tensor | slice, ...]) -> "Interest":
         """Those moments only."""
         own_NMD = None if self.own_NMD is None else self.own_NMD[index]
-        return Interest(self.z_ND[index], self.u_NE[index], own_NMD)
+        return Interest(self.z_ND[index], self.u_ND[index], own_NMD)
 
 
 class InterestModel(nn.Module):
@@ -212,16 +219,37 @@ class InterestModel(nn.Module):
 
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
-        return score(interest.z_ND, interest.u_NE, items, interest.own_NMD)
+        return score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
 
     def score_pairs(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Retrieval: score_N of one video per pair."""
-        return score_pairs(interest.z_ND, interest.u_NE, items, rows_N, interest.own_NMD)
+        return score_pairs(interest.z_ND, interest.u_ND, items, rows_N, interest.own_NMD)
 
     def rank(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
-        f_ND, _ = fuse(interest.u_NE, items, rows_N)
+        f_ND, _ = fuse(interest.u_ND, items, rows_N)
         return self.ranking(interest.z_ND, f_ND, items.number_VK[rows_N])
+
+    def rerank(self, interest: Interest, items: Items, score_NV: Tensor) -> Tensor:
+        """The second stage: the scores with what each pair's best candidates are worth added to theirs.
+
+        A candidate never falls behind a video that is none; −inf stays −inf.
+        """
+        best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
+        pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
+        row_P = best_NC.flatten()
+        p_PH = torch.sigmoid(self.rank(interest.at(pair_P), items, row_P))
+        worth_P = worth(p_PH, self._negativity(items)[row_P], self.spec.rerank)
+        return score_NV.scatter_add(1, best_NC, worth_P.view_as(best_NC))
+
+    def _negativity(self, items: Items) -> Tensor:
+        """How negative the comments of each video are, 0 to 1; 0 where unknown."""
+        if "comment_sentiment" not in self.spec.video_numbers:
+            return torch.zeros_like(items.g_V)
+        column = list(self.spec.video_numbers).index("comment_sentiment")
+        mean, deviation = self.spec.video_numbers["comment_sentiment"]
+        known_V = items.number_VK[:, len(self.spec.video_numbers) + column]
+        return (-(items.number_VK[:, column] * deviation + mean)).clamp(0, 1) * known_V
 
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""

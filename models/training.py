@@ -172,7 +172,7 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
         banned_NC = banned_NC | (chosen.row_C == target_N[:, None])
         return sampled_softmax_loss(target_score_N, score_NC, chosen.log_expected_C, banned_NC)
 
-    of_state = (video_BS[has_BS], has_BS.nonzero()[:, 0], day_BS[has_BS], here.z_ND, here.u_NE, *own)
+    of_state = (video_BS[has_BS], has_BS.nonzero()[:, 0], day_BS[has_BS], here.z_ND, here.u_ND, *own)
     return _mean(in_chunks(loss, len(chosen.row_C), *of_state), has_BS.sum())
 
 
@@ -210,7 +210,7 @@ def _space(
 
 
 def descend(
-    model: InterestModel, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
 ) -> float:
     """One optimiser step; returns the gradient norm before clipping.
 

@@ -44,7 +44,7 @@ def test_a_change_to_later_events_never_changes_an_earlier_state(encoder: str, f
     made, past = model(encoder=encoder, fusion=fusion), histories()
     start = int(past.offsets[3])
     before, after = read(made, past), read(made, disturb(past, start + cut))
-    for name in ("z_ND", "u_NE", "own_NMD"):
+    for name in ("z_ND", "u_ND", "own_NMD"):
         was, now = getattr(before, name), getattr(after, name)
         if was is None:
             continue
@@ -61,7 +61,7 @@ def test_padding_changes_nothing(encoder: str, fusion: str) -> None:
         alone_B = torch.tensor([user])
         alone = made.newest(past.batch(alone_B, 8), profiles().take(alone_B), made.items(catalogue()))
         assert torch.allclose(together.z_ND[user], alone.z_ND[0], atol=1e-5)
-        assert torch.allclose(together.u_NE[user], alone.u_NE[0], atol=1e-5)
+        assert torch.allclose(together.u_ND[user], alone.u_ND[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("encoder", "fusion"), KINDS)

@@ -14,9 +14,7 @@ from contracts.place import PROJECT
 from contracts.tables import VIDEOS
 
 DAY = date(2026, 3, 5)
-PARAMS = replace(
-    parameters.load(PROJECT / "params.yaml").embed, device="cpu", decode_workers=1, synchrony=False
-)
+PARAMS = replace(parameters.load(PROJECT / "params.yaml").embed, device="cpu", decode_workers=1)
 
 
 def catalogue(videos: dict[str, dict[str, Any]], day: date = DAY) -> None:
