@@ -71,7 +71,7 @@ def _pair_loss(x_C2D: Tensor, both_C: Tensor, mine_N: Tensor, temperature: Tenso
 
     if not len(mine_N):
         return x_C2D.sum() * 0.0  # every process has a gradient to exchange, whatever its videos lack
-    return in_chunks(loss, len(a_CD), mine_N) * len(mine_N)
+    return in_chunks(loss, len(a_CD), mine_N)
 
 
 def moved(x_VMD: Tensor, last_VMD: Tensor) -> Tensor:

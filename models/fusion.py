@@ -30,10 +30,12 @@ class Catalogue:
     number_VP: Tensor | None = None
 
     def take(self, rows: Tensor) -> "Catalogue":
-        """The videos of these rows only."""
+        """The videos of these rows only; row −1 is a video that has nothing."""
+        there, rows = rows >= 0, rows.clamp(min=0)
         features = {m: x_VF[rows] for m, x_VF in self.features.items()}
         born, number = (None if x is None else x[rows] for x in (self.born_V, self.number_VP))
-        return Catalogue(features, self.has_VM[rows], self.id_row_V[rows], born, number)
+        has_VM, id_row_V = self.has_VM[rows] & there[:, None], torch.where(there, self.id_row_V[rows], -1)
+        return Catalogue(features, has_VM, id_row_V, born, number)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Items:
     bias_V: Tensor
     number_VK: Tensor
 
-    def take(self, rows: Tensor) -> "Items":
+    def __len__(self) -> int:
+        return len(self.bias_V)
+
+    def take(self, rows: Tensor | slice) -> "Items":
         """The items of these rows only."""
         return Items(**{name: tensor[rows] for name, tensor in vars(self).items()})
 
@@ -126,8 +131,22 @@ class Projections(nn.Module):
         self.log_scale.clamp_(-math.log(high), -math.log(low))
 
 
+class Joint(nn.Module):
+    """Early fusion: all modalities side by side as one vector, LayerNorm(W [x̃_1; …; x̃_M; has])."""
+
+    def __init__(self, modalities: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(modalities * (width + 1), width, bias=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x_VMD: Tensor, has_VM: Tensor) -> Tensor:
+        """x_VMD again: in the place of each modality that is there, the same joint vector."""
+        joint_VD = self.norm(self.linear(torch.cat([x_VMD.flatten(1), has_VM.float()], 1)))
+        return torch.where(has_VM[:, :, None], joint_VD[:, None, :], 0.0)
+
+
 class Fusion(nn.Module):
-    """Projections, the ID embedding and its gate.
+    """Projections, the ID embedding and its gate; with `early` also the joint vector.
 
     g = σ(a number learned for the log2 bucket of the video's training views); a video without an ID row is
     all content, a video without content is all ID.
@@ -135,10 +154,11 @@ class Fusion(nn.Module):
 
     views_I: Tensor
 
-    def __init__(self, modalities: Mapping[str, int], width: int, videos: int) -> None:
+    def __init__(self, modalities: Mapping[str, int], width: int, videos: int, early: bool = False) -> None:
         super().__init__()
         self.width = width
         self.project = Projections(modalities, width)
+        self.joint = Joint(len(modalities), width) if early and modalities else None
         self.id = nn.Embedding(videos, width)
         self.id_bias = nn.Parameter(torch.zeros(videos))
         self.id_share = nn.Embedding(VIEW_BUCKETS, 1)
@@ -149,6 +169,8 @@ class Fusion(nn.Module):
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
         x_VMD = self.project(catalogue)
+        if self.joint is not None:
+            x_VMD = self.joint(x_VMD, catalogue.has_VM)
         number_VP = x_VMD.new_zeros(len(x_VMD), 0) if catalogue.number_VP is None else catalogue.number_VP
         any_V = catalogue.has_VM.any(1)
         known_V = catalogue.id_row_V >= 0
@@ -205,11 +227,23 @@ def fuse(u_ND: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - g_N) * content_ND + g_N * items.id_VD[rows_N], alpha_NM
 
 
-def score(z_ND: Tensor, u_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+def score_pairs(
+    z_ND: Tensor, u_ND: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
+) -> Tensor:
+    """score_N of one video per pair, as `score` has it."""
+    x_NMD, scale = items.x_VMD[rows_N], u_ND.shape[-1] ** -0.5
+    alpha_NM = modality_weights((x_NMD * u_ND.unsqueeze(1)).sum(2) * scale, items.has_VM[rows_N], 1)
+    meets = z_ND.unsqueeze(1) if own_NMD is None else own_NMD
+    content_N = (alpha_NM * (x_NMD * meets).sum(2)).sum(1)
+    id_N, g_N = (z_ND * items.id_VD[rows_N]).sum(1), items.g_V[rows_N]
+    return ((1 - g_N) * content_N + g_N * id_N) * scale + items.bias_V[rows_N]
+
+
+def score(z_ND: Tensor, u_ND: Tensor, items: Items, own_NMD: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Every pair against every video: z·f(u, v), without ever holding f, which would be N × V × D.
 
     ⟨z, Σ_m α_m x̃_m⟩ = Σ_m α_m ⟨z, x̃_m⟩ with α_m = softmax_m⟨u, x̃_m⟩: two matrix products per modality,
-    exact. Both products are scaled by 1/√D.
+    exact. Both products are scaled by 1/√D. With `own_NMD` each modality is met by an interest of its own.
 
     Returns:
         score_NV, alpha_MNV.
@@ -217,6 +251,7 @@ def score(z_ND: Tensor, u_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
     x_MDV = items.x_VMD.permute(1, 2, 0)
     scale = u_ND.shape[-1] ** -0.5
     alpha_MNV = modality_weights((u_ND @ x_MDV) * scale, items.has_VM.T[:, None, :], 0)
-    content_NV = (alpha_MNV * (z_ND @ x_MDV)).sum(0)
+    meets = z_ND if own_NMD is None else own_NMD.transpose(0, 1)
+    content_NV = (alpha_MNV * (meets @ x_MDV)).sum(0)
     id_NV = z_ND @ items.id_VD.T
     return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale + items.bias_V, alpha_MNV

@@ -4,7 +4,8 @@ Legend: B users, E events of all users, T events of a batch's longest history (o
 right), S = T + 1 states (state i is what is known after i events), A behaviours.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +36,11 @@ class Batch:
     def lengths(self) -> Tensor:
         """Number of events, which is also the index of the newest state."""
         return self.mask_BT.sum(1)
+
+    def among(self, rows_R: Tensor) -> "Batch":
+        """The same with videos numbered by their place in `rows_R` (sorted), which holds all of them."""
+        at_BT = torch.searchsorted(rows_R, self.video_BT).clamp(max=len(rows_R) - 1)
+        return replace(self, video_BT=at_BT * self.mask_BT)
 
 
 @dataclass(frozen=True)
@@ -98,14 +104,33 @@ class Seen:
     offsets: Tensor
     row_E: Tensor
 
-    def mask(self, users_B: Tensor, videos: int) -> Tensor:
-        """Bool [B, videos]: True where the user has seen the video."""
+    def of(self, users_B: Tensor) -> tuple[Tensor, Tensor]:
+        """What these users have seen: position in `users_B`, and row."""
         length_B = self.offsets.diff()[users_B]
         user_E = torch.arange(len(users_B)).repeat_interleave(length_B)
         start_E = (self.offsets[users_B] - (length_B.cumsum(0) - length_B)).repeat_interleave(length_B)
+        return user_E, self.row_E[start_E + torch.arange(len(start_E))]
+
+    def mask(self, users_B: Tensor, videos: int) -> Tensor:
+        """Bool [B, videos]: True where the user has seen the video."""
         mask_BV = torch.zeros(len(users_B), videos, dtype=torch.bool)
-        mask_BV[user_E, self.row_E[start_E + torch.arange(len(start_E))]] = True
+        mask_BV[self.of(users_B)] = True
         return mask_BV
+
+    def among(self, users_B: Tensor, rows_C: Tensor) -> Tensor:
+        """Bool [B, C]: True where the user has seen the video of that row; a row may come more than once."""
+        known_K, at_C = rows_C.unique(return_inverse=True)
+        user_E, row_E = self.of(users_B)
+        at_E = torch.searchsorted(known_K, row_E).clamp(max=len(known_K) - 1)
+        there_E = known_K[at_E] == row_E
+        mask_BK = torch.zeros(len(users_B), len(known_K), dtype=torch.bool)
+        mask_BK[user_E[there_E], at_E[there_E]] = True
+        return mask_BK[:, at_C]
+
+    def counts(self, chosen_V: Tensor) -> Tensor:
+        """How many of the chosen videos (bool [V]) each user has seen: [users]."""
+        so_far = torch.nn.functional.pad(chosen_V[self.row_E].cumsum(0), (1, 0))
+        return so_far[self.offsets].diff()
 
 
 def liked(histories: Histories) -> Seen:
@@ -114,6 +139,18 @@ def liked(histories: Histories) -> Seen:
     pair_P2 = torch.stack([user_E, histories.video_E], 1)[histories.positive_E].unique(dim=0)
     count_B = torch.bincount(pair_P2[:, 0], minlength=len(histories.offsets) - 1)
     return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), pair_P2[:, 1])
+
+
+def positive(
+    ratio_E: Tensor, did_EA: Tensor, behaviours: Sequence[str], positive_watch_ratio: float
+) -> Tensor:
+    """Which viewings count as liked: by what was done, or watched for long enough; and not disliked.
+
+    The same rule as the snapshot's; an unknown watch time counts as watched.
+    """
+    did = {name: did_EA[:, i] for i, name in enumerate(behaviours)}
+    watched_E = did["viewed"] & ~(ratio_E < positive_watch_ratio)
+    return (watched_E | did["liked"] | did["commented"] | did["shared"] | did["followed"]) & ~did["disliked"]
 
 
 def gap_buckets(second_BT: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The whole model: what a person is interested in, and how well each video meets it.
 
 Legend: B users, T events, S = T + 1 states, M modalities, D width, V videos, C profile categories,
-P profile numbers, N (person, moment) pairs.
+P profile numbers, N (person, moment) pairs, K streams: sequences that the encoder reads for one person.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.fusion import Catalogue, Fusion, Items, fuse, score, with_known
+from models.fusion import Catalogue, Fusion, Items, fuse, score, score_pairs, with_known
 from models.histories import Batch
-from models.ranking import RankingHeads
+from models.ranking import RankingHeads, worth
+from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
+
+LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
 
 
 @dataclass(frozen=True)
@@ -21,17 +24,21 @@ class Spec:
     """Everything needed to build the model again; all of it known from training data only.
 
     Attributes:
-        encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in params.yaml,
-            section train.
+        model, fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
+            params.yaml, section train.
+        positive_watch_ratio: from this share on a viewing counted as liked by watching.
         width: D.
         modalities: name -> width of its features; fingerprints: name -> the encoder that made them.
         behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
+    model: str
+    fusion: str
     encoder: str
     layers: int
     heads: int
@@ -40,6 +47,7 @@ class Spec:
     profile: bool
     max_length: int
     skip_below: float
+    positive_watch_ratio: float
     width: int
     modalities: Mapping[str, int]
     fingerprints: Mapping[str, str]
@@ -47,6 +55,7 @@ class Spec:
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
     video_numbers: Mapping[str, tuple[float, float]]
+    rerank: Mapping[str, float]
     video_ids: Sequence[str]
 
 
@@ -118,36 +127,56 @@ class StaticGate(nn.Module):
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
 
-    def forward(self, h_BSD: Tensor, s_BD: Tensor) -> Tensor:
-        s_BSD = s_BD.unsqueeze(1).expand_as(h_BSD)
-        return torch.relu(self.linear(torch.cat([h_BSD, s_BSD], 2)))
+    def forward(self, h_KBSD: Tensor, s_BD: Tensor) -> Tensor:
+        """z_KBSD."""
+        s_KBSD = s_BD.unsqueeze(1).expand_as(h_KBSD)
+        return torch.relu(self.linear(torch.cat([h_KBSD, s_KBSD], -1)))
 
 
 @dataclass(frozen=True)
 class Interest:
-    """What the model knows of a person at a moment: z to score with, u to weigh modalities with."""
+    """What the model knows of a person at a moment: z to score with, u to weigh modalities with.
+
+    own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
+    """
 
     z_ND: Tensor
     u_ND: Tensor
+    own_NMD: Tensor | None = None
 
-    def at(self, index: Tensor | tuple[Tensor, ...]) -> "Interest":
+    def at(self, index: Tensor | slice | tuple[Tensor | slice, ...]) -> "Interest":
         """Those moments only."""
-        return Interest(self.z_ND[index], self.u_ND[index])
+        own_NMD = None if self.own_NMD is None else self.own_NMD[index]
+        return Interest(self.z_ND[index], self.u_ND[index], own_NMD)
 
 
 class InterestModel(nn.Module):
-    """Fusion → sequence → static gate → retrieval and ranking."""
+    """Fusion → sequence → static gate → retrieval and ranking.
+
+    Levels of fusion (arXiv 2509.04751 and its survey; METHODS.md, section 6):
+        attention: equations (1) and (2), one stream of fused events.
+        uniform: the same with even weights. early: one joint vector a video, made before any weighing.
+        late: a stream a modality; what they make of a video is weighed by α (decision level).
+        hybrid: the fused stream and those of the modalities; a modality is met by the sum of two interests.
+    """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
+        if spec.fusion not in (*LEARNED, "uniform", "early"):
+            raise ValueError(f"unknown fusion {spec.fusion!r}: choose {', '.join(LEARNED)}, uniform or early")
         self.spec = spec
-        D = spec.width
-        self.fusion = Fusion(spec.modalities, D, len(spec.video_ids))
+        D, M = spec.width, len(spec.modalities)
+        self.late, self.hybrid = (M > 0 and spec.fusion == level for level in ("late", "hybrid"))
+        self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early=spec.fusion == "early")
         self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
-        self.preference = Preference(len(spec.modalities), action_width(len(spec.behaviours)), D)
+        learned = M > 0 and spec.fusion in LEARNED
+        self.preference = Preference(M, action_width(len(spec.behaviours)), D) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
         self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
-        self.encoder = build_encoder(spec.encoder, D, spec.layers, spec.heads, spec.dropout)
+        states = spec.max_length + 1
+        self.encoder = build_encoder(
+            spec.encoder, D, spec.layers, spec.heads, spec.dropout, states, spec.positions
+        )
         self.gate = StaticGate(D)
         self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers))
 
@@ -158,8 +187,14 @@ class InterestModel(nn.Module):
     def read(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest at every state: [B, S, D] each. Rows beyond a user's length mean nothing."""
         s_BD = self._static(profiles)
-        x_BSD, u_BSD = self._events(batch, s_BD, items)
-        return Interest(self.gate(self.encoder(x_BSD), s_BD), u_BSD)
+        x_KBSD, u_BSD = self._streams(batch, s_BD, items)
+        h_KBSD = self.encoder(x_KBSD.flatten(0, 1)).view_as(x_KBSD)
+        z_KBSD = self.gate(h_KBSD, s_BD)
+        if self.late:
+            return Interest(z_KBSD.mean(0), u_BSD, z_KBSD.movedim(0, 2))
+        if self.hybrid:
+            return Interest(z_KBSD[0], u_BSD, (z_KBSD[0] + z_KBSD[1:]).movedim(0, 2))
+        return Interest(z_KBSD[0], u_BSD)
 
     def newest(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest after the last event: [B, D] each."""
@@ -167,30 +202,61 @@ class InterestModel(nn.Module):
 
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
-        return score(interest.z_ND, interest.u_ND, items)
+        return score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
+
+    def score_pairs(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
+        """Retrieval: score_N of one video per pair."""
+        return score_pairs(interest.z_ND, interest.u_ND, items, rows_N, interest.own_NMD)
 
     def rank(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
         f_ND, _ = fuse(interest.u_ND, items, rows_N)
         return self.ranking(interest.z_ND, f_ND, items.number_VK[rows_N])
 
+    def rerank(self, interest: Interest, items: Items, score_NV: Tensor) -> Tensor:
+        """The second stage: the scores with what each pair's best candidates are worth added to theirs.
+
+        A candidate never falls behind a video that is none; −inf stays −inf.
+        """
+        best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
+        pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
+        row_P = best_NC.flatten()
+        p_PH = torch.sigmoid(self.rank(interest.at(pair_P), items, row_P))
+        worth_P = worth(p_PH, self._negativity(items)[row_P], self.spec.rerank)
+        return score_NV.scatter_add(1, best_NC, worth_P.view_as(best_NC))
+
+    def _negativity(self, items: Items) -> Tensor:
+        """How negative the comments of each video are, 0 to 1; 0 where unknown."""
+        if "comment_sentiment" not in self.spec.video_numbers:
+            return torch.zeros_like(items.g_V)
+        column = list(self.spec.video_numbers).index("comment_sentiment")
+        mean, deviation = self.spec.video_numbers["comment_sentiment"]
+        known_V = items.number_VK[:, len(self.spec.video_numbers) + column]
+        return (-(items.number_VK[:, column] * deviation + mean)).clamp(0, 1) * known_V
+
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""
-        x_BSD, _ = self._events(batch, self._static(profiles), items)
-        weights_BSS = self.encoder.attention(x_BSD)  # type: ignore[operator]
-        if weights_BSS is None:
+        x_KBSD, _ = self._streams(batch, self._static(profiles), items)
+        weights_XSS = self.encoder.attention(x_KBSD.flatten(0, 1))  # type: ignore[operator]
+        if weights_XSS is None:
             return None
-        return weights_BSS[torch.arange(len(x_BSD)), batch.lengths, 1:] * batch.mask_BT
+        weights_BSS = weights_XSS.unflatten(0, x_KBSD.shape[:2]).mean(0)
+        return weights_BSS[torch.arange(len(weights_BSS)), batch.lengths, 1:] * batch.mask_BT
 
     def _static(self, profiles: Profiles) -> Tensor:
         if self.profile is None:
             return torch.zeros(len(profiles.category_BC), self.spec.width)
         return self.profile(profiles)
 
-    def _events(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
-        """The encoder's input [B, S, D], and u at every state; an event is fused with the u before it."""
+    def _streams(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+        """The encoder's inputs [K, B, S, D], and u at every state; an event is fused with the u before it."""
         at = batch.video_BT
-        x_BTMD, id_BTD = items.x_VMD[at], (items.g_V.unsqueeze(1) * items.id_VD)[at]
-        u_BSD = self.preference(x_BTMD, id_BTD, self.events.actions(batch), batch, s_BD)
-        f_BTD, _ = fuse(u_BSD[:, :-1], items, at)
-        return self.events(f_BTD, batch), u_BSD
+        x_BTMD, g_BT1 = items.x_VMD[at], items.g_V[at].unsqueeze(2)
+        id_BTD = g_BT1 * items.id_VD[at]
+        u_BSD = s_BD.new_zeros(len(at), at.shape[1] + 1, self.spec.width)  # a softmax over zeros is even
+        if self.preference is not None:
+            u_BSD = self.preference(x_BTMD, id_BTD, self.events.actions(batch), batch, s_BD)
+        streams = [] if self.late else [fuse(u_BSD[:, :-1], items, at)[0]]
+        if self.late or self.hybrid:
+            streams += [(1 - g_BT1) * x_BTD + id_BTD for x_BTD in x_BTMD.unbind(2)]
+        return torch.stack([self.events(x_BTD, batch) for x_BTD in streams]), u_BSD

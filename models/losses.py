@@ -23,18 +23,29 @@ def softmax_loss(score_NC: Tensor, target_N: Tensor, banned_NC: Tensor) -> Tenso
     return F.cross_entropy(score_NC.masked_fill(banned_NC, -torch.inf), target_N, reduction="sum")
 
 
+def sampled_softmax_loss(
+    target_score_N: Tensor, score_NC: Tensor, log_expected_C: Tensor, banned_NC: Tensor
+) -> Tensor:
+    """Sum of −log softmax at the target, the sum over all other candidates estimated from C drawn ones.
+
+    `log_expected_C`: log of how often the draw was to give this candidate. Taking it off the score (the logQ
+    correction; Bengio & Senécal 2008) leaves the estimated sum unbiased, however the candidates were drawn.
+    """
+    corrected_NC = (score_NC - log_expected_C).masked_fill(banned_NC, -torch.inf)
+    all_N1C = torch.cat([target_score_N[:, None], corrected_NC], 1)
+    return (all_N1C.logsumexp(1) - target_score_N).sum()
+
+
 def in_chunks(loss: Callable[..., Tensor], candidates: int, *parts_N: Tensor) -> Tensor:
-    """Mean over N of a summed loss, computed and differentiated a chunk at a time in bounded memory."""
-    n = len(parts_N[0])
+    """A loss summed over N, computed and differentiated a chunk at a time in bounded memory."""
     size = max(1, CHUNK_SCORES // max(candidates, 1))
-    chunks = [[part[i : i + size] for part in parts_N] for i in range(0, n, size)]
+    chunks = list(zip(*(part.split(size) for part in parts_N), strict=True))
     if len(chunks) == 1:
-        return loss(*chunks[0]) / n
-    sums = [checkpoint(loss, *chunk, use_reentrant=False) for chunk in chunks]
-    return torch.stack(sums).sum() / n
+        return loss(*chunks[0])
+    return torch.stack([checkpoint(loss, *chunk, use_reentrant=False) for chunk in chunks]).sum()
 
 
 def behaviour_loss(logit_NH: Tensor, label_NH: Tensor, known_NH: Tensor) -> Tensor:
-    """Mean binary cross-entropy over the labels that are known."""
+    """Binary cross-entropy summed over the labels that are known."""
     loss_NH = F.binary_cross_entropy_with_logits(logit_NH, label_NH.float(), reduction="none")
-    return (loss_NH * known_NH).sum() / known_NH.sum().clamp(min=1)
+    return (loss_NH * known_NH).sum()

@@ -1,47 +1,16 @@
-"""Measures, computed by counting what stands above a target instead of sorting the catalogue.
+"""Measures: of places in the catalogue, of what was recommended, of probabilities, and how sure they are.
 
-Legend: B users, V videos, P (user, target) pairs, K places, N labelled viewings, R bootstrap samples.
-Scores of videos that may not be recommended are −inf. Ties are broken by row: the lower row comes first.
+Legend: B users, P (user, target) pairs, N recommendations or labelled viewings, S seeds, V videos,
+R bootstrap samples.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Floats = NDArray[np.float64]
-
-
-def ranks(score_BV: Tensor, user_P: Tensor, row_P: Tensor) -> Tensor:
-    """Place of each target among all videos, 1 the best.
-
-    A video stands above the target when its score is higher, or equal with a lower row. The target's own
-    score comes from the same matrix, so it can never stand above itself.
-
-    Raises:
-        ValueError: a target is masked or a score is not a number.
-    """
-    if bool(score_BV.isnan().any()):
-        raise ValueError("a score is not a number; the model that made it is broken")
-    own_P1 = score_BV[user_P, row_P].unsqueeze(1)
-    if bool(torch.isinf(own_P1).any()):
-        raise ValueError("a target is among the masked videos; leave seen videos out of the targets")
-    score_PV = score_BV[user_P]
-    before_PV = torch.arange(score_BV.shape[1]) < row_P.unsqueeze(1)
-    return 1 + ((score_PV > own_P1) | ((score_PV == own_P1) & before_PV)).sum(1)
-
-
-def top(score_BV: Tensor, k: int) -> Tensor:
-    """Rows of the k best videos, best first, ties by row: [B, min(k, V)].
-
-    Score and row become one integer key, so that the order is total and `topk` has no choice.
-    """
-    bits_BV = (score_BV.float() + 0.0).view(torch.int32).long()
-    order_BV = torch.where(bits_BV < 0, -(bits_BV & 0x7FFFFFFF) - 1, bits_BV)
-    key_BV = order_BV * (1 << 32) - torch.arange(score_BV.shape[1])
-    return key_BV.topk(min(k, score_BV.shape[1]), dim=1).indices
 
 
 def ndcg(rank_P: NDArray[Any], user_P: NDArray[np.int64], users: int, k: int) -> Floats:
@@ -81,6 +50,11 @@ def gini(row_N: NDArray[np.int64], videos: int) -> float:
     return float(((2 * rank_V - videos - 1) * count_V).sum() / (videos * count_V.sum()))
 
 
+def share(row_N: NDArray[np.int64], chosen_V: NDArray[np.bool_]) -> float:
+    """Share of N recommendations that are of the chosen videos."""
+    return float(chosen_V[row_N].mean())
+
+
 def auc(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:
     """Probability that a positive scores above a negative, ties half; None without both kinds."""
     positives, negatives = int(label_N.sum()), int((~label_N).sum())
@@ -91,6 +65,19 @@ def auc(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:
     return float(
         (mean_rank[inverse_N][label_N].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     )
+
+
+def gauc(p_N: Floats, label_N: NDArray[np.bool_], user_N: NDArray[np.int64]) -> float | None:
+    """Mean AUC of the users who have both kinds, weighted by their viewings; None without such a user.
+
+    AUC over everybody also rewards knowing who likes much; this asks only for the order within a person
+    (DIN, KDD 2018).
+    """
+    order_N = np.argsort(user_N, kind="stable")
+    of_user = np.split(order_N, np.flatnonzero(np.diff(user_N[order_N])) + 1)
+    found = [(auc(p_N[mine], label_N[mine]), len(mine)) for mine in of_user]
+    known = np.array([pair for pair in found if pair[0] is not None], float)
+    return float(np.average(known[:, 0], weights=known[:, 1])) if len(known) else None
 
 
 def f1(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:
@@ -117,16 +104,35 @@ def calibration_error(p_N: Floats, label_N: NDArray[np.bool_], bins: int = 10) -
     return float(np.abs(gap).sum() / len(p_N))
 
 
-def bootstrap(difference_B: Floats, samples: int, seed: int) -> dict[str, float | None]:
-    """Mean paired difference over users with its 95 % bootstrap interval: mean, low, high, users.
+def bootstrap(difference: Floats, samples: int, seed: int, level: float = 0.95) -> dict[str, float | None]:
+    """Mean paired difference with its percentile bootstrap interval: mean, low, high, users.
 
-    Users are drawn with replacement, each with its whole difference. Fewer than two users tell no interval:
+    Users are drawn with replacement, each with the whole difference. Fewer than two users tell no interval:
     low and high are None.
+
+    Args:
+        difference: [B], or [S, B] with a row a seed: then the seeds are drawn with replacement too, so that
+            the interval also tells how much training by another seed would change. It still takes the few
+            seeds for all there are: with three it is somewhat too narrow.
+        level: how often such an interval holds the truth.
     """
-    n = len(difference_B)
-    if n < 2:
-        return {"mean": float(difference_B.mean()) if n else None, "low": None, "high": None, "users": n}
+    difference_SB = np.atleast_2d(difference)
+    seeds, users = difference_SB.shape
+    if users < 2:
+        mean = float(difference_SB.mean()) if users else None
+        return {"mean": mean, "low": None, "high": None, "users": users}
     draw = np.random.default_rng(seed)
-    mean_R = np.array([difference_B[draw.integers(0, n, n)].mean() for _ in range(samples)])
-    low, high = np.quantile(mean_R, [0.025, 0.975])
-    return {"mean": float(difference_B.mean()), "low": float(low), "high": float(high), "users": n}
+    mean_R = np.empty(samples)
+    for sample in range(samples):
+        mean_B = difference_SB[draw.integers(0, seeds, seeds)].mean(0)
+        mean_R[sample] = mean_B[draw.integers(0, users, users)].mean()
+    low, high = np.quantile(mean_R, [(1 - level) / 2, (1 + level) / 2])
+    return {"mean": float(difference_SB.mean()), "low": float(low), "high": float(high), "users": users}
+
+
+def meaning(interval: Mapping[str, float | None]) -> str:
+    """What a paired interval says: an interval that holds 0 is no difference."""
+    low, high = interval["low"], interval["high"]
+    if low is None or high is None:
+        return "too few people"
+    return "better" if low > 0 else "worse" if high < 0 else "no difference"

@@ -40,6 +40,11 @@ def share(rows: Tensor) -> Tensor:
     return torch.nn.functional.pad(rows, (0, missing), value=-1)[rank() :: count()]
 
 
+def divide(rows: Tensor) -> Tensor:
+    """This process's rows of a batch; shares differ by one at most, and some are empty in a small batch."""
+    return rows[rank() :: count()]
+
+
 def gathered(x_N: Tensor) -> Tensor:
     """The rows of all processes; the gradient of every process's loss flows back to the rows' owner."""
     return torch.cat(all_gather(x_N)) if count() > 1 else x_N
@@ -54,10 +59,34 @@ def total(x: Tensor) -> Tensor:
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Give every process the gradient of the sum of all their losses; a parameter without one is skipped."""
-    for parameter in parameters:
-        if parameter.grad is not None and count() > 1:
-            distributed.all_reduce(parameter.grad)
+    """Give every process the gradient of the sum of all their losses, in one message.
+
+    A parameter that no process has a gradient for keeps none.
+    """
+    if count() == 1:
+        return
+    mine = list(parameters)
+    used = total(torch.tensor([float(p.grad is not None) for p in mine])).tolist()
+    learning = [p for p, n in zip(mine, used, strict=True) if n]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
+    flat = total(torch.cat([grad.flatten() for grad in grads]))
+    for p, part in zip(learning, flat.split([p.numel() for p in learning]), strict=True):
+        p.grad = part.view_as(p)
+
+
+def part_ways() -> None:
+    """From here on each process draws its own random numbers; the first goes on with the shared ones."""
+    if rank():
+        torch.manual_seed(torch.initial_seed() + rank())
+
+
+def agreed(value: float) -> float:
+    """What the first process has found, so that all decide alike."""
+    if count() == 1:
+        return value
+    told = torch.tensor(value, dtype=torch.float64)
+    distributed.broadcast(told, 0)
+    return float(told)
 
 
 def wait() -> None:

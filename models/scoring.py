@@ -5,14 +5,19 @@ Legend: B users of a chunk, V videos, M modalities, P (user, target) pairs.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.fusion import Catalogue, Items
+from models.baselines import Baseline
+from models.fusion import Catalogue
 from models.interest import Interest, InterestModel
-from models.metrics import ndcg, ranks, top
+from models.metrics import ndcg
+from models.ranks import CHUNK_USERS, Score, first_places, ranks, top, users_at_once
 from models.training import People
+
+CHUNK_VIEWINGS = 1 << 13  # viewings whose behaviours are foretold at a time
 
 
 @dataclass(frozen=True)
@@ -37,28 +42,33 @@ class Targets:
 class Scorer:
     """A model, with the videos and the people as it sees them."""
 
-    model: InterestModel
+    model: InterestModel | Baseline
     catalogue: Catalogue
     people: People
 
-    def read(self, users_B: Tensor, items: Items) -> Interest:
-        """What these users are interested in now."""
+    def read(self, users_B: Tensor, items: Any) -> Interest:
+        """What these users are interested in now; `items` are the model's own."""
         batch = self.people.histories.batch(users_B, self.model.spec.max_length)
         return self.model.newest(batch, self.people.profiles.take(users_B), items)
 
 
 @torch.no_grad()
-def chunks(scorer: Scorer, users: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def chunks(scorer: Scorer, users: Tensor, rerank: bool = True) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Users, their scores with everything they have seen at −inf, and the modality weights behind them.
+
+    `rerank`: with the second stage; without, as retrieval alone has them.
+
+    So many users at a time as keeps their scores within `ranks.CHUNK_SCORES`, however large the catalogue.
 
     Yields:
         users_B, score_BV, alpha_MBV.
     """
-    items = scorer.model.eval().items(scorer.catalogue)
-    for users_B in users.split(size):
-        score_BV, alpha_MBV = scorer.model.scores(scorer.read(users_B, items), items)
-        seen_BV = scorer.people.seen.mask(users_B, score_BV.shape[1])
-        yield users_B, score_BV.masked_fill(seen_BV, -torch.inf), alpha_MBV
+    items: Any = scorer.model.eval().items(scorer.catalogue)
+    for users_B in users.split(users_at_once(len(items))):
+        interest = scorer.read(users_B, items)
+        score_BV, alpha_MBV = scorer.model.scores(interest, items)
+        score_BV = score_BV.masked_fill(scorer.people.seen.mask(users_B, score_BV.shape[1]), -torch.inf)
+        yield users_B, scorer.model.rerank(interest, items, score_BV) if rerank else score_BV, alpha_MBV
 
 
 @dataclass(frozen=True)
@@ -122,40 +132,52 @@ def rank_and_weigh(
 
 
 @torch.no_grad()
-def behaviours(scorer: Scorer, user_N: Tensor, row_N: Tensor, size: int) -> Tensor:
-    """p_NH: the probability of each behaviour should this user be shown this video."""
+def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
+    """Logits [N, H] of each behaviour should this user be shown this video."""
     model, users = scorer.model.eval(), user_N.unique()
-    items = model.items(scorer.catalogue)
-    found = [scorer.read(users_B, items) for users_B in users.split(size)]
+    items: Any = model.items(scorer.catalogue)
+    found = [scorer.read(users_B, items) for users_B in users.split(CHUNK_USERS)]
     everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
     at_N = torch.searchsorted(users, user_N)
-    parts = zip(at_N.split(size * 16), row_N.split(size * 16), strict=True)
-    return torch.cat([torch.sigmoid(model.rank(everybody.at(at), items, rows)) for at, rows in parts])
+    parts = zip(at_N.split(CHUNK_VIEWINGS), row_N.split(CHUNK_VIEWINGS), strict=True)
+    return torch.cat([model.rank(everybody.at(at), items, rows) for at, rows in parts])
 
 
 @torch.no_grad()
-def reasons(scorer: Scorer, users: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The past video that each user's newest state looks at most: row_B (−1: none) and its weight_B."""
+def reasons(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The past events that each user's newest state looks at most.
+
+    Returns:
+        row_BE: the videos of up to `count` events, the most looked at first (−1: no more), and their
+        weight_BE. An encoder that cannot say where it looks gives none.
+    """
     model, people = scorer.model.eval(), scorer.people
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     rows, weights = [], []
-    for users_B in users.split(size):
+    for users_B in users.split(CHUNK_USERS):
         batch = people.histories.batch(users_B, model.spec.max_length)
         weight_BT = model.attention(batch, people.profiles.take(users_B), items)
         if weight_BT is None:
             weight_BT = torch.zeros(batch.mask_BT.shape)
-        weight_B, at_B = torch.nn.functional.pad(weight_BT, (1, 0)).max(1)
-        row_BT = torch.nn.functional.pad(batch.video_BT, (1, 0), value=-1)
-        rows.append(row_BT.gather(1, at_B[:, None]).squeeze(1))
-        weights.append(weight_B)
+        weight_BT = torch.nn.functional.pad(weight_BT, (0, count))
+        row_BT = torch.nn.functional.pad(batch.video_BT, (0, count), value=-1)
+        order_BE = weight_BT.sort(dim=1, descending=True, stable=True).indices[:, :count]
+        weights.append(weight_BT.gather(1, order_BE))
+        rows.append(torch.where(weights[-1] > 0, row_BT.gather(1, order_BE), -1))
     return torch.cat(rows), torch.cat(weights)
 
 
-def mean_ndcg(scorer: Scorer, targets: Targets, k: int, size: int) -> float:
-    """Mean NDCG@k over the users with a target."""
-    total, users = 0.0, targets.users
-    for users_B, score_BV, _ in chunks(scorer, users, size):
-        user_P, row_P = targets.of(users_B)
-        rank_P = ranks(score_BV, user_P, row_P).numpy()
-        total += float(ndcg(rank_P, user_P.numpy(), len(users_B), k).sum())
-    return total / len(users)
+@torch.no_grad()
+def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
+    """Mean NDCG@k over the users with a target, without ranking what cannot be among the first k."""
+    model = scorer.model.eval()
+    items: Any = model.items(scorer.catalogue)
+
+    def read(users_B: Tensor) -> Score:
+        interest = scorer.read(users_B, items)
+        return lambda at, rows: model.scores(interest.at(at), items.take(rows))[0]
+
+    pairs = first_places(read, scorer.people.seen, targets.user_P, targets.row_P, len(items), k)
+    user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
+    users_B, at_P = user_P.unique(return_inverse=True)
+    return float(ndcg(rank_P.numpy(), at_P.numpy(), len(users_B), k).mean())

@@ -5,6 +5,8 @@ A behaviours, H heads, N events in any shape. Every encoder is causal: state i d
 only, so that padding on the right cannot reach a state that is used.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -80,17 +82,59 @@ class Block(nn.Module):
 
     def _split(self, x_BSD: Tensor) -> list[Tensor]:
         """Queries, keys and values, each [B, H, S, D / H]."""
-        parts = self.qkv(self.before(x_BSD)).chunk(3, -1)
-        return [p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts]
+        return [split_heads(part, self.heads) for part in self.qkv(self.before(x_BSD)).chunk(3, -1)]
 
 
-class TransformerEncoder(nn.Module):
-    """Causal Transformer: what was watched long ago and what just now may meet directly."""
+class HSTUBlock(nn.Module):
+    """One layer of HSTU (arXiv 2402.17152, equations 1 to 3): pointwise attention, gated by what reads it.
 
-    def __init__(self, width: int, layers: int, heads: int, dropout: float) -> None:
+    The weights are SiLU and no softmax, so that how much was seen of a kind is not lost. They are divided by
+    the number of states looked at, where the paper divides by the longest length: padding cannot matter.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, states: int, positions: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.mixed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.uvqk, self.out = nn.Linear(width, 4 * width), nn.Linear(width, width)
+        self.distance = nn.Parameter(torch.zeros(heads, states)) if positions else None
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x_BSD: Tensor) -> Tensor:
+        u_BSD, v_BSD, q_BSD, k_BSD = F.silu(self.uvqk(self.before(x_BSD))).chunk(4, -1)
+        weight_BHSS = self._weights(q_BSD, k_BSD)
+        mixed_BSD = (weight_BHSS @ split_heads(v_BSD, self.heads)).transpose(1, 2).flatten(2)
+        return x_BSD + self.drop(self.out(self.mixed(mixed_BSD) * u_BSD))
+
+    def attention(self, x_BSD: Tensor) -> Tensor:
+        """Each state's share of the weights' size [B, S, S], mean over heads."""
+        _, _, q_BSD, k_BSD = F.silu(self.uvqk(self.before(x_BSD))).chunk(4, -1)
+        size_BHSS = self._weights(q_BSD, k_BSD).abs()
+        return (size_BHSS / size_BHSS.sum(-1, keepdim=True).clamp(min=1e-9)).mean(1)
+
+    def _weights(self, q_BSD: Tensor, k_BSD: Tensor) -> Tensor:
+        """[B, H, S, S]: SiLU(q·k + bias of the distance) / number of states so far; nothing of the future."""
+        q_BHSK, k_BHSK = split_heads(q_BSD, self.heads), split_heads(k_BSD, self.heads)
+        logit_BHSS = q_BHSK @ k_BHSK.transpose(-1, -2) * q_BHSK.shape[-1] ** -0.5
+        step_S = torch.arange(q_BSD.shape[1])
+        back_SS = step_S[:, None] - step_S
+        if self.distance is not None:
+            logit_BHSS = logit_BHSS + self.distance[:, back_SS.clamp(min=0)]
+        return F.silu(logit_BHSS) * (back_SS >= 0) / (step_S[:, None] + 1)
+
+
+def split_heads(x_BSD: Tensor, heads: int) -> Tensor:
+    """[B, H, S, D / H]."""
+    return x_BSD.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class BlocksEncoder(nn.Module):
+    """Layers of causal attention: what was watched long ago and what just now may meet directly."""
+
+    def __init__(self, width: int, dropout: float, blocks: Iterable[Block | HSTUBlock]) -> None:
         super().__init__()
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
@@ -104,7 +148,7 @@ class TransformerEncoder(nn.Module):
         for block in self.blocks[:-1]:
             x_BSD = block(x_BSD)
         last = self.blocks[-1]
-        assert isinstance(last, Block)
+        assert isinstance(last, Block | HSTUBlock)
         return last.attention(x_BSD)
 
 
@@ -146,18 +190,23 @@ class MeanEncoder(nn.Module):
         return even_SS.expand(B, S, S)
 
 
-def build_encoder(name: str, width: int, layers: int, heads: int, dropout: float) -> nn.Module:
-    """The encoder of that name: x_BSD -> h_BSD.
+def build_encoder(
+    name: str, width: int, layers: int, heads: int, dropout: float, states: int, positions: bool
+) -> nn.Module:
+    """The encoder of that name: x_BSD -> h_BSD, for at most `states` states.
 
     Raises:
         ValueError: no such encoder, or a width that the heads do not divide.
     """
+    if name in ("transformer", "hstu") and width % heads:
+        raise ValueError(f"width {width} cannot be split among {heads} attention heads; choose a divisor")
     if name == "transformer":
-        if width % heads:
-            raise ValueError(f"width {width} cannot be split among {heads} attention heads; choose a divisor")
-        return TransformerEncoder(width, layers, heads, dropout)
+        return BlocksEncoder(width, dropout, (Block(width, heads, dropout) for _ in range(layers)))
+    if name == "hstu":
+        blocks = (HSTUBlock(width, heads, dropout, states, positions) for _ in range(layers))
+        return BlocksEncoder(width, dropout, blocks)
     if name == "lstm":
         return LSTMEncoder(width, layers, dropout)
     if name == "mean":
         return MeanEncoder(width, dropout)
-    raise ValueError(f"unknown encoder {name!r}: choose transformer, lstm or mean")
+    raise ValueError(f"unknown encoder {name!r}: choose transformer, hstu, lstm or mean")

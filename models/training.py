@@ -1,6 +1,10 @@
-"""One step of training: which people, which losses, and what stops it.
+"""One step of training: which people, which videos, which losses, and what stops it.
 
-Legend: B users, T events, S = T + 1 states, N states with a target, E events, C candidate videos, V videos.
+Several processes may share a batch (models/processes.py): each has its own people and the same videos, and
+the sum of their losses is the loss of one process that has all.
+
+Legend: B users, T events, S = T + 1 states, N states with a target, E events, C candidate videos, V videos,
+R videos that a step needs.
 """
 
 from collections.abc import Iterator
@@ -9,13 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models import processes
 from models.alignment import Twins, alignment_loss, anchor_loss
 from models.fusion import Catalogue, Items
 from models.histories import Batch, Histories, Seen, next_positive
 from models.interest import Interest, InterestModel, Profiles
-from models.losses import behaviour_loss, in_chunks, softmax_loss
+from models.losses import behaviour_loss, in_chunks, sampled_softmax_loss, softmax_loss
 from models.ranking import outcomes
 
+POOL = 16  # batches that are sorted by length together
+SMOOTHING = 0.75  # exponent of the views in the drawing of negatives (word2vec)
 ALIGN_VIDEOS = 256  # videos in one step's alignment and anchor losses
 
 
@@ -32,6 +39,7 @@ class People:
 class Objective:
     """The weights of the losses beside retrieval's 1, and the knobs they have.
 
+    negatives: candidates drawn a step for retrieval's softmax; 0: all training videos are candidates.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     horizon: a state's target is one of so many coming positive videos.
     aligned: rows of the videos that the alignment loss draws from; twin_cosine: as in models/alignment.py.
@@ -41,6 +49,7 @@ class Objective:
     ranking_weight: float
     align_weight: float
     anchor_weight: float
+    negatives: int
     id_dropout: float
     horizon: int
     aligned: Tensor
@@ -48,30 +57,61 @@ class Objective:
     last_VMD: Tensor | None = None
 
 
-def batches(users: Tensor, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """The users of an epoch in batches; the order depends on seed and epoch only."""
+def batches(users: Tensor, lengths: Tensor, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """The users of an epoch in batches of about one length, so that little is padding.
+
+    `lengths`: of the users' histories. The order depends on seed and epoch only: drawn, then sorted by length
+    among `POOL` batches at a time, whose order is drawn again.
+    """
     draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    yield from users[torch.randperm(len(users), generator=draw)].split(size)
+    order = torch.randperm(len(users), generator=draw)
+    pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(size * POOL)]
+    cut = [at for pool in pools for at in pool.split(size)]
+    for i in torch.randperm(len(cut), generator=draw).tolist():
+        yield users[cut[i]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The videos of retrieval's softmax: their rows, and log of how often each is drawn (None: all)."""
+
+    row_C: Tensor
+    log_expected_C: Tensor | None
+
+
+def candidates(model: InterestModel, catalogue: Catalogue, negatives: int) -> Candidates:
+    """All training videos, or so many of them drawn with replacement, the more viewed the more often."""
+    row_I = torch.empty_like(model.fusion.views_I)
+    known_V = catalogue.id_row_V >= 0
+    row_I[catalogue.id_row_V[known_V]] = known_V.nonzero().squeeze(1)
+    if not negatives:
+        return Candidates(row_I.sort().values, None)
+    share_I = (1.0 + model.fusion.views_I).pow(SMOOTHING)
+    share_I = share_I / share_I.sum()
+    drawn_C = torch.multinomial(share_I, negatives, replacement=True)
+    return Candidates(row_I[drawn_C], torch.log(negatives * share_I[drawn_C]))
 
 
 def losses(
     model: InterestModel, catalogue: Catalogue, people: People, users_B: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
-    """The losses of a batch by name; `total` is what the step makes small."""
-    dropped_V = torch.rand(len(catalogue.id_row_V)) < objective.id_dropout
-    items = model.items(catalogue, dropped_V)
-    batch = people.histories.batch(users_B, model.spec.max_length)
-    interest = model.read(batch, people.profiles.take(users_B), items)
-    parts = {
-        "retrieval": _retrieval(model, catalogue, people.seen, items, batch, interest, objective.horizon)
-    }
-    if objective.ranking_weight:
-        parts["ranking"] = _ranking(model, items, batch, interest)
+    """This process's part of the losses of a batch by name; `total` is what the step makes small."""
+    V = len(catalogue.id_row_V)
+    dropped_V = torch.rand(V) < objective.id_dropout
+    chosen = candidates(model, catalogue, objective.negatives)
     some = objective.aligned[torch.randperm(len(objective.aligned))[:ALIGN_VIDEOS]]
-    if objective.align_weight:
-        parts["align"] = _alignment(model, catalogue.take(some), items.take(some), objective)
-    if objective.anchor_weight and objective.last_VMD is not None:
-        parts["anchor"] = anchor_loss(items.x_VMD[some], objective.last_VMD[some], items.has_VM[some])
+    processes.part_ways()
+    batch = people.histories.batch(users_B, model.spec.max_length)
+    rows_R = torch.arange(V)
+    if objective.negatives:
+        rows_R = torch.cat([batch.video_BT[batch.mask_BT], chosen.row_C]).unique()
+    items = model.items(catalogue.take(rows_R), dropped_V[rows_R])
+    interest = model.read(batch.among(rows_R), people.profiles.take(users_B), items)
+    step = Step(model, catalogue, people.seen, rows_R, items, batch, interest)
+    parts = {"retrieval": _retrieval(step, chosen, objective)}
+    if objective.ranking_weight:
+        parts["ranking"] = _ranking(step)
+    parts |= _space(model, catalogue, some, objective)
     weight = {
         "retrieval": 1.0,
         "ranking": objective.ranking_weight,
@@ -81,46 +121,66 @@ def losses(
     return {**parts, "total": torch.stack([weight[name] * part for name, part in parts.items()]).sum()}
 
 
-def _retrieval(
-    model: InterestModel,
-    catalogue: Catalogue,
-    seen: Seen,
-    items: Items,
-    batch: Batch,
-    interest: Interest,
-    horizon: int,
-) -> Tensor:
-    """−log softmax of a coming positive video over all training videos, at the states that have one.
+@dataclass(frozen=True)
+class Step:
+    """What the losses of a step read. `items` are the videos of `rows_R`, `batch` has catalogue rows."""
+
+    model: InterestModel
+    catalogue: Catalogue
+    seen: Seen
+    rows_R: Tensor
+    items: Items
+    batch: Batch
+    interest: Interest
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where these rows of the catalogue are among `items`."""
+        return torch.searchsorted(self.rows_R, rows)
+
+
+def _mean(sum_of_mine: Tensor, mine: Tensor) -> Tensor:
+    """This process's share of a mean over what all processes have."""
+    return sum_of_mine / processes.total(mine).clamp(min=1)
+
+
+def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
+    """−log softmax of a coming positive video over the candidates, at the states that have one.
 
     What the person has watched is no negative, and neither is what was not yet uploaded when the target was
     watched.
     """
-    at_BS, has_BS = next_positive(batch, horizon)
+    model, catalogue, batch = step.model, step.catalogue, step.batch
+    at_BS, has_BS = next_positive(batch, objective.horizon)
     video_BS, day_BS = batch.video_BT.gather(1, at_BS), batch.day_BT.gather(1, at_BS)
     has_BS = has_BS & (catalogue.id_row_V[video_BS] >= 0)  # liked without a view: no candidate
     if not bool(has_BS.any()):
-        return interest.z_ND.sum() * 0.0
-    candidate_C = (catalogue.id_row_V >= 0).nonzero().squeeze(1)
-    chosen = items.take(candidate_C)
-    own_BC = seen.mask(batch.users_B, len(catalogue.id_row_V))[:, candidate_C]
+        return _mean(step.interest.z_ND.sum() * 0.0, has_BS.sum())
+    offered = step.items.take(step.places(chosen.row_C))
+    own_BC = step.seen.among(batch.users_B, chosen.row_C)
+    here = step.interest.at(has_BS)
+    own = () if here.own_NMD is None else (here.own_NMD,)
 
-    def loss(z_ND: Tensor, u_ND: Tensor, target_N: Tensor, user_N: Tensor, day_N: Tensor) -> Tensor:
-        score_NC, _ = model.scores(Interest(z_ND, u_ND), chosen)
+    def loss(target_N: Tensor, user_N: Tensor, day_N: Tensor, *interest: Tensor) -> Tensor:
+        mine = Interest(*interest)
+        score_NC, _ = model.scores(mine, offered)
         banned_NC = own_BC[user_N]
         if catalogue.born_V is not None:
-            banned_NC = banned_NC | (catalogue.born_V[candidate_C] > day_N[:, None])
-        return softmax_loss(score_NC, target_N, banned_NC)
+            banned_NC = banned_NC | (catalogue.born_V[chosen.row_C] > day_N[:, None])
+        if chosen.log_expected_C is None:
+            return softmax_loss(score_NC, torch.searchsorted(chosen.row_C, target_N), banned_NC)
+        target_score_N = model.score_pairs(mine, step.items, step.places(target_N))
+        banned_NC = banned_NC | (chosen.row_C == target_N[:, None])
+        return sampled_softmax_loss(target_score_N, score_NC, chosen.log_expected_C, banned_NC)
 
-    here, target_N = interest.at(has_BS), torch.searchsorted(candidate_C, video_BS[has_BS])
-    user_N = has_BS.nonzero()[:, 0]
-    return in_chunks(loss, len(candidate_C), here.z_ND, here.u_ND, target_N, user_N, day_BS[has_BS])
+    of_state = (video_BS[has_BS], has_BS.nonzero()[:, 0], day_BS[has_BS], here.z_ND, here.u_ND, *own)
+    return _mean(in_chunks(loss, len(chosen.row_C), *of_state), has_BS.sum())
 
 
-def _ranking(model: InterestModel, items: Items, batch: Batch, interest: Interest) -> Tensor:
+def _ranking(step: Step) -> Tensor:
     """Binary cross-entropy of what the person did at every event, from the state before it."""
-    here, spec = batch.mask_BT, model.spec
-    before = Interest(interest.z_ND[:, :-1][here], interest.u_ND[:, :-1][here])
-    logit_EH = model.rank(before, items, batch.video_BT[here])
+    batch, here, spec = step.batch, step.batch.mask_BT, step.model.spec
+    before = step.interest.at((slice(None), slice(-1))).at(here)
+    logit_EH = step.model.rank(before, step.items, step.places(batch.video_BT[here]))
     label_EH, known_EH = outcomes(
         batch.ratio_BT[here],
         batch.ratio_known_BT[here],
@@ -128,28 +188,40 @@ def _ranking(model: InterestModel, items: Items, batch: Batch, interest: Interes
         spec.behaviours,
         spec.skip_below,
     )
-    return behaviour_loss(logit_EH, label_EH, known_EH)
+    return _mean(behaviour_loss(logit_EH, label_EH, known_EH), known_EH.sum())
 
 
-def _alignment(model: InterestModel, some: Catalogue, items: Items, objective: Objective) -> Tensor:
-    """InfoNCE between the modalities of some videos, at the temperature that align has learned."""
-    project = model.fusion.project
-    twins = Twins(project.looks(some), objective.twin_cosine)
-    return alignment_loss(items.x_VMD, items.has_VM, project.temperature.detach(), twins)
+def _space(
+    model: InterestModel, catalogue: Catalogue, some: Tensor, objective: Objective
+) -> dict[str, Tensor]:
+    """What keeps the space of the modalities together and in its place, on some videos.
+
+    InfoNCE between the modalities of a video, at the temperature that align has learned, and the anchor.
+    """
+    rows = processes.share(some)
+    part, project, parts = catalogue.take(rows), model.fusion.project, {}
+    x_VMD = project(part)
+    if objective.align_weight:
+        twins = Twins(project.looks(part), objective.twin_cosine)
+        parts["align"] = alignment_loss(x_VMD, part.has_VM, project.temperature.detach(), twins)
+    if objective.anchor_weight and objective.last_VMD is not None:
+        parts["anchor"] = anchor_loss(x_VMD, objective.last_VMD[rows], part.has_VM)
+    return parts
 
 
 def descend(
-    model: InterestModel, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
 ) -> float:
     """One optimiser step; returns the gradient norm before clipping.
 
     Raises:
         FloatingPointError: the loss or a gradient is not finite; the model is left as it was.
     """
-    if not bool(torch.isfinite(total)):
+    if not bool(torch.isfinite(processes.total(total))):
         raise FloatingPointError(f"the loss is {total.item()} at {where}; lower train.learning_rate")
     optimiser.zero_grad()
     total.backward()
+    processes.add_gradients(model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     if not bool(torch.isfinite(norm)):
         raise FloatingPointError(f"a gradient is not finite at {where}; lower train.learning_rate")

@@ -14,7 +14,6 @@ from contracts.receipts import read_receipt
 from ops.airflow_api import AirflowApi
 
 MODELS = ("challenger", "champion", "popularity", "itemcf")
-PRIMARY = "ndcg@10"
 WORDS = {True: "promote", False: "refuse", None: "-"}
 
 
@@ -46,7 +45,7 @@ class Outcome:
         promote: what the gate decided, None when the night did not get so far.
         why: the verdict's summary, or the reason of the stop.
         champion: the champion's version in MLflow afterwards, None while there is none.
-        ndcg: model -> NDCG@10 on the newest day.
+        ndcg: model -> NDCG on the newest day, at the cut-off that the gate decides by.
     """
 
     dag: str
@@ -136,7 +135,7 @@ def _completed(state: str, workspace: Path) -> Outcome:
     told, now = read_receipt(workspace / "receipts", "promote")["facts"]["champion"], champion()
     if told != now:
         raise FaultError(f"promote's receipt in {workspace} says champion {told}, MLflow says {now}")
-    ndcg = {name: float(figures[PRIMARY]) for name, figures in metrics["models"].items()}
+    ndcg = {name: float(figures[metrics["primary"]]) for name, figures in metrics["models"].items()}
     return Outcome(state, None, verdict["promote"], verdict["summary"], now, ndcg)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from contracts import place
-from ops.outcome import MODELS, PRIMARY
+from ops.outcome import MODELS
 from ops.ports import LOOPBACK
 
 SERVED = ("nights", "data_docs")  # folders of the home
@@ -75,12 +75,12 @@ def _night(folder: Path) -> dict[str, Any]:
         )
         return {"night": folder.name, "state": "blocked", "why": why, "ndcg": {}, "report": False}
     state = "unfinished" if not verdict else "promoted" if verdict["promote"] else "refused"
-    models = _read(folder / "evaluate" / "metrics.json").get("models", {}) if verdict else {}
+    metrics = _read(folder / "evaluate" / "metrics.json") if verdict else {}
     return {
         "night": folder.name,
         "state": state,
         "why": verdict.get("summary", "").partition(": ")[2],
-        "ndcg": {name: figures[PRIMARY] for name, figures in models.items()},
+        "ndcg": {name: figures[metrics["primary"]] for name, figures in metrics.get("models", {}).items()},
         "report": (folder / "report" / "report.html").exists(),
     }
 

@@ -13,17 +13,15 @@ import copy
 import json
 import math
 import sys
-from dataclasses import replace
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import trange
 
 from contracts import step
 from contracts.digests import of_folder
-from contracts.params import Align
+from contracts.model_params import Align
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models import processes
@@ -96,7 +94,7 @@ def train(
         draw = torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
         order = pinned.aligned[torch.randperm(len(pinned.aligned), generator=draw)]
         batches = [processes.share(rows) for rows in order.split(params.batch_size)]
-        loss = sum(_step(heads, optimiser, space.last, _part(catalogue, rows), params) for rows in batches)
+        loss = sum(_step(heads, optimiser, space.last, catalogue.take(rows), params) for rows in batches)
         row = {"epoch": epoch + 1, "loss": loss / len(batches), "temperature": heads.temperature.item()}
         curve.append(row | {"drift": farthest(space.drift(heads))})
         if curve[-1]["drift"] <= params.max_drift:
@@ -125,12 +123,6 @@ def _step(
     optimiser.step()
     heads.bound_temperature()
     return batch_loss
-
-
-def _part(catalogue: Catalogue, rows: Tensor) -> Catalogue:
-    """The videos of these rows; row −1 is a video that has nothing."""
-    part = catalogue.take(rows.clamp(min=0))
-    return replace(part, has_VM=part.has_VM & (rows >= 0)[:, None])
 
 
 @torch.no_grad()

@@ -1,4 +1,8 @@
-"""The text of a video: caption, hashtags and music title, cleaned so that encoders meet words."""
+"""The text of a video: caption and hashtags, cleaned so that encoders meet words.
+
+The music title is left out: it tells what is heard, and a text vector that tells it too hides which of the
+two a person goes by.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +12,7 @@ import ftfy
 
 # In the text's fingerprint: texts that were put together in another way have other vectors.
 TEXT = {
-    "of": ["caption", "hashtags", "music_title"],
+    "of": ["caption", "hashtags"],
     "cleaned": f"ftfy {ftfy.__version__} NFKC, no addresses, hashtags as words",
 }
 UNICODE = ftfy.TextFixerConfig(normalization="NFKC")  # 𝓯𝓪𝓷𝓬𝔂 and ｗｉｄｅ letters are letters
@@ -19,7 +23,7 @@ HASHTAG = re.compile(r"(?<!\w)#\s*(\w+)")
 def wording(record: Mapping[str, Any]) -> str:
     """What there is to read of a video's record, as it came; empty when there is nothing."""
     hashtags = (f"#{tag.lstrip('#')}" for tag in record["hashtags"] or ())
-    return " ".join(filter(None, (record["caption"], *hashtags, record["music_title"])))
+    return " ".join(filter(None, (record["caption"], *hashtags)))
 
 
 def clean(text: str) -> str:

@@ -5,7 +5,7 @@ same catalogue and the same code for every model. The step only reads models; it
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,52 +18,62 @@ from tqdm import tqdm
 from contracts import step
 from contracts.digests import of_folder
 from contracts.errors import InputError
-from contracts.params import Evaluate
+from contracts.model_params import Evaluate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity
 from models.determinism import settle
 from models.histories import Seen, liked
-from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall
+from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall, share
+from models.ranks import users_at_once
 from models.scoring import Ranked, Scorer, Targets, Weights, chunks, rank, rank_and_weigh, reasons
 from models.training import People
 from tasks import findings
 from tasks.pinned import Pinned, read_model, targets
+from tasks.slices import slices, tail
+
+Measure = Callable[..., Floats]
+MEASURES: Mapping[str, Measure] = {"ndcg": ndcg, "recall": recall, "mrr": mrr}
+REASONS = 3  # past events told of each recommendation
 
 
 def run(params: Evaluate, night: Night) -> Receipt:
     """Write metrics.json, per_user.parquet and recommendations.parquet.
 
     Raises:
-        InputError: nobody has a target, or a model was made with other encoders than the snapshot.
+        InputError: nobody has a target, a model was made with other encoders than the snapshot, or `k` is not
+            among the cut-offs.
     """
+    if params.k not in params.cutoffs:
+        raise InputError(
+            f"params.yaml: evaluate.k is {params.k}, which is not among evaluate.cutoffs"
+            f" ({', '.join(map(str, params.cutoffs))}); add it"
+        )
     settle()
     pinned, out = Pinned(night), night.folder("evaluate")
     seen = pinned.seen("test")
-    aims = _targets(pinned, seen)
+    aims = aims_of(pinned, seen)
     scorers = {"challenger": load(night.output("train", "model.json").parent, pinned, seen)}
     if (champion := night.workspace / "snapshot" / "champion").is_dir():
         scorers["champion"] = load(champion, pinned, seen)
 
-    found = {name: _rank_model(name, scorer, aims, params) for name, scorer in scorers.items()}
-    ranked = {name: ranked for name, (ranked, _) in found.items()} | _rank_baselines(
-        pinned, seen, aims, params
-    )
+    found = {name: rank_model(name, scorer, aims, max(params.cutoffs)) for name, scorer in scorers.items()}
+    ranked = {name: ranked for name, (ranked, _) in found.items()}
+    ranked |= _rank_baselines(pinned, seen, aims, max(params.cutoffs))
     weights = found["challenger"][1]
-    heads = {name: findings.heads(scorer, pinned, params.chunk_users) for name, scorer in scorers.items()}
-    per_user = {name: per_user_ndcg(r, aims, params.k) for name, r in ranked.items()}
+    heads = {name: findings.heads(scorer, pinned) for name, scorer in scorers.items()}
     metrics = {
         "test_day": str(night.day),
         "users": len(aims.users),
         "primary": f"ndcg@{params.k}",
         "models": {
-            name: _figures(r, aims, pinned, params.k) | findings.headline(heads.get(name))
+            name: _figures(r, aims, pinned, params.cutoffs) | findings.headline(heads.get(name))
             for name, r in ranked.items()
         },
         "heads": heads,
-        "differences": _differences(per_user, params),
-        "slices": findings.slices(ranked, aims, scorers["challenger"], pinned, params),
-        "alpha": findings.alpha(weights, scorers["challenger"], pinned),
+        "differences": _differences(ranked, aims, params),
+        "slices": slices(ranked, aims, scorers["challenger"], pinned, params),
+        "alpha": findings.alpha(weights, aims.users, scorers["challenger"], pinned),
         "drift": findings.drift(scorers["challenger"], pinned),
     }
     write_json(out / "metrics.json", metrics)
@@ -71,7 +81,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
         _per_user_table(pinned, scorers, ranked, weights, aims, params.k), out / "per_user.parquet"
     )
     pq.write_table(
-        _recommendations(pinned, scorers["challenger"], ranked["challenger"], weights, aims, params),
+        _recommendations(pinned, scorers["challenger"], ranked["challenger"], weights, aims),
         out / "recommendations.parquet",
     )
     return Receipt(
@@ -99,14 +109,18 @@ def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:
     return Scorer(model, catalogue, people)
 
 
-def per_user_ndcg(ranked: Ranked, aims: Targets, k: int, chosen_P: Tensor | None = None) -> Floats:
-    """NDCG@k of every test user, over all targets or the chosen ones only (NaN: the user has none)."""
+def per_user(measure: Measure, ranked: Ranked, aims: Targets, k: int) -> Floats:
+    """NDCG, Recall or MRR at k of every test user."""
     user_P = torch.searchsorted(aims.users, aims.user_P)
-    keep_P = torch.ones_like(user_P, dtype=torch.bool) if chosen_P is None else chosen_P
-    return ndcg(ranked.rank_P[keep_P].numpy(), user_P[keep_P].numpy(), len(aims.users), k)
+    return measure(ranked.rank_P.numpy(), user_P.numpy(), len(aims.users), k)
 
 
-def _targets(pinned: Pinned, seen: Seen) -> Targets:
+def aims_of(pinned: Pinned, seen: Seen) -> Targets:
+    """What the test day's people liked that was new to them.
+
+    Raises:
+        InputError: there is nothing.
+    """
     aims = targets(pinned.views("test"), seen, pinned.videos.num_rows)
     if not len(aims.user_P):
         path = pinned.night.output("snapshot", "test_views.parquet")
@@ -117,49 +131,59 @@ def _targets(pinned: Pinned, seen: Seen) -> Targets:
     return aims
 
 
-def _rank_model(name: str, scorer: Scorer, aims: Targets, params: Evaluate) -> tuple[Ranked, Weights]:
-    full_V = scorer.catalogue.has_VM.all(1)
-    users, size = aims.users, params.chunk_users
-    scored = tqdm(chunks(scorer, users, size), f"evaluate {name}", -(-len(users) // size), unit="chunk")
-    return rank_and_weigh(scored, aims, params.k, full_V)
+def rank_model(name: str, scorer: Scorer, aims: Targets, k: int) -> tuple[Ranked, Weights]:
+    """The places of all targets and the `k` best videos, with a progress bar."""
+    with tqdm(total=len(aims.users), desc=f"evaluate {name}", unit="user") as progress:
+
+        def watched() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for chunk in chunks(scorer, aims.users):
+                yield chunk
+                progress.update(len(chunk[0]))
+
+        return rank_and_weigh(watched(), aims, k, scorer.catalogue.has_VM.all(1))
 
 
-def _rank_baselines(pinned: Pinned, seen: Seen, aims: Targets, params: Evaluate) -> dict[str, Ranked]:
+def _rank_baselines(pinned: Pinned, seen: Seen, aims: Targets, k: int) -> dict[str, Ranked]:
     """Popularity and ItemCF, from what people liked in training; ItemCF reads what they liked since, too."""
     V, past, now = pinned.videos.num_rows, liked(pinned.histories("train")), liked(pinned.histories("test"))
     popular_V, neighbours = popularity(past, V), ItemCF(past, V)
-    users = aims.users.split(params.chunk_users)
+    users = aims.users.split(users_at_once(V))
 
     def masked(score_BV: Tensor, users_B: Tensor) -> Tensor:
         return score_BV.masked_fill(seen.mask(users_B, V), -torch.inf)
 
     by_popularity = ((b, masked(popular_V.expand(len(b), -1), b)) for b in users)
     by_neighbours = ((b, masked(neighbours.scores(now, b), b)) for b in users)
+    return {"popularity": rank(by_popularity, aims, k), "itemcf": rank(by_neighbours, aims, k)}
+
+
+def _figures(
+    ranked: Ranked, aims: Targets, pinned: Pinned, cutoffs: Sequence[int]
+) -> dict[str, float | None]:
+    """How well the targets were found, and how widely what was recommended spreads, at each cut-off."""
+    tail_V, V = tail(pinned.train_views).numpy(), pinned.videos.num_rows
+    found: dict[str, float | None] = {}
+    for k in cutoffs:
+        given_N = ranked.top_BK[:, :k][ranked.score_BK[:, :k] > -torch.inf].numpy()
+        found |= {f"{name}@{k}": float(per_user(of, ranked, aims, k).mean()) for name, of in MEASURES.items()}
+        found |= {f"coverage@{k}": coverage(given_N, V), f"gini@{k}": gini(given_N, V)}
+        found |= {f"tail_share@{k}": share(given_N, tail_V)}
+    return found
+
+
+def _differences(ranked: Mapping[str, Ranked], aims: Targets, params: Evaluate) -> dict[str, dict]:
+    """The challenger's measures at `k` minus each other model's, paired by user."""
+
+    def gap(measure: Measure, name: str) -> Floats:
+        ours, theirs = (per_user(measure, ranked[one], aims, params.k) for one in ("challenger", name))
+        return ours - theirs
+
     return {
-        "popularity": rank(by_popularity, aims, params.k),
-        "itemcf": rank(by_neighbours, aims, params.k),
-    }
-
-
-def _figures(ranked: Ranked, aims: Targets, pinned: Pinned, k: int) -> dict[str, float | None]:
-    user_P, rank_P = torch.searchsorted(aims.users, aims.user_P).numpy(), ranked.rank_P.numpy()
-    given_N = ranked.top_BK[ranked.score_BK > -torch.inf].numpy()
-    U, V = len(aims.users), pinned.videos.num_rows
-    return {
-        f"ndcg@{k}": float(ndcg(rank_P, user_P, U, k).mean()),
-        f"recall@{k}": float(recall(rank_P, user_P, U, k).mean()),
-        f"mrr@{k}": float(mrr(rank_P, user_P, U, k).mean()),
-        f"coverage@{k}": coverage(given_N, V),
-        f"gini@{k}": gini(given_N, V),
-    }
-
-
-def _differences(per_user: Mapping[str, Floats], params: Evaluate) -> dict[str, dict]:
-    """The challenger's NDCG minus each other model's, paired by user."""
-    ours = per_user["challenger"]
-    return {
-        name: {f"ndcg@{params.k}": bootstrap(ours - theirs, params.bootstrap_samples, params.seed)}
-        for name, theirs in per_user.items()
+        name: {
+            f"{measure}@{params.k}": bootstrap(gap(of, name), params.bootstrap_samples, params.seed)
+            for measure, of in MEASURES.items()
+        }
+        for name in ranked
         if name != "challenger"
     }
 
@@ -173,27 +197,30 @@ def _per_user_table(
     k: int,
 ) -> pa.Table:
     users, challenger = aims.users, scorers["challenger"]
-    user_P = torch.searchsorted(users, aims.user_P).numpy()
     columns: dict[str, object] = {
         "user_id": pinned.users["user_id"].take(pa.array(users.numpy())),
         "history_length": challenger.people.histories.lengths[users].numpy(),
-        "targets": np.bincount(user_P),
+        "targets": torch.unique(aims.user_P, return_counts=True)[1].numpy(),
     }
     for name, one in ranked.items():
-        columns[f"ndcg_{name}"] = per_user_ndcg(one, aims, k)
+        columns[f"ndcg_{name}"] = per_user(ndcg, one, aims, k)
         if name in scorers:
-            columns[f"recall_{name}"] = recall(one.rank_P.numpy(), user_P, len(users), k)
+            columns[f"recall_{name}"] = per_user(recall, one, aims, k)
     for i, modality in enumerate(challenger.model.spec.modalities):
         columns[f"alpha_{modality}"] = weights.alpha_BM[:, i].numpy()
     return pa.table(columns)
 
 
 def _recommendations(
-    pinned: Pinned, challenger: Scorer, ranked: Ranked, weights: Weights, aims: Targets, params: Evaluate
+    pinned: Pinned, challenger: Scorer, ranked: Ranked, weights: Weights, aims: Targets
 ) -> pa.Table:
-    """The challenger's best videos for each test user, with the modality weights and past video behind."""
+    """The challenger's best videos for each test user, and why.
+
+    `alpha_<modality>`: the weights in that video; `carried_by`: the modality with the largest, null where the
+    video has none. `history_rows`, `attention`: the past events that the person's newest state looks at most,
+    the most looked at first, with their shares of its attention.
+    """
     B, K = ranked.top_BK.shape
-    row_B, weight_B = reasons(challenger, aims.users, params.chunk_users)
     user_N = aims.users.repeat_interleave(K)
     columns: dict[str, object] = {
         "user_id": pinned.users["user_id"].take(pa.array(user_N.numpy())),
@@ -201,13 +228,27 @@ def _recommendations(
         "video_row": ranked.top_BK.flatten().int().numpy(),
         "score": ranked.score_BK.flatten().numpy(),
     }
-    for i, modality in enumerate(challenger.model.spec.modalities):
-        columns[f"alpha_{modality}"] = weights.alpha_BKM[:, :, i].flatten().numpy()
-    reason_N, weight_N = row_B.repeat_interleave(K), weight_B.repeat_interleave(K)
-    none_N = (reason_N < 0).numpy()
-    columns["top_history_row"] = pa.array(reason_N.int().numpy(), mask=none_N)
-    columns["attention"] = pa.array(weight_N.numpy(), mask=none_N)
+    modalities, alpha_NM = list(challenger.model.spec.modalities), weights.alpha_BKM.flatten(0, 1)
+    columns |= {f"alpha_{modality}": alpha_NM[:, i].numpy() for i, modality in enumerate(modalities)}
+    columns["carried_by"] = _carried_by(alpha_NM, modalities)
+    row_BE, weight_BE = reasons(challenger, aims.users, REASONS)
+    each_N = np.repeat(np.arange(B), K)
+    columns["history_rows"] = _lists(row_BE.int(), row_BE >= 0).take(each_N)
+    columns["attention"] = _lists(weight_BE, row_BE >= 0).take(each_N)
     return pa.table(columns).filter(pa.array((ranked.score_BK.flatten() > -torch.inf).numpy()))
+
+
+def _carried_by(alpha_NM: Tensor, modalities: Sequence[str]) -> pa.Array:
+    if not modalities:
+        return pa.nulls(len(alpha_NM), pa.string())
+    most_N, at_N = alpha_NM.max(1)
+    return pa.array(modalities, pa.string()).take(pa.array(at_N.numpy(), mask=(most_N == 0).numpy()))
+
+
+def _lists(value_BE: Tensor, there_BE: Tensor) -> pa.Array:
+    """A list a row, of what is there."""
+    offsets = torch.nn.functional.pad(there_BE.sum(1).cumsum(0), (1, 0)).int()
+    return pa.ListArray.from_arrays(offsets.numpy(), value_BE[there_BE].numpy())
 
 
 if __name__ == "__main__":

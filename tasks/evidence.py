@@ -13,6 +13,7 @@ from contracts.errors import InputError
 from contracts.place import Night
 from contracts.receipts import read_receipt
 
+SLICE_USERS = 20  # of fewer people a slice says nothing that could be decided by
 EVALUATION, MANIFEST = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
 
 

@@ -12,13 +12,19 @@ from typing import Any, Literal
 
 from contracts import digests, step
 from contracts.errors import InputError
-from contracts.params import Gate
+from contracts.model_params import Gate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
-from tasks.evidence import Evidence, evidence_of
+from tasks.evidence import SLICE_USERS, Evidence, evidence_of
 
 Outcome = Literal["passed", "failed", "errored", "skipped"]
-SLICES = ("cold_users", "warm_users", "new_videos", "tail_videos")  # judged every night, empty ones too
+SLICES = (
+    "new_users",
+    "cold_users",
+    "warm_users",
+    "new_videos",
+    "tail_videos",
+)  # judged every night, empty ones too
 
 
 @dataclass(frozen=True)
@@ -115,13 +121,16 @@ def _slices(params: Gate, evidence: Evidence) -> Iterator[Condition]:
 
 
 def _no_worse(params: Gate, evidence: Evidence, slice_name: str, figures: Any) -> Condition:
-    """A slice fails when it loses more than the margin and its interval says that this is no chance."""
+    """A slice fails when it loses more than the margin and its interval says that this is no chance.
+
+    The intervals of a night's slices hold together, so that many slices do not refuse by chance.
+    """
     name, bound = f"slice_{slice_name}", -params.max_slice_loss
     if evidence.champion is None:
         return Condition(name, "skipped", "there is no champion yet to be worse than", bound=bound)
     users = _number(_at(figures, "users"))
-    if users in (0, 1):
-        return Condition(name, "skipped", f"{users:.0f} in this slice tonight: too few to compare")
+    if users is not None and users < SLICE_USERS:
+        return Condition(name, "skipped", f"{users:.0f} in this slice tonight, {SLICE_USERS} are needed")
     change = _interval(_at(figures, "difference"))
     if users is None or change is None:
         return Condition(name, "errored", "the slice could not be measured", bound=bound)
@@ -139,6 +148,9 @@ def _calibrated(params: Gate, evidence: Evidence) -> Condition:
     nothing = isinstance(figures, Mapping) and figures.get("calibration_error", 0) is None
     if nothing and not evidence.completions:
         return Condition(name, "skipped", "the data does not tell which viewings were complete", bound=bound)
+    if isinstance(figures, Mapping) and "calibration_error" not in figures:
+        why = "the challenger ranks no behaviours, so there is no probability to rely on"
+        return Condition(name, "errored", why, bound=bound)
     if error is None:
         return Condition(name, "errored", "the calibration error could not be measured", bound=bound)
     why = f"the probabilities of {head!r} are off by {error:.3f} on average, {bound:g} is allowed"

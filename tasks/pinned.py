@@ -21,6 +21,7 @@ from torch import Tensor
 from contracts.errors import InputError
 from contracts.place import Night
 from contracts.tables import BEHAVIOURS
+from models.baselines import Baseline
 from models.bundle import load_bundle
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen
@@ -202,7 +203,7 @@ class Pinned:
         return torch.nn.functional.pad(length_U.cumsum(0), (1, 0)), pa.array(row_B.argsort().numpy())
 
 
-def read_model(folder: Path) -> InterestModel:
+def read_model(folder: Path) -> InterestModel | Baseline:
     """A saved model.
 
     Raises:

@@ -18,13 +18,15 @@ from contracts.params import Report
 from contracts.place import Night
 from contracts.receipts import Receipt
 from contracts.steps import STEPS
+from models.metrics import meaning
 from tasks import report_plots as plots
 from tasks.gate import SLICES
 from tasks.report_people import examples
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 ORDER = ("challenger", "champion", "popularity", "itemcf")
-MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "auc", "f1", "log_loss", "calibration_error")
+MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # told at every cut-off
+PROBABILITIES = ("auc", "gauc", "f1", "log_loss", "calibration_error")
 NAMES = {"itemcf": "ItemCF", "popularity": "Popularity", "challenger": "Challenger", "champion": "Champion"}
 
 
@@ -45,7 +47,13 @@ def render(values: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "signed": signed, "words": words, "label": label}
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "words": words,
+        "label": label,
+        "meaning": meaning,
+    }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
 
 
@@ -67,8 +75,10 @@ def context(params: Report, night: Night) -> dict[str, Any]:
         "users": metrics["users"],
         "table": _table(metrics),
         "measures": _measures(metrics),
+        "cutoffs": _cutoffs(metrics),
         "plots": _plots(night, metrics, rival) | {"retrieval": plots.retrieval(ways)},
         "alpha": metrics["alpha"],
+        "measured_at": MEASURES,
         "modalities": modalities,
         "aligned": _optional(night, "align", "metrics.json"),
         "ways": ways,
@@ -103,15 +113,31 @@ def words(name: str) -> str:
 
 def label(measure: str) -> str:
     """A measure's name as people write it."""
-    return measure.upper() if measure.split("@")[0] in ("ndcg", "mrr", "auc", "f1") else measure
+    name = measure.split("@")[0]
+    if name == "gauc":
+        return "gAUC"
+    return measure.upper() if name in ("ndcg", "mrr", "auc", "f1") else measure
 
 
 def _measures(metrics: Mapping[str, Any]) -> list[str]:
-    """The measures that any model has, the ranking's first."""
-    keys = dict.fromkeys(key for figures in metrics["models"].values() for key in figures)
-    return sorted(
-        (key for key in keys if key != "ranking_head"), key=lambda key: _place(MEASURES, key.split("@")[0])
-    )
+    """The columns of the models' table: what is told at cut-offs, at the primary one, and the heads'."""
+    k = metrics["primary"].split("@")[1]
+    known = {key for figures in metrics["models"].values() for key in figures}
+    return [key for key in (*(f"{name}@{k}" for name in MEASURES), *PROBABILITIES) if key in known]
+
+
+def _cutoffs(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a model and cut-off."""
+    keys = {int(key.split("@")[1]) for figures in metrics["models"].values() for key in figures if "@" in key}
+    return [
+        {
+            "model": NAMES.get(name, name),
+            "k": k,
+            **{m: metrics["models"][name].get(f"{m}@{k}") for m in MEASURES},
+        }
+        for name in sorted(metrics["models"], key=lambda name: _place(ORDER, name))
+        for k in sorted(keys)
+    ]
 
 
 def _place(order: Sequence[str], name: str) -> int:

@@ -91,18 +91,21 @@ def _shown(
     titles: Sequence[Mapping],
     modalities: Sequence[str],
 ) -> dict[str, Any]:
-    """The best recommendations, and the past viewing that the model looked at most."""
+    """The best recommendations, and the past viewings that the model looked at most, with their attention."""
     mine = sorted((row for row in recommendations if row["user_id"] == user_id), key=lambda row: row["rank"])
     liked = {row["video_row"] for row in views if row["user_id"] == user_id and row["positive"]}
-    because = mine[0]["top_history_row"] if mine else None
+    looked_at = (
+        list(zip(mine[0]["history_rows"] or (), mine[0]["attention"] or (), strict=True)) if mine else []
+    )
     return {
         "shown": [
             {
                 **titles[row["video_row"]],
                 "shares": {m: row[f"alpha_{m}"] for m in modalities},
+                "carried_by": row["carried_by"],
                 "hit": row["video_row"] in liked,
             }
             for row in mine[:SHOWN]
         ],
-        "because": None if because is None else titles[because] | {"attention": mine[0]["attention"]},
+        "because": [{**titles[row], "attention": attention} for row, attention in looked_at],
     }

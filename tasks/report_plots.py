@@ -19,6 +19,7 @@ PAGE = {
     OTHER: "var(--orange)",
     THIRD: "var(--green)",
 }
+PAPER = {INK: "#5b6575", FAINT: "#dfe3ea", MAIN: "#2f6bd8", OTHER: "#d9822b", THIRD: "#2f9e6b"}
 LOSSES = {"retrieval": MAIN, "ranking": OTHER, "align": THIRD}
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # no metadata: the same night, the same bytes
 STYLE: dict[Any, Any] = {
@@ -75,15 +76,16 @@ def slices(found: Mapping[str, Mapping]) -> str | None:
     with mpl.rc_context(STYLE | {"svg.hashsalt": "slices", "axes.grid.axis": "x"}):
         figure, (axes,) = _figure(0.7 + 0.34 * len(told))
         for place, one in enumerate(told.values()):
-            if one.get("low") is not None:
-                ends = [one["low"], one["high"]]
-                axes.plot(ends, [place, place], color=MAIN, linewidth=3, alpha=0.4, solid_capstyle="round")
-            axes.plot(one["mean"], place, "o", color=MAIN, markersize=6)
+            _interval(axes, place, one, MAIN)
         axes.set_yticks(range(len(told)), [f"{n.replace('_', ' ')}  ({found[n]['users']})" for n in told])
         axes.set_ylim(len(told) - 0.5, -0.5)
         if paired:
             axes.axvline(0, color=INK, linewidth=1)
-        axes.set_xlabel("NDCG, challenger − champion, 95 % interval" if paired else "NDCG of the challenger")
+        axes.set_xlabel(
+            "NDCG, challenger − champion, intervals that hold together"
+            if paired
+            else "NDCG of the challenger"
+        )
         return _svg(figure)
 
 
@@ -124,6 +126,33 @@ def differences(gap: NDArray[np.float64], rival: str) -> str | None:
         return _svg(figure)
 
 
+def ablations(found: Mapping[str, Mapping], measure: str) -> str:
+    """What each variant gains or loses against the full model; a file of its own, on white."""
+    told = {name: one for name, one in found.items() if one["everybody"]["difference"]["low"] is not None}
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "ablations", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(1.0 + 0.4 * len(told))
+        for at, colour, part in ((-0.12, MAIN, "everybody"), (0.12, OTHER, "cold_users")):
+            for place, one in enumerate(told.values()):
+                if one[part]["difference"]["mean"] is not None:
+                    _interval(axes, place + at, one[part]["difference"], colour)
+            axes.plot([], [], "o", color=colour, label=part.replace("_", " "))
+        axes.set_yticks(range(len(told)), list(told))
+        axes.set(
+            ylim=(len(told) - 0.5, -0.5), xlabel=f"{measure.upper()}, variant − full model, 95 % interval"
+        )
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        return _svg(figure, PAPER)
+
+
+def _interval(axes: Axes, place: float, one: Mapping[str, Any], colour: str) -> None:
+    """A mean as a point, and its interval, where there is one, as a bar."""
+    if one.get("low") is not None:
+        ends = [one["low"], one["high"]]
+        axes.plot(ends, [place, place], color=colour, linewidth=3, alpha=0.4, solid_capstyle="round")
+    axes.plot(one["mean"], place, "o", color=colour, markersize=6)
+
+
 def _line(axes: Axes, curve: Sequence[Mapping[str, float]], name: str, colour: str) -> None:
     rows = [row for row in curve if name in row]
     axes.plot(
@@ -136,12 +165,12 @@ def _figure(height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, colours: Mapping[str, str] = PAGE) -> str:
     """The figure as an `<svg>` element without anything of the day in it."""
     page = io.StringIO()
     figure.savefig(page, format="svg", transparent=True, metadata=NOTHING)
     text = page.getvalue()
     text = text[text.index("<svg") :]
-    for stand_in, variable in PAGE.items():
-        text = text.replace(stand_in, variable)
+    for stand_in, colour in colours.items():
+        text = text.replace(stand_in, colour)
     return text

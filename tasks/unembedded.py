@@ -40,7 +40,7 @@ class Video:
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
     """video_id -> its newest record received by then, sorted by id."""
-    content = ("media_uri", "caption", "hashtags", "music_title")
+    content = ("media_uri", "caption", "hashtags")
     key = ("video_id", "day", "source_file", "source_line")
     records = lake.scan("videos", up_to(until), (*key, *content)).sort_by([(k, "ascending") for k in key])
     return {record["video_id"]: record for record in records.to_pylist()}

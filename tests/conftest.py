@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from spark_jobs.session import session
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
+settings.load_profile("untimed")
 
 SHARED_DATA = Path(os.environ.get("UNDERCURRENT_SHARED_DATA", "../shared/data")).resolve()
 

@@ -137,6 +137,7 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
         "videos": world.videos,
         "users": world.users,
         "modalities": covered,
+        "positive_watch_ratio": 0.5,
         "video_numbers": dict.fromkeys(SYNCHRONY_COLUMNS, "planted-synchrony"),
         "champion": None,
     }

@@ -193,17 +193,37 @@ def _evaluation(
 
 def _figures(place: int) -> dict[str, Any]:
     ranking = {
-        f"ndcg@{K}": 0.21 - 0.03 * place,
-        f"recall@{K}": 0.3 - 0.04 * place,
-        f"mrr@{K}": 0.2 - 0.03 * place,
+        name: value
+        for k in (5, K, 20)
+        for name, value in {
+            f"ndcg@{k}": 0.2 + k / 1000 - 0.03 * place,
+            f"recall@{k}": 0.3 - 0.04 * place,
+            f"mrr@{k}": 0.2 - 0.03 * place,
+            f"coverage@{k}": 0.6 / (1 + place),
+            f"gini@{k}": 0.5 + 0.1 * place,
+            f"tail_share@{k}": 0.4,
+        }.items()
     }
-    spread = {f"coverage@{K}": 0.6 / (1 + place), f"gini@{K}": 0.5 + 0.1 * place}
-    heads = {"auc": 0.71, "f1": 0.55, "log_loss": 0.6, "calibration_error": 0.04, "ranking_head": "complete"}
-    return ranking | spread | (heads if place == 0 else {})
+    heads = {
+        "auc": 0.71,
+        "gauc": 0.68,
+        "f1": 0.55,
+        "log_loss": 0.6,
+        "calibration_error": 0.04,
+        "ranking_head": "complete",
+    }
+    return ranking | (heads if place == 0 else {})
 
 
 def _slice_names(modalities: Sequence[str]) -> list[str]:
-    return ["cold_users", "warm_users", "new_videos", "tail_videos", *(f"missing_{m}" for m in modalities)]
+    return [
+        "new_users",
+        "cold_users",
+        "warm_users",
+        "new_videos",
+        "tail_videos",
+        *(f"missing_{m}" for m in modalities),
+    ]
 
 
 def _slice(rival: bool, place: int) -> dict[str, Any]:
@@ -220,8 +240,15 @@ def _difference(mean: float, users: int) -> dict[str, float]:
 def _alpha(modalities: Sequence[str]) -> dict[str, Any]:
     share = {m: 1 / len(modalities) + 0.1 * (1 - i) for i, m in enumerate(modalities)}
     top = float(np.log(len(modalities))) if modalities else 0.0
-    by_category = dict.fromkeys(TOPICS, share) if modalities else {}
-    return {"mean": share, "entropy": 0.9 * top, "max_entropy": top, "by_category": by_category}
+    spread = {"count": PEOPLE, "mean": share, **dict.fromkeys(("p10", "p50", "p90"), share)}
+    audit = {
+        "people": spread,
+        "by_category": dict.fromkeys(TOPICS, spread),
+        "by_segment": {"age_band=18-24": spread},
+    }
+    if not modalities:
+        audit = {name: {} for name in audit}
+    return {"mean": share, "entropy": 0.9 * top, "max_entropy": top, **audit}
 
 
 def _drift(champion: str | None, modalities: Sequence[str]) -> dict[str, Any]:
@@ -236,7 +263,11 @@ def _recommendations(people: Sequence[str], modalities: Sequence[str], draw: np.
         for rank, video in enumerate(draw.choice(VIDEOS, K, replace=False)):
             alpha = draw.dirichlet(np.ones(len(modalities))).tolist() if modalities else []
             weights = {f"alpha_{m}": float(a) for m, a in zip(modalities, alpha, strict=True)}
-            carried = {"top_history_row": int(draw.integers(VIDEOS)), "attention": float(draw.uniform())}
+            carried = {
+                "carried_by": modalities[0] if modalities else None,
+                "history_rows": draw.choice(VIDEOS, 2, replace=False).tolist(),
+                "attention": [0.5, 0.25],
+            }
             rows.append(
                 {
                     "user_id": person,

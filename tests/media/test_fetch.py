@@ -74,7 +74,7 @@ def test_an_address_that_leads_elsewhere_is_refused(tmp_path: Path, uri: str) ->
 
 
 @given(st.lists(st.tuples(st.integers(0, 2_500_000), st.integers(0, 2_000_000)), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 def test_an_object_reads_like_a_file_wherever_it_is_read(s3: Any, looks: list[tuple[int, int]]) -> None:
     content = np.random.default_rng(1).bytes(2_300_000)
     ours, file = put(s3, "noise", content), io.BytesIO(content)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.fusion import Projection, Projections, fuse, modality_weights, score, view_bucket
+from models.fusion import Projection, Projections, fuse, modality_weights, score, score_pairs, view_bucket
 from models.interest import InterestModel
 from tests.models.worlds import WIDTHS, catalogue, model
 
@@ -58,6 +58,16 @@ def test_the_score_of_all_videos_equals_the_product_with_each_fused_video(made: 
         assert torch.allclose(alpha_NM, alpha_MNV[:, :, video].T, atol=1e-6)
         direct_N = (z_ND * f_ND).sum(1) * 8**-0.5 + items.bias_V[video]
         assert torch.allclose(direct_N, score_NV[:, video], atol=1e-5)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_score_of_a_pair_is_that_of_the_whole_catalogue(made: InterestModel, own: bool) -> None:
+    items = made.items(catalogue())
+    z_ND, u_ND, own_NMD = torch.randn(4, 8), torch.randn(4, 8), torch.randn(4, 3, 8) if own else None
+    score_NV, _ = score(z_ND, u_ND, items, own_NMD)
+    for video in range(12):
+        score_N = score_pairs(z_ND, u_ND, items, torch.full((4,), video), own_NMD)
+        assert torch.allclose(score_N, score_NV[:, video], atol=1e-5)
 
 
 def test_a_new_video_is_all_content_and_one_without_content_is_all_id(made: InterestModel) -> None:

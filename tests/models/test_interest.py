@@ -11,7 +11,12 @@ from models.histories import Histories
 from models.interest import Interest, InterestModel, Profiles
 from tests.models.worlds import catalogue, everybody, histories, model, profiles, spec
 
-ENCODERS = ("transformer", "lstm", "mean")
+ENCODERS = ("transformer", "lstm", "hstu", "mean")
+FUSIONS = ("attention", "early", "late", "hybrid", "uniform")
+KINDS = [
+    *((encoder, "attention") for encoder in ENCODERS),
+    *(("transformer", level) for level in FUSIONS[1:]),
+]
 
 
 def read(made: InterestModel, past: Histories, users: torch.Tensor | None = None) -> Interest:
@@ -32,23 +37,25 @@ def disturb(past: Histories, first: int) -> Histories:
     return replace(past, second_E=later, **parts)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize(("encoder", "fusion"), KINDS)
+@settings(max_examples=15)
 @given(cut=st.integers(0, 8))
-def test_a_change_to_later_events_never_changes_an_earlier_state(encoder: str, cut: int) -> None:
-    made, past = model(encoder=encoder), histories()
+def test_a_change_to_later_events_never_changes_an_earlier_state(encoder: str, fusion: str, cut: int) -> None:
+    made, past = model(encoder=encoder, fusion=fusion), histories()
     start = int(past.offsets[3])
     before, after = read(made, past), read(made, disturb(past, start + cut))
-    assert torch.equal(before.z_ND[3, : cut + 1], after.z_ND[3, : cut + 1])
-    assert torch.equal(before.u_ND[3, : cut + 1], after.u_ND[3, : cut + 1])
-    if cut < 8:
-        assert not torch.equal(before.z_ND[3, cut + 1 :], after.z_ND[3, cut + 1 :])
-        assert not torch.equal(before.u_ND[3, cut + 1 :], after.u_ND[3, cut + 1 :])
+    for name in ("z_ND", "u_ND", "own_NMD"):
+        was, now = getattr(before, name), getattr(after, name)
+        if was is None:
+            continue
+        assert torch.equal(was[3, : cut + 1], now[3, : cut + 1])
+        if cut < 8 and was.any():
+            assert not torch.equal(was[3, cut + 1 :], now[3, cut + 1 :])
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_padding_changes_nothing(encoder: str) -> None:
-    made, past = model(encoder=encoder), histories()
+@pytest.mark.parametrize(("encoder", "fusion"), KINDS)
+def test_padding_changes_nothing(encoder: str, fusion: str) -> None:
+    made, past = model(encoder=encoder, fusion=fusion), histories()
     together = made.newest(past.batch(everybody(past), 8), profiles(), made.items(catalogue()))
     for user in range(4):
         alone_B = torch.tensor([user])
@@ -57,9 +64,9 @@ def test_padding_changes_nothing(encoder: str) -> None:
         assert torch.allclose(together.u_ND[user], alone.u_ND[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_what_stands_in_the_padding_changes_nothing(encoder: str) -> None:
-    made, past = model(encoder=encoder), histories()
+@pytest.mark.parametrize(("encoder", "fusion"), KINDS)
+def test_what_stands_in_the_padding_changes_nothing(encoder: str, fusion: str) -> None:
+    made, past = model(encoder=encoder, fusion=fusion), histories()
     batch, items = past.batch(everybody(past), 8), made.items(catalogue())
     filled = replace(
         batch,
@@ -110,31 +117,34 @@ def test_without_a_profile_everybody_without_a_history_is_alike() -> None:
     assert torch.equal(z_ND[0], z_ND[1])
 
 
-def test_the_order_of_earlier_events_matters_exactly_when_positions_are_told() -> None:
+@pytest.mark.parametrize("encoder", ["transformer", "hstu"])
+def test_the_order_of_earlier_events_matters_exactly_when_positions_are_told(encoder: str) -> None:
     past, order = histories((6,)), torch.tensor([4, 2, 0, 3, 1, 5])
     kept = ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E")
     mixed = replace(past, **{name: getattr(past, name)[order] for name in kept})
     for positions in (True, False):
-        made = model(layers=1, positions=positions, modalities={}, fingerprints={})
+        made = model(encoder=encoder, layers=1, positions=positions, modalities={}, fingerprints={})
         items = made.items(catalogue(widths={}))
         z = [made.newest(p.batch(everybody(p), 8), profiles(1), items).z_ND for p in (past, mixed)]
         assert torch.allclose(*z, atol=1e-5) is not positions
 
 
-def test_every_parameter_is_trained_by_some_loss() -> None:
-    made, past = model().train(), histories()
+@pytest.mark.parametrize(("encoder", "fusion"), KINDS)
+def test_every_parameter_is_trained_by_some_loss(encoder: str, fusion: str) -> None:
+    made, past = model(encoder=encoder, fusion=fusion).train(), histories()
     items = made.items(catalogue())
     interest = made.read(past.batch(everybody(past), 8), profiles(), items)
     score_NV, _ = made.scores(interest.at(torch.ones(4, 9, dtype=torch.bool)), items)
-    logits = made.rank(Interest(interest.z_ND[:, 0], interest.u_ND[:, 0]), items, torch.tensor([1, 2, 3, 4]))
+    start = interest.at((torch.arange(4), torch.zeros(4, dtype=torch.long)))
+    logits = made.rank(start, items, torch.tensor([1, 2, 3, 4]))
     (score_NV.sum() + logits.sum()).backward()
     still = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == ["fusion.project.log_scale"]  # the temperature, which align learns
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "mean"])
-def test_attention_is_over_past_events_only_and_says_what_the_encoder_does(encoder: str) -> None:
-    made, past = model(encoder=encoder), histories()
+@pytest.mark.parametrize(("encoder", "fusion"), [kind for kind in KINDS if kind[0] != "lstm"])
+def test_attention_is_over_past_events_only_and_says_what_the_encoder_does(encoder: str, fusion: str) -> None:
+    made, past = model(encoder=encoder, fusion=fusion), histories()
     weight_BT = made.attention(past.batch(everybody(past), 8), profiles(), made.items(catalogue()))
     assert weight_BT is not None
     assert weight_BT[0].eq(0).all()
@@ -143,7 +153,31 @@ def test_attention_is_over_past_events_only_and_says_what_the_encoder_does(encod
     assert weight_BT.sum(1).le(1 + 1e-6).all()
 
 
-def test_an_unknown_encoder_and_a_width_that_heads_do_not_divide_are_refused() -> None:
+def test_the_levels_of_fusion_score_differently_and_weigh_as_they_should() -> None:
+    past, found = histories(), {}
+    for fusion in FUSIONS:
+        made = model(fusion=fusion)
+        items = made.items(catalogue())
+        score_NV, alpha_MNV = made.scores(
+            made.newest(past.batch(everybody(past), 8), profiles(), items), items
+        )
+        found[fusion] = score_NV
+        even_MNV = (items.has_VM / items.has_VM.sum(1, keepdim=True).clamp(min=1)).T[:, None, :]
+        assert torch.allclose(alpha_MNV, even_MNV.expand_as(alpha_MNV)) is (fusion in ("early", "uniform"))
+    pairs = [(a, b) for a in FUSIONS for b in FUSIONS if a < b]
+    assert not any(torch.allclose(found[a], found[b]) for a, b in pairs)
+
+
+def test_late_fusion_without_any_modality_is_an_id_model() -> None:
+    made, past = model(fusion="late", modalities={}, fingerprints={}), histories()
+    items = made.items(catalogue(widths={}))
+    interest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+    assert made.scores(interest, items)[0].isfinite().all()
+
+
+def test_an_unknown_name_and_a_width_that_heads_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown fusion 'middle'"):
+        InterestModel(spec(fusion="middle"))
     with pytest.raises(ValueError, match="unknown encoder 'gru'"):
         InterestModel(spec(encoder="gru"))
     with pytest.raises(ValueError, match="width 8 cannot be split among 3"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import losses
-from models.losses import behaviour_loss, in_chunks, softmax_loss
+from models.losses import behaviour_loss, in_chunks, sampled_softmax_loss, softmax_loss
 
 
 def test_the_softmax_leaves_out_the_persons_own_other_videos() -> None:
@@ -41,3 +41,12 @@ def test_unknown_outcomes_do_not_count() -> None:
     known = torch.tensor([[True, False]])
     assert float(behaviour_loss(logit, label, known)) == pytest.approx(math.log(2))
     assert float(behaviour_loss(logit, label, torch.zeros(1, 2, dtype=torch.bool))) == 0.0
+
+
+def test_a_drawn_candidate_counts_for_all_that_it_stands_for() -> None:
+    """Two candidates, expected twice and half a time, that were drawn once each."""
+    score_NC, expected_C = torch.tensor([[1.0, -1.0, 3.0]]), torch.tensor([2.0, 0.5, 1.0])
+    banned_NC = torch.tensor([[False, False, True]])
+    loss = sampled_softmax_loss(torch.tensor([0.5]), score_NC, expected_C.log(), banned_NC)
+    rest = math.exp(1.0) / 2 + math.exp(-1.0) / 0.5
+    assert float(loss) == pytest.approx(math.log(math.exp(0.5) + rest) - 0.5, rel=1e-5)

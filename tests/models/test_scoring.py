@@ -1,9 +1,12 @@
 """Scoring in chunks: masks, order, and independence of the chunk size."""
 
+import pytest
 import torch
 
-from models.metrics import top
-from models.scoring import Scorer, Targets, behaviours, chunks, mean_ndcg, rank, rank_and_weigh, reasons
+from models import ranks
+from models.metrics import ndcg
+from models.ranks import top
+from models.scoring import Scorer, Targets, behaviour_logits, chunks, mean_ndcg, rank, rank_and_weigh, reasons
 from tests.models.worlds import catalogue, model, people
 
 SCORER = Scorer(model(), catalogue(), people())
@@ -16,9 +19,11 @@ def unseen_targets() -> Targets:
     return Targets(USERS, row_B)
 
 
-def test_chunks_do_not_change_scores_and_what_was_seen_is_out() -> None:
-    whole = [*chunks(SCORER, USERS, 4)]
-    parts = [*chunks(SCORER, USERS, 3)]
+def test_chunks_do_not_change_scores_and_what_was_seen_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [*chunks(SCORER, USERS)]
+    monkeypatch.setattr(ranks, "CHUNK_SCORES", 3 * 12)
+    parts = [*chunks(SCORER, USERS)]
+    assert [len(users) for users, _, _ in parts] == [3, 1]
     score_BV = torch.cat([score for _, score, _ in parts])
     assert torch.allclose(whole[0][1], score_BV, atol=1e-5)
     assert torch.equal(torch.isinf(score_BV), SCORER.people.seen.mask(USERS, 12))
@@ -28,16 +33,17 @@ def test_chunks_do_not_change_scores_and_what_was_seen_is_out() -> None:
 
 def test_ranking_keeps_places_and_the_best() -> None:
     aims, full_V = unseen_targets(), SCORER.catalogue.has_VM.all(1)
-    ranked, weights = rank_and_weigh(chunks(SCORER, USERS, 3), aims, 3, full_V)
-    score_BV = torch.cat([score for _, score, _ in chunks(SCORER, USERS, 3)])
+    ranked, weights = rank_and_weigh(chunks(SCORER, USERS), aims, 3, full_V)
+    score_BV = torch.cat([score for _, score, _ in chunks(SCORER, USERS)])
     assert torch.equal(ranked.top_BK, top(score_BV, 3))
-    plain = rank(((users, score) for users, score, _ in chunks(SCORER, USERS, 3)), aims, 3)
+    plain = rank(((users, score) for users, score, _ in chunks(SCORER, USERS)), aims, 3)
     assert torch.equal(plain.rank_P, ranked.rank_P)
     place = (score_BV > score_BV[USERS, aims.row_P].unsqueeze(1)).sum(1) + 1
     assert torch.equal(ranked.rank_P, place)
     assert torch.allclose(weights.alpha_BM.sum(1), torch.ones(4))
     assert weights.alpha_BKM.shape == (4, 3, 3)
-    assert 0 < mean_ndcg(SCORER, aims, 10, 2) <= 1
+    expected = ndcg(ranked.rank_P.numpy(), aims.user_P.numpy(), 4, 10).mean()
+    assert mean_ndcg(SCORER, aims, 10) == pytest.approx(expected)
 
 
 def test_targets_of_some_users_are_numbered_within_them() -> None:
@@ -48,23 +54,24 @@ def test_targets_of_some_users_are_numbered_within_them() -> None:
     assert aims.users.tolist() == [1, 4, 6]
 
 
-def test_behaviours_are_probabilities_of_the_pair_asked_for() -> None:
+def test_behaviours_are_foretold_for_the_pair_asked_for() -> None:
     user_N, row_N = torch.tensor([3, 1, 3]), torch.tensor([2, 2, 5])
-    p_NH = behaviours(SCORER, user_N, row_N, 1)
-    assert ((p_NH > 0) & (p_NH < 1)).all()
-    alone = behaviours(SCORER, torch.tensor([3]), torch.tensor([5]), 9)
-    assert torch.allclose(p_NH[2], alone[0], atol=1e-5)
-    assert not torch.allclose(p_NH[0], p_NH[1])
+    logit_NH = behaviour_logits(SCORER, user_N, row_N)
+    alone = behaviour_logits(SCORER, torch.tensor([3]), torch.tensor([5]))
+    assert torch.allclose(logit_NH[2], alone[0], atol=1e-5)
+    assert not torch.allclose(logit_NH[0], logit_NH[1])
 
 
-def test_the_reason_is_a_past_video_and_nobody_without_a_past_has_one() -> None:
-    row_B, weight_B = reasons(SCORER, USERS, 4)
-    assert row_B[0] == -1
-    assert weight_B[0] == 0
+def test_the_reasons_are_past_events_most_looked_at_first_and_nobody_without_a_past_has_one() -> None:
+    row_BE, weight_BE = reasons(SCORER, USERS, 3)
+    assert row_BE[0].tolist() == [-1] * 3
+    assert not weight_BE[0].any()
+    assert (weight_BE.diff(dim=1) <= 0).all()
     past = SCORER.people.histories
     for user in (1, 2, 3):
         mine = past.video_E[past.offsets[user] : past.offsets[user + 1]].tolist()
-        assert int(row_B[user]) in mine
-        assert weight_B[user] > 0
+        assert {int(row) for row in row_BE[user] if row >= 0} <= set(mine)
+        assert (row_BE[user] >= 0).sum() == min(3, len(mine))
+        assert 0 < weight_BE[user].sum() < 1
     lstm = Scorer(model(encoder="lstm"), SCORER.catalogue, SCORER.people)
-    assert reasons(lstm, USERS, 4)[0].tolist() == [-1] * 4
+    assert (reasons(lstm, USERS, 3)[0] == -1).all()

@@ -131,7 +131,7 @@ def test_the_position_baseline_puts_first_where_most_training_views_ended():
     assert position_only(views, N).tolist() == [-1, 0, -2, 0, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, N), st.integers(0, 1000))
 def test_a_random_scorer_hits_as_often_as_chance_says(length, seed):
     """Padding that took part would make it hit less often in short videos, or more with an end to find."""

@@ -12,6 +12,7 @@ OBJECTIVE = Objective(
     ranking_weight=0.5,
     align_weight=0.25,
     anchor_weight=2.0,
+    negatives=0,
     id_dropout=0.0,
     horizon=1,
     aligned=torch.arange(12),
@@ -20,14 +21,47 @@ OBJECTIVE = Objective(
 
 
 def test_the_order_of_batches_depends_on_seed_and_epoch_only() -> None:
-    users = torch.arange(10, 30)
+    users, lengths = torch.arange(10, 30), torch.ones(20)
     orders = {
-        (seed, epoch): torch.cat([*batches(users, 6, seed, epoch)]) for seed in (1, 2) for epoch in (0, 1)
+        (seed, epoch): torch.cat([*batches(users, lengths, 6, seed, epoch)])
+        for seed in (1, 2)
+        for epoch in (0, 1)
     }
     torch.rand(7)  # the global generator is not asked
-    assert torch.equal(orders[1, 0], torch.cat([*batches(users, 6, 1, 0)]))
+    assert torch.equal(orders[1, 0], torch.cat([*batches(users, lengths, 6, 1, 0)]))
     assert all(sorted(order.tolist()) == users.tolist() for order in orders.values())
     assert len({tuple(order.tolist()) for order in orders.values()}) == 4
+
+
+def test_a_batch_is_of_about_one_length() -> None:
+    users, lengths = torch.arange(64), torch.randint(1, 50, (64,), generator=torch.Generator().manual_seed(0))
+    padded = [len(at) * int(lengths[at].max()) for at in batches(users, lengths, 4, 1, 0)]
+    assert sum(padded) < 1.2 * int(lengths.sum())
+    assert padded != sorted(padded)  # but the order of the batches says nothing of it
+
+
+def test_with_enough_negatives_the_sampled_softmax_is_the_full_one() -> None:
+    everybody = people((3, 8, 5, 8))
+    everybody.histories.video_E.clamp_(max=8)
+    everybody.seen.row_E.clamp_(max=8)
+    found = {}
+    for negatives in (0, 50_000):
+        torch.manual_seed(1)
+        objective = replace(OBJECTIVE, negatives=negatives, align_weight=0.0)
+        made = model()
+        total = losses(made, catalogue(), everybody, torch.arange(4), objective)["retrieval"]
+        total.backward()
+        found[negatives] = (total.detach(), made.fusion.id.weight.grad)
+    assert torch.allclose(found[0][0], found[50_000][0], rtol=0.02)
+    assert torch.allclose(found[0][1], found[50_000][1], atol=0.02 * float(found[0][1].abs().max()))
+
+
+def test_a_step_with_few_negatives_computes_few_videos() -> None:
+    made, videos, looked = model(), catalogue(), []
+    items = made.items
+    made.items = lambda some, dropped: looked.append(len(some.id_row_V)) or items(some, dropped)  # type: ignore[method-assign,func-returns-value]
+    losses(made, videos, people((0, 1, 1, 1)), torch.arange(4), replace(OBJECTIVE, negatives=2))
+    assert looked[0] <= 5 < len(videos.id_row_V)
 
 
 def test_the_total_is_the_weighted_sum() -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
 from models.interest import InterestModel, Profiles, Spec
+from models.ranking import HEADS
 from models.training import People
 
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
@@ -15,6 +16,8 @@ WIDTHS = {"visual": 5, "text": 4, "audio": 3}
 def spec(**changes: object) -> Spec:
     """A small model's description."""
     values = {
+        "model": "interest",
+        "fusion": "attention",
         "encoder": "transformer",
         "layers": 2,
         "heads": 2,
@@ -23,13 +26,15 @@ def spec(**changes: object) -> Spec:
         "profile": True,
         "max_length": 8,
         "skip_below": 0.2,
+        "positive_watch_ratio": 0.5,
         "width": 8,
         "modalities": WIDTHS,
         "fingerprints": dict.fromkeys(WIDTHS, "f"),
         "behaviours": list(BEHAVIOURS),
         "categories": {"age": ["old", "young"]},
         "numbers": {"days": (0.0, 1.0)},
-        "video_numbers": {"sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "video_numbers": {"comment_sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "rerank": {"candidates": 4, **dict.fromkeys(HEADS, 0.5), "skip": -1.0, "negative_comments": -0.5},
         "video_ids": [f"v{i}" for i in range(9)],
     }
     return Spec(**{**values, **changes})  # type: ignore[arg-type]

@@ -26,7 +26,8 @@ def _decided(home: Path, night: str, promote: bool) -> None:
     folder = home / "nights" / night
     _write(folder / "check" / "results.json", _check("warned"))
     _write(folder / "gate" / "verdict.json", {"promote": promote, "summary": "Refused: too few people"})
-    _write(folder / "evaluate" / "metrics.json", {"models": {"challenger": {"ndcg@10": 0.25}}})
+    metrics = {"primary": "ndcg@5", "models": {"challenger": {"ndcg@10": 0.5, "ndcg@5": 0.25}}}
+    _write(folder / "evaluate" / "metrics.json", metrics)
     _write(folder / "report" / "report.html", "the report")
 
 

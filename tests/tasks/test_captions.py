@@ -37,8 +37,8 @@ def test_any_text_ends_without_double_or_outer_spaces(text: str) -> None:
     assert clean(text) == " ".join(clean(text).split())
 
 
-def test_the_text_of_a_video_is_caption_hashtags_and_music() -> None:
+def test_the_text_of_a_video_is_caption_and_hashtags_and_not_the_title_of_what_is_heard() -> None:
     record = {"caption": "a cat ", "hashtags": ["#softPaws", "purr"], "music_title": "song"}
-    assert clean(wording(record)) == "a cat soft Paws purr song"
+    assert clean(wording(record)) == "a cat soft Paws purr"
     assert wording({"caption": None, "hashtags": None, "music_title": None}) == ""
-    assert clean(wording({"caption": " ", "hashtags": [], "music_title": "song"})) == "song"
+    assert clean(wording({"caption": " ", "hashtags": [], "music_title": "song"})) == ""

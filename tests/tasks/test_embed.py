@@ -50,11 +50,11 @@ def test_the_whole_is_the_mean_of_the_segments(landing: Path, night: Night) -> N
     assert vector("v1", "visual") == pytest.approx(mean, abs=1e-5)
 
 
-def test_text_is_caption_hashtags_and_music(night: Night) -> None:
+def test_text_is_caption_and_hashtags_and_not_the_title_of_what_is_heard(night: Night) -> None:
     catalogue(
         {
             "apart": {"caption": "a cat ", "hashtags": ["paws", "purr"], "music_title": "song"},
-            "joined": {"caption": "a cat paws purr song https://example.org"},
+            "joined": {"caption": "a cat paws purr https://example.org"},
             "other": {"caption": "a cat"},
             "empty": {"caption": " ", "hashtags": []},
         }

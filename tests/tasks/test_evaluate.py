@@ -16,12 +16,15 @@ from safetensors.torch import load_file, save_file
 
 from contracts import params as parameters
 from contracts.errors import InputError
-from contracts.params import Evaluate
+from contracts.model_params import Evaluate
 from contracts.place import PROJECT, Night
+from models import ranks
+from models.metrics import bootstrap
 from tasks import align, evaluate, tracking, train
+from tasks.evidence import SLICE_USERS
 from tests.snapshots import NIGHT, plant
 
-PARAMS = Evaluate(k=10, chunk_users=64, cold_events=5, bootstrap_samples=400, seed=1)
+PARAMS = Evaluate(k=10, cutoffs=(5, 10, 20), cold_events=5, bootstrap_samples=400, seed=1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,8 +93,11 @@ def test_the_same_inputs_give_the_same_bytes_whatever_the_chunks(night: Night) -
     assert evaluate.run(PARAMS, night).digests == first
 
 
-def test_chunk_size_only_decides_how_much_memory_is_used(night: Night, metrics: dict) -> None:
-    small = judged(night, replace(PARAMS, chunk_users=7))
+def test_chunk_size_only_decides_how_much_memory_is_used(
+    night: Night, metrics: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "CHUNK_SCORES", 7 * 120)
+    small = judged(night)
     for name, figures in metrics["models"].items():
         assert small["models"][name]["ndcg@10"] == pytest.approx(figures["ndcg@10"], abs=1e-6)
 
@@ -105,9 +111,9 @@ def test_the_figures_can_be_computed_again_from_the_files(night: Night) -> None:
     expected = []
     for user, mine in recommended.groupby("user_id"):
         rows = mine.sort_values("rank")["video_row"].tolist()
-        assert len(rows) == len(set(rows)) == 10
+        assert len(rows) == len(set(rows)) == 20
         assert not set(rows) & seen.get(user, set())
-        gain = sum(1 / math.log2(i + 2) for i, row in enumerate(rows) if row in aims[user])
+        gain = sum(1 / math.log2(i + 2) for i, row in enumerate(rows[:10]) if row in aims[user])
         expected.append(gain / sum(1 / math.log2(i + 2) for i in range(min(10, len(aims[user])))))
     assert per_user["ndcg_challenger"].tolist() == pytest.approx(expected)
     assert found["models"]["challenger"]["ndcg@10"] == pytest.approx(np.mean(expected))
@@ -132,12 +138,105 @@ def naive_targets(night: Night) -> tuple[dict[str, set[int]], dict[str, set[int]
     return aims, seen
 
 
-def test_slices_cover_the_users_and_name_what_is_missing(metrics: dict) -> None:
-    slices = metrics["slices"]
-    assert slices["cold_users"]["users"] + slices["warm_users"]["users"] == metrics["users"]
-    assert {"new_videos", "tail_videos"} <= set(slices)
+def test_every_cut_off_can_be_computed_again_from_the_recommendations(night: Night) -> None:
+    figures = judged(night)["models"]["challenger"]
+    recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
+    views_V = pd.read_parquet(night.output("snapshot", "catalogue.parquet"))["train_views"]
+    tail = set(views_V.sort_values(ascending=False, kind="stable").index[math.ceil(0.2 * len(views_V)) :])
+    aims, _ = naive_targets(night)
+    for k in PARAMS.cutoffs:
+        best = recommended[recommended["rank"] <= k]
+        hits = [
+            user_row[1] in aims[user_row[0]]
+            for user_row in zip(best["user_id"], best["video_row"], strict=True)
+        ]
+        found = best.assign(hit=hits).groupby("user_id")["hit"].sum()
+        recalled = [found[user] / len(mine) for user, mine in aims.items()]
+        assert figures[f"recall@{k}"] == pytest.approx(np.mean(recalled))
+        assert figures[f"coverage@{k}"] == best["video_row"].nunique() / len(views_V)
+        assert figures[f"tail_share@{k}"] == pytest.approx(best["video_row"].isin(tail).mean())
+
+
+def test_a_primary_cut_off_that_is_not_told_is_refused(night: Night) -> None:
+    with pytest.raises(
+        InputError, match=r"evaluate\.k is 7, which is not among evaluate\.cutoffs \(5, 10, 20\)"
+    ):
+        judged(night, replace(PARAMS, k=7))
+
+
+def test_slices_hold_the_people_and_videos_of_their_name(night: Night, metrics: dict) -> None:
+    slices, (aims, _) = metrics["slices"], naive_targets(night)
+    users = pd.read_parquet(night.output("snapshot", "users.parquet")).set_index("user_id")
+    past = pd.read_parquet(night.output("snapshot", "test.parquet")).set_index("user_id")["video_rows"]
+    videos = pd.read_parquet(night.output("snapshot", "catalogue.parquet"))
+    length = {user: len(past.get(user, ())) for user in aims}
+
+    def people(of: object) -> int:
+        return len({user for user, rows in aims.items() for row in rows if of(user, videos.loc[row])})  # type: ignore[operator]
+
+    assert slices.get("new_users", {"users": 0})["users"] == people(lambda user, _: length[user] == 0)
+    assert slices["cold_users"]["users"] == people(lambda user, _: length[user] < 5)
+    assert slices["warm_users"]["users"] == people(lambda user, _: length[user] >= 5)
+    assert slices["new_videos"]["users"] == people(lambda _, video: video["train_views"] == 0)
+    assert slices["10_to_20_s"]["users"] == people(lambda _, video: 10_000 <= video["duration_ms"] < 20_000)
+    for tier in users["city_tier"].unique():
+        in_it = people(lambda user, _, tier=tier: users.loc[user, "city_tier"] == tier)
+        assert slices[f"city_tier={tier}"]["users"] == in_it >= SLICE_USERS
     assert "missing_visual" not in slices
     assert all("champion" not in found for found in slices.values())
+
+
+def test_a_segment_of_few_people_is_left_out(copy: Night) -> None:
+    path = copy.output("snapshot", "users.parquet")
+    users = pq.read_table(path).drop_columns("city_tier")
+    few = ["village" if row < 5 else "town" for row in range(len(users))]
+    pq.write_table(users.append_column("city_tier", pa.array(few)), path)
+    found = judged(copy)["slices"]
+    assert "city_tier=town" in found
+    assert "city_tier=village" not in found
+
+
+def test_the_intervals_of_slices_are_wide_enough_to_hold_together(copy: Night) -> None:
+    champion = crown(copy)
+    weights = load_file(champion / "model.safetensors")
+    weights["gate.linear.weight"] *= 0.5
+    save_file(weights, champion / "model.safetensors")
+    found = judged(copy)
+    per_user = pq.read_table(copy.folder("evaluate") / "per_user.parquet").to_pandas()
+    warm = per_user[per_user["history_length"] >= 5]
+    gap = (warm["ndcg_challenger"] - warm["ndcg_champion"]).to_numpy()
+    alone, together = bootstrap(gap, 400, 1), found["slices"]["warm_users"]["difference"]
+    assert together["mean"] == pytest.approx(alone["mean"])
+    assert together["low"] < alone["low"] < alone["high"] < together["high"]
+
+
+def test_the_audit_of_the_weights_tells_segments_and_categories(night: Night) -> None:
+    found = judged(night)["alpha"]
+    per_user = pq.read_table(night.folder("evaluate") / "per_user.parquet").to_pandas()
+    users = pd.read_parquet(night.output("snapshot", "users.parquet"))
+    joined = per_user.merge(users, on="user_id")
+    for name, told in found["by_segment"].items():
+        column, value = name.split("=")
+        mine = joined[joined[column] == value]
+        assert told["count"] == len(mine)
+        for key, quantile in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9)):
+            assert told[key]["text"] == pytest.approx(mine["alpha_text"].quantile(quantile), abs=1e-6)
+    assert set(found["by_segment"]) >= {"age_band=16-24", "city_tier=tier0"}
+    assert found["people"]["count"] == len(per_user)
+    assert sum(told["count"] for told in found["by_category"].values()) == 120 - 5  # five have no sound
+
+
+def test_every_recommendation_tells_what_carried_it(night: Night) -> None:
+    judged(night)
+    table = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
+    past = pd.read_parquet(night.output("snapshot", "test.parquet")).set_index("user_id")["video_rows"]
+    weights = table[["alpha_visual", "alpha_text", "alpha_audio"]]
+    assert (table["carried_by"] == weights.idxmax(axis=1).str.removeprefix("alpha_")).all()
+    for row in table.drop_duplicates("user_id").itertuples():
+        mine = list(past.get(row.user_id, ()))
+        assert len(row.history_rows) == len(row.attention) == min(3, len(mine))
+        assert set(row.history_rows) <= set(mine)
+        assert list(row.attention) == sorted(row.attention, reverse=True)
 
 
 def test_a_champion_that_is_the_challenger_differs_in_nothing(copy: Night, metrics: dict) -> None:
@@ -146,7 +245,9 @@ def test_a_champion_that_is_the_challenger_differs_in_nothing(copy: Night, metri
     assert found["models"]["champion"] == found["models"]["challenger"] == metrics["models"]["challenger"]
     difference = found["differences"]["champion"]["ndcg@10"]
     assert difference["mean"] == difference["low"] == difference["high"] == 0.0
-    assert all(s["difference"]["mean"] == 0.0 for s in found["slices"].values())
+    for one in found["slices"].values():
+        assert ("difference" in one) == (one["users"] >= SLICE_USERS)
+        assert one.get("difference", {"mean": 0.0})["mean"] == 0.0
     per_user = pq.read_table(copy.folder("evaluate") / "per_user.parquet")
     assert per_user["ndcg_champion"] == per_user["ndcg_challenger"]
 
@@ -224,11 +325,11 @@ def test_data_without_some_or_any_modality_is_judged(tmp_path: Path, modalities:
     columns = pq.read_table(night.folder("evaluate") / "per_user.parquet").schema.names
     assert [name for name in columns if name.startswith("alpha_")] == [f"alpha_{m}" for m in modalities]
     recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet")
-    assert recommended["top_history_row"].null_count == recommended.num_rows
+    assert not any(recommended["history_rows"].to_pylist())
 
 
 def test_each_knob_of_the_evaluation_counts(night: Night) -> None:
     first = evaluate.run(PARAMS, night).digests["metrics.json"]
-    changes = {"k": 5, "cold_events": 30, "bootstrap_samples": 100, "seed": 2}
+    changes = {"k": 5, "cutoffs": (10, 20), "cold_events": 30, "bootstrap_samples": 100, "seed": 2}
     for name, value in changes.items():
         assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["metrics.json"] != first

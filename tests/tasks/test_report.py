@@ -123,7 +123,14 @@ def test_a_night_without_champion_modalities_or_optional_files_still_has_its_pag
 @pytest.mark.parametrize("modalities", [("text",), MODALITIES])
 def test_modality_weights_are_told_for_each_modality_of_the_data(tmp_path, modalities):
     _, page = page_of(sample_night(tmp_path / "night", modalities=modalities))
-    assert f"category {' '.join(modalities)} all" in page.words
+    assert f"segment people {' '.join(modalities)} all 60" in page.words
+    assert f"category videos {' '.join(modalities)} cats" in page.words
+
+
+def test_the_models_are_told_at_the_primary_cut_off_and_beside_it_at_every_one(night):
+    _, page = page_of(night)
+    assert "model NDCG@10 recall@10 MRR@10 coverage@10 gini@10 tail share@10 AUC gAUC F1" in page.words
+    assert "Challenger 5 0.205 0.300 0.200 0.600 0.500 0.400 Challenger 10 0.210" in page.words
 
 
 def test_retrieval_is_told_in_both_directions_with_chance_beside(night):
@@ -181,6 +188,8 @@ def test_example_people_spread_over_history_lengths_and_show_what_the_files_say(
         mine = [row for row in shown if row["user_id"] == person["user_id"]][:SHOWN]
         names = [titles[row["video_row"]]["caption"] or titles[row["video_row"]]["video_id"] for row in mine]
         assert [one["title"] for one in person["shown"]] == names
+        assert [one["carried_by"] for one in person["shown"]] == [row["carried_by"] for row in mine]
+        assert [one["attention"] for one in person["because"]] == mine[0]["attention"]
         assert [one["shares"]["text"] for one in person["shown"]] == [row["alpha_text"] for row in mine]
         assert len(person["watched"]) <= WATCHED
 

@@ -1,0 +1,184 @@
+"""The training loop: epochs until validation stops getting better, with checkpoints and exact resume.
+
+Everything random depends on seed, epoch and step only, so that a run killed at any step and started again
+goes on from its last checkpoint to the same model, to the last bit on a CPU.
+"""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from contracts.model_params import Train
+from models import processes
+from models.devices import moved
+from models.interest import InterestModel
+from models.scoring import Scorer, Targets, mean_ndcg
+from models.training import Objective, batches, descend, losses
+
+K = 10  # of the validation NDCG that stops training
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    epoch, step: finished epochs, and finished steps of the one under way; sums: its losses so far.
+    curve: a row a finished epoch. best, waited: the best validation so far, and epochs since.
+    kept: the weights of the best epoch.
+    """
+
+    kept: dict[str, torch.Tensor]
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best: float = -1.0
+    waited: int = 0
+
+    def value(self, row: dict[str, float]) -> float:
+        """What epochs are compared by; without anybody to validate on, the last is the best."""
+        return row.get(f"ndcg@{K}", float(self.epoch))
+
+
+class Checkpoint:
+    """A run's state in one file, replaced as a whole.
+
+    identity: of what is trained on what; a file of another run is passed over.
+    seconds: at least so much time between two writes.
+    """
+
+    def __init__(self, path: Path, identity: str, seconds: float = 60.0) -> None:
+        self.path, self.identity, self.seconds = path, identity, seconds
+        self._written = time.monotonic()
+
+    def load(self, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Progress | None:
+        """Set model and optimiser to where a killed run was, if this is the same run."""
+        if not self.path.exists():
+            return None
+        saved = torch.load(self.path, weights_only=True)
+        if saved["identity"] != self.identity:
+            return None
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        return Progress(**saved["progress"])
+
+    def remove(self) -> None:
+        """The run is over."""
+        if processes.rank() == 0:
+            self.path.unlink(missing_ok=True)
+
+    def save(self, progress: Progress, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Write the state, if the last writing was long enough ago."""
+        if time.monotonic() - self._written < self.seconds or processes.rank():
+            return
+        state: dict[str, Any] = {"identity": self.identity, "progress": vars(progress)}
+        new = self.path.with_suffix(".new")
+        torch.save({**state, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, new)
+        new.replace(self.path)
+        self._written = time.monotonic()
+
+
+def fit(
+    scorer: Scorer, valid: Targets, params: Train, objective: Objective, checkpoint: Checkpoint | None = None
+) -> list[dict[str, float]]:
+    """Train until validation stops getting better, and leave the model at its best epoch.
+
+    Without anybody to validate on, all epochs are trained and the last is kept.
+
+    Returns:
+        The curve, a row an epoch: mean of each loss, mean gradient norm, learning rate, validation NDCG@10.
+
+    Raises:
+        FloatingPointError: a loss or gradient is not finite; names epoch, step and batch.
+    """
+    device = choose_device(params.device)
+    model = scorer.model.to(device)
+    assert isinstance(model, InterestModel)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+    )
+    with torch.device(device):
+        here = Scorer(model, moved(scorer.catalogue, device), moved(scorer.people, device))
+        objective, valid = moved(objective, device), moved(valid, device)
+        progress = (checkpoint and checkpoint.load(model, optimiser)) or Progress(
+            copy.deepcopy(model.state_dict())
+        )
+        silent = processes.rank() > 0
+        bar = tqdm(total=params.epochs, initial=progress.epoch, desc="train", unit="epoch", disable=silent)
+        while progress.epoch < params.epochs and progress.waited < params.patience:
+            for _ in _steps(here, optimiser, params, objective, progress):
+                if checkpoint:
+                    checkpoint.save(progress, model, optimiser)
+            row = _close_epoch(here, valid, progress)
+            bar.update()
+            bar.set_postfix({n: f"{row[n]:.4f}" for n in ("retrieval", f"ndcg@{K}") if n in row})
+        bar.close()
+    model.load_state_dict(progress.kept)
+    model.to("cpu")
+    return progress.curve
+
+
+def choose_device(name: str) -> torch.device:
+    """`cpu`, `cuda` (with several processes: one GPU each), or `auto`: a GPU where there is one."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def _steps(
+    scorer: Scorer, optimiser: torch.optim.Optimizer, params: Train, objective: Objective, progress: Progress
+) -> Iterator[None]:
+    """What is left of one pass over everybody with a history, a step at a time."""
+    model, lengths = scorer.model.train(), scorer.people.histories.lengths.cpu()
+    assert isinstance(model, InterestModel)
+    users = lengths.nonzero().squeeze(1)
+    order = list(batches(users, lengths[users], params.batch_size, params.seed, progress.epoch))
+    device = next(model.parameters()).device.type
+    for i, users_B in list(enumerate(order))[progress.step :]:
+        torch.manual_seed((params.seed * 1_000_003 + progress.epoch) * 1_000_003 + i)
+        done = progress.epoch + (i + 1) / len(order)
+        for group in optimiser.param_groups:
+            group["lr"] = params.learning_rate * schedule(done, params.warmup_epochs, params.epochs)
+        mine = processes.divide(users_B).to(device)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            parts = losses(model, scorer.catalogue, scorer.people, mine, objective)
+        at = f"epoch {progress.epoch + 1}, step {i + 1} of {len(order)}"
+        where = f"{at} (batch of user rows {users_B[:3].tolist()}…)"
+        norm = descend(model, optimiser, parts["total"], params.clip_norm, where)
+        for name, part in parts.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + float(processes.total(part)) / len(order)
+        progress.sums["gradient_norm"] = progress.sums.get("gradient_norm", 0.0) + norm / len(order)
+        progress.sums["learning_rate"] = optimiser.param_groups[0]["lr"]
+        progress.step = i + 1
+        yield
+
+
+def _close_epoch(scorer: Scorer, valid: Targets, progress: Progress) -> dict[str, float]:
+    """Validate, and note the epoch; returns its row of the curve."""
+    progress.epoch += 1
+    row = {"epoch": float(progress.epoch), **progress.sums}
+    if len(valid.user_P):
+        row[f"ndcg@{K}"] = processes.agreed(mean_ndcg(scorer, valid, K))
+    progress.curve.append(row)
+    progress.step, progress.sums = 0, {}
+    progress.waited += 1
+    if progress.value(row) > progress.best:
+        progress.best, progress.waited = progress.value(row), 0
+        progress.kept = copy.deepcopy(scorer.model.state_dict())
+    return row
+
+
+def schedule(epochs_done: float, warmup: int, epochs: int) -> float:
+    """Share of the learning rate: a straight rise over the warm-up, then half a cosine down to 0.05."""
+    if epochs_done < warmup:
+        return epochs_done / warmup
+    share = (epochs_done - warmup) / max(epochs - warmup, 1)
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * min(share, 1.0))) / 2

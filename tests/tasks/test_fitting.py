@@ -1,0 +1,140 @@
+"""The training loop: a killed run goes on as if nothing had been, and processes learn together as one."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts import params as parameters
+from contracts.model_params import Train
+from contracts.place import PROJECT
+from models import processes
+from models.determinism import settle
+from models.scoring import Scorer, Targets
+from models.training import Objective
+from tasks import fitting
+from tasks.fitting import Checkpoint, fit, schedule
+from tests.models.worlds import catalogue, model, people
+
+PARAMS = replace(
+    parameters.load(PROJECT / "params.yaml").train, epochs=3, patience=3, batch_size=3, warmup_epochs=1
+)
+PEOPLE = people((3, 8, 5, 8, 2, 7, 1, 4))
+VALID = Targets(
+    torch.arange(8), (~PEOPLE.seen.mask(torch.arange(8), 12)).float().argmax(1)
+)  # the first unseen
+
+
+class KilledError(Exception):
+    """Stands for the machine's going away."""
+
+
+def learn(params: Train = PARAMS, checkpoint: Checkpoint | None = None) -> tuple[list, dict]:
+    """Train a small model; its curve and weights."""
+    settle(1)
+    objective = Objective(
+        ranking_weight=0.5,
+        align_weight=0.25,
+        anchor_weight=0.0,
+        negatives=0,
+        id_dropout=params.id_dropout,
+        horizon=params.horizon,
+        aligned=torch.arange(12),
+        twin_cosine=0.99,
+    )
+    scorer = Scorer(model(dropout=params.dropout), catalogue(), PEOPLE)
+    curve = fit(scorer, VALID, params, objective, checkpoint)
+    return curve, scorer.model.state_dict()
+
+
+@settings(max_examples=6)
+@given(steps=st.integers(1, 8))
+def test_a_run_killed_at_any_step_goes_on_to_the_same_curve_and_weights(
+    steps: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("killed") / "train.checkpoint"
+    descend, done = fitting.descend, []
+
+    def until_killed(*arguments: object) -> float:
+        if len(done) == steps:
+            raise KilledError
+        done.append(1)
+        return descend(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fitting, "descend", until_killed)
+        with pytest.raises(KilledError):
+            learn(checkpoint=Checkpoint(path, "this run", seconds=0))
+    assert path.exists()
+    curve, weights = learn(checkpoint=Checkpoint(path, "this run", seconds=0))
+    whole, untouched = learn()
+    assert curve == whole
+    assert all(torch.equal(weights[name], value) for name, value in untouched.items())
+
+
+def test_what_another_run_has_left_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "train.checkpoint"
+    learn(replace(PARAMS, learning_rate=0.1), Checkpoint(path, "another run", seconds=0))
+    assert learn(checkpoint=Checkpoint(path, "this run", seconds=0))[0] == learn()[0]
+
+
+def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "train.checkpoint"
+    learn(checkpoint=Checkpoint(path, "this run", seconds=0))
+    before = path.read_bytes()
+
+    def torn(_: object, new: Path) -> None:
+        new.write_bytes(b"half")
+        raise KilledError
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(KilledError):
+        learn(replace(PARAMS, seed=2), Checkpoint(path, "another run", seconds=0))
+    assert path.read_bytes() == before
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [schedule(done / 2, warmup=2, epochs=10) for done in range(1, 21)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05)
+
+
+# Nothing random: what one process draws for all its people, two cannot draw alike for half of them each.
+STILL = replace(PARAMS, dropout=0.0, id_dropout=0.0, horizon=1, learning_rate=0.01)
+
+
+def main(out: Path) -> None:
+    """What torchrun starts."""
+    with processes.joined():
+        curve, weights = learn(STILL)
+        torch.save({"curve": curve, "weights": weights}, out / f"{processes.rank()}.pt")
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, "-m", "tests.tasks.test_fitting", str(tmp_path)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    curve, _ = learn(STILL)
+    assert curve[-1]["total"] < curve[0]["total"]
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for alone, together in zip(curve, one["curve"], strict=True):
+        assert together == pytest.approx(alone, rel=1e-3)
+    assert one["curve"] == other["curve"]
+    assert all(torch.equal(weight, other["weights"][name]) for name, weight in one["weights"].items())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
