@@ -99,7 +99,7 @@ class Checks:
     min_rows: fewer events than this block the night. min_of_usual: fewer than this share of the median of the
         days before are worth a warning.
     max_unreadable: more than this share of lines that ingest could not read block the night.
-    max_missing_user, max_missing_video: shares of received events without these. max_rejected: refused by clean.
+    max_missing_user, max_missing_video, max_rejected: shares of events without these, and refused by clean.
     max_one_reason: more than this share refused for any one reason is worth a warning.
     max_watch_ratio: no viewing may last more than this many times its video; at least `clean.max_loops`.
     min_embedded: at least this share of videos with media (captions) must have their vectors.
