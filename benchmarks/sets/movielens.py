@@ -49,10 +49,10 @@ WIDTH, LAYERS, HEADS, DROPOUT, LENGTH = 64, 2, 2, 0.3, 50
 KNOBS = {
     "popularity": (1, 1, 64, 0.001, 0.0),
     "itemcf": (1, 1, 64, 0.001, 0.0),
-    "mf_bpr": (40, 5, 64, 0.003, 0.01),
-    "lightgcn": (30, 5, 64, 0.003, 0.0),
-    "sasrec": (40, 6, 32, 0.0005, 0.01),
-    "bert4rec": (60, 10, 32, 0.001, 0.01),
+    "mf_bpr": (30, 5, 64, 0.003, 0.01),
+    "lightgcn": (20, 4, 64, 0.003, 0.0),
+    "sasrec": (30, 5, 32, 0.0005, 0.01),
+    "bert4rec": (30, 8, 32, 0.001, 0.01),
 }  # epochs, patience, batch, learning rate, weight decay
 
 
@@ -63,7 +63,7 @@ def params(profile: bool, seed: int) -> Train:
         positions=True, profile=profile, video_numbers=(), max_length=LENGTH, epochs=10, patience=4,
         batch_size=32, learning_rate=0.0003, weight_decay=0.05, clip_norm=5.0, ranking_weight=0.0,
         align_weight=0.0, anchor_weight=0.0, negatives=400, skip_below=0.2, id_dropout=0.0, horizon=200,
-        warmup_epochs=1, seed=seed, device="auto",
+        warmup_epochs=1, seed=seed, device="auto", contexts=(), rerank=NO_RERANK,
     )  # fmt: skip
 
 
