@@ -24,6 +24,7 @@ from contracts.place import PROJECT, Night, parse_day
 from models import fusion
 from models.alignment import farthest
 from models.bundle import load_bundle
+from models.interest import InterestModel
 from tasks import align, tracking, train
 from tasks.pinned import Pinned
 from tasks.space import served
@@ -100,6 +101,7 @@ def one_run(
     trained = train.run(replace(params.train, seed=seed, **in_train), night).facts
     recall = mean_recall(aligned["pairs"])
     model = load_bundle(night.folder("train"))
+    assert isinstance(model, InterestModel)
     moved = {"drift_of_the_bundle": farthest(space.drift(model.fusion.project))} if space.last else {}
     return {
         **recall,

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, LessThanOrEqual, Or
 from pyiceberg.table import Table
 
@@ -49,9 +50,10 @@ class Lake:
         """
         spec = TABLES[name]
         identifier = f"{NAMESPACE}.{name}"
-        if not self._catalog.table_exists(identifier):
-            self._create(spec, identifier)
-        table = self._catalog.load_table(identifier)
+        try:
+            table = self._catalog.load_table(identifier)
+        except NoSuchTableError:
+            table = self._create(spec, identifier)
         found = table.properties.get(SCHEMA_PROPERTY)
         if found != spec.digest:
             raise InputError(
@@ -61,13 +63,14 @@ class Lake:
             )
         return table
 
-    def _create(self, spec: TableSpec, identifier: str) -> None:
+    def _create(self, spec: TableSpec, identifier: str) -> Table:
         table = self._catalog.create_table(
             identifier, schema=spec.schema, properties={SCHEMA_PROPERTY: spec.digest}
         )
         with table.update_spec() as update:
             for column in spec.partition:
                 update.add_identity(column)
+        return table
 
     def version(self, name: str) -> int | None:
         """The current Iceberg snapshot id; None while the table is empty."""

@@ -6,13 +6,19 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from models.baselines import BASELINES, Baseline
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 2  # 2: the temperature of the projections, the sentiment of comments, numbers of videos
+FORMAT = 3  # 3: which model it is, levels of fusion, calibrated heads and the second stage
 
 
-def save_bundle(folder: Path, model: InterestModel) -> None:
+def build(spec: Spec) -> InterestModel | Baseline:
+    """A new model of the kind that the description names."""
+    return InterestModel(spec) if spec.model == "interest" else BASELINES[spec.model](spec)
+
+
+def save_bundle(folder: Path, model: InterestModel | Baseline) -> None:
     """Write the model into the folder; the same model gives the same bytes."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
@@ -20,7 +26,7 @@ def save_bundle(folder: Path, model: InterestModel) -> None:
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
-def load_bundle(folder: Path) -> InterestModel:
+def load_bundle(folder: Path) -> InterestModel | Baseline:
     """Read a model, ready to score.
 
     Raises:
@@ -29,7 +35,7 @@ def load_bundle(folder: Path) -> InterestModel:
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing; a model is {WEIGHTS} and {DESCRIPTION}")
-    model = InterestModel(_read_spec(folder / DESCRIPTION))
+    model = build(_read_spec(folder / DESCRIPTION))
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:

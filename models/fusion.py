@@ -54,6 +54,9 @@ class Items:
     bias_V: Tensor
     number_VK: Tensor
 
+    def __len__(self) -> int:
+        return len(self.bias_V)
+
     def take(self, rows: Tensor | slice) -> "Items":
         """The items of these rows only."""
         return Items(**{name: tensor[rows] for name, tensor in vars(self).items()})

@@ -5,14 +5,15 @@ P profile numbers, N (person, moment) pairs, K streams: sequences that the encod
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from models.fusion import Catalogue, Fusion, Items, fuse, score, score_pairs, with_known
 from models.histories import Batch
-from models.ranking import RankingHeads
+from models.ranking import RankingHeads, worth
+from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
@@ -23,17 +24,21 @@ class Spec:
     """Everything needed to build the model again; all of it known from training data only.
 
     Attributes:
-        fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
+        model, fusion, encoder, layers, heads, dropout, positions, profile, max_length, skip_below: as in
             params.yaml, section train.
+        positive_watch_ratio: from this share on a viewing counted as liked by watching.
         width: D.
         modalities: name -> width of its features; fingerprints: name -> the encoder that made them.
         behaviours: names of the logged behaviours, in the order of `Batch.did_BTA`.
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
+        contexts: context of a viewing -> its known values; any other value is "unknown".
         video_ids: the videos that the rows of the ID embedding stand for.
     """
 
+    model: str
     fusion: str
     encoder: str
     layers: int
@@ -43,6 +48,7 @@ class Spec:
     profile: bool
     max_length: int
     skip_below: float
+    positive_watch_ratio: float
     width: int
     modalities: Mapping[str, int]
     fingerprints: Mapping[str, str]
@@ -50,7 +56,9 @@ class Spec:
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
     video_numbers: Mapping[str, tuple[float, float]]
+    rerank: Mapping[str, float]
     video_ids: Sequence[str]
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,8 @@ class InterestModel(nn.Module):
         D, M = spec.width, len(spec.modalities)
         self.late, self.hybrid = (M > 0 and spec.fusion == level for level in ("late", "hybrid"))
         self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early=spec.fusion == "early")
-        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
+        contexts = [len(values) for values in spec.contexts.values()]
+        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
         learned = M > 0 and spec.fusion in LEARNED
         self.preference = Preference(M, action_width(len(spec.behaviours)), D) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
@@ -206,6 +215,27 @@ class InterestModel(nn.Module):
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
         f_ND, _ = fuse(interest.u_ND, items, rows_N)
         return self.ranking(interest.z_ND, f_ND, items.number_VK[rows_N])
+
+    def rerank(self, interest: Interest, items: Items, score_NV: Tensor) -> Tensor:
+        """The second stage: the scores with what each pair's best candidates are worth added to theirs.
+
+        A candidate never falls behind a video that is none; −inf stays −inf.
+        """
+        best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
+        pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
+        row_P = best_NC.flatten()
+        p_PH = torch.sigmoid(self.rank(interest.at(pair_P), items, row_P))
+        worth_P = worth(p_PH, self._negativity(items)[row_P], self.spec.rerank)
+        return score_NV.scatter_add(1, best_NC, worth_P.view_as(best_NC))
+
+    def _negativity(self, items: Items) -> Tensor:
+        """How negative the comments of each video are, 0 to 1; 0 where unknown."""
+        if "comment_sentiment" not in self.spec.video_numbers:
+            return torch.zeros_like(items.g_V)
+        column = list(self.spec.video_numbers).index("comment_sentiment")
+        mean, deviation = self.spec.video_numbers["comment_sentiment"]
+        known_V = items.number_VK[:, len(self.spec.video_numbers) + column]
+        return (-(items.number_VK[:, column] * deviation + mean)).clamp(0, 1) * known_V
 
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""

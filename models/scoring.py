@@ -5,12 +5,14 @@ Legend: B users of a chunk, V videos, M modalities, P (user, target) pairs.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from models.baselines import Baseline
 from models.first_places import Score, first_places
-from models.fusion import Catalogue, Items
+from models.fusion import Catalogue
 from models.interest import Interest, InterestModel
 from models.metrics import ndcg
 from models.ranks import CHUNK_USERS, ranks, top, users_at_once
@@ -41,30 +43,33 @@ class Targets:
 class Scorer:
     """A model, with the videos and the people as it sees them."""
 
-    model: InterestModel
+    model: InterestModel | Baseline
     catalogue: Catalogue
     people: People
 
-    def read(self, users_B: Tensor, items: Items) -> Interest:
-        """What these users are interested in now."""
+    def read(self, users_B: Tensor, items: Any) -> Interest:
+        """What these users are interested in now; `items` are the model's own."""
         batch = self.people.histories.batch(users_B, self.model.spec.max_length)
         return self.model.newest(batch, self.people.profiles.take(users_B), items)
 
 
 @torch.no_grad()
-def chunks(scorer: Scorer, users: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def chunks(scorer: Scorer, users: Tensor, rerank: bool = True) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Users, their scores with everything they have seen at −inf, and the modality weights behind them.
+
+    `rerank`: with the second stage; without, as retrieval alone has them.
 
     So many users at a time as keeps their scores within `ranks.CHUNK_SCORES`, however large the catalogue.
 
     Yields:
         users_B, score_BV, alpha_MBV.
     """
-    items = scorer.model.eval().items(scorer.catalogue)
-    for users_B in users.split(users_at_once(len(items.bias_V))):
-        score_BV, alpha_MBV = scorer.model.scores(scorer.read(users_B, items), items)
-        seen_BV = scorer.people.seen.mask(users_B, score_BV.shape[1])
-        yield users_B, score_BV.masked_fill(seen_BV, -torch.inf), alpha_MBV
+    items: Any = scorer.model.eval().items(scorer.catalogue)
+    for users_B in users.split(users_at_once(len(items))):
+        interest = scorer.read(users_B, items)
+        score_BV, alpha_MBV = scorer.model.scores(interest, items)
+        score_BV = score_BV.masked_fill(scorer.people.seen.mask(users_B, score_BV.shape[1]), -torch.inf)
+        yield users_B, scorer.model.rerank(interest, items, score_BV) if rerank else score_BV, alpha_MBV
 
 
 @dataclass(frozen=True)
@@ -128,15 +133,15 @@ def rank_and_weigh(
 
 
 @torch.no_grad()
-def behaviours(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
-    """p_NH: the probability of each behaviour should this user be shown this video."""
+def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
+    """Logits [N, H] of each behaviour should this user be shown this video."""
     model, users = scorer.model.eval(), user_N.unique()
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     found = [scorer.read(users_B, items) for users_B in users.split(CHUNK_USERS)]
     everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
     at_N = torch.searchsorted(users, user_N)
     parts = zip(at_N.split(CHUNK_VIEWINGS), row_N.split(CHUNK_VIEWINGS), strict=True)
-    return torch.cat([torch.sigmoid(model.rank(everybody.at(at), items, rows)) for at, rows in parts])
+    return torch.cat([model.rank(everybody.at(at), items, rows) for at, rows in parts])
 
 
 @torch.no_grad()
@@ -148,7 +153,7 @@ def reasons(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
         weight_BE. An encoder that cannot say where it looks gives none.
     """
     model, people = scorer.model.eval(), scorer.people
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
     rows, weights = [], []
     for users_B in users.split(CHUNK_USERS):
         batch = people.histories.batch(users_B, model.spec.max_length)
@@ -167,13 +172,13 @@ def reasons(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
     """Mean NDCG@k over the users with a target, without ranking what cannot be among the first k."""
     model = scorer.model.eval()
-    items = model.items(scorer.catalogue)
+    items: Any = model.items(scorer.catalogue)
 
     def read(users_B: Tensor) -> Score:
         interest = scorer.read(users_B, items)
         return lambda at, rows: model.scores(interest.at(at), items.take(rows))[0]
 
-    pairs = first_places(read, scorer.people.seen, targets.user_P, targets.row_P, len(items.bias_V), k)
+    pairs = first_places(read, scorer.people.seen, targets.user_P, targets.row_P, len(items), k)
     user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
     users_B, at_P = user_P.unique(return_inverse=True)
     return float(ndcg(rank_P.numpy(), at_P.numpy(), len(users_B), k).mean())

@@ -210,7 +210,7 @@ def _space(
 
 
 def descend(
-    model: InterestModel, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, total: Tensor, clip_norm: float, where: str
 ) -> float:
     """One optimiser step; returns the gradient norm before clipping.
 

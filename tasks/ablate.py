@@ -182,7 +182,8 @@ def _shuffled(features: Features) -> Features:
 
 def _without_histories(scorer: Scorer) -> Scorer:
     past = scorer.people.histories
-    none = {name: tensor[:0] for name, tensor in vars(past).items()} | {"offsets": past.offsets * 0}
+    none: dict[str, Any] = {name: None if x is None else x[:0] for name, x in vars(past).items()}
+    none["offsets"] = past.offsets * 0
     return replace(scorer, people=replace(scorer.people, histories=Histories(**none)))
 
 

@@ -21,7 +21,7 @@ from tqdm import trange
 
 from contracts import step
 from contracts.digests import of_folder
-from contracts.params import Align
+from contracts.model_params import Align
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models import processes

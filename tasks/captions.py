@@ -1,7 +1,7 @@
 """The text of a video: caption and hashtags, cleaned so that encoders meet words.
 
-The music title is left out: it tells what is heard, and a text vector that tells it too hides which of the two a
-person goes by.
+The music title is left out: it tells what is heard, and a text vector that tells it too hides which of the
+two a person goes by.
 """
 
 import re

@@ -9,7 +9,7 @@ commit it made.
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import date
@@ -46,7 +46,7 @@ class Tally:
 
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> videos whose media gave nothing
     lacking: Counter[str] = field(default_factory=Counter)  # modality -> videos whose media plays without it
-    embedded: Counter[str] = field(default_factory=Counter)  # modality -> videos
+    embedded: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by modality
     broken_midway: int = 0
 
 
@@ -62,11 +62,12 @@ def run(params: Embed, night: Night) -> Receipt:
     ours = _fingerprints(params, made)
     reads = {"videos": lake.version("videos")}
     known = known_videos(lake, night.day)
-    todo = unembedded(lake, night.day, known, ours)
-    tally = _embed(lake, params, night.day, todo, made, ours) if todo else Tally()
     landed = {modality: LANDED for modality in MODALITIES if getattr(params, modality) == LANDED}
     fingerprints = ours | landed
-    have = {m: sorted(covered(lake, m, f) & known.keys()) for m, f in fingerprints.items()}
+    done = covered(lake, fingerprints)
+    todo = unembedded(lake, night.day, known, {modality: done[modality] for modality in ours})
+    tally = _embed(lake, params, night.day, todo, made, ours) if todo else Tally()
+    have = {m: sorted((done[m].keys() | tally.embedded[m]) & known.keys()) for m in fingerprints}
     return Receipt(
         reads=reads,
         writes={name: lake.version(name) for name in ("features", "rejects")},
@@ -77,7 +78,7 @@ def run(params: Embed, night: Night) -> Receipt:
             "synchrony": fingerprints.get(SYNCHRONY),
             "videos": len(known),
             "covered": {m: len(videos) for m, videos in have.items()},
-            "embedded": {m: tally.embedded[m] for m in made},
+            "embedded": {m: len(tally.embedded[m]) for m in made},
             "lacking": {m: tally.lacking[m] for m in made if m in MEDIA},
             "broken_midway": tally.broken_midway,
         },
@@ -150,7 +151,8 @@ def _embed(
             beats: Vectors = {}
             rejects = [reject for video in part for reject in _add(video, clips, batches, beats, day, tally)]
             vectors = {modality: batch.finish() for modality, batch in batches.items()} | {SYNCHRONY: beats}
-            tally.embedded.update({modality: len(found) for modality, found in vectors.items()})
+            for modality, found in vectors.items():
+                tally.embedded[modality].update(found)
             if any(vectors.values()):
                 _write(lake, part, vectors, fingerprints, params.segment_seconds, day)
             if rejects:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from contracts import step
 from contracts.digests import of_folder
 from contracts.errors import InputError
-from contracts.params import Evaluate
+from contracts.model_params import Evaluate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity
@@ -104,7 +104,7 @@ def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:
                 f" snapshot has {now}; train again with these encoders, or set section embed back"
             )
     spec = model.spec
-    people = People(pinned.histories("test"), pinned.profiles(spec), seen)
+    people = People(pinned.histories("test", spec.contexts), pinned.profiles(spec), seen)
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     return Scorer(model, catalogue, people)
 

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from models.alignment import farthest
+from models.baselines import Baseline
 from models.metrics import auc, calibration_error, f1, gauc, log_loss
 from models.ranking import HEADS, outcomes
-from models.scoring import Scorer, Weights, behaviours
+from models.scoring import Scorer, Weights, behaviour_logits
 from tasks.pinned import Pinned
 from tasks.slices import segments
 from tasks.space import served
@@ -57,9 +59,14 @@ def _distribution(modalities: list[str], alpha_NM: np.ndarray) -> dict:
 
 
 def heads(scorer: Scorer, pinned: Pinned) -> dict[str, dict[str, float | None]]:
-    """Each ranking head against what happened in the test day's viewings; None: only one kind happened."""
+    """Each ranking head against what happened in the test day's viewings; None: only one kind happened.
+
+    Empty for a model that has none.
+    """
+    if isinstance(scorer.model, Baseline) and not scorer.model.ranks:
+        return {}
     views, spec = pinned.views("test"), scorer.model.spec
-    p_NH = behaviours(scorer, views.user_N, views.row_N).double().numpy()
+    p_NH = torch.sigmoid(behaviour_logits(scorer, views.user_N, views.row_N)).double().numpy()
     known_N = ~views.ratio_N.isnan()
     label_NH, known_NH = outcomes(views.ratio_N, known_N, views.did_NA, spec.behaviours, spec.skip_below)
     found = {}
@@ -80,7 +87,7 @@ def heads(scorer: Scorer, pinned: Pinned) -> dict[str, dict[str, float | None]]:
 
 def headline(found: Mapping[str, Mapping[str, float | None]] | None) -> dict:
     """The figures that stand for a model's ranking, and which behaviour they are of; empty for a baseline."""
-    if found is None:
+    if not found:
         return {}
     head = next((h for h in HEADLINE if found[h]["auc"] is not None), HEADLINE[0])
     kept = {name: found[head][name] for name in ("auc", "gauc", "f1", "log_loss", "calibration_error")}
@@ -94,6 +101,8 @@ def drift(challenger: Scorer, pinned: Pinned) -> dict:
     and `against` says why.
     """
     model = challenger.model
+    if isinstance(model, Baseline):
+        return {"against": "a baseline has no such space", "modalities": {}, "farthest": None}
     space = served(pinned, model.spec.width)
     moved = space.drift(model.fusion.project)
     return {"against": space.why, "modalities": moved, "farthest": farthest(moved) if moved else None}

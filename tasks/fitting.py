@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from contracts.params import Train
+from contracts.model_params import Train
 from models import processes
 from models.devices import moved
+from models.interest import InterestModel
 from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import Objective, batches, descend, losses
 
@@ -69,6 +70,11 @@ class Checkpoint:
         optimiser.load_state_dict(saved["optimiser"])
         return Progress(**saved["progress"])
 
+    def remove(self) -> None:
+        """The run is over."""
+        if processes.rank() == 0:
+            self.path.unlink(missing_ok=True)
+
     def save(self, progress: Progress, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Write the state, if the last writing was long enough ago."""
         if time.monotonic() - self._written < self.seconds or processes.rank():
@@ -95,6 +101,7 @@ def fit(
     """
     device = choose_device(params.device)
     model = scorer.model.to(device)
+    assert isinstance(model, InterestModel)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
     )
@@ -131,6 +138,7 @@ def _steps(
 ) -> Iterator[None]:
     """What is left of one pass over everybody with a history, a step at a time."""
     model, lengths = scorer.model.train(), scorer.people.histories.lengths.cpu()
+    assert isinstance(model, InterestModel)
     users = lengths.nonzero().squeeze(1)
     order = list(batches(users, lengths[users], params.batch_size, params.seed, progress.epoch))
     device = next(model.parameters()).device.type

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from contracts import digests, step
 from contracts.errors import InputError
-from contracts.params import Gate
+from contracts.model_params import Gate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from tasks.evidence import SLICE_USERS, Evidence, evidence_of
@@ -148,6 +148,9 @@ def _calibrated(params: Gate, evidence: Evidence) -> Condition:
     nothing = isinstance(figures, Mapping) and figures.get("calibration_error", 0) is None
     if nothing and not evidence.completions:
         return Condition(name, "skipped", "the data does not tell which viewings were complete", bound=bound)
+    if isinstance(figures, Mapping) and "calibration_error" not in figures:
+        why = "the challenger ranks no behaviours, so there is no probability to rely on"
+        return Condition(name, "errored", why, bound=bound)
     if error is None:
         return Condition(name, "errored", "the calibration error could not be measured", bound=bound)
     why = f"the probabilities of {head!r} are off by {error:.3f} on average, {bound:g} is allowed"

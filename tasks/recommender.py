@@ -6,12 +6,13 @@ features as of its night. Nothing else of the project may be imported here.
 Legend: B rows of the input, V videos, M modalities, E events of all rows, K recommended videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from mlflow.models import set_model
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from models.bundle import load_bundle
 from models.fusion import Catalogue
-from models.histories import HOURS, Histories, Seen
-from models.interest import InterestModel, Profiles, Spec
+from models.histories import HOURS, Histories, Seen, positive
+from models.interest import Profiles, Spec
 from models.ranks import top
 
 DEFAULT_K = 10
@@ -34,12 +35,12 @@ class Recommender(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the model and the catalogue, and put every video into the shared space."""
         self.model = load_bundle(Path(context.artifacts["model"]).parent)
-        ids = pq.read_table(context.artifacts["catalogue"], columns=["video_id"])["video_id"].to_pylist()
-        self.video_ids = np.array(ids)
-        self.row_of = {video: row for row, video in enumerate(ids)}
+        videos = pq.read_table(context.artifacts["catalogue"])
+        self.video_ids = np.array(videos["video_id"].to_pylist())
+        self.row_of = {video: row for row, video in enumerate(self.video_ids)}
         features = load_file(context.artifacts["features"])
         with torch.no_grad():
-            self.items = self.model.items(_catalogue(self.model.spec, ids, features))
+            self.items: Any = self.model.items(_catalogue(self.model.spec, videos, features))
 
     @torch.no_grad()
     def predict(
@@ -50,16 +51,17 @@ class Recommender(PythonModel):
         `model_input`: a row a person; `video_ids` (what was watched, oldest first; videos that the catalogue
         does not hold are left out) and, all optional, lists as long beside it: `started_at_ms` (epoch),
         `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`), `comment_sentiments`
-        (in [-1, 1], NaN: none); `utc_offset_minutes` and the profile's columns.
+        (in [-1, 1], NaN: none), the model's contexts (`devices`, `networks`); `utc_offset_minutes` and the
+        profile's columns.
         """
         k = int((params or {}).get("k", DEFAULT_K))
-        histories = _histories([self._known(row) for row in model_input.to_dict("records")], self.model)
+        histories = _histories([self._known(row) for row in model_input.to_dict("records")], self.model.spec)
         users_B = torch.arange(len(model_input))
         batch = histories.batch(users_B, self.model.spec.max_length)
         interest = self.model.newest(batch, _profiles(model_input, self.model.spec), self.items)
         score_BV, alpha_MBV = self.model.scores(interest, self.items)
         seen_BV = Seen(histories.offsets, histories.video_E).mask(users_B, score_BV.shape[1])
-        score_BV = score_BV.masked_fill(seen_BV, -torch.inf)
+        score_BV = self.model.rerank(interest, self.items, score_BV.masked_fill(seen_BV, -torch.inf))
         best_BK = top(score_BV, k)
         score_BK = score_BV.gather(1, best_BK)
         new_B = (
@@ -81,60 +83,68 @@ class Recommender(PythonModel):
             "ratio": _listed(row.get("watch_ratios"), n, float("nan")),
             "did": _listed(row.get("behaviours"), n, 1),
             "sentiment": _listed(row.get("comment_sentiments"), n, float("nan")),
+            **{name: _listed(row.get(f"{name}s"), n, None) for name in self.model.spec.contexts},
             "offset": [int(_or(row.get("utc_offset_minutes"), 0))] * n,
         }
         keep = [i for i, at in enumerate(events["row"]) if at is not None]
         return {name: [values[i] for i in keep] for name, values in events.items()}
 
 
-def _catalogue(spec: Spec, ids: Sequence[str], features: Mapping[str, Tensor]) -> Catalogue:
+def _catalogue(spec: Spec, videos: pa.Table, features: Mapping[str, Tensor]) -> Catalogue:
     """The catalogue as this model reads it; a modality that it has not is masked."""
-    V, id_row = len(ids), {video: row for row, video in enumerate(spec.video_ids)}
+    V, id_row = videos.num_rows, {video: row for row, video in enumerate(spec.video_ids)}
     masks = [features.get(f"{m}.mask", torch.zeros(V)).bool() for m in spec.modalities]
     return Catalogue(
         features={m: features.get(m, torch.zeros(V, size)) for m, size in spec.modalities.items()},
         has_VM=torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool),
-        id_row_V=torch.tensor([id_row.get(video, -1) for video in ids]),
+        id_row_V=torch.tensor([id_row.get(video, -1) for video in videos["video_id"].to_pylist()]),
+        number_VP=_standardised(videos.to_pandas(), spec.video_numbers),
     )
 
 
-def _histories(people: Sequence[Mapping[str, list]], model: InterestModel) -> Histories:
-    columns = ("row", "second", "ratio", "did", "sentiment")
+def _standardised(rows: pd.DataFrame, numbers: Mapping[str, tuple[float, float]]) -> Tensor:
+    """Columns as numbers around 0 [N, P]; NaN: unknown, or no such column."""
+    none = [None] * len(rows)
+    known = {name: [float(_or(value, float("nan"))) for value in rows.get(name, none)] for name in numbers}
+    columns = [(torch.tensor(known[name]) - mean) / scale for name, (mean, scale) in numbers.items()]
+    return torch.stack(columns, 1) if columns else torch.zeros(len(rows), 0)
+
+
+def _histories(people: Sequence[Mapping[str, list]], spec: Spec) -> Histories:
+    columns = ("row", "second", "ratio", "did", "sentiment", *spec.contexts)
     flat = {name: [value for one in people for value in one[name]] for name in columns}
     offset_E = torch.tensor([value for one in people for value in one["offset"]], dtype=torch.long)
     second_E = torch.tensor(flat["second"], dtype=torch.long)
     bits_E1 = torch.tensor(flat["did"], dtype=torch.long)[:, None]
+    did_EA = (bits_E1 >> torch.arange(len(spec.behaviours))) & 1 > 0
+    ratio_E = torch.tensor(flat["ratio"], dtype=torch.float32)
     lengths = torch.tensor([len(one["row"]) for one in people])
+    contexts = [_codes(flat[name], values) for name, values in spec.contexts.items()]
     return Histories(
         offsets=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)),
         video_E=torch.tensor(flat["row"], dtype=torch.long),
         second_E=second_E,
         hour_E=(second_E + 60 * offset_E) // 3600 % HOURS,
-        ratio_E=torch.tensor(flat["ratio"], dtype=torch.float32),
-        did_EA=(bits_E1 >> torch.arange(len(model.spec.behaviours))) & 1 > 0,
+        ratio_E=ratio_E,
+        did_EA=did_EA,
         sentiment_E=torch.tensor(flat["sentiment"], dtype=torch.float32),
-        positive_E=torch.zeros(len(second_E), dtype=torch.bool),  # only training asks
+        positive_E=positive(ratio_E, did_EA, spec.behaviours, spec.positive_watch_ratio),
+        context_EC=torch.stack(contexts, 1) if contexts else None,
     )
 
 
 def _profiles(rows: pd.DataFrame, spec: Spec) -> Profiles:
     """Static profiles in the model's vocabulary; a missing column or unknown value is unknown."""
-    codes = [_codes(rows.get(name), values, len(rows)) for name, values in spec.categories.items()]
-    numbers = [
-        (torch.tensor([float(_or(v, float("nan"))) for v in rows.get(name, [None] * len(rows))]) - mean)
-        / deviation
-        for name, (mean, deviation) in spec.numbers.items()
-    ]
-    return Profiles(
-        torch.stack(codes, 1) if codes else torch.zeros(len(rows), 0, dtype=torch.long),
-        torch.stack(numbers, 1) if numbers else torch.zeros(len(rows), 0),
-    )
+    none = [None] * len(rows)
+    codes = [_codes(rows.get(name, none), values) for name, values in spec.categories.items()]
+    category_BC = torch.stack(codes, 1) if codes else torch.zeros(len(rows), 0, dtype=torch.long)
+    return Profiles(category_BC, _standardised(rows, spec.numbers))
 
 
-def _codes(column: pd.Series | None, values: Sequence[str], rows: int) -> Tensor:
+def _codes(column: Iterable[Any], values: Sequence[str]) -> Tensor:
     """1 + place of the value in the vocabulary; 0: unknown."""
     place: dict[Any, int] = {value: 1 + i for i, value in enumerate(values)}
-    return torch.tensor([place.get(value, 0) for value in ([None] * rows if column is None else column)])
+    return torch.tensor([place.get(value, 0) for value in column], dtype=torch.long)
 
 
 def _listed(value: Any, length: int, fill: Any) -> list:

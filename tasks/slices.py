@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from contracts.params import Evaluate
+from contracts.model_params import Evaluate
 from models.metrics import Floats, bootstrap, ndcg
 from models.scoring import Ranked, Scorer, Targets
 from tasks.evidence import SLICE_USERS

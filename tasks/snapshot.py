@@ -18,7 +18,7 @@ from contracts import step
 from contracts.digests import of_folder
 from contracts.errors import InputError
 from contracts.lake import Lake, on, up_to
-from contracts.params import Snapshot
+from contracts.model_params import Snapshot
 from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
 from contracts.tables import BEHAVIOURS, WHOLE_VIDEO
@@ -75,6 +75,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "videos": videos.num_rows,
         "users": users.num_rows,
         "modalities": modalities,
+        "positive_watch_ratio": params.positive_watch_ratio,
         "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
         "champion": champion,
     }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.alignment import drift
+from models.baselines import Baseline
 from models.fusion import Catalogue, Projections
 from tasks.pinned import Pinned, read_model
 
@@ -48,6 +49,8 @@ def served(pinned: Pinned, width: int) -> Space:
     if not folder.is_dir():
         return Space(None, "there is no champion yet", none)
     champion = read_model(folder)
+    if isinstance(champion, Baseline):
+        return Space(None, "the champion is a baseline, which has no such space", none)
     encoders = {m: champion.spec.fingerprints[m] for m in champion.spec.modalities}
     if champion.spec.width != width or encoders != pinned.encoders:
         return Space(None, "the champion has another width, or its encoders are not tonight's", none)

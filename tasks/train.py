@@ -20,7 +20,7 @@ from torch import Tensor
 from contracts import step
 from contracts.digests import of_file, of_folder
 from contracts.errors import InputError
-from contracts.params import Train
+from contracts.model_params import Train
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
@@ -30,11 +30,13 @@ from models.bundle import save_bundle
 from models.determinism import settle
 from models.histories import liked
 from models.interest import InterestModel, Spec
-from models.scoring import Scorer, Targets
+from models.ranking import outcomes
+from models.scoring import Scorer, Targets, behaviour_logits
 from models.training import Objective, People
 from tasks import tracking
+from tasks.baseline import train_baseline
 from tasks.fitting import Checkpoint, K, fit
-from tasks.pinned import Pinned, targets
+from tasks.pinned import Pinned, Views, targets
 from tasks.space import served
 
 
@@ -55,22 +57,42 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
     """Write the model bundle and `curve.json`; returns the curve, and what came of it."""
     settle(params.seed)
     pinned, out = Pinned(night), night.folder("train")
-    heads = night.output("align", "heads.safetensors")
-    job = prepare(params, pinned, heads)
-    checkpoint = Checkpoint(night.workspace / "train.checkpoint", _identity(params, pinned, heads))
-    curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
+    train = train_interest if params.model == "interest" else train_baseline
+    scorer, valid, curve = train(params, pinned, describe(params, pinned, _aligned(pinned)["width"]))
     if processes.rank() == 0:
-        save_bundle(out, job.scorer.model)
+        save_bundle(out, scorer.model)
         write_json(out / "curve.json", curve)
-        checkpoint.path.unlink(missing_ok=True)
     processes.wait()
     return curve, {
-        "users": int((job.scorer.people.histories.lengths > 0).sum()),
-        "validation_users": len(job.valid.users),
-        "parameters": sum(p.numel() for p in job.scorer.model.parameters()),
+        "users": int((scorer.people.histories.lengths > 0).sum()),
+        "validation_users": len(valid.users),
+        "parameters": sum(p.numel() for p in scorer.model.parameters()),
         "epochs": len(curve),
         **{f"best_{name}": value for name, value in best_of(curve).items()},
     }
+
+
+def train_interest(
+    params: Train, pinned: Pinned, spec: Spec
+) -> tuple[Scorer, Targets, list[dict[str, float]]]:
+    """Train our own model: what it is scored with, validation's targets, its curve."""
+    job = prepare(params, pinned, spec)
+    identity = json.dumps([asdict(params), pinned.manifest, of_file(_heads(pinned))], sort_keys=True)
+    checkpoint = Checkpoint(pinned.night.workspace / "train.checkpoint", identity)
+    curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
+    calibrate(job.scorer, pinned.views("valid"))
+    checkpoint.remove()
+    return job.scorer, job.valid, curve
+
+
+def _heads(pinned: Pinned) -> Path:
+    return pinned.night.output("align", "heads.safetensors")
+
+
+def _aligned(pinned: Pinned) -> dict[str, Any]:
+    """What align says of its projections."""
+    with safe_open(_heads(pinned), "pt") as file:
+        return json.loads(file.metadata()["align"])
 
 
 @dataclass(frozen=True)
@@ -82,14 +104,11 @@ class Job:
     objective: Objective
 
 
-def prepare(params: Train, pinned: Pinned, heads: Path) -> Job:
+def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     """The model at its start, align's projections and popularity, over the snapshot's training days."""
-    with safe_open(heads, "pt") as file:
-        about = json.loads(file.metadata()["align"])
-    spec = describe(params, pinned, about["width"])
     model = InterestModel(spec)
-    model.fusion.project.load_state_dict(load_file(heads))
-    people = People(pinned.histories("train"), pinned.profiles(spec), pinned.seen("train"))
+    model.fusion.project.load_state_dict(load_file(_heads(pinned)))
+    people = People(pinned.histories("train", spec.contexts), pinned.profiles(spec), pinned.seen("train"))
     views_V, known_V = pinned.train_views, pinned.train_views > 0
     liked_V = popularity(liked(people.histories), len(views_V))
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
@@ -102,7 +121,7 @@ def prepare(params: Train, pinned: Pinned, heads: Path) -> Job:
         id_dropout=params.id_dropout,
         horizon=params.horizon,
         aligned=pinned.aligned,
-        twin_cosine=about["twin_cosine"],
+        twin_cosine=_aligned(pinned)["twin_cosine"],
         last_VMD=_served(scorer, pinned),
     )
     return Job(scorer, targets(pinned.views("valid"), people.seen, pinned.videos.num_rows), objective)
@@ -116,13 +135,19 @@ def _served(scorer: Scorer, pinned: Pinned) -> Tensor | None:
 
 
 def best_of(curve: list[dict[str, float]]) -> dict[str, float]:
-    """The epoch whose weights are kept."""
-    return max(curve, key=lambda row: row.get(f"ndcg@{K}", row["epoch"]))
+    """The epoch whose weights are kept: the best by what stopped training, or the last."""
+    measure = "auc" if "auc" in curve[0] else f"ndcg@{K}"
+    return max(curve, key=lambda row: row.get(measure, row["epoch"]))
 
 
-def _identity(params: Train, pinned: Pinned, heads: Path) -> str:
-    """What is trained on what: a checkpoint of anything else is not gone on from."""
-    return json.dumps([asdict(params), pinned.manifest, of_file(heads)], sort_keys=True)
+def calibrate(scorer: Scorer, views: Views) -> None:
+    """Calibrate the ranking heads on the validation day, which they have not learned from."""
+    spec = scorer.model.spec
+    assert isinstance(scorer.model, InterestModel)
+    logit_NH = behaviour_logits(scorer, views.user_N, views.row_N)
+    known_N = ~views.ratio_N.isnan()
+    happened = outcomes(views.ratio_N, known_N, views.did_NA, spec.behaviours, spec.skip_below)
+    scorer.model.ranking.calibrate(logit_NH, *happened)
 
 
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
@@ -134,6 +159,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
     numbers = [n for n in names if pa.types.is_floating(profiles.schema.field(n).type)]
     known = pc.greater(pinned.videos["train_views"], 0)
     return Spec(
+        model=params.model,
         fusion=params.fusion,
         encoder=params.encoder,
         layers=params.layers,
@@ -143,6 +169,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         profile=params.profile,
         max_length=params.max_length,
         skip_below=params.skip_below,
+        positive_watch_ratio=pinned.manifest["positive_watch_ratio"],
         width=width,
         modalities=pinned.widths,
         fingerprints={
@@ -154,6 +181,8 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         categories={n: sorted(pc.unique(profiles[n].drop_null()).to_pylist()) for n in texts},
         numbers={n: _statistics(profiles[n]) for n in numbers},
         video_numbers=video_numbers(params, pinned.videos.filter(known)),
+        rerank=asdict(params.rerank),
+        contexts=pinned.contexts(params.contexts),
         video_ids=pinned.videos["video_id"].filter(known).to_pylist(),
     )
 
@@ -162,8 +191,14 @@ def video_numbers(params: Train, videos: pa.Table) -> dict[str, tuple[float, flo
     """Mean and deviation of the numbers that the ranking heads read, over these videos.
 
     Raises:
-        InputError: `train.video_numbers` names what the catalogue has not, or what is no number.
+        InputError: `train.video_numbers` names what the catalogue has not, or what is no number, or lacks the
+            sentiment that the second stage weighs.
     """
+    if params.rerank.negative_comments and "comment_sentiment" not in params.video_numbers:
+        raise InputError(
+            "params.yaml: train.rerank.negative_comments asks for comment_sentiment, which"
+            " train.video_numbers does not hold; add it there, or set the weight to 0"
+        )
     kinds = {field.name: field.type for field in videos.schema}
     fit = [name for name, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)]
     for name in params.video_numbers:

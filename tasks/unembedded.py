@@ -12,6 +12,8 @@ from tasks.captions import clean, wording
 
 MEDIA = {"visual": "no_picture", "audio": "no_sound"}  # modality -> why a file that plays may lack it
 DECODED = {*MEDIA, SYNCHRONY}  # what comes from the media; what a file tells of synchrony may be "unknown"
+Covered = dict[str, str | None]  # video_id -> digest of what its vector was made of
+
 CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the file may have come since
 
 
@@ -45,10 +47,9 @@ def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
 
 
 def unembedded(
-    lake: Lake, day: date, known: Mapping[str, dict[str, Any]], fingerprints: Mapping[str, str]
+    lake: Lake, day: date, known: Mapping[str, dict[str, Any]], done: Mapping[str, Covered]
 ) -> list[Video]:
-    """The videos that lack vectors they could have: of this fingerprint, and of what there is now."""
-    done = {modality: covered(lake, modality, fingerprint) for modality, fingerprint in fingerprints.items()}
+    """The videos that lack vectors they could have of the modalities of `done`, and of what there is now."""
     refused = _refused(lake, day)
     videos = []
     for video_id, record in known.items():
@@ -65,11 +66,17 @@ def unembedded(
     return videos
 
 
-def covered(lake: Lake, modality: str, fingerprint: str) -> dict[str, str | None]:
-    """The ids of the videos that have a vector of this modality and fingerprint, and what it was made of."""
-    where = f"fingerprint = '{fingerprint}' and modality = '{modality}' and segment = {WHOLE_VIDEO}"
-    found = lake.scan("features", where, ("video_id", "source"))
-    return dict(zip(found["video_id"].to_pylist(), found["source"].to_pylist(), strict=True))
+def covered(lake: Lake, fingerprints: Mapping[str, str]) -> dict[str, Covered]:
+    """By modality: the videos that have a vector of its fingerprint; one scan, for each opens every file."""
+    videos: dict[str, Covered] = {modality: {} for modality in fingerprints}
+    if fingerprints:
+        names = ", ".join(f"'{fingerprint}'" for fingerprint in sorted(set(fingerprints.values())))
+        where = f"fingerprint in ({names}) and segment = {WHOLE_VIDEO}"
+        found = lake.scan("features", where, ("modality", "fingerprint", "video_id", "source"))
+        for row in found.to_pylist():
+            if fingerprints.get(row["modality"]) == row["fingerprint"]:
+                videos[row["modality"]][row["video_id"]] = row["source"]
+    return videos
 
 
 def step_of(modality: str) -> str:

@@ -102,6 +102,8 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
                 "behaviours": [1] * length,
                 "comment_sentiments": [None] * length,
                 "utc_offset_minutes": [60] * length,
+                "devices": ["phone"] * length,
+                "networks": [None] * length,
                 "positive": (draw.uniform(size=length) > 0.4).tolist(),
             }
         )

@@ -6,7 +6,7 @@ import torch
 from models import ranks
 from models.metrics import ndcg
 from models.ranks import top
-from models.scoring import Scorer, Targets, behaviours, chunks, mean_ndcg, rank, rank_and_weigh, reasons
+from models.scoring import Scorer, Targets, behaviour_logits, chunks, mean_ndcg, rank, rank_and_weigh, reasons
 from tests.models.worlds import catalogue, model, people
 
 SCORER = Scorer(model(), catalogue(), people())
@@ -54,13 +54,12 @@ def test_targets_of_some_users_are_numbered_within_them() -> None:
     assert aims.users.tolist() == [1, 4, 6]
 
 
-def test_behaviours_are_probabilities_of_the_pair_asked_for() -> None:
+def test_behaviours_are_foretold_for_the_pair_asked_for() -> None:
     user_N, row_N = torch.tensor([3, 1, 3]), torch.tensor([2, 2, 5])
-    p_NH = behaviours(SCORER, user_N, row_N)
-    assert ((p_NH > 0) & (p_NH < 1)).all()
-    alone = behaviours(SCORER, torch.tensor([3]), torch.tensor([5]))
-    assert torch.allclose(p_NH[2], alone[0], atol=1e-5)
-    assert not torch.allclose(p_NH[0], p_NH[1])
+    logit_NH = behaviour_logits(SCORER, user_N, row_N)
+    alone = behaviour_logits(SCORER, torch.tensor([3]), torch.tensor([5]))
+    assert torch.allclose(logit_NH[2], alone[0], atol=1e-5)
+    assert not torch.allclose(logit_NH[0], logit_NH[1])
 
 
 def test_the_reasons_are_past_events_most_looked_at_first_and_nobody_without_a_past_has_one() -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
 from models.interest import InterestModel, Profiles, Spec
+from models.ranking import HEADS
 from models.training import People
 
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
@@ -15,6 +16,7 @@ WIDTHS = {"visual": 5, "text": 4, "audio": 3}
 def spec(**changes: object) -> Spec:
     """A small model's description."""
     values = {
+        "model": "interest",
         "fusion": "attention",
         "encoder": "transformer",
         "layers": 2,
@@ -24,13 +26,16 @@ def spec(**changes: object) -> Spec:
         "profile": True,
         "max_length": 8,
         "skip_below": 0.2,
+        "positive_watch_ratio": 0.5,
         "width": 8,
         "modalities": WIDTHS,
         "fingerprints": dict.fromkeys(WIDTHS, "f"),
         "behaviours": list(BEHAVIOURS),
         "categories": {"age": ["old", "young"]},
         "numbers": {"days": (0.0, 1.0)},
-        "video_numbers": {"sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "video_numbers": {"comment_sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "rerank": {"candidates": 4, **dict.fromkeys(HEADS, 0.5), "skip": -1.0, "negative_comments": -0.5},
+        "contexts": {"device": ["phone", "tablet"]},
         "video_ids": [f"v{i}" for i in range(9)],
     }
     return Spec(**{**values, **changes})  # type: ignore[arg-type]
@@ -75,6 +80,7 @@ def histories(lengths: tuple[int, ...] = (0, 1, 5, 8), videos: int = 12, seed: i
         did_EA=torch.rand(count, len(BEHAVIOURS), generator=draw) < 0.5,
         sentiment_E=torch.where(torch.arange(count) % 3 == 0, ratio_E * 2 - 1, torch.nan),
         positive_E=torch.rand(count, generator=draw) < 0.6,
+        context_EC=torch.randint(3, (count, 1), generator=draw),
     )
 
 

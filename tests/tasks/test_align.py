@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from contracts.errors import InputError
-from contracts.params import Align, load
+from contracts.model_params import Align
+from contracts.params import load
 from contracts.place import PROJECT, Night
 from models import fusion
 from models.bundle import DESCRIPTION

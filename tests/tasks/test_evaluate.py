@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from contracts import params as parameters
 from contracts.errors import InputError
-from contracts.params import Evaluate
+from contracts.model_params import Evaluate
 from contracts.place import PROJECT, Night
 from models import ranks
 from models.metrics import bootstrap

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts import params as parameters
-from contracts.params import Train
+from contracts.model_params import Train
 from contracts.place import PROJECT
 from models import processes
 from models.determinism import settle

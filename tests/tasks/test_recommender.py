@@ -23,9 +23,10 @@ from tests.snapshots import plant
 K = 5
 
 
-def _loaded(night: Night, model: InterestModel) -> Recommender:
-    """The recommender as MLflow loads it, of an untrained model."""
-    save_bundle(night.folder("train"), model)
+def _loaded(night: Night, model: InterestModel | None = None) -> Recommender:
+    """The recommender as MLflow loads it, of this model or of the one that is saved."""
+    if model is not None:
+        save_bundle(night.folder("train"), model)
     recommender = Recommender()
     files = {name: str(path) for name, path in promote._files(night).items()}
     recommender.load_context(SimpleNamespace(artifacts=files))
@@ -55,6 +56,8 @@ def _rows(pinned: Pinned) -> pd.DataFrame:
                 "behaviours": mine["behaviours"],
                 "comment_sentiments": _numbers(mine["comment_sentiments"]),
                 "utc_offset_minutes": 60,
+                "devices": mine["devices"],
+                "networks": mine["networks"],
             }
         )
     return pd.DataFrame(rows)
@@ -76,8 +79,11 @@ def pinned(tmp_path: Path) -> Pinned:
 def test_it_recommends_exactly_what_the_evaluation_ranked(pinned):
     model = _model(pinned)
     answers = _loaded(pinned.night, model).predict(None, _rows(pinned), {"k": K})
-    people = People(pinned.histories("test"), pinned.profiles(model.spec), pinned.seen("test"))
-    catalogue = pinned.catalogue(model.spec.modalities, model.spec.video_ids)
+    people = People(
+        pinned.histories("test", model.spec.contexts), pinned.profiles(model.spec), pinned.seen("test")
+    )
+    spec = model.spec
+    catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     _, score_BV, alpha_MBV = next(chunks(Scorer(model, catalogue, people), torch.arange(40)))
     best_BK = top(score_BV, K)
     ids = pinned.videos["video_id"].to_pylist()

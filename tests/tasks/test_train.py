@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,30 @@ import torch
 from contracts import params as parameters
 from contracts import place
 from contracts.errors import InputError
-from contracts.params import Train
+from contracts.model_params import Rerank, Train
 from contracts.place import PROJECT, Night
 from models.alignment import farthest
 from models.bundle import load_bundle
+from models.ranking import HEADS
+from models.scoring import Scorer, behaviour_logits
+from models.training import People
 from tasks import align, tracking, train
 from tasks.pinned import Pinned
 from tasks.space import served
 from tests.snapshots import NIGHT, plant
 
+RERANK = Rerank(
+    candidates=20,
+    complete=0.5,
+    like=0.5,
+    comment=0.0,
+    share=0.0,
+    follow=0.0,
+    skip=-0.5,
+    negative_comments=0.0,
+)
 SMALL = Train(
+    model="interest",
     fusion="attention",
     encoder="transformer",
     layers=2,
@@ -32,6 +47,7 @@ SMALL = Train(
     dropout=0.1,
     positions=True,
     profile=True,
+    contexts=("device",),
     video_numbers=("synchrony",),
     max_length=20,
     epochs=2,
@@ -43,6 +59,7 @@ SMALL = Train(
     ranking_weight=0.3,
     align_weight=0.1,
     anchor_weight=1.0,
+    rerank=RERANK,
     negatives=0,
     skip_below=0.2,
     id_dropout=0.2,
@@ -52,6 +69,7 @@ SMALL = Train(
     seed=1,
 )
 CHANGES: dict[str, Any] = {
+    "model": "sasrec",
     "fusion": "late",
     "encoder": "lstm",
     "layers": 1,
@@ -59,6 +77,7 @@ CHANGES: dict[str, Any] = {
     "dropout": 0.3,
     "positions": False,
     "profile": False,
+    "contexts": (),
     "video_numbers": ("synchrony", "comments"),
     "max_length": 5,
     "epochs": 3,
@@ -68,6 +87,7 @@ CHANGES: dict[str, Any] = {
     "clip_norm": 0.01,
     "ranking_weight": 0.0,
     "align_weight": 0.0,
+    "rerank": replace(RERANK, skip=-1.0),
     "negatives": 16,
     "skip_below": 0.4,
     "id_dropout": 0.6,
@@ -114,10 +134,35 @@ def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_the_model(nig
     same = [
         name
         for name, value in CHANGES.items()
-        if train.run(replace(SMALL, **{name: value}), night).digests["model.safetensors"]
-        == first["model.safetensors"]
+        if _model(train.run(replace(SMALL, **{name: value}), night).digests) == _model(first)
     ]
     assert same == []
+
+
+def _model(digests: Mapping[str, str]) -> tuple[str, str]:
+    """What is served, without the curve."""
+    return digests["model.json"], digests["model.safetensors"]
+
+
+def test_heads_are_calibrated_on_the_validation_day(night: Night) -> None:
+    """Untrained heads call everything even; calibrated ones know how often each happens."""
+    train.run(replace(SMALL, learning_rate=1e-9, epochs=1), night)
+    pinned, model = Pinned(night), load_bundle(night.folder("train"))
+    people = People(
+        pinned.histories("train", model.spec.contexts), pinned.profiles(model.spec), pinned.seen("train")
+    )
+    spec, views = model.spec, pinned.views("valid")
+    catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
+    p_NH = torch.sigmoid(behaviour_logits(Scorer(model, catalogue, people), views.user_N, views.row_N))
+    complete_N = (views.ratio_N >= 0.95)[~views.ratio_N.isnan()]
+    told = float(p_NH[~views.ratio_N.isnan(), HEADS.index("complete")].mean())
+    assert told == pytest.approx(float(complete_N.float().mean()), abs=0.02)
+
+
+def test_a_second_stage_that_weighs_comments_must_read_them(night: Night) -> None:
+    weighing = replace(SMALL, rerank=replace(RERANK, negative_comments=-1.0))
+    with pytest.raises(InputError, match="negative_comments asks for comment_sentiment"):
+        train.run(weighing, night)
 
 
 def test_the_anchor_holds_the_space_that_the_champion_has(night: Night, tmp_path: Path) -> None:

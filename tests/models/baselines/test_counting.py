@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from models.baselines import ItemCF, popularity
+from models.baselines.counting import Neighbours
 from models.histories import Seen
+from models.interest import Interest
+from tests.models.baselines.planted import small
 
 # Three people: {0, 1}, {0, 1, 2}, {2}; video 3 was never watched.
 WATCHED = Seen(torch.tensor([0, 2, 5, 6]), torch.tensor([0, 1, 0, 1, 2, 2]))
@@ -29,3 +32,13 @@ def test_itemcf_falls_back_to_popularity_for_a_person_without_a_history() -> Non
     nobody = Seen(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long))
     score_BV = ItemCF(watched, 4).scores(nobody, torch.tensor([0]))
     assert score_BV[0].argsort(descending=True)[:2].tolist() == [2, 1]
+
+
+def test_a_saved_itemcf_is_the_itemcf_that_every_night_is_measured_against() -> None:
+    history = Seen(torch.tensor([0, 1, 3, 3]), torch.tensor([0, 0, 2]))
+    model = Neighbours(small("itemcf", video_ids=["a", "b", "c", "d"]))
+    model.start(WATCHED)
+    row_BT, mask_BT = torch.tensor([[0, 0], [0, 2], [0, 0]]), torch.tensor([[1, 0], [1, 1], [0, 0]]).bool()
+    z_BI = model.read(row_BT, mask_BT)
+    expected = ItemCF(WATCHED, 4).scores(history, torch.arange(3))
+    assert torch.allclose(model.score(Interest(z_BI, z_BI)), expected)

@@ -1,0 +1,152 @@
+"""The sections of params.yaml that the model half reads: snapshot, align, train, evaluate, gate."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the model sees.
+
+    positive_watch_ratio: a viewing counts as liked-by-watching from this share of the video on.
+    profile_categories, profile_numbers: which profile columns are used, and as what.
+    """
+
+    positive_watch_ratio: float
+    profile_categories: tuple[str, ...]
+    profile_numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Align:
+    """Contrastive alignment of the modalities (InfoNCE) in a space of `width` D.
+
+    temperature: where the learned one starts, unless the champion has one.
+    twin_cosine: videos as alike as this in one modality are no negatives of each other; above 1: all are.
+    anchor_weight: weight of the distance to the champion's projections beside InfoNCE's 1.
+    max_drift: 95 % of the probe videos move at most this far (1 − cosine) from where the champion has them.
+    """
+
+    width: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    temperature: float
+    twin_cosine: float
+    anchor_weight: float
+    max_drift: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """The second stage: what is added to the retrieval scores of a person's best videos.
+
+    candidates: so many of the best by retrieval are looked at again.
+    complete, like, comment, share, follow, skip: weight of the calibrated probability of each.
+    negative_comments: weight of how negative a video's comments are, 0 to 1; below 0 weighs such videos down.
+    """
+
+    candidates: int
+    complete: float
+    like: float
+    comment: float
+    share: float
+    follow: float
+    skip: float
+    negative_comments: float
+
+
+@dataclass(frozen=True)
+class Train:
+    """The model and how it is trained.
+
+    model: ours, or a baseline in its place: it is trained, saved and measured the same way, from IDs alone.
+    fusion: how a video's modalities meet (models/interest.py): `attention`, `late` and `hybrid` weigh them by
+        person and video, `uniform` evenly, `early` before anything else.
+    encoder: what reads the history.
+    layers, heads, dropout: of the encoder.
+    positions: whether order and time gaps are told to the encoder.
+    profile: whether the static profile is used.
+    contexts: what the encoder is told of the moment of a viewing beside the hour: device, network.
+    video_numbers: what the ranking heads read of a video beside its content, columns of the snapshot's
+        catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
+    max_length: viewings of history the model reads.
+    ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
+    rerank: the second stage.
+    negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
+    skip_below: a viewing with a smaller watched share than this is a skip.
+    horizon: a state's target is drawn from so many coming positive videos.
+    id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
+    warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
+    patience: epochs without a better validation NDCG@10 before stopping.
+    clip_norm: gradient norm bound.
+    device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one. A GPU computes in bf16.
+    """
+
+    model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
+    fusion: Literal["attention", "late", "hybrid", "uniform", "early"]
+    encoder: Literal["transformer", "lstm", "hstu", "mean"]
+    layers: int
+    heads: int
+    dropout: float
+    positions: bool
+    profile: bool
+    contexts: tuple[Literal["device", "network"], ...]
+    video_numbers: tuple[str, ...]
+    max_length: int
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    clip_norm: float
+    ranking_weight: float
+    align_weight: float
+    anchor_weight: float
+    rerank: Rerank
+    negatives: int
+    skip_below: float
+    id_dropout: float
+    horizon: int
+    warmup_epochs: int
+    device: Literal["auto", "cpu", "cuda"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How good tonight's model is found to be.
+
+    cutoffs: where NDCG, Recall, MRR, coverage, Gini and the share of the long tail are told.
+    k: the one of them that the gate decides by, and that slices and differences are told at.
+    cold_events: a person with fewer viewings is cold.
+    """
+
+    k: int
+    cutoffs: tuple[int, ...]
+    cold_events: int
+    bootstrap_samples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Bounds a challenger must meet.
+
+    min_gain: the lower end of the paired bootstrap interval of NDCG@k against the champion must exceed this.
+    max_slice_loss: no slice may lose more NDCG@k than this, unless its interval says that it may be chance.
+    min_users: an evaluation on fewer users decides nothing.
+    max_calibration_error: of the ranking head for complete views.
+    min_modality_entropy_gap, max_modality_share: α counts as collapsed when its mean entropy is nearer than
+        min_modality_entropy_gap to ln M, or when one modality's mean share is more than max_modality_share.
+    max_drift: 95 % of the probe videos may be at most this far (1 − cosine) from where the champion has them.
+    """
+
+    min_gain: float
+    max_slice_loss: float
+    min_users: int
+    max_calibration_error: float
+    min_modality_entropy_gap: float
+    max_modality_share: float
+    max_drift: float
