@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.nights import command
 from contracts.errors import InputError
-from contracts.lake import Lake, on, up_to
+from contracts.lake import Lake, up_to
 from contracts.place import PROJECT, Night, parse_day
 from contracts.tables import BEHAVIOURS
 from models.histories import Histories

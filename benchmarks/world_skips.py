@@ -3,7 +3,7 @@
 Legend: E viewings in order of time, V videos, N segments.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,6 @@ from benchmarks.world_lake import segments
 from models.determinism import settle
 from models.segment_views import Log, fit, interest, make_views
 from models.segments import (
-    FINISHED,
     SegmentCatalogue,
     SegmentInterest,
     Views,

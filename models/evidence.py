@@ -3,9 +3,10 @@
 Legend: B users, T events, S = T + 1 states, M modalities, G mixtures, D width, A behaviours.
 
 A mixture says how much each modality weighs. Under it a person's responses are a Gaussian process: two are as
-alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold what
-the person did next has the highest evidence. All of it follows from the Cholesky factor of the covariance, whose
-row t knows events up to t only: one factor serves every state (Rasmussen & Williams 2006, algorithm 2.1).
+alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold
+what the person did next has the highest evidence. All of it follows from the Cholesky factor of the
+covariance, whose row t knows events up to t only: one factor serves every state (Rasmussen & Williams 2006,
+algorithm 2.1).
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,7 @@ STEPS = 3  # a mixture's weights are multiples of a third; finer ones were measu
 TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by the person, by chance
 LASTING = 0.95  # how alike two responses to the same video stay for each day between them
 ANSWERS = {"liked": 1.0, "commented": 0.5, "shared": 1.0, "followed": 1.0, "disliked": -2.0}
-WATCHED, USUAL_SHARE = (
-    2.0,
-    0.6,
-)  # what a whole view is worth beside an answer, and the share that says nothing
+WATCHED, USUAL_SHARE = 2.0, 0.6  # worth of a whole view beside an answer; the share that says nothing
 
 
 def mixtures(modalities: int) -> Tensor:
