@@ -130,6 +130,9 @@ def _aligned(night: Night, modalities: Sequence[str]) -> None:
 
 def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
     spec = Spec(
+        model="interest",
+        fusion="attention",
+        positive_watch_ratio=0.5,
         encoder="transformer",
         layers=1,
         heads=2,
