@@ -137,6 +137,9 @@ class Preference(nn.Module):
         return torch.cat([self.layers(torch.cat([mean_BSF, s_BSD], 2)), share_BSM.clamp(min=1e-3).log()], 2)
 
 
+START = 0.1  # share of the usual size that the gate's weights begin with
+
+
 class StaticGate(nn.Module):
     """Equation (4): z = ReLU(W_c [h ; s] + b).
 
@@ -146,6 +149,9 @@ class StaticGate(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
+        with torch.no_grad():  # near z = 0 the softmax is popularity (`Fusion.start_from`): begin there
+            self.linear.weight.mul_(START)
+            self.linear.bias.fill_(START**2)
 
     def forward(self, h_KBSD: Tensor, s_BD: Tensor) -> Tensor:
         """z_KBSD."""
