@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.result import publish
-from benchmarks.sets import segmm
+from benchmarks.sets import segmm, world
 from contracts.errors import REFUSED_INPUT, InputError
 
-SETS = {"segmm": segmm}
+SETS = {"segmm": segmm, "world": world}
 
 
 def main() -> int:

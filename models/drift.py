@@ -2,8 +2,8 @@
 
 Legend: B users, T events, M modalities, D width, K days.
 
-As in models/evidence.py the responses of a person are a Gaussian process over the videos, fused with the
-person's own weights. Was there a change, then what was liked before tells little about what is liked after: the
+As in models/evidence.py the responses of a person are a Gaussian process over the videos, fused with their
+own weights. Was there a change, then what was liked before tells little about what is liked after: the
 days on either side share only a part of their covariance. When people change, the population itself tells
 (empirical Bayes); whether a person did is for the person's own answers to tell.
 """
@@ -35,13 +35,13 @@ class Drift:
     p_never_B: Tensor
 
     @property
-    def changed_B(self) -> Tensor:
-        """Who more likely changed than not."""
+    def changed(self) -> Tensor:
+        """Who more likely changed than not [B]."""
         return self.p_never_B < 0.5
 
     @property
-    def day_B(self) -> Tensor:
-        """The likeliest day of a change, whether or not there was one."""
+    def likeliest(self) -> Tensor:
+        """The likeliest day of a change [B], whether or not there was one."""
         return self.day_K[self.p_BK.argmax(1)]
 
 

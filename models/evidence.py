@@ -2,10 +2,11 @@
 
 Legend: B users, T events, S = T + 1 states, M modalities, G mixtures, D width, A behaviours.
 
-A mixture says how much each modality weighs. Under it a person's responses are a Gaussian process: two are as
-alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold what
-the person did next has the highest evidence. All of it follows from the Cholesky factor of the covariance, whose
-row t knows events up to t only: one factor serves every state (Rasmussen & Williams 2006, algorithm 2.1).
+A mixture says how much each modality weighs. Under it a person's responses are a Gaussian process: two are
+as alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold
+what the person did next has the highest evidence. All of it follows from the Cholesky factor of the
+covariance, whose row t knows events up to t only: one factor serves every state (Rasmussen & Williams 2006,
+algorithm 2.1).
 """
 
 from collections.abc import Sequence

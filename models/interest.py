@@ -1,7 +1,8 @@
 """The whole model: what a person is interested in, and how well each video meets it.
 
 Legend: B users, T events, S = T + 1 states, M modalities, D width, V videos, C profile categories,
-P profile numbers, N (person, moment) pairs, G mixtures of modalities, E = D + M, K streams: sequences that the encoder reads for one person.
+P profile numbers, N (person, moment) pairs, K streams: sequences that the encoder reads for one person,
+G mixtures of modalities, E = D + M.
 """
 
 from collections.abc import Mapping, Sequence
