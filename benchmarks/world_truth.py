@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -38,7 +40,7 @@ class Truth:
         told = json.loads((folder / "world.json").read_text(encoding="utf-8"))
         self.modalities: list[str] = told["modalities"]
         people = _rows(folder / "users.parquet", "user_id")
-        self.people = [people.get(name) for name in pinned.users["user_id"].to_pylist()]
+        self.people: list[Any] = [people.get(name) for name in pinned.users["user_id"].to_pylist()]
         videos = _rows(folder / "videos.parquet", "video_id")
         self.videos = [videos[name] for name in pinned.videos["video_id"].to_pylist()]
 
@@ -122,7 +124,7 @@ def drift_figures(found: drift.Drift, truth: Truth, users: Tensor, last: date) -
     common = np.bincount(planted_B[drifts_B]).argmax() if drifts_B.any() else -1
     own_B = drifts_B & (planted_B != common)
 
-    def share(hits_B: Floats, among_B: Floats) -> float | None:
+    def share(hits_B: NDArray[np.bool_], among_B: NDArray[np.bool_]) -> float | None:
         return round(float(hits_B[among_B].mean()), 3) if among_B.any() else None
 
     return {

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -18,7 +19,7 @@ from contracts import params as parameters
 from contracts.errors import InputError
 from contracts.params import Params
 from models.metrics import bootstrap, ndcg
-from models.scoring import Scorer
+from models.scoring import Scorer, Targets
 from tasks import ablate, evaluate, train
 from tasks.pinned import Pinned
 
@@ -66,7 +67,7 @@ def learn(params: Params, pinned: Pinned, seed: int) -> Scorer:
     return evaluate.load(pinned.night.folder("train"), pinned, pinned.seen("test"))
 
 
-def _found(pinned: Pinned, truth: world_truth.Truth, table, scorers: list[Scorer]) -> dict:
+def _found(pinned: Pinned, truth: world_truth.Truth, table: pa.Table, scorers: list[Scorer]) -> dict:
     """Modality weights by what was known before the test day; drift by everything up to its end."""
     before, everything = pinned.histories("test"), world_lake.histories(table, pinned.users.num_rows)
     users = world_truth.watched_enough(truth, before)
@@ -87,9 +88,7 @@ def _found(pinned: Pinned, truth: world_truth.Truth, table, scorers: list[Scorer
 
 def _ranking(pinned: Pinned, truth: world_truth.Truth, scorers: list[Scorer], k: int) -> dict:
     """NDCG of ours, and of ranking by the truth."""
-    aims = evaluate.aims_of(pinned, pinned.seen("test"))
-    known_B = torch.tensor([truth.people[row] is not None for row in aims.users.tolist()])
-    aims = replace(aims, **dict(zip(("user_P", "row_P"), _of(aims, aims.users[known_B]), strict=True)))
+    aims = _of_people(evaluate.aims_of(pinned, pinned.seen("test")), truth)
     ours = [
         evaluate.per_user(ndcg, evaluate.rank_model(f"seed {seed}", scorer, aims, k)[0], aims, k)
         for seed, scorer in zip(SEEDS, scorers, strict=True)
@@ -98,10 +97,10 @@ def _ranking(pinned: Pinned, truth: world_truth.Truth, scorers: list[Scorer], k:
     return {f"ndcg@{k}": round(float(np.mean(ours)), 4), f"ndcg@{k}_ceiling": round(float(best.mean()), 4)}
 
 
-def _of(aims, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pairs of these users only (bots have no truth)."""
-    mine_P = torch.isin(aims.user_P, users)
-    return aims.user_P[mine_P], aims.row_P[mine_P]
+def _of_people(aims: Targets, truth: world_truth.Truth) -> Targets:
+    """Without the bots: they have no truth."""
+    known_P = torch.tensor([truth.people[row] is not None for row in aims.user_P.tolist()])
+    return Targets(aims.user_P[known_P], aims.row_P[known_P])
 
 
 def ablations(params: Params, pinned: Pinned) -> dict:

@@ -25,7 +25,7 @@ FIRST = (date(2026, 3, 10) - date(1970, 1, 1)).days
 def truth(people: list[dict | None], videos: list[dict] | None = None) -> Truth:
     """A truth of these people and videos, without any files."""
     made = Truth.__new__(Truth)
-    made.modalities, made.people, made.videos = ["visual", "text", "audio"], people, videos or []  # type: ignore[assignment]
+    made.modalities, made.people, made.videos = ["visual", "text", "audio"], people, list(videos or [])
     return made
 
 
