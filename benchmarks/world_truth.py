@@ -120,7 +120,7 @@ def drift_figures(found: drift.Drift, truth: Truth, users: Tensor, last: date) -
     days = [truth.people[row]["drift_day"] for row in users.tolist()]
     planted_B = np.array([(day - EPOCH).days if day and day <= last else -1 for day in days])
     drifts_B, changed_B = planted_B >= 0, found.changed.numpy()
-    near_B = np.abs(found.likeliest.numpy() - planted_B) <= WITHIN_DAYS
+    near_B = np.abs(found.day.numpy() - planted_B) <= WITHIN_DAYS
     common = np.bincount(planted_B[drifts_B]).argmax() if drifts_B.any() else -1
     own_B = drifts_B & (planted_B != common)
 

@@ -2,10 +2,10 @@
 
 Legend: B users, T events, M modalities, D width, K days.
 
-As in models/evidence.py the responses of a person are a Gaussian process over the videos, fused with their
-own weights. Was there a change, then what was liked before tells little about what is liked after: the
-days on either side share only a part of their covariance. When people change, the population itself tells
-(empirical Bayes); whether a person did is for the person's own answers to tell.
+As in models/evidence.py the responses of a person are a Gaussian process over the videos, fused with the
+person's own weights. Was there a change, then what was liked before tells little about what is liked after:
+the days on either side share only a part of their covariance. When people change, the population itself
+tells (empirical Bayes); whether a person did is for the person's own answers to tell.
 """
 
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class Drift:
 
     @property
     def changed(self) -> Tensor:
-        """Who more likely changed than not [B]."""
+        """[B]: who more likely changed than not."""
         return self.p_never_B < 0.5
 
     @property
-    def likeliest(self) -> Tensor:
-        """The likeliest day of a change [B], whether or not there was one."""
+    def day(self) -> Tensor:
+        """[B]: the likeliest day of a change, whether or not there was one."""
         return self.day_K[self.p_BK.argmax(1)]
 
 
@@ -57,7 +57,7 @@ def log_evidence(f_BTD: Tensor, response_BT: Tensor, batch: Batch, day_K: Tensor
         after_BT = torch.zeros_like(mask_BT) if day is None else batch.day_BT >= day
         across_BTT = after_BT.unsqueeze(2) != after_BT.unsqueeze(1)
         covariance_BTT = torch.where(across_BTT, SHARED, 1.0) * alike_BTT + HABIT
-        L_BTT = torch.linalg.cholesky(torch.where(both_BTT, covariance_BTT, 0.0) + noise_TT)
+        L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, covariance_BTT, 0.0) + noise_TT).L
         surprise_BT1 = torch.linalg.solve_triangular(L_BTT, (response_BT * mask_BT).unsqueeze(2), upper=False)
         diagonal_BT = L_BTT.diagonal(dim1=1, dim2=2).log() * mask_BT
         told.append(-0.5 * surprise_BT1.square().sum((1, 2)) - diagonal_BT.sum(1))

@@ -2,8 +2,8 @@
 
 Legend: B users, T events, S = T + 1 states, M modalities, G mixtures, D width, A behaviours.
 
-A mixture says how much each modality weighs. Under it a person's responses are a Gaussian process: two are
-as alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold
+A mixture says how much each modality weighs. Under it a person's responses are a Gaussian process: two are as
+alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold
 what the person did next has the highest evidence. All of it follows from the Cholesky factor of the
 covariance, whose row t knows events up to t only: one factor serves every state (Rasmussen & Williams 2006,
 algorithm 2.1).
@@ -21,10 +21,7 @@ STEPS = 3  # a mixture's weights are multiples of a third; finer ones were measu
 TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by the person, by chance
 LASTING = 0.95  # how alike two responses to the same video stay for each day between them
 ANSWERS = {"liked": 1.0, "commented": 0.5, "shared": 1.0, "followed": 1.0, "disliked": -2.0}
-WATCHED, USUAL_SHARE = (
-    2.0,
-    0.6,
-)  # what a whole view is worth beside an answer, and the share that says nothing
+WATCHED, USUAL_SHARE = 2.0, 0.6  # worth of a whole view beside an answer; the share that says nothing
 
 
 def mixtures(modalities: int) -> Tensor:
@@ -51,7 +48,7 @@ def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: 
     for mixture_M in mixture_GM:  # one at a time: B × T × T is all that is held
         f_BTD = torch.einsum("btmd,m->btd", x_BTMD.float(), mixture_M) * x_BTMD.shape[-1] ** -0.5
         alike_BTT = TASTE * f_BTD @ f_BTD.mT * lasting_BTT + HABIT
-        L_BTT = torch.linalg.cholesky(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT)
+        L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT).L
         surprise_BT = torch.linalg.solve_triangular(L_BTT, (response_BT * mask_BT).unsqueeze(2), upper=False)
         told.append(-0.5 * surprise_BT.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
     told_BTG = torch.stack(told, 2) * mask_BT.unsqueeze(2)

@@ -1,12 +1,12 @@
 """The whole model: what a person is interested in, and how well each video meets it.
 
 Legend: B users, T events, S = T + 1 states, M modalities, D width, V videos, C profile categories,
-P profile numbers, N (person, moment) pairs, K streams: sequences that the encoder reads for one person,
-G mixtures of modalities, E = D + M.
+P profile numbers, N (person, moment) pairs, G mixtures of modalities, E = D + M,
+K streams: sequences that the encoder reads for one person.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,10 @@ class Spec:
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
-        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
         video_ids: the videos that the rows of the ID embedding stand for.
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml; empty: no
+            second stage.
+        contexts: context of a viewing -> its known values; any other value is "unknown".
     """
 
     model: str
@@ -57,8 +59,9 @@ class Spec:
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
     video_numbers: Mapping[str, tuple[float, float]]
-    rerank: Mapping[str, float]
     video_ids: Sequence[str]
+    rerank: Mapping[str, float] = field(default_factory=dict)
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,8 @@ class InterestModel(nn.Module):
         D, M = spec.width, len(spec.modalities)
         self.late, self.hybrid = (M > 0 and spec.fusion == level for level in ("late", "hybrid"))
         self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early=spec.fusion == "early")
-        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
+        contexts = [len(values) for values in spec.contexts.values()]
+        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
         learned = M > 0 and spec.fusion in LEARNED
         self.preference = Preference(M, action_width(len(spec.behaviours)), D) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
@@ -236,6 +240,8 @@ class InterestModel(nn.Module):
 
         A candidate never falls behind a video that is none; −inf stays −inf.
         """
+        if not self.spec.rerank:
+            return score_NV
         best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()

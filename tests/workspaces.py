@@ -102,6 +102,8 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
                 "behaviours": [1] * length,
                 "comment_sentiments": [None] * length,
                 "utc_offset_minutes": [60] * length,
+                "devices": ["phone"] * length,
+                "networks": [None] * length,
                 "positive": (draw.uniform(size=length) > 0.4).tolist(),
             }
         )
@@ -128,6 +130,9 @@ def _aligned(night: Night, modalities: Sequence[str]) -> None:
 
 def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
     spec = Spec(
+        model="interest",
+        fusion="attention",
+        positive_watch_ratio=0.5,
         encoder="transformer",
         layers=1,
         heads=2,

@@ -1,4 +1,4 @@
-"""The day on which an interest changed, found from the answers; and not found where there was no change."""
+"""The day on which an interest changed, found from what was answered; and not found where there was no change."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def found(f_BTD: torch.Tensor, response_BT: torch.Tensor, batch: Batch) -> Drift
 def test_who_changed_is_found_with_the_day_and_who_did_not_is_left_alone() -> None:
     drift = found(*a_week())
     assert drift.changed.tolist() == [False, True] * (PEOPLE // 2)
-    assert drift.likeliest[1::2].tolist() == [CHANGE] * (PEOPLE // 2)
+    assert drift.day[1::2].tolist() == [CHANGE] * (PEOPLE // 2)
     assert torch.allclose(drift.p_BK.sum(1) + drift.p_never_B, torch.ones(PEOPLE))
 
 
@@ -43,7 +43,7 @@ def test_a_day_on_which_many_change_is_likelier_for_one_who_tells_nothing() -> N
     f_BTD, response_BT, batch = a_week()
     silent = replace(batch, mask_BT=batch.mask_BT & (torch.arange(PEOPLE) != 0)[:, None])
     drift = found(f_BTD, response_BT, silent)
-    assert drift.likeliest[0] == CHANGE
+    assert drift.day[0] == CHANGE
     assert drift.p_never_B[0] == pytest.approx(0.5, abs=1e-4)
 
 

@@ -1,0 +1,1 @@
+"""SASRec as others and we train it, each a command of its own that `benchmarks.train` starts."""

@@ -1,0 +1,95 @@
+"""RecTools' SASRec with its own loader, through Lightning."""
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning
+import torch
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+
+from benchmarks.sasrec.contender import (
+    BATCH,
+    DROPOUT,
+    HEADS,
+    LAYERS,
+    LENGTH,
+    NEGATIVES,
+    RATE,
+    WIDTH,
+    Clock,
+    Data,
+    Options,
+    main,
+)
+
+
+class Epochs(pytorch_lightning.Callback):
+    """A clock that the trainer drives."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        self.clock.start()
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        self.clock.stop()
+
+
+class RecTools:
+    def __init__(self, data: Data, options: Options) -> None:
+        pytorch_lightning.seed_everything(options.seed)
+        self.data, self.sampled, self.clock = data, options.sampled, Epochs()
+        self.dataset = Dataset.construct(
+            pd.DataFrame(
+                {
+                    Columns.User: np.repeat(np.arange(data.users), np.diff(data.offsets)),
+                    Columns.Item: data.items,
+                    Columns.Weight: 1.0,
+                    Columns.Datetime: pd.Timestamp("2026-01-01")
+                    + pd.to_timedelta(np.arange(len(data.items)), "s"),
+                }
+            )
+        )
+
+    def fit(self, epochs: int) -> list[float]:
+        def trainer() -> pytorch_lightning.Trainer:
+            return pytorch_lightning.Trainer(
+                max_epochs=epochs,
+                accelerator="cpu",
+                callbacks=[self.clock],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+
+        self.model = SASRecModel(
+            n_blocks=LAYERS,
+            n_heads=HEADS,
+            n_factors=WIDTH,
+            dropout_rate=DROPOUT,
+            session_max_len=LENGTH,
+            loss="sampled_softmax" if self.sampled else "softmax",
+            n_negatives=NEGATIVES if self.sampled else 1,
+            lr=RATE,
+            batch_size=BATCH,
+            epochs=epochs,
+            get_trainer_func=trainer,
+        )
+        self.model.fit(self.dataset)
+        return self.clock.clock.seconds
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """By what it recommends: of the items that it leaves out, the score is −inf."""
+        found = self.model.recommend(users, self.dataset, k=10, filter_viewed=True)
+        scores = np.full((len(users), self.data.catalogue), -np.inf, np.float32)
+        scores[found[Columns.User], found[Columns.Item]] = -found[Columns.Rank]
+        # What is left out stands below whatever was recommended, and a target among it has no place.
+        return np.where(np.isinf(scores), -1e6, scores)
+
+
+if __name__ == "__main__":
+    torch.set_float32_matmul_precision("highest")
+    main(RecTools)

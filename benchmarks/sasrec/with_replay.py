@@ -1,0 +1,105 @@
+"""RePlay's SasRec with its own loader, through Lightning."""
+
+import lightning
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from replay.data import FeatureHint, FeatureSource, FeatureType
+from replay.data.nn import ParquetModule, TensorFeatureInfo, TensorFeatureSource, TensorSchema
+from replay.nn.lightning import LightningModule
+from replay.nn.lightning.optimizer import OptimizerFactory
+from replay.nn.loss import CESampled
+from replay.nn.sequential import SasRec
+from replay.nn.transform import UniformNegativeSamplingTransform
+from replay.nn.transform.template import make_default_sasrec_transforms
+
+from benchmarks.sasrec.contender import (
+    BATCH,
+    DROPOUT,
+    HEADS,
+    LAYERS,
+    LENGTH,
+    NEGATIVES,
+    RATE,
+    WIDTH,
+    Clock,
+    Data,
+    Options,
+    main,
+)
+
+
+class Epochs(lightning.Callback):
+    """A clock that the trainer drives."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        self.clock.start()
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        self.clock.stop()
+
+
+class Replay:
+    def __init__(self, data: Data, options: Options) -> None:
+        lightning.seed_everything(options.seed)
+        self.data, self.path = data, options.folder / "replay.parquet"
+        self.schema = TensorSchema(
+            [
+                TensorFeatureInfo(
+                    "item_id",
+                    is_seq=True,
+                    feature_type=FeatureType.CATEGORICAL,
+                    embedding_dim=WIDTH,
+                    padding_value=data.catalogue,
+                    cardinality=data.catalogue,
+                    feature_hint=FeatureHint.ITEM_ID,
+                    feature_sources=[TensorFeatureSource(FeatureSource.INTERACTIONS, "item_id")],
+                )
+            ]
+        )
+        model = SasRec.from_params(self.schema, WIDTH, HEADS, LAYERS, LENGTH, DROPOUT, hidden_dim=4 * WIDTH)
+        transforms = make_default_sasrec_transforms(self.schema)
+        if options.sampled:
+            model.loss = CESampled(ignore_index=data.catalogue)
+            model.loss.logits_callback = model.get_logits
+            transforms["train"].append(UniformNegativeSamplingTransform(data.catalogue, NEGATIVES))
+        self.model, self.transforms = LightningModule(model, OptimizerFactory(learning_rate=RATE)), transforms
+
+    def fit(self, epochs: int) -> list[float]:
+        items = pa.ListArray.from_arrays(pa.array(self.data.offsets, pa.int32()), pa.array(self.data.items))
+        pq.write_table(pa.table({"item_id": items}), self.path)
+        shape = {"item_id": {"shape": LENGTH + 1, "padding": self.data.catalogue}}
+        loader = ParquetModule(
+            BATCH, {"train": shape}, {"train": self.transforms["train"]}, train_path=str(self.path)
+        )
+        clock = Epochs()
+        trainer = lightning.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(self.model, loader)
+        return clock.clock.seconds
+
+    @torch.inference_mode()
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        self.model.eval()
+        item_BT = np.full((len(users), LENGTH), self.data.catalogue)
+        for row, user in enumerate(users):
+            history = self.data.history(user)[-LENGTH:]
+            item_BT[row, LENGTH - len(history) :] = history
+        items = torch.from_numpy(item_BT)
+        batch = {"feature_tensors": {"item_id": items}, "padding_mask": items != self.data.catalogue}
+        return self.model(batch)["logits"].numpy()[:, : self.data.catalogue]
+
+
+if __name__ == "__main__":
+    main(Replay)
