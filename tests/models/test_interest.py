@@ -197,3 +197,15 @@ def test_an_unknown_name_and_a_width_that_heads_do_not_divide_are_refused() -> N
         InterestModel(spec(encoder="gru"))
     with pytest.raises(ValueError, match="width 8 cannot be split among 3"):
         InterestModel(spec(heads=3))
+
+
+def test_training_begins_near_popularity() -> None:
+    """An untrained model ranks nearly as its biases do, whoever is asked."""
+    torch.manual_seed(0)
+    made, past = InterestModel(spec()), histories()
+    made.fusion.start_from(torch.ones(9, dtype=torch.long), torch.arange(9) ** 2)
+    items = made.eval().items(catalogue())
+    interest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+    score_BV, _ = made.scores(interest, items)
+    away_BV = score_BV - items.bias_V
+    assert 0 < away_BV.abs().max() < 0.1 * items.bias_V.std()
