@@ -197,3 +197,11 @@ def test_an_unknown_name_and_a_width_that_heads_do_not_divide_are_refused() -> N
         InterestModel(spec(encoder="gru"))
     with pytest.raises(ValueError, match="width 8 cannot be split among 3"):
         InterestModel(spec(heads=3))
+
+
+def test_u_reads_histories_that_are_longer_than_the_encoder_reads() -> None:
+    made, past = model(max_length=4), histories()
+    batch, items = past.batch(everybody(past), 8), made.items(catalogue())
+    u_BSE = made.preferences(batch, made.static(profiles()), items)
+    assert u_BSE.shape == (4, 9, 8 + 3)
+    assert not torch.equal(u_BSE[3, 8], u_BSE[3, 4])
