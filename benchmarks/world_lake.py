@@ -111,13 +111,8 @@ def segments(pinned: Pinned, length_V: Tensor, most: int) -> SegmentCatalogue:
         vector_NF = np.stack(found["vector"].filter(keep).to_numpy())
         x_VNF = torch.zeros(len(length_V), most, vector_NF.shape[1])
         has_VN = torch.zeros(len(length_V), most, dtype=torch.bool)
-        x_VNF[at_V, at_N], has_VN[at_V, at_N] = torch.from_numpy(vector_NF).float(), True
+        x_VNF[at_V, at_N], has_VN[at_V, at_N] = torch.tensor(vector_NF), True
         known_NF = x_VNF[has_VN & (pinned.train_views > 0)[:, None]]
         x_VNF = (x_VNF - known_NF.mean(0)) / known_NF.std(0).clamp(min=1e-6)
         features[modality], has[modality] = x_VNF.masked_fill(~has_VN.unsqueeze(2), 0.0), has_VN
     return SegmentCatalogue(features, has, length_V)
-
-
-def day_of(table: pa.Table, day: str) -> np.ndarray:
-    """Which viewings happened on a day."""
-    return pc.equal(table["day"], pa.scalar(parse_day(day), pa.date32())).to_numpy(zero_copy_only=False)

@@ -57,7 +57,7 @@ def log_evidence(f_BTD: Tensor, response_BT: Tensor, batch: Batch, day_K: Tensor
         after_BT = torch.zeros_like(mask_BT) if day is None else batch.day_BT >= day
         across_BTT = after_BT.unsqueeze(2) != after_BT.unsqueeze(1)
         covariance_BTT = torch.where(across_BTT, SHARED, 1.0) * alike_BTT + HABIT
-        L_BTT = torch.linalg.cholesky(torch.where(both_BTT, covariance_BTT, 0.0) + noise_TT)
+        L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, covariance_BTT, 0.0) + noise_TT).L
         surprise_BT1 = torch.linalg.solve_triangular(L_BTT, (response_BT * mask_BT).unsqueeze(2), upper=False)
         diagonal_BT = L_BTT.diagonal(dim1=1, dim2=2).log() * mask_BT
         told.append(-0.5 * surprise_BT1.square().sum((1, 2)) - diagonal_BT.sum(1))

@@ -48,7 +48,7 @@ def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: 
     for mixture_M in mixture_GM:  # one at a time: B × T × T is all that is held
         f_BTD = torch.einsum("btmd,m->btd", x_BTMD.float(), mixture_M) * x_BTMD.shape[-1] ** -0.5
         alike_BTT = TASTE * f_BTD @ f_BTD.mT * lasting_BTT + HABIT
-        L_BTT = torch.linalg.cholesky(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT)
+        L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT).L
         surprise_BT = torch.linalg.solve_triangular(L_BTT, (response_BT * mask_BT).unsqueeze(2), upper=False)
         told.append(-0.5 * surprise_BT.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
     told_BTG = torch.stack(told, 2) * mask_BT.unsqueeze(2)

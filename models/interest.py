@@ -18,6 +18,7 @@ from models.ranking import RankingHeads, worth
 from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
+START = 0.1  # share of the usual size that the gate's weights begin with
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
 
 
@@ -135,9 +136,6 @@ class Preference(nn.Module):
         mean_BSF = sums_BSF / weight_BS1.clamp(min=1e-6)
         s_BSD = s_BD.unsqueeze(1).expand(-1, mean_BSF.shape[1], -1)
         return torch.cat([self.layers(torch.cat([mean_BSF, s_BSD], 2)), share_BSM.clamp(min=1e-3).log()], 2)
-
-
-START = 0.1  # share of the usual size that the gate's weights begin with
 
 
 class StaticGate(nn.Module):

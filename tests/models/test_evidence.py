@@ -1,4 +1,4 @@
-"""The evidence for a mixture of modalities: what it is, that it tells the right one, and what cannot change it."""
+"""The evidence for a mixture of modalities: what it is, that it tells the right one; what changes nothing."""
 
 import numpy as np
 import pytest

@@ -133,3 +133,14 @@ def test_before_training_the_biases_rank_by_popularity_and_a_new_video_is_averag
     assert torch.equal(score_NV[0, :9].argsort(stable=True), liked_I.argsort(stable=True))
     assert score_NV[0, 9:].eq(0).all()
     assert score_NV[0, :9].mean().item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_u_says_of_a_modality_as_such_holds_for_every_video_alike(made: InterestModel) -> None:
+    items = made.items(catalogue())
+    u_NE = torch.zeros(1, 11)
+    u_NE[0, 8:] = torch.tensor([0.5, 0.3, 0.2]).log()
+    _, alpha_MNV = score(torch.randn(1, 8), u_NE, items)
+    full_V = catalogue().has_VM.all(1)
+    assert torch.allclose(
+        alpha_MNV[:, 0, full_V].T, torch.tensor([0.5, 0.3, 0.2]).expand(int(full_V.sum()), 3)
+    )

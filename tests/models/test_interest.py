@@ -209,3 +209,11 @@ def test_training_begins_near_popularity() -> None:
     score_BV, _ = made.scores(interest, items)
     away_BV = score_BV - items.bias_V
     assert 0 < away_BV.abs().max() < 0.1 * items.bias_V.std()
+
+
+def test_u_reads_histories_that_are_longer_than_the_encoder_reads() -> None:
+    made, past = model(max_length=4), histories()
+    batch, items = past.batch(everybody(past), 8), made.items(catalogue())
+    u_BSE = made.preferences(batch, made.static(profiles()), items)
+    assert u_BSE.shape == (4, 9, 8 + 3)
+    assert not torch.equal(u_BSE[3, 8], u_BSE[3, 4])

@@ -56,8 +56,19 @@ def test_what_is_asked_for_is_measured_beside_the_full_model(found: dict) -> Non
     assert len(set(told["everybody"]["by_seed"])) == 2, "another seed must give another model"
 
 
-def test_on_planted_data_content_is_worth_something(found: dict) -> None:
-    assert found["variants"]["IDs only"]["everybody"]["difference"]["mean"] < -0.005
+def test_every_variant_recommends_otherwise_and_hiding_histories_does_only_to_who_has_one(
+    night: Night,
+) -> None:
+    table = pq.read_table(night.workspace / "ablate" / "per_user.parquet").to_pandas().set_index("user_id")
+    pinned = Pinned(night)
+    ids, lengths = pinned.users["user_id"].to_pylist(), pinned.histories("test").lengths.tolist()
+    length = dict(zip(ids, lengths, strict=True))
+    has_past = np.array([bool(length[user]) for user in table.index])
+    for name in SOME:
+        changed = (table[f"{name}, seed 1"] != table[f"{FULL}, seed 1"]).to_numpy()
+        assert changed[has_past].mean() > 0.05, name
+        if name == "history hidden":
+            assert not changed[~has_past].any()
 
 
 def test_every_figure_can_be_computed_again_from_the_table_of_people(night: Night, found: dict) -> None:
@@ -136,7 +147,8 @@ def test_shuffled_content_goes_whole_to_another_video(night: Night, tmp_path: Pa
 def test_whose_history_is_hidden_is_told_what_a_new_user_is(night: Night) -> None:
     pinned = Pinned(night)
     spec = ablate.train.describe(params().train, pinned, 16)
-    people = evaluate.People(pinned.histories("test"), pinned.profiles(spec), pinned.seen("test"))
+    past = pinned.histories("test", spec.contexts)
+    people = evaluate.People(past, pinned.profiles(spec), pinned.seen("test"))
     model = ablate.train.InterestModel(spec).eval()
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     hidden = ablate._without_histories(evaluate.Scorer(model, catalogue, people))
