@@ -1,8 +1,8 @@
 """Are a person's segment scores worth something to the ranking heads? With and without, on the test day.
 
 What the heads foretell and what the segments say of a viewing are joined by a logistic regression that is
-fitted on the validation day; both sides also know how many segments there are. It is the cheapest second stage there is: where it gains nothing, the night need
-not carry the scores.
+fitted on the validation day; both sides also know how many segments there are. It is the cheapest second
+stage there is: where it gains nothing, the night need not carry the scores.
 
 Legend: N viewings, H heads, C columns.
 """
