@@ -43,7 +43,10 @@ def figures(
         part: _labels(pinned, table, skips, rows)
         for part, rows in (("valid", skips.valid_row_E), ("test", skips.test_row_E))
     }
-    before = replace(scorers[0].people, histories=pinned.histories("train"), seen=pinned.seen("train"))
+    contexts = scorers[0].model.spec.contexts
+    before = replace(
+        scorers[0].people, histories=pinned.histories("train", contexts), seen=pinned.seen("train")
+    )
     found: dict = {}
     runs = [
         (
