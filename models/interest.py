@@ -18,6 +18,7 @@ from models.ranking import RankingHeads, worth
 from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
+START = 0.1  # share of the usual size that the gate's weights begin with
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
 
 
@@ -146,6 +147,9 @@ class StaticGate(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
+        with torch.no_grad():  # near z = 0 the softmax is popularity (`Fusion.start_from`): begin there
+            self.linear.weight.mul_(START)
+            self.linear.bias.fill_(START**2)
 
     def forward(self, h_KBSD: Tensor, s_BD: Tensor) -> Tensor:
         """z_KBSD."""

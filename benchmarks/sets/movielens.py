@@ -45,25 +45,25 @@ DAY = 86_400
 AGES = (18, 25, 35, 45, 50, 56)  # where the bands of MovieLens begin
 COLD = 5  # fewer events before the cut
 SEEDS = (1, 2, 3)
-WIDTH, LAYERS, HEADS, DROPOUT, LENGTH = 64, 2, 2, 0.3, 100
+WIDTH, LAYERS, HEADS, DROPOUT, LENGTH = 64, 2, 2, 0.3, 50
 KNOBS = {
     "popularity": (1, 1, 64, 0.001, 0.0),
     "itemcf": (1, 1, 64, 0.001, 0.0),
-    "mf_bpr": (60, 10, 64, 0.003, 0.1),
-    "lightgcn": (60, 10, 64, 0.003, 0.0),
-    "sasrec": (40, 8, 32, 0.001, 0.01),
-    "bert4rec": (120, 15, 32, 0.001, 0.01),
+    "mf_bpr": (30, 5, 64, 0.003, 0.01),
+    "lightgcn": (20, 4, 64, 0.003, 0.0),
+    "sasrec": (30, 5, 32, 0.0005, 0.01),
+    "bert4rec": (30, 8, 32, 0.001, 0.01),
 }  # epochs, patience, batch, learning rate, weight decay
 
 
 def params(profile: bool, seed: int) -> Train:
     """How ours is trained."""
     return Train(
-        model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS,
-        dropout=DROPOUT, positions=True, profile=profile, video_numbers=(), max_length=LENGTH, epochs=40,
-        patience=8, batch_size=32, learning_rate=0.001, weight_decay=0.05, clip_norm=5.0, ranking_weight=0.0,
-        align_weight=0.0, anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.1, horizon=20,
-        warmup_epochs=2, seed=seed, device="auto", contexts=(), rerank=NO_RERANK,
+        model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=0.5,
+        positions=True, profile=profile, video_numbers=(), max_length=LENGTH, epochs=10, patience=4,
+        batch_size=32, learning_rate=0.0003, weight_decay=0.05, clip_norm=5.0, ranking_weight=0.0,
+        align_weight=0.0, anchor_weight=0.0, negatives=400, skip_below=0.2, id_dropout=0.0, horizon=200,
+        warmup_epochs=1, seed=seed, device="auto", contexts=(), rerank=NO_RERANK,
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def measure(path: Path) -> tuple[dict, dict]:
             knobs = Fitting(epochs, patience, batch, rate, decay, 5.0, seed)
             runs[name].append(outcome(baseline(name, split, sizes, knobs), split))
         for name, profile in (("ours", True), ("ours_without_profile", False)):
-            trained = ours(split, replace(sizes, profile=profile), params(profile, seed))
+            trained = ours(split, replace(sizes, profile=profile, dropout=0.5), params(profile, seed))
             runs[name].append(outcome(trained, split))
         say(seed, {name: run[-1].means((10,)) for name, run in runs.items()})
     return figures_of(split, runs)

@@ -199,6 +199,18 @@ def test_an_unknown_name_and_a_width_that_heads_do_not_divide_are_refused() -> N
         InterestModel(spec(heads=3))
 
 
+def test_training_begins_near_popularity() -> None:
+    """An untrained model ranks nearly as its biases do, whoever is asked."""
+    torch.manual_seed(0)
+    made, past = InterestModel(spec()), histories()
+    made.fusion.start_from(torch.ones(9, dtype=torch.long), torch.arange(9) ** 2)
+    items = made.eval().items(catalogue())
+    interest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+    score_BV, _ = made.scores(interest, items)
+    away_BV = score_BV - items.bias_V
+    assert 0 < away_BV.abs().max() < 0.1 * items.bias_V.std()
+
+
 def test_u_reads_histories_that_are_longer_than_the_encoder_reads() -> None:
     made, past = model(max_length=4), histories()
     batch, items = past.batch(everybody(past), 8), made.items(catalogue())

@@ -66,7 +66,7 @@ def test_every_variant_recommends_otherwise_and_hiding_histories_does_only_to_wh
     has_past = np.array([bool(length[user]) for user in table.index])
     for name in SOME:
         changed = (table[f"{name}, seed 1"] != table[f"{FULL}, seed 1"]).to_numpy()
-        assert changed[has_past].mean() > 0.2, name
+        assert changed[has_past].mean() > 0.05, name
         if name == "history hidden":
             assert not changed[~has_past].any()
 
@@ -147,7 +147,8 @@ def test_shuffled_content_goes_whole_to_another_video(night: Night, tmp_path: Pa
 def test_whose_history_is_hidden_is_told_what_a_new_user_is(night: Night) -> None:
     pinned = Pinned(night)
     spec = ablate.train.describe(params().train, pinned, 16)
-    people = evaluate.People(pinned.histories("test"), pinned.profiles(spec), pinned.seen("test"))
+    past = pinned.histories("test", spec.contexts)
+    people = evaluate.People(past, pinned.profiles(spec), pinned.seen("test"))
     model = ablate.train.InterestModel(spec).eval()
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     hidden = ablate._without_histories(evaluate.Scorer(model, catalogue, people))

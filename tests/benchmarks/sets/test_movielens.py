@@ -60,8 +60,8 @@ def test_every_model_and_the_worth_of_the_profile_are_told(
     monkeypatch.setattr(movielens, "SEEDS", (1, 2))
     few = dict.fromkeys(movielens.KNOBS, (6, 6, 16, 0.005, 0.0))
     monkeypatch.setattr(movielens, "KNOBS", few)
-    real = movielens.params
-    monkeypatch.setattr(movielens, "params", lambda *a: replace(real(*a), epochs=8, learning_rate=0.005))
+    real, longer = movielens.params, {"epochs": 30, "patience": 30, "learning_rate": 0.01, "negatives": 0}
+    monkeypatch.setattr(movielens, "params", lambda *a: replace(real(*a), **longer))
     figures, ratios = movielens.measure(written(tmp_path))
     assert {*few, "ours", "ours_without_profile"} < set(figures)
     assert 0 < figures["cold_people"] < figures["people"]
