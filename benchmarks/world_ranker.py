@@ -1,8 +1,8 @@
 """Are a person's segment scores worth something to the ranking heads? With and without, on the test day.
 
 What the heads foretell and what the segments say of a viewing are joined by a logistic regression that is
-fitted on the validation day. It is the cheapest second stage there is: where it gains nothing, the night need
-not carry the scores.
+fitted on the validation day; both sides also know how many segments there are. It is the cheapest second
+stage there is: where it gains nothing, the night need not carry the scores.
 
 Legend: N viewings, H heads, C columns.
 """
@@ -43,7 +43,10 @@ def figures(
         part: _labels(pinned, table, skips, rows)
         for part, rows in (("valid", skips.valid_row_E), ("test", skips.test_row_E))
     }
-    before = replace(scorers[0].people, histories=pinned.histories("train"), seen=pinned.seen("train"))
+    contexts = scorers[0].model.spec.contexts
+    before = replace(
+        scorers[0].people, histories=pinned.histories("train", contexts), seen=pinned.seen("train")
+    )
     found: dict = {}
     runs = [
         (
@@ -56,7 +59,7 @@ def figures(
         fitted = [
             {
                 name: _foretold(valid[:, :width], labels["valid"][label], test[:, :width])
-                for name, width in (("without", len(HEADS)), ("with", valid.shape[1]))
+                for name, width in (("without", len(HEADS) + 1), ("with", valid.shape[1]))
             }
             for valid, test in runs
         ]
@@ -67,12 +70,12 @@ def figures(
 def _columns(
     scorer: Scorer, model: SegmentInterest, skips: Skips, views: Views, table: pa.Table, rows: np.ndarray
 ) -> Floats:
-    """What the heads say of each viewing, then what the segments do [N, C]."""
+    """What the heads say of each viewing, how many segments there are, then what these say [N, C]."""
     user_N = torch.from_numpy(table["user_row"].to_numpy()[rows].astype(np.int64))
     video_N = torch.from_numpy(table["video_row"].to_numpy()[rows].astype(np.int64))
     logit_NH = behaviour_logits(scorer, user_N, video_N)[:, [ALL.index(name) for name in HEADS]]
     p_BN, there_BN = interest(model, skips.catalogue, views), there(views, skips.catalogue)
-    return torch.cat([logit_NH, summary(p_BN, there_BN)], 1).double().numpy()
+    return torch.cat([logit_NH, there_BN.sum(1, keepdim=True), summary(p_BN, there_BN)], 1).double().numpy()
 
 
 def summary(p_BN: Tensor, there_BN: Tensor) -> Tensor:

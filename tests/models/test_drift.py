@@ -1,4 +1,4 @@
-"""The day on which an interest changed, found from the answers; and not found where there was no change."""
+"""The day on which an interest changed: found from what was answered, and not where there was no change."""
 
 from dataclasses import replace
 
