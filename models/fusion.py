@@ -227,6 +227,13 @@ def fuse(u_ND: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - g_N) * content_ND + g_N * items.id_VD[rows_N], alpha_NM
 
 
+def joined(items: Items) -> Tensor:
+    """Each video as one row [V, D + 1]: with even weights α, its score is ⟨[z ; 1], row⟩."""
+    u_VD = torch.zeros_like(items.id_VD)
+    f_VD, _ = fuse(u_VD, items, torch.arange(len(items)))
+    return torch.cat([f_VD * u_VD.shape[-1] ** -0.5, items.bias_V[:, None]], 1)
+
+
 def score_pairs(
     z_ND: Tensor, u_ND: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
 ) -> Tensor:

@@ -5,7 +5,12 @@ RecBole 1.2.1 is older than numpy 2 and uses names that went away.
 
 import numpy as np
 
-for name, now in {"bool8": np.bool_, "float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}.items():
+for name, now in {
+    "bool8": np.bool_,
+    "float_": np.float64,
+    "complex_": np.complex128,
+    "unicode_": np.str_,
+}.items():
     if not hasattr(np, name):
         setattr(np, name, now)
 

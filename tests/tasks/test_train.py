@@ -65,6 +65,7 @@ SMALL = Train(
     horizon=5,
     warmup_epochs=0,
     device="auto",
+    precision="auto",
     seed=1,
 )
 CHANGES: dict[str, Any] = {
