@@ -29,7 +29,7 @@ SAMPLED = ("ours", "replay", "torch")  # with the sampled loss too
 LIBRARIES = ("replay", "rectools", "recbole")
 THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
 SEED = 1
-LEARNED_EPOCHS = 12
+LEARNED_EPOCHS = 10
 
 Part = tuple[dict[str, Any], dict[str, float]]  # figures, ratios
 
@@ -88,7 +88,7 @@ def ratios_of(rate: Mapping[str, float]) -> dict[str, float]:
 
 def learning(args: argparse.Namespace) -> Part:
     """NDCG@10 of each after the same number of epochs on a set small enough to be learned."""
-    with data(users=4096, items=2000) as folder:
+    with data(users=2048, items=500) as folder:
         found = {
             f"{name} {loss}": round(run(name, folder, LEARNED_EPOCHS, loss, THRESHOLDS)["ndcg@10"], 4)
             for loss in ("exact", "sampled")

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models import losses
 
-Ban = Callable[[Tensor, slice], None]  # sets the scores [n, C] that are no negatives of a chunk to −inf
+Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
 
 
 def product_softmax_loss(z_NE: Tensor, w_CE: Tensor, own_N: Tensor, ban: Ban) -> Tensor:
@@ -21,7 +21,7 @@ def product_softmax_loss(z_NE: Tensor, w_CE: Tensor, own_N: Tensor, ban: Ban) ->
     The gradient is computed with the loss, a chunk of positions at a time: no score is computed twice, and
     those of a chunk stay in the processor's cache. Under autocast, scores and their softmax are of its type.
     """
-    return _ProductSoftmax.apply(z_NE, w_CE, own_N, ban)  # type: ignore[no-untyped-call]
+    return _ProductSoftmax.apply(z_NE, w_CE, own_N, ban)
 
 
 class _ProductSoftmax(torch.autograd.Function):

@@ -90,7 +90,7 @@ def ndcg(contender: Contender, data: Data) -> float:
     users = np.arange(min(JUDGED, data.users))
     scores = np.array(contender.scores(users), np.float32)
     gains = []
-    for user, score in zip(users, scores, strict=True):
+    for user, score in zip(users.tolist(), scores, strict=True):
         target, seen = data.next_U[user], data.history(user)
         if target in seen:
             continue

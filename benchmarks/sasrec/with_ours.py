@@ -58,9 +58,10 @@ class Ours:
             precision="bf16",
             seed=options.seed,
         )
-        self.scorer = Scorer(InterestModel(spec(data, width, layers, heads)), catalogue(data), people(data))
+        model = InterestModel(spec(data, width, layers, heads))
         views_V = torch.bincount(torch.from_numpy(data.items), minlength=data.catalogue)
-        self.scorer.model.fusion.start_from(views_V, views_V)
+        model.fusion.start_from(views_V, views_V)
+        self.scorer = Scorer(model, catalogue(data), people(data))
 
     def fit(self, epochs: int) -> list[float]:
         nobody = Targets(*torch.zeros(2, 0, dtype=torch.long))
@@ -76,7 +77,7 @@ class Ours:
         )
         watch = Watch()
         fit(self.scorer, nobody, replace(self.params, epochs=epochs), objective, watch)
-        return watch.seconds
+        return watch.epochs()
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         parts = [score_BV for _, score_BV, _ in chunks(self.scorer, torch.from_numpy(users), rerank=False)]
@@ -96,8 +97,8 @@ class Watch(Checkpoint):
     def save(self, progress: Progress, *_: Any) -> None:
         self.done[progress.epoch] = time.perf_counter()
 
-    @property
-    def seconds(self) -> list[float]:
+    def epochs(self) -> list[float]:
+        """Seconds of each."""
         return np.diff(list(self.done.values())).tolist()
 
 

@@ -92,6 +92,7 @@ CHANGES: dict[str, Any] = {
     "id_dropout": 0.6,
     "horizon": 1,
     "warmup_epochs": 1,
+    "precision": "bf16",
     "seed": 2,
 }
 
