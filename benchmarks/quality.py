@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.result import publish
-from benchmarks.sets import segmm
+from benchmarks.sets import beauty, movielens, segmm, tiktok, world
 from contracts.errors import REFUSED_INPUT, InputError
 
-SETS = {"segmm": segmm}
+SETS = {"beauty": beauty, "movielens": movielens, "segmm": segmm, "tiktok": tiktok, "world": world}
 
 
 def main() -> int:

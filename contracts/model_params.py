@@ -68,6 +68,7 @@ class Train:
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
     profile: whether the static profile is used.
+    contexts: what the encoder is told of the moment of a viewing beside the hour: device, network.
     video_numbers: what the ranking heads read of a video beside its content, columns of the snapshot's
         catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
@@ -92,6 +93,7 @@ class Train:
     dropout: float
     positions: bool
     profile: bool
+    contexts: tuple[Literal["device", "network"], ...]
     video_numbers: tuple[str, ...]
     max_length: int
     epochs: int

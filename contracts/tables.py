@@ -13,6 +13,9 @@ WHOLE_VIDEO = -1  # `features.segment` of a vector that stands for the whole vid
 # `features.modality` of how well sound and motion fit: (together, best, delay in ms), NaN where unknown.
 SYNCHRONY = "synchrony"
 
+# Context of a viewing that a history keeps -> its column in `sequences`.
+CONTEXTS = {"device": "devices", "network": "networks"}
+
 # The bits of `sequences.behaviours`, in this order.
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
 
@@ -156,6 +159,8 @@ SEQUENCES = _table(
     behaviours=pa.list_(pa.int32()),
     comment_sentiments=pa.list_(pa.float64()),
     utc_offset_minutes=pa.list_(pa.int32()),
+    devices=pa.list_(pa.string()),
+    networks=pa.list_(pa.string()),
 )
 
 FEATURES = _table(

@@ -217,11 +217,16 @@ def modality_weights(affinity: Tensor, has: Tensor, dim: int) -> Tensor:
     return torch.softmax(masked, dim) * has
 
 
-def fuse(u_ND: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
+def affinity(u_NE: Tensor, x_NMD: Tensor) -> Tensor:
+    """uᵀ x̃_m / √D [N, M]. E = D + M: behind each x̃_m stands a one-hot tag of its modality, for u to meet."""
+    u_ND, tag_NM = u_NE.split([x_NMD.shape[-1], x_NMD.shape[-2]], -1)
+    return (x_NMD * u_ND.unsqueeze(-2)).sum(-1) * u_ND.shape[-1] ** -0.5 + tag_NM
+
+
+def fuse(u_NE: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
     """Equations (1) and (2) for one video per pair: f_ND and α_NM. Leading axes may be any (N or B, T)."""
     x_NMD = items.x_VMD[rows_N]
-    affinity_NM = (x_NMD * u_ND.unsqueeze(-2)).sum(-1) * u_ND.shape[-1] ** -0.5
-    alpha_NM = modality_weights(affinity_NM, items.has_VM[rows_N], -1)
+    alpha_NM = modality_weights(affinity(u_NE, x_NMD), items.has_VM[rows_N], -1)
     content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
     g_N = items.g_V[rows_N].unsqueeze(-1)
     return (1 - g_N) * content_ND + g_N * items.id_VD[rows_N], alpha_NM
@@ -229,24 +234,24 @@ def fuse(u_ND: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
 
 def joined(items: Items) -> Tensor:
     """Each video as one row [V, D + 1]: with even weights α, its score is ⟨[z ; 1], row⟩."""
-    u_VD = torch.zeros_like(items.id_VD)
-    f_VD, _ = fuse(u_VD, items, torch.arange(len(items)))
-    return torch.cat([f_VD * u_VD.shape[-1] ** -0.5, items.bias_V[:, None]], 1)
+    V, M, D = items.x_VMD.shape
+    f_VD, _ = fuse(torch.zeros(V, D + M), items, torch.arange(V))
+    return torch.cat([f_VD * D**-0.5, items.bias_V[:, None]], 1)
 
 
 def score_pairs(
-    z_ND: Tensor, u_ND: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
+    z_ND: Tensor, u_NE: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
 ) -> Tensor:
     """score_N of one video per pair, as `score` has it."""
-    x_NMD, scale = items.x_VMD[rows_N], u_ND.shape[-1] ** -0.5
-    alpha_NM = modality_weights((x_NMD * u_ND.unsqueeze(1)).sum(2) * scale, items.has_VM[rows_N], 1)
+    x_NMD, scale = items.x_VMD[rows_N], z_ND.shape[-1] ** -0.5
+    alpha_NM = modality_weights(affinity(u_NE, x_NMD), items.has_VM[rows_N], 1)
     meets = z_ND.unsqueeze(1) if own_NMD is None else own_NMD
     content_N = (alpha_NM * (x_NMD * meets).sum(2)).sum(1)
     id_N, g_N = (z_ND * items.id_VD[rows_N]).sum(1), items.g_V[rows_N]
     return ((1 - g_N) * content_N + g_N * id_N) * scale + items.bias_V[rows_N]
 
 
-def score(z_ND: Tensor, u_ND: Tensor, items: Items, own_NMD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def score(z_ND: Tensor, u_NE: Tensor, items: Items, own_NMD: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Every pair against every video: z·f(u, v), without ever holding f, which would be N × V × D.
 
     ⟨z, Σ_m α_m x̃_m⟩ = Σ_m α_m ⟨z, x̃_m⟩ with α_m = softmax_m⟨u, x̃_m⟩: two matrix products per modality,
@@ -255,9 +260,11 @@ def score(z_ND: Tensor, u_ND: Tensor, items: Items, own_NMD: Tensor | None = Non
     Returns:
         score_NV, alpha_MNV.
     """
-    x_MDV = items.x_VMD.permute(1, 2, 0)
-    scale = u_ND.shape[-1] ** -0.5
-    alpha_MNV = modality_weights((u_ND @ x_MDV) * scale, items.has_VM.T[:, None, :], 0)
+    x_MDV, scale = items.x_VMD.permute(1, 2, 0), z_ND.shape[-1] ** -0.5
+    u_ND, tag_NM = u_NE.split([x_MDV.shape[1], len(x_MDV)], 1)
+    alpha_MNV = modality_weights(
+        (u_ND @ x_MDV) * scale + tag_NM.T.unsqueeze(2), items.has_VM.T[:, None, :], 0
+    )
     meets = z_ND if own_NMD is None else own_NMD.transpose(0, 1)
     content_NV = (alpha_MNV * (meets @ x_MDV)).sum(0)
     id_NV = z_ND @ items.id_VD.T

@@ -1,7 +1,7 @@
 """What people watched, as tensors: ragged for everybody, padded for a batch.
 
 Legend: B users, E events of all users, T events of a batch's longest history (oldest first, padding on the
-right), S = T + 1 states (state i is what is known after i events), A behaviours.
+right), S = T + 1 states (state i is what is known after i events), A behaviours, C contexts.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ class Batch:
     gap_BT: Tensor
     hour_BT: Tensor
     positive_BT: Tensor
+    context_BTC: Tensor
 
     @property
     def lengths(self) -> Tensor:
@@ -56,6 +57,7 @@ class Histories:
         did_EA: bool, what the person did, in the order of the model's `behaviours`.
         sentiment_E: of the comments that the person wrote, in [-1, 1]; NaN: none, or unknown.
         positive_E: bool, whether the viewing counts as liked.
+        context_EC: code of each of the model's contexts, 0: unknown; None: the model has none.
     """
 
     offsets: Tensor
@@ -66,6 +68,7 @@ class Histories:
     did_EA: Tensor
     sentiment_E: Tensor
     positive_E: Tensor
+    context_EC: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -94,6 +97,7 @@ class Histories:
             gap_BT=gap_buckets(self.second_E[at_BT]),
             hour_BT=self.hour_E[at_BT],
             positive_BT=self.positive_E[at_BT],
+            context_BTC=at_BT[:, :, None][:, :, :0] if self.context_EC is None else self.context_EC[at_BT],
         )
 
 

@@ -1,21 +1,24 @@
 """The whole model: what a person is interested in, and how well each video meets it.
 
 Legend: B users, T events, S = T + 1 states, M modalities, D width, V videos, C profile categories,
-P profile numbers, N (person, moment) pairs, K streams: sequences that the encoder reads for one person.
+P profile numbers, N (person, moment) pairs, G mixtures of modalities, E = D + M,
+K streams: sequences that the encoder reads for one person.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from models.evidence import log_evidence, mixtures, responses
 from models.fusion import Catalogue, Fusion, Items, fuse, joined, score, score_pairs, with_known
 from models.histories import Batch
 from models.ranking import RankingHeads, worth
 from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
+START = 0.1  # share of the usual size that the gate's weights begin with
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
 
 
@@ -33,8 +36,10 @@ class Spec:
         categories: profile column -> its known values; any other value is "unknown".
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
-        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml.
         video_ids: the videos that the rows of the ID embedding stand for.
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml; empty: no
+            second stage.
+        contexts: context of a viewing -> its known values; any other value is "unknown".
     """
 
     model: str
@@ -55,8 +60,9 @@ class Spec:
     categories: Mapping[str, Sequence[str]]
     numbers: Mapping[str, tuple[float, float]]
     video_numbers: Mapping[str, tuple[float, float]]
-    rerank: Mapping[str, float]
     video_ids: Sequence[str]
+    rerank: Mapping[str, float] = field(default_factory=dict)
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,30 +97,45 @@ class ProfileEmbedding(nn.Module):
 
 
 class Preference(nn.Module):
-    """u: the user's preference vector, from the profile and the mean of earlier events only.
+    """u: the user's preference vector, from the profile and earlier events only.
 
-    The mean keeps the modalities apart, so that u can see in which of them the person's taste is consistent;
-    what the person did weighs each event.
+    Its first part, which meets what a video shows, comes from the mean of the events, weighed by what the
+    person did. Its end, which meets the modality as such, is the log of the modality's expected share in
+    what the person goes by: mixtures of modalities as the profile suggests them and the evidence has them.
     """
+
+    mixture_GM: Tensor
 
     def __init__(self, modalities: int, actions: int, width: int) -> None:
         super().__init__()
+        self.register_buffer("mixture_GM", mixtures(modalities), persistent=False)
+        self.prior = nn.Linear(width, len(self.mixture_GM))
+        nn.init.zeros_(self.prior.weight)
+        nn.init.zeros_(self.prior.bias)
         self.weight = nn.Linear(actions, 1)
         self.layers = nn.Sequential(
             nn.Linear((modalities + 2) * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
     def forward(
-        self, x_BTMD: Tensor, id_BTD: Tensor, action_BTA: Tensor, batch: Batch, s_BD: Tensor
+        self,
+        x_BTMD: Tensor,
+        id_BTD: Tensor,
+        action_BTA: Tensor,
+        response_BT: Tensor,
+        batch: Batch,
+        s_BD: Tensor,
     ) -> Tensor:
-        """u_BSD: the entry of state i is made from events before i."""
+        """u_BSE: the entry of state i is made from events before i."""
+        told_BSG = log_evidence(x_BTMD, response_BT, batch, self.mixture_GM)
+        share_BSM = torch.softmax(self.prior(s_BD).unsqueeze(1) + told_BSG, 2) @ self.mixture_GM
         w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
-        seen_BTE = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1
-        sums_BSE = nn.functional.pad(seen_BTE.cumsum(1), (0, 0, 1, 0))
+        seen_BTF = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1
+        sums_BSF = nn.functional.pad(seen_BTF.cumsum(1), (0, 0, 1, 0))
         weight_BS1 = nn.functional.pad(w_BT1.cumsum(1), (0, 0, 1, 0))
-        mean_BSE = sums_BSE / weight_BS1.clamp(min=1e-6)
-        s_BSD = s_BD.unsqueeze(1).expand(-1, mean_BSE.shape[1], -1)
-        return self.layers(torch.cat([mean_BSE, s_BSD], 2))
+        mean_BSF = sums_BSF / weight_BS1.clamp(min=1e-6)
+        s_BSD = s_BD.unsqueeze(1).expand(-1, mean_BSF.shape[1], -1)
+        return torch.cat([self.layers(torch.cat([mean_BSF, s_BSD], 2)), share_BSM.clamp(min=1e-3).log()], 2)
 
 
 class StaticGate(nn.Module):
@@ -126,6 +147,9 @@ class StaticGate(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
+        with torch.no_grad():  # near z = 0 the softmax is popularity (`Fusion.start_from`): begin there
+            self.linear.weight.mul_(START)
+            self.linear.bias.fill_(START**2)
 
     def forward(self, h_KBSD: Tensor, s_BD: Tensor) -> Tensor:
         """z_KBSD."""
@@ -137,6 +161,7 @@ class StaticGate(nn.Module):
 class Interest:
     """What the model knows of a person at a moment: z to score with, u to weigh modalities with.
 
+    u_ND: in the model of this file it has M numbers more (`fusion.affinity`).
     own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
     """
 
@@ -168,7 +193,8 @@ class InterestModel(nn.Module):
         D, M = spec.width, len(spec.modalities)
         self.late, self.hybrid = (M > 0 and spec.fusion == level for level in ("late", "hybrid"))
         self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early=spec.fusion == "early")
-        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions)
+        contexts = [len(values) for values in spec.contexts.values()]
+        self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
         learned = M > 0 and spec.fusion in LEARNED
         self.preference = Preference(M, action_width(len(spec.behaviours)), D) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
@@ -186,15 +212,15 @@ class InterestModel(nn.Module):
 
     def read(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest at every state: [B, S, D] each. Rows beyond a user's length mean nothing."""
-        s_BD = self._static(profiles)
-        x_KBSD, u_BSD = self._streams(batch, s_BD, items)
+        s_BD = self.static(profiles)
+        x_KBSD, u_BSE = self._streams(batch, s_BD, items)
         h_KBSD = self.encoder(x_KBSD.flatten(0, 1)).view_as(x_KBSD)
         z_KBSD = self.gate(h_KBSD, s_BD)
         if self.late:
-            return Interest(z_KBSD.mean(0), u_BSD, z_KBSD.movedim(0, 2))
+            return Interest(z_KBSD.mean(0), u_BSE, z_KBSD.movedim(0, 2))
         if self.hybrid:
-            return Interest(z_KBSD[0], u_BSD, (z_KBSD[0] + z_KBSD[1:]).movedim(0, 2))
-        return Interest(z_KBSD[0], u_BSD)
+            return Interest(z_KBSD[0], u_BSE, (z_KBSD[0] + z_KBSD[1:]).movedim(0, 2))
+        return Interest(z_KBSD[0], u_BSE)
 
     def newest(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest after the last event: [B, D] each."""
@@ -222,6 +248,8 @@ class InterestModel(nn.Module):
 
         A candidate never falls behind a video that is none; −inf stays −inf.
         """
+        if not self.spec.rerank:
+            return score_NV
         best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()
@@ -240,27 +268,34 @@ class InterestModel(nn.Module):
 
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""
-        x_KBSD, _ = self._streams(batch, self._static(profiles), items)
+        x_KBSD, _ = self._streams(batch, self.static(profiles), items)
         weights_XSS = self.encoder.attention(x_KBSD.flatten(0, 1))  # type: ignore[operator]
         if weights_XSS is None:
             return None
         weights_BSS = weights_XSS.unflatten(0, x_KBSD.shape[:2]).mean(0)
         return weights_BSS[torch.arange(len(weights_BSS)), batch.lengths, 1:] * batch.mask_BT
 
-    def _static(self, profiles: Profiles) -> Tensor:
+    def static(self, profiles: Profiles) -> Tensor:
+        """s_BD; zeros without a profile."""
         if self.profile is None:
             return torch.zeros(len(profiles.category_BC), self.spec.width)
         return self.profile(profiles)
 
+    def preferences(self, batch: Batch, s_BD: Tensor, items: Items) -> Tensor:
+        """u_BSE at every state. Unlike the encoder it reads histories of any length."""
+        x_BTMD, action_BTA = items.x_VMD[batch.video_BT], self.events.actions(batch)
+        if self.preference is None:  # a softmax over zeros is even
+            return s_BD.new_zeros(len(s_BD), x_BTMD.shape[1] + 1, sum(x_BTMD.shape[2:]))
+        id_BTD = (items.g_V.unsqueeze(1) * items.id_VD)[batch.video_BT]
+        response_BT = responses(batch, self.spec.behaviours)
+        return self.preference(x_BTMD, id_BTD, action_BTA, response_BT, batch, s_BD)
+
     def _streams(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
         """The encoder's inputs [K, B, S, D], and u at every state; an event is fused with the u before it."""
-        at = batch.video_BT
-        x_BTMD, g_BT1 = items.x_VMD[at], items.g_V[at].unsqueeze(2)
-        id_BTD = g_BT1 * items.id_VD[at]
-        u_BSD = s_BD.new_zeros(len(at), at.shape[1] + 1, self.spec.width)  # a softmax over zeros is even
-        if self.preference is not None:
-            u_BSD = self.preference(x_BTMD, id_BTD, self.events.actions(batch), batch, s_BD)
-        streams = [] if self.late else [fuse(u_BSD[:, :-1], items, at)[0]]
+        at, u_BSE = batch.video_BT, self.preferences(batch, s_BD, items)
+        streams = [] if self.late else [fuse(u_BSE[:, :-1], items, at)[0]]
         if self.late or self.hybrid:
-            streams += [(1 - g_BT1) * x_BTD + id_BTD for x_BTD in x_BTMD.unbind(2)]
-        return torch.stack([self.events(x_BTD, batch) for x_BTD in streams]), u_BSD
+            g_BT1 = items.g_V[at].unsqueeze(2)
+            alone_BTMD = (1 - g_BT1.unsqueeze(3)) * items.x_VMD[at] + (g_BT1 * items.id_VD[at]).unsqueeze(2)
+            streams += alone_BTMD.unbind(2)
+        return torch.stack([self.events(x_BTD, batch) for x_BTD in streams]), u_BSE

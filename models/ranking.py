@@ -4,6 +4,7 @@ Legend: N (person, moment, video) triples, D width, H behaviours predicted (HEAD
 K numbers and flags that tell of a video.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -50,7 +51,7 @@ class RankingHeads(nn.Module):
 
 
 def platt(logit_N: Tensor, label_N: Tensor) -> tuple[float, float]:
-    """a, b that make σ(a · logit + b) likeliest, with Platt's softened labels (1999, section 2)."""
+    """a ≥ 0, b that make σ(a · logit + b) likeliest, with Platt's softened labels (1999, section 2)."""
     happened, not_happened = float(label_N.sum()), float((1 - label_N).sum())
     soft_N = torch.where(label_N > 0, (happened + 1) / (happened + 2), 1 / (not_happened + 2))
     line = torch.tensor([1.0, 0.0], dtype=logit_N.dtype, requires_grad=True)
@@ -64,6 +65,8 @@ def platt(logit_N: Tensor, label_N: Tensor) -> tuple[float, float]:
 
     optimiser.step(loss)
     scale, shift = line.tolist()
+    if scale <= 0:  # a head that tells nothing, which chance has upside down
+        return 0.0, math.log((happened + 1) / (not_happened + 1))
     return scale, shift
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from models.baselines import Baseline
+from models.first_places import Score, first_places
 from models.fusion import Catalogue
 from models.interest import Interest, InterestModel
 from models.metrics import ndcg
-from models.ranks import CHUNK_USERS, Score, first_places, ranks, top, users_at_once
+from models.ranks import CHUNK_USERS, ranks, top, users_at_once
 from models.training import People
 
 CHUNK_VIEWINGS = 1 << 13  # viewings whose behaviours are foretold at a time

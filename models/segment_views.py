@@ -57,15 +57,15 @@ def make_views(log: Log, segment_ms: int, max_segments: int, history: int, train
     left_E = segment_left(log.ended_ms_E, log.duration_ms_E, segment_ms)
     left_E = np.where(left_E >= max_segments, FINISHED, left_E)
     seen_E = np.minimum(-(-np.minimum(log.ended_ms_E, log.duration_ms_E) // segment_ms), max_segments)
-    watched_EM2 = np.zeros((len(left_E), history, 2), np.int64)
+    watched_EM3 = np.zeros((len(left_E), history, 3), np.int64)
     length_E = np.zeros(len(left_E), np.int64)
-    newest: dict[int, deque[tuple[int, int]]] = defaultdict(lambda: deque(maxlen=history))
+    newest: dict[int, deque[tuple[int, int, bool]]] = defaultdict(lambda: deque(maxlen=history))
     for i, (user, video, seen) in enumerate(zip(log.user_E, log.video_E, seen_E, strict=True)):
         own = newest[int(user)]
         length_E[i] = len(own)
         if own:
-            watched_EM2[i, : len(own)] = own
-        own.extendleft((int(video), segment) for segment in range(int(seen)))
+            watched_EM3[i, : len(own)] = own
+        own.extendleft((int(video), segment, segment == left_E[i]) for segment in range(int(seen)))
     known_users = set(log.user_E[:trained])
     known_videos = {
         v for v, count in Counter(log.video_E[:trained].tolist()).items() if count >= FEWEST_VIEWS
@@ -75,8 +75,9 @@ def make_views(log: Log, segment_ms: int, max_segments: int, history: int, train
         video_B=torch.from_numpy(log.video_E.astype(np.int64)),
         id_B=torch.tensor([v + 1 if v in known_videos else 0 for v in log.video_E]),
         left_B=torch.from_numpy(left_E.astype(np.int64)),
-        watched_BM2=torch.from_numpy(watched_EM2),
+        watched_BM2=torch.from_numpy(watched_EM3[:, :, :2]),
         mask_BM=torch.arange(history) < torch.from_numpy(length_E)[:, None],
+        ended_BM=torch.from_numpy(watched_EM3[:, :, 2] > 0),
     )
 
 

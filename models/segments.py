@@ -36,7 +36,7 @@ class Views:
         id_B: row of the video's ID embedding, 0: unknown.
         left_B: the segment in which the person left, or FINISHED.
         watched_BM2: (video row, segment) of what the person watched before this view, newest first.
-        mask_BM: which of them are there.
+        mask_BM: which of them are there. ended_BM: in which of them the person left.
     """
 
     user_B: Tensor
@@ -45,6 +45,7 @@ class Views:
     left_B: Tensor
     watched_BM2: Tensor
     mask_BM: Tensor
+    ended_BM: Tensor
 
     def take(self, rows: Tensor) -> "Views":
         """These views only."""
@@ -101,7 +102,8 @@ class SegmentInterest(nn.Module):
         self.user = nn.Embedding(users + 1, width, padding_idx=0)
         self.video = nn.Embedding(videos + 1, width, padding_idx=0)
         self.position = nn.Embedding(max_segments, width)
-        for table in (self.user, self.video, self.position):
+        self.ended = nn.Embedding(2, width)  # whether the person left in a segment watched before
+        for table in (self.user, self.video, self.position, self.ended):
             nn.init.normal_(table.weight, std=0.02)
         self.layers = nn.ModuleDict(
             {side: nn.ModuleList(CrossLayer(width, dropout) for _ in range(layers)) for side in self.sides}
@@ -135,6 +137,7 @@ class SegmentInterest(nn.Module):
             has_BM = views.mask_BM & has_VN[video_BM, segment_BM]
             has_BN = there_BN & has_VN[views.video_B]
             u_BMD = self.project[side](x_VNF[video_BM, segment_BM].masked_fill(~has_BM.unsqueeze(2), 0.0))
+            u_BMD = u_BMD + self.ended(views.ended_BM.long())
             v_BND = self.project[side](x_VNF[views.video_B].masked_fill(~has_BN.unsqueeze(2), 0.0))
         for layer in self.layers[side]:  # type: ignore[attr-defined]  # a ModuleList
             u_BMD, v_BND = layer(u_BMD, v_BND, torch.cat([has_BM, has_BN], 1))

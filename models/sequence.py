@@ -5,7 +5,7 @@ A behaviours, H heads, N events in any shape. Every encoder is causal: state i d
 only, so that padding on the right cannot reach a state that is used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,22 @@ from models.histories import GAP_BUCKETS, HOURS, Batch
 
 
 class EventEmbedding(nn.Module):
-    """What the person did (`actions`) and the hour; with `positions` also order and gaps."""
+    """What the person did (`actions`), the hour and other contexts; with `positions` also order and gaps.
 
-    def __init__(self, width: int, behaviours: int, max_length: int, positions: bool) -> None:
+    `contexts`: how many known values each has.
+    """
+
+    def __init__(
+        self, width: int, behaviours: int, max_length: int, positions: bool, contexts: Sequence[int]
+    ) -> None:
         super().__init__()
         self.action = nn.Linear(action_width(behaviours), width)
         self.hour = nn.Embedding(HOURS, width)
+        self.contexts = nn.ModuleList(nn.Embedding(size + 1, width, padding_idx=0) for size in contexts)
         self.start = nn.Parameter(torch.zeros(width))
         self.gap = nn.Embedding(GAP_BUCKETS, width) if positions else None
         self.position = nn.Embedding(max_length + 1, width) if positions else None
-        for table in (self.hour, self.gap, self.position):
+        for table in (self.hour, self.gap, self.position, *self.contexts):
             if table is not None:
                 nn.init.normal_(table.weight, std=0.02)
 
@@ -41,6 +47,8 @@ class EventEmbedding(nn.Module):
     def forward(self, fused_BTD: Tensor, batch: Batch) -> Tensor:
         """The encoder's input [B, S, D]: a start token, then one vector an event."""
         x_BTD = fused_BTD + self.action(self.actions(batch)) + self.hour(batch.hour_BT)
+        for context, code_BT in zip(self.contexts, batch.context_BTC.unbind(2), strict=True):
+            x_BTD = x_BTD + context(code_BT)
         if self.gap is not None:
             x_BTD = x_BTD + self.gap(batch.gap_BT)
         start_B1D = self.start.expand(len(x_BTD), 1, -1)

@@ -26,6 +26,8 @@ def histories(interactions: DataFrame, days: Sequence[date], max_length: int) ->
         _bits().alias("bits"),
         "comment_sentiment",
         "utc_offset_minutes",
+        "device",
+        "network",
     )
     newest = F.max_by(viewing, F.struct("started_at", "video_id"), max_length)
     people = known.groupBy("user_id", "as_of").agg(F.array_sort(newest).alias("past"))
@@ -38,6 +40,8 @@ def histories(interactions: DataFrame, days: Sequence[date], max_length: int) ->
         F.col("past.bits").alias("behaviours"),
         F.col("past.comment_sentiment").alias("comment_sentiments"),
         F.col("past.utc_offset_minutes").alias("utc_offset_minutes"),
+        F.col("past.device").alias("devices"),
+        F.col("past.network").alias("networks"),
     )
 
 

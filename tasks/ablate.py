@@ -9,7 +9,7 @@ per_user.parquet into `ablate/`. Nothing may be chosen by what they tell: they a
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
 
 
 def run(params: Params, night: Night, seeds: int, names: Sequence[str]) -> dict[str, Any]:
-    """Train and test the variants of these names (none: all), and write what was found.
+    """Train and test the variants of these names (none: all); what was found is written after each seed.
 
     Raises:
         InputError: there are fewer than two seeds, no such variant, no snapshot, or nothing to test on.
@@ -96,17 +96,29 @@ def run(params: Params, night: Night, seeds: int, names: Sequence[str]) -> dict[
         raise InputError(f"--seeds is {seeds}; give at least 2, or an interval would not tell of chance")
     pinned = Pinned(night)
     chosen = _chosen(variants(pinned.modalities, params.train.fusion), names)
-    aims = evaluate.aims_of(pinned, pinned.seen("test"))
-    history_B = pinned.histories("test").lengths[aims.users]
     per_user: dict[str, list[NDArray]] = {name: [] for name in chosen}
-    with tempfile.TemporaryDirectory(prefix="undercurrent-ablate-") as folder:
-        for name, seed in tqdm(list(_order(chosen, seeds)), "ablate", unit="model"):
-            per_user[name].append(_measure(params, night, chosen, name, seed, Path(folder)))
+    progress = tqdm(total=seeds * len(chosen), desc="ablate", unit="variant")
+    with progress, tempfile.TemporaryDirectory(prefix="undercurrent-ablate-") as folder:
+        for seed in range(1, seeds + 1):
+            for name in chosen:
+                per_user[name].append(_measure(params, night, chosen, name, seed, Path(folder)))
+                progress.update()
+            if seed > 1:
+                found = _write(params, pinned, per_user, chosen)
+    return found
+
+
+def _write(
+    params: Params, pinned: Pinned, per_user: Mapping[str, Sequence[NDArray]], chosen: Mapping[str, Variant]
+) -> dict[str, Any]:
+    """The night's folder `ablate/`."""
+    night, aims = pinned.night, evaluate.aims_of(pinned, pinned.seen("test"))
+    cold_B = (pinned.histories("test").lengths[aims.users] < params.evaluate.cold_events).numpy()
     found: dict[str, Any] = {
         "night": str(night.day),
         "measure": f"ndcg@{params.evaluate.k}",
-        "seeds": seeds,
-        "variants": _told(per_user, chosen, (history_B < params.evaluate.cold_events).numpy(), params),
+        "seeds": len(per_user[FULL]),
+        "variants": _told(per_user, chosen, cold_B, params),
     }
     out = night.folder("ablate")
     pq.write_table(_per_user_table(per_user, pinned, aims), out / "per_user.parquet")
@@ -122,13 +134,6 @@ def _chosen(known: Mapping[str, Variant], names: Sequence[str]) -> dict[str, Var
         if name not in known:
             raise InputError(f"--variants: there is no {name!r}; choose from {', '.join(known)}")
     return {name: variant for name, variant in known.items() if not names or name in (FULL, *names)}
-
-
-def _order(chosen: Mapping[str, Variant], seeds: int) -> Iterator[tuple[str, int]]:
-    """Seed by seed, so that a run that is slow tells of every variant early."""
-    for seed in range(1, seeds + 1):
-        for name in chosen:
-            yield name, seed
 
 
 def _measure(
@@ -177,7 +182,8 @@ def _shuffled(features: Features) -> Features:
 
 def _without_histories(scorer: Scorer) -> Scorer:
     past = scorer.people.histories
-    none = {name: tensor[:0] for name, tensor in vars(past).items()} | {"offsets": past.offsets * 0}
+    none: dict[str, Any] = {name: None if x is None else x[:0] for name, x in vars(past).items()}
+    none["offsets"] = past.offsets * 0
     return replace(scorer, people=replace(scorer.people, histories=Histories(**none)))
 
 

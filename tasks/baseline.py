@@ -20,7 +20,7 @@ def train_baseline(
 
     Training stops by validation NDCG@10; DIN, which ranks what is shown, by the AUC of yesterday's viewings.
     """
-    nothing: dict = {"modalities": {}, "fingerprints": {}, "categories": {}, "numbers": {}}
+    nothing: dict = {"modalities": {}, "fingerprints": {}, "categories": {}, "numbers": {}, "contexts": {}}
     spec = replace(spec, **nothing, video_numbers={})
     model, histories = BASELINES[spec.model](spec), pinned.histories("train")
     people = People(histories, pinned.profiles(spec), pinned.seen("train"))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from contracts.errors import InputError
 from contracts.place import Night
-from contracts.tables import BEHAVIOURS
+from contracts.tables import BEHAVIOURS, CONTEXTS
 from models.baselines import Baseline
 from models.bundle import load_bundle
 from models.fusion import Catalogue
@@ -137,8 +137,11 @@ class Pinned:
             torch.stack(categories, 1) if categories else none, _standardised(self.users, spec.numbers)
         )
 
-    def histories(self, name: str) -> Histories:
-        """`train` or `test`: everybody's events, none for those who have no row."""
+    def histories(self, name: str, contexts: Mapping[str, Sequence[str]] | None = None) -> Histories:
+        """`train` or `test`: everybody's events, none for those who have no row.
+
+        `contexts`: context -> known values, of those that a model reads.
+        """
         table = self._table(name)
         offsets, order = self._align(table["user_id"], table["video_rows"])
         flat = {
@@ -154,7 +157,16 @@ class Pinned:
             did_EA=(_ints(flat["behaviours"])[:, None] >> torch.arange(len(BEHAVIOURS))) & 1 > 0,
             sentiment_E=_floats(flat["comment_sentiments"]),
             positive_E=_bools(flat["positive"]),
+            context_EC=torch.stack([_codes(flat[CONTEXTS[name]], v) for name, v in contexts.items()], 1)
+            if contexts
+            else None,
         )
+
+    def contexts(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Context -> the values that the training days knew."""
+        table = self._table("train")
+        found = {name: pc.unique(pc.list_flatten(table[CONTEXTS[name]])) for name in names}
+        return {name: sorted(values.drop_null().to_pylist()) for name, values in found.items()}
 
     def seen(self, name: str) -> Seen:
         """`train` or `test`: all distinct videos each user ever saw by then."""
@@ -251,7 +263,7 @@ def _bools(column: pa.Array | pa.ChunkedArray) -> Tensor:
     return torch.from_numpy(pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(bool))
 
 
-def _codes(column: pa.ChunkedArray, values: Sequence[str]) -> Tensor:
+def _codes(column: pa.Array | pa.ChunkedArray, values: Sequence[str]) -> Tensor:
     """1 + place of the value in the vocabulary; 0: unknown."""
     found = pc.index_in(column.cast(pa.string()), pa.array(values, pa.string()))
     return _ints(pc.add(pc.fill_null(found, -1), 1))

@@ -174,6 +174,7 @@ def signature(description: Mapping[str, Any]) -> ModelSignature:
         "behaviours": DataType.long,
         "comment_sentiments": DataType.double,
     }
+    lists |= {f"{name}s": DataType.string for name in description["contexts"]}
     single = dict.fromkeys(description["categories"], DataType.string)
     single |= dict.fromkeys(description["numbers"], DataType.double)
     inputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]

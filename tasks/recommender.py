@@ -6,7 +6,7 @@ features as of its night. Nothing else of the project may be imported here.
 Legend: B rows of the input, V videos, M modalities, E events of all rows, K recommended videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ class Recommender(PythonModel):
         `model_input`: a row a person; `video_ids` (what was watched, oldest first; videos that the catalogue
         does not hold are left out) and, all optional, lists as long beside it: `started_at_ms` (epoch),
         `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`), `comment_sentiments`
-        (in [-1, 1], NaN: none); `utc_offset_minutes` and the profile's columns.
+        (in [-1, 1], NaN: none), the model's contexts (`devices`, `networks`); `utc_offset_minutes` and the
+        profile's columns.
         """
         k = int((params or {}).get("k", DEFAULT_K))
         histories = _histories([self._known(row) for row in model_input.to_dict("records")], self.model.spec)
@@ -82,6 +83,7 @@ class Recommender(PythonModel):
             "ratio": _listed(row.get("watch_ratios"), n, float("nan")),
             "did": _listed(row.get("behaviours"), n, 1),
             "sentiment": _listed(row.get("comment_sentiments"), n, float("nan")),
+            **{name: _listed(row.get(f"{name}s"), n, None) for name in self.model.spec.contexts},
             "offset": [int(_or(row.get("utc_offset_minutes"), 0))] * n,
         }
         keep = [i for i, at in enumerate(events["row"]) if at is not None]
@@ -109,7 +111,7 @@ def _standardised(rows: pd.DataFrame, numbers: Mapping[str, tuple[float, float]]
 
 
 def _histories(people: Sequence[Mapping[str, list]], spec: Spec) -> Histories:
-    columns = ("row", "second", "ratio", "did", "sentiment")
+    columns = ("row", "second", "ratio", "did", "sentiment", *spec.contexts)
     flat = {name: [value for one in people for value in one[name]] for name in columns}
     offset_E = torch.tensor([value for one in people for value in one["offset"]], dtype=torch.long)
     second_E = torch.tensor(flat["second"], dtype=torch.long)
@@ -117,6 +119,7 @@ def _histories(people: Sequence[Mapping[str, list]], spec: Spec) -> Histories:
     did_EA = (bits_E1 >> torch.arange(len(spec.behaviours))) & 1 > 0
     ratio_E = torch.tensor(flat["ratio"], dtype=torch.float32)
     lengths = torch.tensor([len(one["row"]) for one in people])
+    contexts = [_codes(flat[name], values) for name, values in spec.contexts.items()]
     return Histories(
         offsets=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)),
         video_E=torch.tensor(flat["row"], dtype=torch.long),
@@ -126,20 +129,22 @@ def _histories(people: Sequence[Mapping[str, list]], spec: Spec) -> Histories:
         did_EA=did_EA,
         sentiment_E=torch.tensor(flat["sentiment"], dtype=torch.float32),
         positive_E=positive(ratio_E, did_EA, spec.behaviours, spec.positive_watch_ratio),
+        context_EC=torch.stack(contexts, 1) if contexts else None,
     )
 
 
 def _profiles(rows: pd.DataFrame, spec: Spec) -> Profiles:
     """Static profiles in the model's vocabulary; a missing column or unknown value is unknown."""
-    codes = [_codes(rows.get(name), values, len(rows)) for name, values in spec.categories.items()]
+    none = [None] * len(rows)
+    codes = [_codes(rows.get(name, none), values) for name, values in spec.categories.items()]
     category_BC = torch.stack(codes, 1) if codes else torch.zeros(len(rows), 0, dtype=torch.long)
     return Profiles(category_BC, _standardised(rows, spec.numbers))
 
 
-def _codes(column: pd.Series | None, values: Sequence[str], rows: int) -> Tensor:
+def _codes(column: Iterable[Any], values: Sequence[str]) -> Tensor:
     """1 + place of the value in the vocabulary; 0: unknown."""
     place: dict[Any, int] = {value: 1 + i for i, value in enumerate(values)}
-    return torch.tensor([place.get(value, 0) for value in ([None] * rows if column is None else column)])
+    return torch.tensor([place.get(value, 0) for value in column], dtype=torch.long)
 
 
 def _listed(value: Any, length: int, fill: Any) -> list:

@@ -108,7 +108,7 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     """The model at its start, align's projections and popularity, over the snapshot's training days."""
     model = InterestModel(spec)
     model.fusion.project.load_state_dict(load_file(_heads(pinned)))
-    people = People(pinned.histories("train"), pinned.profiles(spec), pinned.seen("train"))
+    people = People(pinned.histories("train", spec.contexts), pinned.profiles(spec), pinned.seen("train"))
     views_V, known_V = pinned.train_views, pinned.train_views > 0
     liked_V = popularity(liked(people.histories), len(views_V))
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
@@ -182,6 +182,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         numbers={n: _statistics(profiles[n]) for n in numbers},
         video_numbers=video_numbers(params, pinned.videos.filter(known)),
         rerank=asdict(params.rerank),
+        contexts=pinned.contexts(params.contexts),
         video_ids=pinned.videos["video_id"].filter(known).to_pylist(),
     )
 

@@ -30,6 +30,8 @@ LISTS = {
     "behaviours": pa.int32(),
     "comment_sentiments": pa.float64(),
     "utc_offset_minutes": pa.int32(),
+    "devices": pa.string(),
+    "networks": pa.string(),
     "positive": pa.bool_(),
 }
 
@@ -107,6 +109,7 @@ def _view(draw: np.random.Generator, user: int, row: int, day: date, i: int, wan
         "shared": bool(liked and draw.random() < 0.2),
         "followed": False,
         "disliked": False,
+        "device": "phone" if row % 2 else "tablet",
         "positive": liked or ratio >= 0.5,
     }
 
@@ -184,6 +187,8 @@ def _histories(views: list[dict]) -> pa.Table:
         "behaviours": lambda v: 1 | sum(v.get(b, False) << i for i, b in enumerate(BEHAVIOURS)),
         "comment_sentiments": lambda v: 0.5 if v["commented"] else None,
         "utc_offset_minutes": lambda v: 60,
+        "devices": lambda v: v["device"],
+        "networks": lambda v: None,
         "positive": lambda v: v["positive"],
     }
     lists = {

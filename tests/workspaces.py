@@ -17,6 +17,7 @@ from contracts.receipts import Receipt, Rows, write_json, write_receipt
 from contracts.tables import BEHAVIOURS
 from models.bundle import save_bundle
 from models.interest import InterestModel, Spec
+from models.ranking import HEADS
 
 DAY = date(2026, 3, 12)
 WIDTHS = {"visual": 6, "text": 5, "audio": 4}
@@ -102,6 +103,8 @@ def _histories(until: date, draw: np.random.Generator) -> pa.Table:
                 "behaviours": [1] * length,
                 "comment_sentiments": [None] * length,
                 "utc_offset_minutes": [60] * length,
+                "devices": ["phone"] * length,
+                "networks": [None] * length,
                 "positive": (draw.uniform(size=length) > 0.4).tolist(),
             }
         )
@@ -128,6 +131,8 @@ def _aligned(night: Night, modalities: Sequence[str]) -> None:
 
 def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
     spec = Spec(
+        model="interest",
+        fusion="attention",
         encoder="transformer",
         layers=1,
         heads=2,
@@ -140,9 +145,12 @@ def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
         fingerprints={m: f"{m}-f1" for m in modalities},
         behaviours=BEHAVIOURS,
         skip_below=0.2,
+        positive_watch_ratio=0.5,
         categories={"age_band": ["18-24", "25-34"]},
         numbers={"days_registered": (30.0, 10.0)},
         video_numbers={"train_views": (20.0, 30.0)},
+        rerank={"candidates": 10, **dict.fromkeys(HEADS, 0.1), "negative_comments": -0.1},
+        contexts={"device": ["phone"]},
         video_ids=[f"v{i:03d}" for i in range(VIDEOS - 5)],
     )
     torch.manual_seed(seed)

@@ -3,6 +3,8 @@
 Legend: U training users, I videos, G = U + I nodes of the graph, B users, T liked videos, N pairs, D width.
 """
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -89,4 +91,6 @@ def normalised(likes: Seen, videos: int) -> Tensor:
     scale_G = 1 / np.sqrt(np.maximum(a_GG.sum(0), 1))
     a_GG = (sp.diags_array(scale_G) @ a_GG @ sp.diags_array(scale_G)).tocsr().astype(np.float32)
     indptr, indices, data = map(torch.from_numpy, (a_GG.indptr, a_GG.indices, a_GG.data))
-    return torch.sparse_csr_tensor(indptr.long(), indices.long(), data, a_GG.shape, check_invariants=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(indptr.long(), indices.long(), data, a_GG.shape, check_invariants=True)

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.losses import sampled_softmax_loss
 
-CANDIDATES = 4096  # up to so many videos the softmax is full; beyond, so many are drawn evenly for each step
+CANDIDATES = 2048  # up to so many videos the softmax is full; beyond, so many are drawn evenly for each step
 
 
 def next_video_loss(h_ND: Tensor, table_ID: Tensor, bias_I: Tensor, target_N: Tensor) -> Tensor:

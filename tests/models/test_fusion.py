@@ -41,7 +41,7 @@ def test_what_stands_in_a_missing_modality_changes_nothing_not_even_a_gradient(
     for features in (videos.features, dirty):
         made.zero_grad()
         items = made.items(replace(videos, features=features))
-        score_NV, _ = score(torch.ones(2, 8), torch.ones(2, 8), items)
+        score_NV, _ = score(torch.ones(2, 8), torch.ones(2, 11), items)
         score_NV.sum().backward()
         weight = made.fusion.project.heads["visual"].linear.weight  # type: ignore[union-attr]
         grown.append((score_NV.detach(), weight.grad.clone()))  # type: ignore[union-attr, operator]
@@ -51,10 +51,10 @@ def test_what_stands_in_a_missing_modality_changes_nothing_not_even_a_gradient(
 
 def test_the_score_of_all_videos_equals_the_product_with_each_fused_video(made: InterestModel) -> None:
     items = made.items(catalogue())
-    z_ND, u_ND = torch.randn(4, 8), torch.randn(4, 8)
-    score_NV, alpha_MNV = score(z_ND, u_ND, items)
+    z_ND, u_NE = torch.randn(4, 8), torch.randn(4, 11)
+    score_NV, alpha_MNV = score(z_ND, u_NE, items)
     for video in range(12):
-        f_ND, alpha_NM = fuse(u_ND, items, torch.full((4,), video))
+        f_ND, alpha_NM = fuse(u_NE, items, torch.full((4,), video))
         assert torch.allclose(alpha_NM, alpha_MNV[:, :, video].T, atol=1e-6)
         direct_N = (z_ND * f_ND).sum(1) * 8**-0.5 + items.bias_V[video]
         assert torch.allclose(direct_N, score_NV[:, video], atol=1e-5)
@@ -63,10 +63,10 @@ def test_the_score_of_all_videos_equals_the_product_with_each_fused_video(made: 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_score_of_a_pair_is_that_of_the_whole_catalogue(made: InterestModel, own: bool) -> None:
     items = made.items(catalogue())
-    z_ND, u_ND, own_NMD = torch.randn(4, 8), torch.randn(4, 8), torch.randn(4, 3, 8) if own else None
-    score_NV, _ = score(z_ND, u_ND, items, own_NMD)
+    z_ND, u_NE, own_NMD = torch.randn(4, 8), torch.randn(4, 11), torch.randn(4, 3, 8) if own else None
+    score_NV, _ = score(z_ND, u_NE, items, own_NMD)
     for video in range(12):
-        score_N = score_pairs(z_ND, u_ND, items, torch.full((4,), video), own_NMD)
+        score_N = score_pairs(z_ND, u_NE, items, torch.full((4,), video), own_NMD)
         assert torch.allclose(score_N, score_NV[:, video], atol=1e-5)
 
 
@@ -129,7 +129,18 @@ def test_before_training_the_biases_rank_by_popularity_and_a_new_video_is_averag
     liked_I = torch.tensor([5, 0, 9, 1, 1, 2, 3, 4, 8])
     made.fusion.start_from(torch.full((9,), 9), liked_I)
     items = made.items(catalogue())
-    score_NV, _ = score(torch.zeros(1, 8), torch.zeros(1, 8), items)
+    score_NV, _ = score(torch.zeros(1, 8), torch.zeros(1, 11), items)
     assert torch.equal(score_NV[0, :9].argsort(stable=True), liked_I.argsort(stable=True))
     assert score_NV[0, 9:].eq(0).all()
     assert score_NV[0, :9].mean().item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_u_says_of_a_modality_as_such_holds_for_every_video_alike(made: InterestModel) -> None:
+    items = made.items(catalogue())
+    u_NE = torch.zeros(1, 11)
+    u_NE[0, 8:] = torch.tensor([0.5, 0.3, 0.2]).log()
+    _, alpha_MNV = score(torch.randn(1, 8), u_NE, items)
+    full_V = catalogue().has_VM.all(1)
+    assert torch.allclose(
+        alpha_MNV[:, 0, full_V].T, torch.tensor([0.5, 0.3, 0.2]).expand(int(full_V.sum()), 3)
+    )

@@ -30,7 +30,7 @@ def disturb(past: Histories, first: int) -> Histories:
     other = histories((1, 0, 5, 8), seed=99)
     parts = {
         name: torch.cat([getattr(past, name)[:first], getattr(other, name)[first:]])
-        for name in ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E")
+        for name in ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E", "context_EC")
     }
     later = past.second_E.clone()
     later[first:] += 12345
@@ -96,6 +96,21 @@ def test_a_comment_that_means_well_is_read_unlike_one_that_does_not_and_unlike_n
     assert len({tuple(z_ND[0].tolist()) for z_ND in states}) == 4
 
 
+def test_the_moment_of_a_viewing_is_told_and_an_unknown_one_tells_nothing() -> None:
+    past, made, states = histories((3,)), model(), []
+    with torch.no_grad():
+        made.events.contexts[0].weight[0] = 0.0  # type: ignore[union-attr, operator]
+    for code in (0, 1, 2):
+        told = replace(past, context_EC=torch.full((3, 1), code))
+        states.append(made.newest(told.batch(everybody(told), 8), profiles(1), made.items(catalogue())).z_ND)
+    blind = model(contexts={})
+    blind.load_state_dict({k: v for k, v in made.state_dict().items() if "contexts" not in k})
+    batch = replace(past, context_EC=None).batch(everybody(past), 8)
+    untold = blind.newest(batch, profiles(1), blind.items(catalogue()))
+    assert torch.equal(states[0], untold.z_ND)
+    assert len({tuple(z_ND[0].tolist()) for z_ND in states}) == 3
+
+
 def test_what_is_known_of_a_video_reaches_its_ranking_and_not_its_retrieval_and_unknown_is_not_average() -> (
     None
 ):
@@ -120,7 +135,7 @@ def test_without_a_profile_everybody_without_a_history_is_alike() -> None:
 @pytest.mark.parametrize("encoder", ["transformer", "hstu"])
 def test_the_order_of_earlier_events_matters_exactly_when_positions_are_told(encoder: str) -> None:
     past, order = histories((6,)), torch.tensor([4, 2, 0, 3, 1, 5])
-    kept = ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E")
+    kept = ("video_E", "hour_E", "ratio_E", "did_EA", "sentiment_E", "positive_E", "context_EC")
     mixed = replace(past, **{name: getattr(past, name)[order] for name in kept})
     for positions in (True, False):
         made = model(encoder=encoder, layers=1, positions=positions, modalities={}, fingerprints={})
@@ -182,3 +197,23 @@ def test_an_unknown_name_and_a_width_that_heads_do_not_divide_are_refused() -> N
         InterestModel(spec(encoder="gru"))
     with pytest.raises(ValueError, match="width 8 cannot be split among 3"):
         InterestModel(spec(heads=3))
+
+
+def test_training_begins_near_popularity() -> None:
+    """An untrained model ranks nearly as its biases do, whoever is asked."""
+    torch.manual_seed(0)
+    made, past = InterestModel(spec()), histories()
+    made.fusion.start_from(torch.ones(9, dtype=torch.long), torch.arange(9) ** 2)
+    items = made.eval().items(catalogue())
+    interest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+    score_BV, _ = made.scores(interest, items)
+    away_BV = score_BV - items.bias_V
+    assert 0 < away_BV.abs().max() < 0.1 * items.bias_V.std()
+
+
+def test_u_reads_histories_that_are_longer_than_the_encoder_reads() -> None:
+    made, past = model(max_length=4), histories()
+    batch, items = past.batch(everybody(past), 8), made.items(catalogue())
+    u_BSE = made.preferences(batch, made.static(profiles()), items)
+    assert u_BSE.shape == (4, 9, 8 + 3)
+    assert not torch.equal(u_BSE[3, 8], u_BSE[3, 4])

@@ -30,6 +30,14 @@ def test_platt_scaling_is_logistic_regression_on_the_logit() -> None:
     assert (scale, shift) == pytest.approx((fitted.coef_[0, 0], fitted.intercept_[0]), abs=0.01)
 
 
+def test_a_head_that_is_upside_down_is_not_believed() -> None:
+    logit_N = torch.linspace(-3, 3, 400, dtype=torch.float64)
+    label_N = (logit_N < -1.5).double()
+    scale, shift = platt(logit_N, label_N)
+    assert scale == 0.0
+    assert torch.sigmoid(torch.tensor(shift)) == pytest.approx(0.25, abs=0.01)
+
+
 def test_calibrating_twice_changes_nothing_and_few_labels_change_nothing_at_all() -> None:
     torch.manual_seed(0)
     heads, known_NH = RankingHeads(4, 0.0, 0).eval(), torch.ones(500, len(HEADS), dtype=torch.bool)

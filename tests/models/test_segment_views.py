@@ -31,12 +31,14 @@ def test_a_view_knows_only_what_the_same_person_watched_before_it(views):
     made = make_views(_log(views), SEGMENT, max_segments=4, history=5, trained=len(views))
     for i, (user, _, _) in enumerate(views):
         before = [
-            (video, segment)
+            (video, segment, ended < 20_000 and segment == max(-(-ended // SEGMENT) - 1, 0))
             for other, video, ended in views[:i]
             if other == user
             for segment in range(min(-(-ended // SEGMENT), 4))
         ]
-        known = [tuple(pair) for pair in made.watched_BM2[i][made.mask_BM[i]].tolist()]
+        mask_M = made.mask_BM[i]
+        pairs, ended = made.watched_BM2[i][mask_M].tolist(), made.ended_BM[i][mask_M].tolist()
+        known = [(video, segment, left) for (video, segment), left in zip(pairs, ended, strict=True)]
         assert known == before[::-1][:5]
 
 

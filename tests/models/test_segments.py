@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -39,6 +41,7 @@ def _views(watched: list[list[tuple[int, int]]], video: list[int], left: list[in
         left_B=torch.tensor(left),
         watched_BM2=table,
         mask_BM=torch.arange(M) < length_B[:, None],
+        ended_BM=torch.zeros(len(video), M, dtype=torch.bool),
     )
 
 
@@ -67,6 +70,12 @@ def test_what_is_not_in_the_history_cannot_matter():
     other.watched_BM2[~other.mask_BM] = torch.tensor([1, 3])
     model, catalogue = _model(), _catalogue()
     torch.testing.assert_close(model(VIEWS, catalogue), model(other, catalogue), rtol=0, atol=0)
+
+
+def test_where_the_person_left_before_matters():
+    model, catalogue = _model(), _catalogue()
+    left = replace(VIEWS, ended_BM=VIEWS.mask_BM)
+    assert not torch.allclose(model(VIEWS, catalogue)[0], model(left, catalogue)[0])
 
 
 def test_what_was_watched_before_matters():

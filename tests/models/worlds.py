@@ -35,6 +35,7 @@ def spec(**changes: object) -> Spec:
         "numbers": {"days": (0.0, 1.0)},
         "video_numbers": {"comment_sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
         "rerank": {"candidates": 4, **dict.fromkeys(HEADS, 0.5), "skip": -1.0, "negative_comments": -0.5},
+        "contexts": {"device": ["phone", "tablet"]},
         "video_ids": [f"v{i}" for i in range(9)],
     }
     return Spec(**{**values, **changes})  # type: ignore[arg-type]
@@ -79,6 +80,7 @@ def histories(lengths: tuple[int, ...] = (0, 1, 5, 8), videos: int = 12, seed: i
         did_EA=torch.rand(count, len(BEHAVIOURS), generator=draw) < 0.5,
         sentiment_E=torch.where(torch.arange(count) % 3 == 0, ratio_E * 2 - 1, torch.nan),
         positive_E=torch.rand(count, generator=draw) < 0.6,
+        context_EC=torch.randint(3, (count, 1), generator=draw),
     )
 
 

@@ -49,6 +49,8 @@ def test_a_history_holds_the_newest_viewings_of_its_day_and_earlier_and_nothing_
             row = found[user, day]
             assert row.video_ids == [r["video_id"] for r in past[-4:]]
             assert row.watch_ratios == [r["watch_ratio"] for r in past[-4:]]
+            assert row.devices == [r["device"] for r in past[-4:]]
+            assert row.networks == [r["network"] for r in past[-4:]]
             assert row.comment_sentiments == [r["comment_sentiment"] for r in past[-4:]]
             assert [t.replace(tzinfo=UTC) for t in row.started_at] == [r["started_at"] for r in past[-4:]]
 

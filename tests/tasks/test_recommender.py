@@ -56,6 +56,8 @@ def _rows(pinned: Pinned) -> pd.DataFrame:
                 "behaviours": mine["behaviours"],
                 "comment_sentiments": _numbers(mine["comment_sentiments"]),
                 "utc_offset_minutes": 60,
+                "devices": mine["devices"],
+                "networks": mine["networks"],
             }
         )
     return pd.DataFrame(rows)
@@ -77,7 +79,9 @@ def pinned(tmp_path: Path) -> Pinned:
 def test_it_recommends_exactly_what_the_evaluation_ranked(pinned):
     model = _model(pinned)
     answers = _loaded(pinned.night, model).predict(None, _rows(pinned), {"k": K})
-    people = People(pinned.histories("test"), pinned.profiles(model.spec), pinned.seen("test"))
+    people = People(
+        pinned.histories("test", model.spec.contexts), pinned.profiles(model.spec), pinned.seen("test")
+    )
     spec = model.spec
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     _, score_BV, alpha_MBV = next(chunks(Scorer(model, catalogue, people), torch.arange(40)))

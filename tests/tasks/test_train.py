@@ -47,6 +47,7 @@ SMALL = Train(
     dropout=0.1,
     positions=True,
     profile=True,
+    contexts=("device",),
     video_numbers=("synchrony",),
     max_length=20,
     epochs=2,
@@ -77,6 +78,7 @@ CHANGES: dict[str, Any] = {
     "dropout": 0.3,
     "positions": False,
     "profile": False,
+    "contexts": (),
     "video_numbers": ("synchrony", "comments"),
     "max_length": 5,
     "epochs": 3,
@@ -148,7 +150,9 @@ def test_heads_are_calibrated_on_the_validation_day(night: Night) -> None:
     """Untrained heads call everything even; calibrated ones know how often each happens."""
     train.run(replace(SMALL, learning_rate=1e-9, epochs=1), night)
     pinned, model = Pinned(night), load_bundle(night.folder("train"))
-    people = People(pinned.histories("train"), pinned.profiles(model.spec), pinned.seen("train"))
+    people = People(
+        pinned.histories("train", model.spec.contexts), pinned.profiles(model.spec), pinned.seen("train")
+    )
     spec, views = model.spec, pinned.views("valid")
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     p_NH = torch.sigmoid(behaviour_logits(Scorer(model, catalogue, people), views.user_N, views.row_N))

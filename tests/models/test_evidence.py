@@ -1,0 +1,77 @@
+"""The evidence for a mixture of modalities: what it is, that it tells the right one; what changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from models.evidence import HABIT, LASTING, NOISE, TASTE, log_evidence, mixtures, responses
+from tests.models.worlds import BEHAVIOURS, everybody, histories
+
+T, M, D = 8, 3, 4
+
+
+def inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """x_BTMD and response_BT of four people of whom two have a full history."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(4, T, M, D, generator=draw), torch.randn(4, T, generator=draw)
+
+
+@given(modalities=st.integers(1, 5))
+def test_mixtures_are_all_different_and_each_sums_to_one(modalities: int) -> None:
+    mixture_GM = mixtures(modalities)
+    assert torch.allclose(mixture_GM.sum(1), torch.ones(len(mixture_GM)))
+    assert len(mixture_GM.unique(dim=0)) == len(mixture_GM)
+
+
+def test_it_is_the_density_of_a_gaussian_process_over_every_beginning_of_a_history() -> None:
+    past = histories((0, 1, 5, 8))
+    batch, (x_BTMD, response_BT), mixture_GM = past.batch(everybody(past), T), inputs(), mixtures(M)
+    told_BSG = log_evidence(x_BTMD, response_BT, batch, mixture_GM)
+    f_TD = (x_BTMD[3] * mixture_GM[4][:, None]).sum(1) / D**0.5
+    apart_TT = (batch.day_BT[3][:, None] - batch.day_BT[3]).abs()
+    covariance = TASTE * (f_TD @ f_TD.T) * LASTING**apart_TT + HABIT + NOISE * torch.eye(T)
+    for seen in range(1, T + 1):
+        density = multivariate_normal(np.zeros(seen), covariance[:seen, :seen].double().numpy())
+        expected = density.logpdf(response_BT[3, :seen].numpy()) + seen * np.log(2 * np.pi) / 2
+        assert told_BSG[3, seen, 4].item() == pytest.approx(expected, abs=1e-4)
+    assert told_BSG[:, 0].eq(0).all()
+    assert torch.equal(told_BSG[1, 1], told_BSG[1, -1])  # padding tells nothing
+
+
+@settings(max_examples=20, deadline=None)
+@given(cut=st.integers(0, T - 1))
+def test_a_change_to_later_events_never_changes_what_was_told_before(cut: int) -> None:
+    past = histories((8, 8, 8, 8))
+    batch, (x_BTMD, response_BT), (other, answers) = past.batch(everybody(past), T), inputs(), inputs(1)
+    before = log_evidence(x_BTMD, response_BT, batch, mixtures(M))
+    x_BTMD[:, cut:], response_BT[:, cut:] = other[:, cut:], answers[:, cut:]
+    after = log_evidence(x_BTMD, response_BT, batch, mixtures(M))
+    assert torch.equal(before[:, : cut + 1], after[:, : cut + 1])
+    assert not torch.equal(before[:, cut + 1 :], after[:, cut + 1 :])
+
+
+def test_who_answers_by_one_modality_is_found_to_go_by_it() -> None:
+    past = histories((60,) * 6, videos=12)
+    batch, draw = past.batch(everybody(past), 60), torch.Generator().manual_seed(5)
+    x_BTMD = torch.nn.functional.normalize(torch.randn(6, 60, M, 6, generator=draw), dim=3) * 6**0.5
+    taste_BD = torch.randn(6, 6, generator=draw)
+    goes_by_B = torch.arange(6) % M
+    heard_BTD = x_BTMD[torch.arange(6), :, goes_by_B]
+    response_BT = (heard_BTD * taste_BD[:, None]).sum(2) * 6**-0.5 + 0.3 * torch.randn(6, 60, generator=draw)
+    told_BG = log_evidence(x_BTMD, response_BT, batch, mixtures(M))[:, -1]
+    share_BM = torch.softmax(told_BG, 1) @ mixtures(M)
+    assert torch.equal(share_BM.argmax(1), goes_by_B)
+
+
+def test_a_warmer_answer_is_a_higher_response_and_an_unknown_watched_share_is_a_usual_one() -> None:
+    past = histories((1,) * 4)
+    past.did_EA[:] = False
+    past.did_EA[1, BEHAVIOURS.index("liked")] = True
+    past.did_EA[2, BEHAVIOURS.index("disliked")] = True
+    past.ratio_E[:] = torch.tensor([0.6, 0.6, 0.6, torch.nan])
+    usual, liked, disliked, unknown = responses(past.batch(everybody(past), 1), BEHAVIOURS)[:, 0].tolist()
+    assert liked > usual > disliked
+    assert unknown == pytest.approx(usual, abs=1e-6)
