@@ -81,7 +81,8 @@ class Train:
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
     clip_norm: gradient norm bound.
-    device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one. A GPU computes in bf16.
+    device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one.
+    precision: of matrix products while training: `fp32`, `bf16`, or `auto`: bf16 on a GPU.
     """
 
     model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
@@ -111,6 +112,7 @@ class Train:
     horizon: int
     warmup_epochs: int
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
     seed: int
 
 

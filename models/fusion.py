@@ -232,6 +232,13 @@ def fuse(u_NE: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - g_N) * content_ND + g_N * items.id_VD[rows_N], alpha_NM
 
 
+def joined(items: Items) -> Tensor:
+    """Each video as one row [V, D + 1]: with even weights α, its score is ⟨[z ; 1], row⟩."""
+    V, M, D = items.x_VMD.shape
+    f_VD, _ = fuse(torch.zeros(V, D + M), items, torch.arange(V))
+    return torch.cat([f_VD * D**-0.5, items.bias_V[:, None]], 1)
+
+
 def score_pairs(
     z_ND: Tensor, u_NE: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
 ) -> Tensor:

@@ -112,8 +112,16 @@ class Seen:
         """What these users have seen: position in `users_B`, and row."""
         length_B = self.offsets.diff()[users_B]
         user_E = torch.arange(len(users_B)).repeat_interleave(length_B)
-        start_E = (self.offsets[users_B] - (length_B.cumsum(0) - length_B)).repeat_interleave(length_B)
-        return user_E, self.row_E[start_E + torch.arange(len(start_E))]
+        return user_E, self.row_E[_ranges(self.offsets[users_B], length_B)]
+
+    def within(self, users_B: Tensor, rows_C: Tensor) -> "Seen":
+        """The places in `rows_C` (any order, a row may come more than once) of what these users have seen."""
+        user_E, row_E = self.of(users_B)
+        sorted_C, place_C = rows_C.sort()
+        first_E = torch.searchsorted(sorted_C, row_E)
+        often_E = torch.searchsorted(sorted_C, row_E, right=True) - first_E
+        count_B = torch.bincount(user_E.repeat_interleave(often_E), minlength=len(users_B))
+        return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), place_C[_ranges(first_E, often_E)])
 
     def mask(self, users_B: Tensor, videos: int) -> Tensor:
         """Bool [B, videos]: True where the user has seen the video."""
@@ -121,20 +129,16 @@ class Seen:
         mask_BV[self.of(users_B)] = True
         return mask_BV
 
-    def among(self, users_B: Tensor, rows_C: Tensor) -> Tensor:
-        """Bool [B, C]: True where the user has seen the video of that row; a row may come more than once."""
-        known_K, at_C = rows_C.unique(return_inverse=True)
-        user_E, row_E = self.of(users_B)
-        at_E = torch.searchsorted(known_K, row_E).clamp(max=len(known_K) - 1)
-        there_E = known_K[at_E] == row_E
-        mask_BK = torch.zeros(len(users_B), len(known_K), dtype=torch.bool)
-        mask_BK[user_E[there_E], at_E[there_E]] = True
-        return mask_BK[:, at_C]
-
     def counts(self, chosen_V: Tensor) -> Tensor:
         """How many of the chosen videos (bool [V]) each user has seen: [users]."""
         so_far = torch.nn.functional.pad(chosen_V[self.row_E].cumsum(0), (1, 0))
         return so_far[self.offsets].diff()
+
+
+def _ranges(first_E: Tensor, count_E: Tensor) -> Tensor:
+    """first, first + 1, … of each, so many as `count` says, one after the other."""
+    start_E = (first_E - (count_E.cumsum(0) - count_E)).repeat_interleave(count_E)
+    return start_E + torch.arange(len(start_E))
 
 
 def liked(histories: Histories) -> Seen:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.evidence import log_evidence, mixtures, responses
-from models.fusion import Catalogue, Fusion, Items, fuse, score, score_pairs, with_known
+from models.fusion import Catalogue, Fusion, Items, fuse, joined, score, score_pairs, with_known
 from models.histories import Batch
 from models.ranking import RankingHeads, worth
 from models.ranks import top
@@ -229,6 +229,10 @@ class InterestModel(nn.Module):
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
         return score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
+
+    def rows(self, items: Items) -> Tensor | None:
+        """Each video as one row [V, D + 1] whose product with [z ; 1] scores it; None if α depends on u."""
+        return joined(items) if self.preference is None else None
 
     def score_pairs(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Retrieval: score_N of one video per pair."""

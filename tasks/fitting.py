@@ -103,7 +103,7 @@ def fit(
     model = scorer.model.to(device)
     assert isinstance(model, InterestModel)
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
     with torch.device(device):
         here = Scorer(model, moved(scorer.catalogue, device), moved(scorer.people, device))
@@ -133,6 +133,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
+def lower_precision(params: Train, device: str) -> bool:
+    """Whether matrix products are computed in bf16: `auto` does so on a GPU."""
+    return params.precision == "bf16" or (params.precision == "auto" and device == "cuda")
+
+
 def _steps(
     scorer: Scorer, optimiser: torch.optim.Optimizer, params: Train, objective: Objective, progress: Progress
 ) -> Iterator[None]:
@@ -148,7 +153,7 @@ def _steps(
         for group in optimiser.param_groups:
             group["lr"] = params.learning_rate * schedule(done, params.warmup_epochs, params.epochs)
         mine = processes.divide(users_B).to(device)
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=lower_precision(params, device)):
             parts = losses(model, scorer.catalogue, scorer.people, mine, objective)
         at = f"epoch {progress.epoch + 1}, step {i + 1} of {len(order)}"
         where = f"{at} (batch of user rows {users_B[:3].tolist()}…)"

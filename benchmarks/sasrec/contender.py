@@ -77,10 +77,11 @@ def main(make: Callable[[Data, Options], Contender]) -> None:
     data = Data.load(args.folder / "data.npz")
     contender = make(data, Options(args.sampled, args.seed, args.folder))
     seconds = list(contender.fit(args.epochs))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # before judging, which holds scores
     found = {
         "sequences_per_s": [data.users / s for s in seconds],
         f"ndcg@{K}": ndcg(contender, data),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": peak,
     }
     print(json.dumps(found), flush=True)
 
@@ -90,7 +91,7 @@ def ndcg(contender: Contender, data: Data) -> float:
     users = np.arange(min(JUDGED, data.users))
     scores = np.array(contender.scores(users), np.float32)
     gains = []
-    for user, score in zip(users, scores, strict=True):
+    for user, score in zip(users.tolist(), scores, strict=True):
         target, seen = data.next_U[user], data.history(user)
         if target in seen:
             continue

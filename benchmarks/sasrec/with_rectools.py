@@ -40,7 +40,7 @@ class Epochs(pytorch_lightning.Callback):
 class RecTools:
     def __init__(self, data: Data, options: Options) -> None:
         pytorch_lightning.seed_everything(options.seed)
-        self.data, self.sampled, self.clock = data, options.sampled, Epochs()
+        self.data, self.sampled = data, options.sampled
         self.dataset = Dataset.construct(
             pd.DataFrame(
                 {
@@ -58,7 +58,7 @@ class RecTools:
             return pytorch_lightning.Trainer(
                 max_epochs=epochs,
                 accelerator="cpu",
-                callbacks=[self.clock],
+                callbacks=[Epochs()],
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
@@ -79,7 +79,8 @@ class RecTools:
             get_trainer_func=trainer,
         )
         self.model.fit(self.dataset)
-        return self.clock.clock.seconds
+        (clock,) = [c for c in self.model.fit_trainer.callbacks if isinstance(c, Epochs)]
+        return clock.clock.seconds
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """By what it recommends: of the items that it leaves out, the score is −inf."""

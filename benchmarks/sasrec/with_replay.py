@@ -79,6 +79,7 @@ class Replay:
         clock = Epochs()
         trainer = lightning.Trainer(
             max_epochs=epochs,
+            limit_val_batches=0,
             accelerator="cpu",
             callbacks=[clock],
             logger=False,

@@ -25,4 +25,5 @@ def next_video_loss(h_ND: Tensor, table_ID: Tensor, bias_I: Tensor, target_N: Te
     score_NC = h_ND @ table_ID[row_C].T + bias_I[row_C]
     own_N = (h_ND * table_ID[target_N]).sum(1) + bias_I[target_N]
     expected_C = torch.full((CANDIDATES,), math.log(CANDIDATES / videos))
-    return sampled_softmax_loss(own_N, score_NC, expected_C, row_C == target_N[:, None]) / count
+    score_NC = score_NC.masked_fill(row_C == target_N[:, None], -torch.inf)
+    return sampled_softmax_loss(own_N, score_NC, expected_C) / count

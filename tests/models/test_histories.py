@@ -54,6 +54,16 @@ def test_seen_marks_exactly_what_was_watched() -> None:
     assert mask_BV.nonzero().tolist() == [[0, 0], [2, 1], [2, 4]]
 
 
+@given(st.lists(st.integers(0, 9), max_size=12))
+def test_what_was_seen_is_found_wherever_it_stands_among_candidates(rows: list[int]) -> None:
+    seen = Seen(torch.tensor([0, 2, 2, 5]), torch.tensor([1, 4, 9, 0, 4]))
+    users_B, rows_C = torch.tensor([2, 0]), torch.tensor(rows, dtype=torch.long)
+    user_P, place_P = seen.within(users_B, rows_C).of(torch.arange(2))
+    found = sorted(zip(user_P.tolist(), place_P.tolist(), strict=True))
+    mine = [{0, 4, 9}, {1, 4}]
+    assert found == [(b, c) for b in range(2) for c, row in enumerate(rows) if row in mine[b]]
+
+
 def test_what_was_liked_is_counted_once_a_person() -> None:
     past = histories((3, 0, 6))
     found = liked(past)

@@ -47,6 +47,8 @@ def test_a_drawn_candidate_counts_for_all_that_it_stands_for() -> None:
     """Two candidates, expected twice and half a time, that were drawn once each."""
     score_NC, expected_C = torch.tensor([[1.0, -1.0, 3.0]]), torch.tensor([2.0, 0.5, 1.0])
     banned_NC = torch.tensor([[False, False, True]])
-    loss = sampled_softmax_loss(torch.tensor([0.5]), score_NC, expected_C.log(), banned_NC)
+    loss = sampled_softmax_loss(
+        torch.tensor([0.5]), score_NC.masked_fill(banned_NC, -math.inf), expected_C.log()
+    )
     rest = math.exp(1.0) / 2 + math.exp(-1.0) / 0.5
     assert float(loss) == pytest.approx(math.log(math.exp(0.5) + rest) - 0.5, rel=1e-5)

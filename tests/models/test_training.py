@@ -56,6 +56,25 @@ def test_with_enough_negatives_the_sampled_softmax_is_the_full_one() -> None:
     assert torch.allclose(found[0][1], found[50_000][1], atol=0.02 * float(found[0][1].abs().max()))
 
 
+@pytest.mark.parametrize("negatives", [0, 20])
+def test_where_all_weights_are_even_scores_that_are_products_give_the_same_loss_and_gradients(
+    negatives: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = replace(catalogue(), born_V=torch.arange(12) // 4)
+    objective, found = replace(OBJECTIVE, negatives=negatives), []
+    for products in (True, False):
+        made = model(fusion="uniform")
+        if not products:
+            monkeypatch.setattr(made, "rows", lambda items: None)
+        torch.manual_seed(1)
+        total = losses(made, videos, people(), torch.arange(4), objective)["total"]
+        total.backward()
+        found.append((total.detach(), [p.grad for p in made.parameters() if p.grad is not None]))
+    assert torch.allclose(found[0][0], found[1][0], rtol=1e-5)
+    for mine, theirs in zip(found[0][1], found[1][1], strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+
+
 def test_a_step_with_few_negatives_computes_few_videos() -> None:
     made, videos, looked = model(), catalogue(), []
     items = made.items

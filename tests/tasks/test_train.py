@@ -66,6 +66,7 @@ SMALL = Train(
     horizon=5,
     warmup_epochs=0,
     device="auto",
+    precision="auto",
     seed=1,
 )
 CHANGES: dict[str, Any] = {
@@ -93,6 +94,7 @@ CHANGES: dict[str, Any] = {
     "id_dropout": 0.6,
     "horizon": 1,
     "warmup_epochs": 1,
+    "precision": "bf16",
     "seed": 2,
 }
 

@@ -1,0 +1,51 @@
+"""The softmax over many candidates whose scores are plain products: exact, fast, and never held whole.
+
+Legend: N positions with a target, n of them in a chunk, C candidates, E width + 1 (the bias is a coordinate).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from models import losses
+
+Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
+
+
+def product_softmax_loss(z_NE: Tensor, w_CE: Tensor, own_N: Tensor, ban: Ban) -> Tensor:
+    """Sum of −log softmax of the target's score `own_N` against the scores z·w that `ban` leaves.
+
+    The gradient is computed with the loss, a chunk of positions at a time: no score is computed twice, and
+    those of a chunk stay in the processor's cache. Under autocast, scores and their softmax are of its type.
+    """
+    return _ProductSoftmax.apply(z_NE, w_CE, own_N, ban)
+
+
+class _ProductSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z_NE: Tensor, w_CE: Tensor, own_N: Tensor, ban: Ban) -> Tensor:
+        kind = z_NE.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z_NE.dtype
+        with torch.autocast(kind, enabled=False):
+            w_1E = F.pad(w_CE.to(dtype), (0, 0, 0, 1))  # one more candidate, the target: it moves no z here
+            z_NE, gz_NE, gw_1E = z_NE.to(dtype), torch.empty_like(z_NE), torch.zeros(w_1E.shape)
+            share_N = torch.empty_like(own_N)
+            size = max(1, losses.CHUNK_SCORES // len(w_1E))
+            for start in range(0, len(z_NE), size):
+                chunk = slice(start, start + size)
+                score_n1 = z_NE[chunk] @ w_1E.T
+                ban(score_n1[:, :-1], chunk)
+                score_n1[:, -1] = own_N[chunk]
+                share_n1 = torch.softmax(score_n1, 1)
+                share_N[chunk] = share_n1[:, -1]
+                gz_NE[chunk] = share_n1 @ w_1E
+                gw_1E += share_n1.T @ z_NE[chunk]
+        ctx.save_for_backward(gz_NE, gw_1E[:-1], share_N - 1)
+        return -share_N.log().sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (*(gradients[0] * saved for saved in ctx.saved_tensors), None)

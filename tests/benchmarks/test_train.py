@@ -1,0 +1,66 @@
+"""The sequences and the measure that all contenders of `benchmarks.train` share, and two that learn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.sasrec import contender
+from benchmarks.sasrec.contender import Contender, Data, Options
+from benchmarks.sasrec.synthetic import sequences
+from benchmarks.sasrec.with_ours import Ours
+from benchmarks.sasrec.with_torch import Plain
+from benchmarks.train import ratios_of
+
+
+def test_sequences_have_the_length_that_was_asked_for_and_repeat() -> None:
+    data = sequences(2000, 1000, seed=3)
+    lengths = np.diff(data.offsets)
+    assert lengths.mean() - 1 == pytest.approx(13, abs=1)
+    assert lengths.max() <= contender.LENGTH + 1
+    assert data.items.max() < data.catalogue == 1000
+    assert np.array_equal(data.items, sequences(2000, 1000, seed=3).items)
+
+
+class Oracle:
+    """Knows what comes next, and puts `above` items that nobody has seen before it."""
+
+    def __init__(self, data: Data, above: int) -> None:
+        self.data, self.above = data, above
+
+    def fit(self, epochs: int) -> list[float]:
+        return []
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        scores = np.zeros((len(users), self.data.catalogue))
+        for row, user in enumerate(users):
+            taken = [*self.data.history(user), self.data.next_U[user]]
+            others = np.setdiff1d(np.arange(self.data.catalogue), taken)
+            scores[row, taken] = 3.0  # the history ties with the target: it must not count
+            scores[row, others[: self.above]] = 4.0
+        return scores
+
+
+def test_ndcg_is_that_of_the_rank_among_what_was_not_seen() -> None:
+    data = sequences(50, 400, seed=1)
+    for above, expected in ((0, 1.0), (2, 0.5), (10, 0.0)):
+        assert contender.ndcg(Oracle(data, above), data) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("kind", [Ours, Plain])
+def test_what_is_ours_and_the_plain_form_learn(
+    kind: type[Contender], sampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("contender", "with_ours", "with_torch"):
+        monkeypatch.setattr(f"benchmarks.sasrec.{module}.BATCH", 64, raising=False)
+    data = sequences(512, 200, seed=1)
+    model = kind(data, Options(sampled, 1, tmp_path))  # type: ignore[call-arg]
+    before = contender.ndcg(model, data)
+    assert len(model.fit(12)) == 12
+    assert contender.ndcg(model, data) > before + 0.01  # ours starts from popularity, which is .14 here
+
+
+def test_ratios_are_ours_over_each_with_the_same_loss() -> None:
+    rates = {"ours exact": 20.0, "torch exact": 5.0, "ours sampled": 90.0, "torch sampled": 30.0}
+    assert ratios_of(rates) == {"exact_over_torch": 4.0, "sampled_over_torch": 3.0}
