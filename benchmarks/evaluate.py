@@ -3,9 +3,8 @@
 Users and videos are vectors, a score is their inner product, and each user has some targets to be found. All
 contenders tell NDCG, Recall and MRR at the same cut-offs, which must agree. Each run is a process of its own,
 so that its peak memory is its own; the contenders take turns, and the median of the turns counts. Loading and
-a first small batch are not counted. On a machine that others use too, look at the users per second of
-processor time. Two sets: targets that a model finds as seldom as real ones do, and the
-worst case for ours, every target among the first places.
+a first small batch are not counted. On a busy machine, look at the users per second of processor time. Two
+sets: targets that a model finds as seldom as real ones do, and every target among the first places.
 
 FAISS is not part of the environment: uv run --with-requirements benchmarks/peers.txt python -m
 benchmarks.evaluate. What is not installed is said and left out. The last line is the JSON result.
@@ -38,12 +37,7 @@ from models.ranks import ranks
 CUTOFFS = (5, 10, 20)
 STOP = max(CUTOFFS)
 BATCH = 512  # users whose scores the dense forms hold at a time
-GUESSES = (
-    1,
-    8,
-    64,
-    512,
-)  # a target is the best of so many videos drawn by lot: the more, the nearer to the top
+GUESSES = (1, 8, 64, 512)  # a target is the best of so many videos drawn: the more, the nearer to the top
 COMMON = 0.005  # share of the users that every contender is given
 
 Ranks = NDArray[np.int64]
@@ -66,11 +60,8 @@ class Task:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.evaluate", None, __doc__, formatter_class=form)
     parser.add_argument("--users", type=int, default=100_000, help="default: %(default)s")
     parser.add_argument("--videos", type=int, default=100_000, help="default: %(default)s")
     parser.add_argument("--width", type=int, default=64, help="of the vectors (default: %(default)s)")

@@ -44,7 +44,7 @@ class _ProductSoftmax(torch.autograd.Function):
                 gz_NE[chunk] = share_n1 @ w_1E
                 gw_1E += share_n1.T @ z_NE[chunk]
         ctx.save_for_backward(gz_NE, gw_1E[:-1], share_N - 1)
-        return -share_N.log().sum()
+        return -share_N.clamp(min=torch.finfo(dtype).tiny).log().sum()  # one that underflows is told as 87
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,0 +1,53 @@
+"""What a person goes by: the vector u of equation (1), which weighs the modalities of a video.
+
+Legend: B users, T events, S = T + 1 states, M modalities, G mixtures of modalities, D width, E = D + M,
+F = (M + 1) D, A numbers that say what was done.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.evidence import log_evidence, mixtures
+from models.histories import Batch
+
+
+class Preference(nn.Module):
+    """u: the user's preference vector, from the profile and earlier events only.
+
+    Its first part, which meets what a video shows, comes from the mean of the events, weighed by what the
+    person did. Its end, which meets the modality as such, is the log of the modality's expected share in
+    what the person goes by: mixtures of modalities as the profile suggests them and the evidence has them.
+    """
+
+    mixture_GM: Tensor
+
+    def __init__(self, modalities: int, actions: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mixture_GM", mixtures(modalities), persistent=False)
+        self.prior = nn.Linear(width, len(self.mixture_GM))
+        nn.init.zeros_(self.prior.weight)
+        nn.init.zeros_(self.prior.bias)
+        self.weight = nn.Linear(actions, 1)
+        self.layers = nn.Sequential(
+            nn.Linear((modalities + 2) * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(
+        self,
+        x_BTMD: Tensor,
+        id_BTD: Tensor,
+        action_BTA: Tensor,
+        response_BT: Tensor,
+        batch: Batch,
+        s_BD: Tensor,
+    ) -> Tensor:
+        """u_BSE: the entry of state i is made from events before i."""
+        told_BSG = log_evidence(x_BTMD, response_BT, batch, self.mixture_GM)
+        share_BSM = torch.softmax(self.prior(s_BD).unsqueeze(1) + told_BSG, 2) @ self.mixture_GM
+        w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
+        seen_BTF = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1
+        sums_BSF = nn.functional.pad(seen_BTF.cumsum(1), (0, 0, 1, 0))
+        weight_BS1 = nn.functional.pad(w_BT1.cumsum(1), (0, 0, 1, 0))
+        mean_BSF = sums_BSF / weight_BS1.clamp(min=1e-6)
+        s_BSD = s_BD.unsqueeze(1).expand(-1, mean_BSF.shape[1], -1)
+        return torch.cat([self.layers(torch.cat([mean_BSF, s_BSD], 2)), share_BSM.clamp(min=1e-3).log()], 2)
