@@ -191,7 +191,7 @@ def test_another_space_is_a_cold_start_that_says_why(second: Night, tmp_path: Pa
 def test_a_champion_that_cannot_be_read_is_refused(second: Night, tmp_path: Path) -> None:
     night = copied(second, tmp_path / "night")
     path = night.workspace / "snapshot" / "champion" / DESCRIPTION
-    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 1'))
     with pytest.raises(InputError, match="not a model that this version can read"):
         align.run(PARAMS, night)
 
