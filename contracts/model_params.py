@@ -42,7 +42,7 @@ class Align:
 class Rerank:
     """The second stage: what is added to the retrieval scores of a person's best videos.
 
-    candidates: so many of the best by retrieval are looked at again.
+    candidates: so many of the best by retrieval are looked at again; 0: there is no second stage.
     complete, like, comment, share, follow, skip: weight of the calibrated probability of each.
     negative_comments: weight of how negative a video's comments are, 0 to 1; below 0 weighs such videos down.
     """

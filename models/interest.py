@@ -38,8 +38,8 @@ class Spec:
         numbers: profile column -> (mean, standard deviation).
         video_numbers: catalogue column that the ranking heads read -> (mean, standard deviation).
         video_ids: the videos that the rows of the ID embedding stand for.
-        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml; empty: no
-            second stage.
+        rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml; none:
+            no second stage.
         contexts: context of a viewing -> its known values; any other value is "unknown".
     """
 
@@ -207,9 +207,9 @@ class InterestModel(nn.Module):
 
         A candidate never falls behind a video that is none; −inf stays −inf.
         """
-        if not self.spec.rerank:
+        if not (candidates := int(self.spec.rerank.get("candidates", 0))):
             return score_NV
-        best_NC = top(score_NV, int(self.spec.rerank["candidates"]))
+        best_NC = top(score_NV, candidates)
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()
         p_PH = torch.sigmoid(self.rank(interest.at(pair_P), items, row_P))

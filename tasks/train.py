@@ -77,7 +77,8 @@ def train_interest(
 ) -> tuple[Scorer, Targets, list[dict[str, float]]]:
     """Train our own model: what it is scored with, validation's targets, its curve."""
     job = prepare(params, pinned, spec)
-    identity = json.dumps([asdict(params), pinned.manifest, of_file(_heads(pinned))], sort_keys=True)
+    of = [asdict(params), pinned.manifest, of_file(_heads(pinned)), step.code_commit()]
+    identity = json.dumps(of, sort_keys=True)
     checkpoint = Checkpoint(pinned.night.workspace / "train.checkpoint", identity)
     curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
     calibrate(job.scorer, pinned.views("valid"))

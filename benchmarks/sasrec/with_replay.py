@@ -23,24 +23,15 @@ from benchmarks.sasrec.contender import (
     NEGATIVES,
     RATE,
     WIDTH,
-    Clock,
     Data,
+    EpochClock,
     Options,
     main,
 )
 
 
-class Epochs(lightning.Callback):
-    """A clock that the trainer drives."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        self.clock.start()
-
-    def on_train_epoch_end(self, *_: object) -> None:
-        self.clock.stop()
+class Epochs(EpochClock, lightning.Callback):
+    """Times each epoch of the trainer."""
 
 
 class Replay:
@@ -88,7 +79,7 @@ class Replay:
             enable_model_summary=False,
         )
         trainer.fit(self.model, loader)
-        return clock.clock.seconds
+        return clock.seconds
 
     @torch.inference_mode()
     def scores(self, users: np.ndarray) -> np.ndarray:

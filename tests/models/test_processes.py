@@ -1,13 +1,12 @@
 """Several processes together learn what one learns alone, however the batch divides."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
-from contracts.place import PROJECT
 from models import processes
+from tests.torchrun import torchrun
 
 VIDEOS = 7  # does not divide by two
 
@@ -40,14 +39,7 @@ def main(out: Path) -> None:
 
 
 def test_processes_that_share_a_batch_learn_what_one_does(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, "-m", "tests.models.test_processes", str(tmp_path)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun("tests.models.test_processes", tmp_path)
     alone = step()
     assert float(alone["loss"]) > 0.1
     for rank in range(2):

@@ -75,6 +75,16 @@ def test_the_second_stage_orders_its_candidates_again_and_no_other_video_passes_
     assert (again_NV[there] > score_NV[there]).all()
 
 
+def test_without_candidates_there_is_no_second_stage() -> None:
+    past, weights = histories(), {**WEIGHTS, "candidates": 0, "negative_comments": -0.5}
+    for rerank in ({}, weights):
+        made = model(rerank=rerank)
+        items = made.items(catalogue())
+        interest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+        score_NV = made.scores(interest, items)[0]
+        assert torch.equal(made.rerank(interest, items, score_NV), score_NV)
+
+
 def test_bad_comments_weigh_a_video_down_when_asked_to() -> None:
     past, found = histories(), []
     for weight in (0.0, -1.0):

@@ -1,6 +1,5 @@
 """The training loop: a killed run goes on as if nothing had been, and processes learn together as one."""
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from models.training import Objective
 from tasks import fitting
 from tasks.fitting import Checkpoint, fit, schedule
 from tests.models.worlds import catalogue, model, people
+from tests.torchrun import torchrun
 
 PARAMS = replace(
     parameters.load(PROJECT / "params.yaml").train, epochs=3, patience=3, batch_size=3, warmup_epochs=1
@@ -119,14 +119,7 @@ def main(out: Path) -> None:
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, "-m", "tests.tasks.test_fitting", str(tmp_path)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun("tests.tasks.test_fitting", tmp_path)
     curve, _ = learn(STILL)
     assert curve[-1]["total"] < curve[0]["total"]
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
