@@ -25,11 +25,11 @@ from models.metrics import Floats, ndcg
 from models.scoring import Scorer, Targets, rank
 from tasks.evaluate import per_user
 from tasks.pinned import Pinned
+from world.viewing import QUALITY
 
 LEAST_EVENTS = 20  # fewer tell nothing of a person's weights or drift
 WITHIN_DAYS = 1
 PEOPLE = 32  # read at a time
-QUALITY = 0.3  # weight of a video's quality in everybody's interest (world/viewing.py)
 EPOCH = date(1970, 1, 1)
 
 
