@@ -23,7 +23,7 @@ from contracts.place import PROJECT, parse_day
 from contracts.steps import STEPS
 from models.metrics import bootstrap
 
-MODELS = ("challenger", "popularity", "itemcf")
+MODELS = ("challenger", "popularity", "trending", "itemcf")
 LAST = "gate"
 
 

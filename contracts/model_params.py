@@ -77,6 +77,8 @@ class Train:
     negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
     skip_below: a viewing with a smaller watched share than this is a skip.
     horizon: a state's target is drawn from so many coming positive videos.
+    half_life_days: what was liked so many days before the last of training counts half, in retrieval's loss
+        and in the popularity that it starts from; 0: all counts the same.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
@@ -110,6 +112,7 @@ class Train:
     skip_below: float
     id_dropout: float
     horizon: int
+    half_life_days: float
     warmup_epochs: int
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -123,11 +126,13 @@ class Evaluate:
     cutoffs: where NDCG, Recall, MRR, coverage, Gini and the share of the long tail are told.
     k: the one of them that the gate decides by, and that slices and differences are told at.
     cold_events: a person with fewer viewings is cold.
+    half_life_days: of the baseline `trending`, popularity where each like counts half after so long.
     """
 
     k: int
     cutoffs: tuple[int, ...]
     cold_events: int
+    half_life_days: float
     bootstrap_samples: int
     seed: int
 

@@ -1,12 +1,12 @@
-"""By which modalities does a person go? The evidence for each mixture of them, from what the person did.
+"""What a person likes, and by which modalities they go, from what they did: a Gaussian process a person.
 
 Legend: B users, T events, S = T + 1 states, M modalities, G mixtures, D width, A behaviours.
 
 A mixture says how much each modality weighs. Under it a person's responses are a Gaussian process: two are as
 alike as the videos are in the mixture, the less the more days lie between. The mixture that best foretold
-what the person did next has the highest evidence. All of it follows from the Cholesky factor of the
-covariance, whose row t knows events up to t only: one factor serves every state (Rasmussen & Williams 2006,
-algorithm 2.1).
+what the person did next has the highest evidence; the posterior mean is what the person should like next. All
+of it follows from the Cholesky factor of the covariance, whose row t knows events up to t only: one factor
+serves every state (Rasmussen & Williams 2006, algorithm 2.1).
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ from itertools import product
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from models.histories import Batch
 
 STEPS = 3  # a mixture's weights are multiples of a third; finer ones were measured to tell no more
 TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by the person, by chance
-LASTING = 0.95  # how alike two responses to the same video stay for each day between them
+LASTING = 0.8  # how alike two responses to the same video stay for each day between them
+OLDEST = 150  # days; what is older fades no further, or its weight would underflow
 ANSWERS = {"liked": 1.0, "commented": 0.5, "shared": 1.0, "followed": 1.0, "disliked": -2.0}
 WATCHED, USUAL_SHARE = 2.0, 0.6  # worth of a whole view beside an answer; the share that says nothing
 
@@ -40,16 +42,47 @@ def responses(batch: Batch, behaviours: Sequence[str]) -> Tensor:
 @torch.no_grad()
 def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: Tensor) -> Tensor:
     """ln p(responses before a state | mixture), [B, S, G]; x_BTMD is zero where a modality is missing."""
+    told = []
+    for mixture_M in mixture_GM:  # one at a time: B × T × T is all that is held
+        L_BTT = _factor(_fused(x_BTMD, mixture_M), batch)
+        surprise_BT1 = _solve(L_BTT, (response_BT * batch.mask_BT).unsqueeze(2))
+        told.append(-0.5 * surprise_BT1.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
+    told_BTG = torch.stack(told, 2) * batch.mask_BT.unsqueeze(2)
+    return F.pad(told_BTG.cumsum(1), (0, 0, 1, 0))
+
+
+@torch.no_grad()
+def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
+    """θ_BSD, the posterior mean of what a person likes: ⟨θ, f⟩ foretells the response to a video f / √D.
+
+    f is the mean of a video's modalities, here as there. E[θ | r] = Σ_t λ^(days since t) TASTE f_t (K⁻¹ r)_t,
+    and with K = L Lᵀ that is Σ_t (L⁻¹ λ F)_t (L⁻¹ r)_t: a sum over events, which every state has its part of.
+    """
+    mask_BT1, day_BT = batch.mask_BT.unsqueeze(2), batch.day_BT
+    f_BTD = _fused(x_BTMD, x_BTMD.new_full(x_BTMD.shape[2:3], 1 / x_BTMD.shape[2]))
+    newest_B1 = F.pad(torch.where(batch.mask_BT, day_BT, 0), (1, 0)).amax(1, keepdim=True)
+    fading_BT1 = LASTING ** (newest_B1 - day_BT).clamp(0, OLDEST).float().unsqueeze(2)
+    both_BTD = torch.cat([response_BT.unsqueeze(2), f_BTD * fading_BT1], 2) * mask_BT1
+    surprise_BT1, f_BTD = _solve(_factor(f_BTD, batch), both_BTD).split([1, f_BTD.shape[2]], 2)
+    sum_BTD = (surprise_BT1 * f_BTD).cumsum(1)
+    return F.pad(TASTE * sum_BTD / fading_BT1 * mask_BT1, (0, 0, 1, 0))
+
+
+def _fused(x_BTMD: Tensor, mixture_M: Tensor) -> Tensor:
+    """f_BTD: the events' videos in a mixture, of length 1 where all of its modalities say the same."""
+    return torch.einsum("btmd,m->btd", x_BTMD.float(), mixture_M) * x_BTMD.shape[-1] ** -0.5
+
+
+def _factor(f_BTD: Tensor, batch: Batch) -> Tensor:
+    """L_BTT, the Cholesky factor of the covariance of the responses; what is padding tells nothing."""
     day_BT, mask_BT = batch.day_BT, batch.mask_BT
     lasting_BTT = LASTING ** (day_BT.unsqueeze(2) - day_BT.unsqueeze(1)).abs().float()
     both_BTT = mask_BT.unsqueeze(2) & mask_BT.unsqueeze(1)
+    alike_BTT = TASTE * f_BTD @ f_BTD.mT * lasting_BTT + HABIT
     noise_TT = NOISE * torch.eye(mask_BT.shape[1])
-    told = []
-    for mixture_M in mixture_GM:  # one at a time: B × T × T is all that is held
-        f_BTD = torch.einsum("btmd,m->btd", x_BTMD.float(), mixture_M) * x_BTMD.shape[-1] ** -0.5
-        alike_BTT = TASTE * f_BTD @ f_BTD.mT * lasting_BTT + HABIT
-        L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT).L
-        surprise_BT = torch.linalg.solve_triangular(L_BTT, (response_BT * mask_BT).unsqueeze(2), upper=False)
-        told.append(-0.5 * surprise_BT.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
-    told_BTG = torch.stack(told, 2) * mask_BT.unsqueeze(2)
-    return torch.nn.functional.pad(told_BTG.cumsum(1), (0, 0, 1, 0))
+    return torch.linalg.cholesky_ex(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT).L
+
+
+def _solve(L_BTT: Tensor, x_BTX: Tensor) -> Tensor:
+    """L⁻¹ x."""
+    return torch.linalg.solve_triangular(L_BTT, x_BTX, upper=False)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+ID_START = 0.02  # spread of the ID embeddings before training
+UNLIKED = 0.1  # people that a video has beside those who liked it, so that its logarithm is finite
 VIEW_BUCKETS = 24  # log2 of a video's training views
 TEMPERATURES = (0.01, 1.0)  # what a learned temperature is held within; below, training is unstable (CLIP)
 
@@ -43,7 +45,7 @@ class Items:
     """Every video in the shared space.
 
     x_VMD: x̃_m, zero where missing. id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
-    bias_V: how liked the video is by everybody, 0 for a new one.
+    bias_V: how liked the video is by everybody.
     number_VK: what else is known of it (`with_known`), K = 2 P; only ranking asks.
     """
 
@@ -149,10 +151,12 @@ class Fusion(nn.Module):
     """Projections, the ID embedding and its gate; with `early` also the joint vector.
 
     g = σ(a number learned for the log2 bucket of the video's training views); a video without an ID row is
-    all content, a video without content is all ID.
+    all content, a video without content is all ID. The embedding is multiplied by √D, the length that content
+    has: without, an optimiser that moves every weight alike takes √D times as long to move a score.
     """
 
     views_I: Tensor
+    new_bias: Tensor
 
     def __init__(self, modalities: Mapping[str, int], width: int, videos: int, early: bool = False) -> None:
         super().__init__()
@@ -162,9 +166,10 @@ class Fusion(nn.Module):
         self.id = nn.Embedding(videos, width)
         self.id_bias = nn.Parameter(torch.zeros(videos))
         self.id_share = nn.Embedding(VIEW_BUCKETS, 1)
-        nn.init.normal_(self.id.weight, std=width**-0.5)
+        nn.init.normal_(self.id.weight, std=ID_START)
         nn.init.zeros_(self.id_share.weight)
         self.register_buffer("views_I", torch.zeros(videos, dtype=torch.long))
+        self.register_buffer("new_bias", torch.zeros(()))
 
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
@@ -182,19 +187,21 @@ class Fusion(nn.Module):
         g_V = torch.where(known_V, g_V, 0.0)
         id_VD, bias_V = x_VMD.new_zeros(len(row_V), self.width), x_VMD.new_zeros(len(row_V))
         if len(self.views_I):
-            id_VD, bias_V = self.id(row_V), torch.where(known_V, self.id_bias[row_V], 0.0)
+            id_VD, bias_V = self.id(row_V) * self.width**0.5, torch.where(known_V, self.id_bias[row_V], 0.0)
+        bias_V = torch.where(catalogue.id_row_V >= 0, bias_V, self.new_bias)
         return Items(x_VMD, catalogue.has_VM, id_VD, g_V, bias_V, with_known(number_VP))
 
     def start_from(self, views_I: Tensor, liked_I: Tensor) -> None:
         """Before training: the view counts of the gate, and biases that rank by popularity.
 
         The log of the number of people who liked a video, centred: with z = 0 the softmax is popularity,
-        and what is learned is how a person differs from it.
+        and what is learned is how a person differs from it. A new video starts as one that nobody likes yet.
         """
         self.views_I.copy_(views_I)
-        start_I = torch.log1p(liked_I.float())
+        start_I = torch.log(UNLIKED + liked_I)
         with torch.no_grad():
             self.id_bias.copy_(start_I - start_I.mean())
+            self.new_bias.copy_(math.log(UNLIKED) - start_I.mean())
 
     def _views(self, row_V: Tensor) -> Tensor:
         return self.views_I[row_V] if len(self.views_I) else torch.zeros_like(row_V)

@@ -74,6 +74,11 @@ class Histories:
     def lengths(self) -> Tensor:
         return self.offsets.diff()
 
+    @property
+    def last_day(self) -> int:
+        """Of the newest event, counted from 1970; 0 without any."""
+        return int(self.second_E.max()) // DAY_SECONDS if len(self.second_E) else 0
+
     def batch(self, users_B: Tensor, max_length: int) -> Batch:
         """The newest `max_length` events of these users."""
         length_B = self.lengths[users_B].clamp(max=max_length)
@@ -147,6 +152,11 @@ def liked(histories: Histories) -> Seen:
     pair_P2 = torch.stack([user_E, histories.video_E], 1)[histories.positive_E].unique(dim=0)
     count_B = torch.bincount(pair_P2[:, 0], minlength=len(histories.offsets) - 1)
     return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), pair_P2[:, 1])
+
+
+def recency(day: Tensor, last_day: int, half_life_days: float) -> Tensor:
+    """What counts of these days beside the last: half for every half-life before; of 0 days: all the same."""
+    return 0.5 ** ((last_day - day) / half_life_days) if half_life_days else torch.ones(day.shape)
 
 
 def positive(

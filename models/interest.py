@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from models.evidence import responses
+from models.evidence import responses, taste
 from models.fusion import Catalogue, Fusion, Items, fuse, joined, score, score_pairs, with_known
 from models.histories import Batch
 from models.preference import Preference
@@ -20,6 +20,8 @@ from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
 
 START = 0.1  # share of the usual size that the gate's weights begin with
+PAST = 0.3  # share of h that z begins with
+FORETOLD = 0.3  # × √D: what a response foretold counts beside the log of popularity, before training
 LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
 
 
@@ -98,14 +100,16 @@ class ProfileEmbedding(nn.Module):
 
 
 class StaticGate(nn.Module):
-    """Equation (4): z = ReLU(W_c [h ; s] + b).
+    """Equation (4) with a way around it: z = ReLU(W_c [h ; s] + b) + a ⊙ h.
 
-    A linear map behind the ReLU, which would allow a negative z, was measured to be worse.
+    Without the way around, what was watched has to pass a ReLU that starts near 0, and is learned an order of
+    magnitude more slowly (docs/experiments.md, Beauty).
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
+        self.past = nn.Parameter(torch.full((width,), PAST))
         with torch.no_grad():  # near z = 0 the softmax is popularity (`Fusion.start_from`): begin there
             self.linear.weight.mul_(START)
             self.linear.bias.fill_(START**2)
@@ -113,7 +117,7 @@ class StaticGate(nn.Module):
     def forward(self, h_KBSD: Tensor, s_BD: Tensor) -> Tensor:
         """z_KBSD."""
         s_KBSD = s_BD.unsqueeze(1).expand_as(h_KBSD)
-        return torch.relu(self.linear(torch.cat([h_KBSD, s_KBSD], -1)))
+        return torch.relu(self.linear(torch.cat([h_KBSD, s_KBSD], -1))) + self.past * h_KBSD
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ class Interest:
 
 class InterestModel(nn.Module):
     """Fusion → sequence → static gate → retrieval and ranking.
+
+    Beside what the gate makes of history and profile, z holds θ, what a Gaussian process foretells the person
+    to like (models/evidence.py), with a learned weight. Like u it reads histories of any length.
 
     Levels of fusion (arXiv 2509.04751 and its survey; METHODS.md, section 6):
         attention: equations (1) and (2), one stream of fused events.
@@ -163,6 +170,7 @@ class InterestModel(nn.Module):
             spec.encoder, D, spec.layers, spec.heads, spec.dropout, states, spec.positions
         )
         self.gate = StaticGate(D)
+        self.foretold = nn.Parameter(torch.tensor(FORETOLD)) if M else None
         self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers))
 
     def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
@@ -175,6 +183,9 @@ class InterestModel(nn.Module):
         x_KBSD, u_BSE = self._streams(batch, s_BD, items)
         h_KBSD = self.encoder(x_KBSD.flatten(0, 1)).view_as(x_KBSD)
         z_KBSD = self.gate(h_KBSD, s_BD)
+        if self.foretold is not None:
+            x_BTMD, response_BT = items.x_VMD[batch.video_BT], responses(batch, self.spec.behaviours)
+            z_KBSD = z_KBSD + self.foretold * self.spec.width**0.5 * taste(x_BTMD, response_BT, batch)
         if self.late:
             return Interest(z_KBSD.mean(0), u_BSE, z_KBSD.movedim(0, 2))
         if self.hybrid:

@@ -23,15 +23,17 @@ def softmax_loss(score_NC: Tensor, target_N: Tensor, banned_NC: Tensor) -> Tenso
     return F.cross_entropy(score_NC.masked_fill(banned_NC, -torch.inf), target_N, reduction="sum")
 
 
-def sampled_softmax_loss(target_score_N: Tensor, score_NC: Tensor, log_expected_C: Tensor) -> Tensor:
-    """Sum of −log softmax at the target, the sum over all other candidates estimated from C drawn ones.
+def sampled_softmax_loss(
+    target_score_N: Tensor, score_NC: Tensor, log_expected_C: Tensor, weight_N: Tensor | float = 1.0
+) -> Tensor:
+    """Weighted sum of −log softmax at the target, all other candidates' part estimated from C drawn ones.
 
     `log_expected_C`: log of how often the draw was to give this candidate. Taking it off the score (the logQ
     correction; Bengio & Senécal 2008) leaves the estimated sum unbiased, however the candidates were drawn.
     A candidate that is no negative, such as the target, has the score −inf.
     """
     all_N1C = torch.cat([target_score_N[:, None], score_NC - log_expected_C], 1)
-    return (all_N1C.logsumexp(1) - target_score_N).sum()
+    return (weight_N * (all_N1C.logsumexp(1) - target_score_N)).sum()
 
 
 def in_chunks(loss: Callable[..., Tensor], candidates: int, *parts_N: Tensor) -> Tensor:

@@ -15,18 +15,18 @@ from models import losses
 Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
 
 
-def product_softmax_loss(z_NE: Tensor, w_CE: Tensor, own_N: Tensor, ban: Ban) -> Tensor:
-    """Sum of −log softmax of the target's score `own_N` against the scores z·w that `ban` leaves.
+def product_softmax_loss(z_NE: Tensor, w_CE: Tensor, own_N: Tensor, weight_N: Tensor, ban: Ban) -> Tensor:
+    """Weighted sum of −log softmax of the target's score `own_N` against the scores z·w that `ban` leaves.
 
     The gradient is computed with the loss, a chunk of positions at a time: no score is computed twice, and
     those of a chunk stay in the processor's cache. Under autocast, scores and their softmax are of its type.
     """
-    return _ProductSoftmax.apply(z_NE, w_CE, own_N, ban)
+    return _ProductSoftmax.apply(z_NE, w_CE, own_N, weight_N, ban)
 
 
 class _ProductSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z_NE: Tensor, w_CE: Tensor, own_N: Tensor, ban: Ban) -> Tensor:
+    def forward(ctx: Any, z_NE: Tensor, w_CE: Tensor, own_N: Tensor, weight_N: Tensor, ban: Ban) -> Tensor:
         kind = z_NE.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z_NE.dtype
         with torch.autocast(kind, enabled=False):
@@ -41,11 +41,13 @@ class _ProductSoftmax(torch.autograd.Function):
                 score_n1[:, -1] = own_N[chunk]
                 share_n1 = torch.softmax(score_n1, 1)
                 share_N[chunk] = share_n1[:, -1]
+                share_n1 *= weight_N[chunk, None]
                 gz_NE[chunk] = share_n1 @ w_1E
                 gw_1E += share_n1.T @ z_NE[chunk]
-        ctx.save_for_backward(gz_NE, gw_1E[:-1], share_N - 1)
-        return -share_N.clamp(min=torch.finfo(dtype).tiny).log().sum()  # one that underflows is told as 87
+        ctx.save_for_backward(gz_NE, gw_1E[:-1], weight_N * (share_N - 1))
+        told_N = -share_N.clamp(min=torch.finfo(dtype).tiny).log()  # one that underflows is told as 87
+        return (weight_N * told_N).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(gradients[0] * saved for saved in ctx.saved_tensors), None)
+        return (*(gradients[0] * saved for saved in ctx.saved_tensors), None, None)

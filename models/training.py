@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from models import processes
 from models.alignment import Twins, alignment_loss, anchor_loss
 from models.fusion import Catalogue, Items
-from models.histories import Batch, Histories, Seen, next_positive
+from models.histories import Batch, Histories, Seen, next_positive, recency
 from models.interest import Interest, InterestModel, Profiles
 from models.losses import behaviour_loss, in_chunks, sampled_softmax_loss
 from models.ranking import outcomes
@@ -44,6 +44,8 @@ class Objective:
     negatives: candidates drawn a step for retrieval's softmax; 0: all training videos are candidates.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     horizon: a state's target is one of so many coming positive videos.
+    half_life_days, last_day: retrieval of what was liked so many days before that day (counted from 1970)
+        counts half, and so on; 0 days: all counts the same.
     aligned: rows of the videos that the alignment loss draws from; twin_cosine: as in models/alignment.py.
     last_VMD: where the champion has the videos; None: the space is a new one, and nothing holds it.
     """
@@ -54,6 +56,8 @@ class Objective:
     negatives: int
     id_dropout: float
     horizon: int
+    half_life_days: float
+    last_day: int
     aligned: Tensor
     twin_cosine: float
     last_VMD: Tensor | None = None
@@ -141,8 +145,9 @@ class Step:
 
 
 def _mean(sum_of_mine: Tensor, mine: Tensor) -> Tensor:
-    """This process's share of a mean over what all processes have."""
-    return sum_of_mine / processes.total(mine).clamp(min=1)
+    """This process's share of a mean over what all processes have; 0 where there is nothing."""
+    everything = processes.total(mine)
+    return sum_of_mine / torch.where(everything > 0, everything, 1)
 
 
 def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
@@ -157,6 +162,7 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
     has_BS = has_BS & (catalogue.id_row_V[video_BS] >= 0)  # liked without a view: no candidate
     if not bool(has_BS.any()):
         return _mean(step.interest.z_ND.sum() * 0.0, has_BS.sum())
+    weight_N = recency(day_BS[has_BS], objective.last_day, objective.half_life_days)
     offered, here = step.items.take(step.places(chosen.row_C)), step.interest.at(has_BS)
     own = step.seen.within(batch.users_B, chosen.row_C)  # with the target, whose score stands apart
     of_state = (step.places(video_BS[has_BS]), has_BS.nonzero()[:, 0], day_BS[has_BS])
@@ -167,17 +173,16 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
             score_NC.masked_fill_(catalogue.born_V[chosen.row_C] > day_N[:, None], -torch.inf)
         return score_NC
 
-    def loss(target_N: Tensor, user_N: Tensor, day_N: Tensor, *interest: Tensor) -> Tensor:
+    def loss(target_N: Tensor, user_N: Tensor, day_N: Tensor, weight_N: Tensor, *interest: Tensor) -> Tensor:
         mine = Interest(*interest)
         score_NC = ban(model.scores(mine, offered)[0], user_N, day_N)
-        return sampled_softmax_loss(
-            model.score_pairs(mine, step.items, target_N), score_NC, chosen.log_expected_C
-        )
+        own_N = model.score_pairs(mine, step.items, target_N)
+        return sampled_softmax_loss(own_N, score_NC, chosen.log_expected_C, weight_N)
 
     row_CE = model.rows(offered)
     if row_CE is None:
         vectors = (here.z_ND, here.u_ND, *(() if here.own_NMD is None else (here.own_NMD,)))
-        total = in_chunks(loss, len(chosen.row_C), *of_state, *vectors)
+        total = in_chunks(loss, len(chosen.row_C), *of_state, weight_N, *vectors)
     else:
         target_score_N = model.score_pairs(here, step.items, of_state[0])
         row_CE = row_CE - F.pad(chosen.log_expected_C[:, None], (model.spec.width, 0))
@@ -185,9 +190,10 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
             F.pad(here.z_ND, (0, 1), value=1.0),
             row_CE,
             target_score_N,
+            weight_N,
             lambda score_nC, chunk: ban(score_nC, *(part[chunk] for part in of_state[1:])),
         )
-    return _mean(total, has_BS.sum())
+    return _mean(total, weight_N.sum())
 
 
 def _ranking(step: Step) -> Tensor:

@@ -13,7 +13,7 @@ from contracts import place
 from contracts.receipts import read_receipt
 from ops.airflow_api import AirflowApi
 
-MODELS = ("challenger", "champion", "popularity", "itemcf")
+MODELS = ("challenger", "champion", "popularity", "trending", "itemcf")
 WORDS = {True: "promote", False: "refuse", None: "-"}
 
 

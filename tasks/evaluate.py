@@ -21,7 +21,7 @@ from contracts.errors import InputError
 from contracts.model_params import Evaluate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
-from models.baselines import ItemCF, popularity
+from models.baselines import ItemCF, popularity, trending
 from models.determinism import settle
 from models.histories import Seen, liked
 from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall, share
@@ -59,7 +59,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
 
     found = {name: rank_model(name, scorer, aims, max(params.cutoffs)) for name, scorer in scorers.items()}
     ranked = {name: ranked for name, (ranked, _) in found.items()}
-    ranked |= _rank_baselines(pinned, seen, aims, max(params.cutoffs))
+    ranked |= _rank_baselines(pinned, seen, aims, params)
     weights = found["challenger"][1]
     heads = {name: findings.heads(scorer, pinned) for name, scorer in scorers.items()}
     metrics = {
@@ -143,18 +143,25 @@ def rank_model(name: str, scorer: Scorer, aims: Targets, k: int) -> tuple[Ranked
         return rank_and_weigh(watched(), aims, k, scorer.catalogue.has_VM.all(1))
 
 
-def _rank_baselines(pinned: Pinned, seen: Seen, aims: Targets, k: int) -> dict[str, Ranked]:
-    """Popularity and ItemCF, from what people liked in training; ItemCF reads what they liked since, too."""
-    V, past, now = pinned.videos.num_rows, liked(pinned.histories("train")), liked(pinned.histories("test"))
-    popular_V, neighbours = popularity(past, V), ItemCF(past, V)
-    users = aims.users.split(users_at_once(V))
+def _rank_baselines(pinned: Pinned, seen: Seen, aims: Targets, params: Evaluate) -> dict[str, Ranked]:
+    """Popularity, that of the last days, and ItemCF, from what people liked in training.
+
+    ItemCF reads what they liked since, too.
+    """
+    V, k, train = pinned.videos.num_rows, max(params.cutoffs), pinned.histories("train")
+    past, now = liked(train), liked(pinned.histories("test"))
+    counted = {"popularity": popularity(past, V), "trending": trending(train, V, params.half_life_days)}
+    neighbours, users = ItemCF(past, V), aims.users.split(users_at_once(V))
 
     def masked(score_BV: Tensor, users_B: Tensor) -> Tensor:
         return score_BV.masked_fill(seen.mask(users_B, V), -torch.inf)
 
-    by_popularity = ((b, masked(popular_V.expand(len(b), -1), b)) for b in users)
+    found = {
+        name: rank(((b, masked(score_V.expand(len(b), -1), b)) for b in users), aims, k)
+        for name, score_V in counted.items()
+    }
     by_neighbours = ((b, masked(neighbours.scores(now, b), b)) for b in users)
-    return {"popularity": rank(by_popularity, aims, k), "itemcf": rank(by_neighbours, aims, k)}
+    return {**found, "itemcf": rank(by_neighbours, aims, k)}
 
 
 def _figures(

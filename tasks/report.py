@@ -24,10 +24,16 @@ from tasks.gate import SLICES
 from tasks.report_people import examples
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-ORDER = ("challenger", "champion", "popularity", "itemcf")
+ORDER = ("challenger", "champion", "popularity", "trending", "itemcf")
 MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # told at every cut-off
 PROBABILITIES = ("auc", "gauc", "f1", "log_loss", "calibration_error")
-NAMES = {"itemcf": "ItemCF", "popularity": "Popularity", "challenger": "Challenger", "champion": "Champion"}
+NAMES = {
+    "itemcf": "ItemCF",
+    "popularity": "Popularity",
+    "trending": "Trending",
+    "challenger": "Challenger",
+    "champion": "Champion",
+}
 
 
 def run(params: Report, night: Night) -> Receipt:

@@ -25,10 +25,9 @@ from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
 from models import processes
-from models.baselines import popularity
+from models.baselines import trending
 from models.bundle import save_bundle
 from models.determinism import settle
-from models.histories import liked
 from models.interest import InterestModel, Spec
 from models.ranking import outcomes
 from models.scoring import Scorer, Targets, behaviour_logits
@@ -111,7 +110,7 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     model.fusion.project.load_state_dict(load_file(_heads(pinned)))
     people = People(pinned.histories("train", spec.contexts), pinned.profiles(spec), pinned.seen("train"))
     views_V, known_V = pinned.train_views, pinned.train_views > 0
-    liked_V = popularity(liked(people.histories), len(views_V))
+    liked_V = trending(people.histories, len(views_V), params.half_life_days)
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
     scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers), people)
     objective = Objective(
@@ -121,6 +120,8 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
         negatives=params.negatives,
         id_dropout=params.id_dropout,
         horizon=params.horizon,
+        half_life_days=params.half_life_days,
+        last_day=people.histories.last_day,
         aligned=pinned.aligned,
         twin_cosine=_aligned(pinned)["twin_cosine"],
         last_VMD=_served(scorer, pinned),

@@ -172,7 +172,7 @@ def _evaluation(
     night: Night, draw: np.random.Generator, champion: str | None, modalities: Sequence[str]
 ) -> None:
     out = night.folder("evaluate")
-    rivals = (["champion"] if champion else []) + ["popularity", "itemcf"]
+    rivals = (["champion"] if champion else []) + ["popularity", "trending", "itemcf"]
     metrics = {
         "test_day": str(night.day),
         "users": PEOPLE,

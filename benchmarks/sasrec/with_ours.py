@@ -52,6 +52,7 @@ class Ours:
             anchor_weight=0.0,
             id_dropout=0.0,
             horizon=1,
+            half_life_days=0.0,
             warmup_epochs=0,
             negatives=NEGATIVES if options.sampled else 0,
             device="cpu",
@@ -72,6 +73,8 @@ class Ours:
             negatives=self.params.negatives,
             id_dropout=0.0,
             horizon=self.params.horizon,
+            half_life_days=0.0,
+            last_day=0,
             aligned=torch.zeros(0, dtype=torch.long),
             twin_cosine=1.0,
         )

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from contracts.model_params import Rerank, Train
 from contracts.tables import BEHAVIOURS
-from models.baselines import BASELINES, Baseline, popularity
+from models.baselines import BASELINES, Baseline, trending
 from models.baselines.fitting import Fitting, fit
 from models.determinism import settle
 from models.fusion import Catalogue, Projection
-from models.histories import HOURS, Histories, Seen, liked
+from models.histories import HOURS, Histories, Seen
 from models.interest import InterestModel, Profiles, Spec
 from models.metrics import Floats, bootstrap, ndcg, recall
 from models.scoring import Scorer, Targets, chunks, mean_ndcg, rank
@@ -108,7 +108,7 @@ def ours(split: Split, sizes: Spec, params: Train) -> Trained:
     settle(params.seed)
     model = InterestModel(replace(sizes, **split.vocabulary))
     views_V = torch.bincount(split.past.histories.video_E, minlength=len(split.catalogue.id_row_V))
-    liked_V = popularity(liked(split.past.histories), len(views_V))
+    liked_V = trending(split.past.histories, len(views_V), params.half_life_days)
     known_V = split.catalogue.id_row_V >= 0
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
     for i, (m, head) in enumerate(model.fusion.project.heads.items()):
@@ -121,6 +121,8 @@ def ours(split: Split, sizes: Spec, params: Train) -> Trained:
         negatives=params.negatives,
         id_dropout=params.id_dropout,
         horizon=params.horizon,
+        half_life_days=params.half_life_days,
+        last_day=split.past.histories.last_day,
         aligned=known_V.nonzero().squeeze(1),
         twin_cosine=0.99,
     )

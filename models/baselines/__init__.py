@@ -6,7 +6,7 @@ baseline flatters the model.
 
 from models.baselines.baseline import Baseline
 from models.baselines.bert4rec import BERT4Rec
-from models.baselines.counting import ItemCF, Neighbours, Popularity, popularity
+from models.baselines.counting import ItemCF, Neighbours, Popularity, popularity, trending
 from models.baselines.din import DIN
 from models.baselines.lightgcn import LightGCN
 from models.baselines.mf_bpr import MFBPR
@@ -22,4 +22,4 @@ BASELINES: dict[str, type[Baseline]] = {
     "din": DIN,
 }
 
-__all__ = ["BASELINES", "Baseline", "ItemCF", "popularity"]
+__all__ = ["BASELINES", "Baseline", "ItemCF", "popularity", "trending"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.baselines.baseline import Baseline
-from models.histories import Seen
+from models.histories import DAY_SECONDS, Histories, Seen, recency
 from models.interest import Interest, Spec
 
 NEIGHBOURS = 200  # that a saved ItemCF keeps of each video
@@ -18,6 +18,16 @@ NEIGHBOURS = 200  # that a saved ItemCF keeps of each video
 def popularity(watched: Seen, videos: int) -> Tensor:
     """score_V: how many people liked the video in training."""
     return torch.bincount(watched.row_E, minlength=videos).float()
+
+
+def trending(histories: Histories, videos: int, half_life_days: float) -> Tensor:
+    """score_V: how many people liked the video, each the less the longer ago (`recency`)."""
+    user_E = torch.arange(len(histories.offsets) - 1).repeat_interleave(histories.lengths)
+    pair_E, day_E = user_E * videos + histories.video_E, histories.second_E // DAY_SECONDS
+    weight_E = recency(day_E, histories.last_day, half_life_days) * histories.positive_E
+    pair_P, of_E = pair_E.unique(return_inverse=True)
+    newest_P = torch.zeros(len(pair_P)).scatter_reduce(0, of_E, weight_E, "amax")
+    return torch.zeros(videos).index_add(0, pair_P % videos, newest_P)
 
 
 class ItemCF:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.bundle import load_bundle, save_bundle
+from models.bundle import FORMAT, load_bundle, save_bundle
 from tests.models.worlds import catalogue, everybody, histories, model, profiles
 
 
@@ -34,8 +34,8 @@ def test_a_missing_file_another_format_and_weights_that_do_not_fit_are_refused(t
     description.write_text(text.replace('"layers": 2', '"layers": 1'))
     with pytest.raises(ValueError, match=r"model\.safetensors does not fit model\.json"):
         load_bundle(tmp_path)
-    description.write_text(text.replace('"format": 3', '"format": 1'))
-    with pytest.raises(ValueError, match="is not of format 3"):
+    description.write_text(text.replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(ValueError, match=f"is not of format {FORMAT}"):
         load_bundle(tmp_path)
     description.unlink()
     with pytest.raises(ValueError, match=r"model\.json is missing"):

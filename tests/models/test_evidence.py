@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from models.evidence import HABIT, LASTING, NOISE, TASTE, log_evidence, mixtures, responses
+from models.evidence import HABIT, LASTING, NOISE, TASTE, log_evidence, mixtures, responses, taste
 from tests.models.worlds import BEHAVIOURS, everybody, histories
 
 T, M, D = 8, 3, 4
@@ -51,6 +51,42 @@ def test_a_change_to_later_events_never_changes_what_was_told_before(cut: int) -
     after = log_evidence(x_BTMD, response_BT, batch, mixtures(M))
     assert torch.equal(before[:, : cut + 1], after[:, : cut + 1])
     assert not torch.equal(before[:, cut + 1 :], after[:, cut + 1 :])
+
+
+def test_what_is_foretold_is_the_posterior_mean_at_every_beginning_of_a_history() -> None:
+    past = histories((0, 1, 5, 8))
+    batch, (x_BTMD, response_BT) = past.batch(everybody(past), T), inputs()
+    theta_BSD = taste(x_BTMD, response_BT, batch)
+    f_TD, day_T = x_BTMD[3].mean(1) / D**0.5, batch.day_BT[3]
+    covariance = (
+        TASTE * (f_TD @ f_TD.T) * LASTING ** (day_T[:, None] - day_T).abs() + HABIT + NOISE * torch.eye(T)
+    )
+    for seen in range(1, T + 1):
+        weight_T = torch.linalg.solve(covariance[:seen, :seen], response_BT[3, :seen])
+        fading_T = LASTING ** (day_T[seen - 1] - day_T[:seen])
+        expected_D = TASTE * (weight_T * fading_T) @ f_TD[:seen]
+        assert torch.allclose(theta_BSD[3, seen], expected_D, atol=1e-4)
+    assert theta_BSD[:, 0].eq(0).all()
+    assert theta_BSD[1, 2:].eq(0).all()  # padding
+
+
+@settings(max_examples=20, deadline=None)
+@given(cut=st.integers(0, T - 1))
+def test_a_change_to_later_events_never_changes_what_was_foretold_before(cut: int) -> None:
+    past = histories((8, 8, 8, 8))
+    batch, (x_BTMD, response_BT), (other, answers) = past.batch(everybody(past), T), inputs(), inputs(1)
+    before = taste(x_BTMD, response_BT, batch)
+    x_BTMD[:, cut:], response_BT[:, cut:] = other[:, cut:], answers[:, cut:]
+    after = taste(x_BTMD, response_BT, batch)
+    assert torch.equal(before[:, : cut + 1], after[:, : cut + 1])
+    assert not torch.equal(before[:, cut + 1 :], after[:, cut + 1 :])
+
+
+def test_a_history_of_many_years_is_foretold_from_without_a_number_that_is_none() -> None:
+    past = histories((8,))
+    past.second_E[:] = torch.arange(8) * 400 * 86_400
+    x_BTMD, response_BT = inputs()
+    assert taste(x_BTMD[:1], response_BT[:1], past.batch(everybody(past), T)).isfinite().all()
 
 
 def test_who_answers_by_one_modality_is_found_to_go_by_it() -> None:

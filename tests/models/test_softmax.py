@@ -13,18 +13,18 @@ def test_loss_and_gradients_are_those_of_the_definition_whatever_the_chunks(
 ) -> None:
     monkeypatch.setattr(losses, "CHUNK_SCORES", scores_at_once)
     torch.manual_seed(0)
-    inputs = torch.randn(9, 5), torch.randn(7, 5), torch.randn(9)
+    inputs, weight_N = (torch.randn(9, 5), torch.randn(7, 5), torch.randn(9)), torch.rand(9)
     banned_NC = torch.rand(9, 7) < 0.3
     z_NE, w_CE, own_N = (x.clone().requires_grad_() for x in inputs)
 
     def ban(score_nC: torch.Tensor, chunk: slice) -> None:
         score_nC.masked_fill_(banned_NC[chunk], -torch.inf)
 
-    loss = product_softmax_loss(z_NE, w_CE, own_N, ban)
+    loss = product_softmax_loss(z_NE, w_CE, own_N, weight_N, ban)
     (3 * loss).backward()
     z, w, own = (x.clone().requires_grad_() for x in inputs)
     score_N1C = torch.cat([own[:, None], (z @ w.T).masked_fill(banned_NC, -torch.inf)], 1)
-    expected = -torch.log_softmax(score_N1C, 1)[:, 0].sum()
+    expected = -(weight_N * torch.log_softmax(score_N1C, 1)[:, 0]).sum()
     (3 * expected).backward()
     assert torch.allclose(loss, expected, atol=1e-5)
     for mine, theirs in ((z_NE, z), (w_CE, w), (own_N, own)):
@@ -34,10 +34,10 @@ def test_loss_and_gradients_are_those_of_the_definition_whatever_the_chunks(
 def test_in_bf16_loss_and_gradient_are_near() -> None:
     torch.manual_seed(0)
     z_NE, w_CE, own_N = torch.randn(50, 8).requires_grad_(), torch.randn(300, 8), torch.randn(50)
-    exact = product_softmax_loss(z_NE, w_CE, own_N, lambda score, chunk: None)
+    exact = product_softmax_loss(z_NE, w_CE, own_N, torch.ones(50), lambda score, chunk: None)
     (right_NE,) = torch.autograd.grad(exact, z_NE)
     with torch.autocast("cpu", torch.bfloat16):
-        near = product_softmax_loss(z_NE, w_CE, own_N, lambda score, chunk: None)
+        near = product_softmax_loss(z_NE, w_CE, own_N, torch.ones(50), lambda score, chunk: None)
     (near_NE,) = torch.autograd.grad(near, z_NE)
     assert near.item() == pytest.approx(exact.item(), rel=0.01)
     assert near.item() != exact.item()

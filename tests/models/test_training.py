@@ -15,6 +15,8 @@ OBJECTIVE = Objective(
     negatives=0,
     id_dropout=0.0,
     horizon=1,
+    half_life_days=0.0,
+    last_day=0,
     aligned=torch.arange(12),
     twin_cosine=0.99,
 )
@@ -165,3 +167,23 @@ def test_a_step_moves_every_part_of_the_model() -> None:
     descend(made, optimiser, total, 1.0, "step 1")
     unmoved = [name for name, p in made.named_parameters() if torch.equal(before[name], p)]
     assert unmoved == ["fusion.project.log_scale"]  # the temperature is what align has learned
+
+
+@pytest.mark.parametrize("fusion", ["attention", "uniform"])
+def test_what_was_liked_a_half_life_before_counts_half(fusion: str) -> None:
+    """Two people with one event each, on different days: the loss is the mean of theirs, weighed."""
+    both = people((1, 1))
+    both.histories.video_E[:] = torch.tensor([1, 2])
+    both.histories.second_E[:] = torch.tensor([4, 7]) * 86_400
+    both.histories.positive_E[:] = True
+
+    def loss(users: list[int], half_life: float) -> float:
+        torch.manual_seed(1)
+        objective = replace(OBJECTIVE, half_life_days=half_life, last_day=7)
+        return losses(model(fusion=fusion), catalogue(), both, torch.tensor(users), objective)[
+            "retrieval"
+        ].item()
+
+    old, new = loss([0], 3.0), loss([1], 3.0)
+    assert loss([0, 1], 3.0) == pytest.approx((0.5 * old + new) / 1.5, rel=1e-5)
+    assert loss([0, 1], 0.0) == pytest.approx((old + new) / 2, rel=1e-5)

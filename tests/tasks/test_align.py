@@ -17,7 +17,7 @@ from contracts.model_params import Align
 from contracts.params import load
 from contracts.place import PROJECT, Night
 from models import fusion
-from models.bundle import DESCRIPTION
+from models.bundle import DESCRIPTION, FORMAT
 from tasks import align, tracking, train
 from tasks.pinned import HELD_OUT, Pinned
 from tests.snapshots import plant
@@ -191,7 +191,7 @@ def test_another_space_is_a_cold_start_that_says_why(second: Night, tmp_path: Pa
 def test_a_champion_that_cannot_be_read_is_refused(second: Night, tmp_path: Path) -> None:
     night = copied(second, tmp_path / "night")
     path = night.workspace / "snapshot" / "champion" / DESCRIPTION
-    path.write_text(path.read_text().replace('"format": 3', '"format": 1'))
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
     with pytest.raises(InputError, match="not a model that this version can read"):
         align.run(PARAMS, night)
 

@@ -44,6 +44,8 @@ def learn(params: Train = PARAMS, checkpoint: Checkpoint | None = None) -> tuple
         negatives=0,
         id_dropout=params.id_dropout,
         horizon=params.horizon,
+        half_life_days=params.half_life_days,
+        last_day=people.histories.last_day,
         aligned=torch.arange(12),
         twin_cosine=0.99,
     )

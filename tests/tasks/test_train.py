@@ -64,6 +64,7 @@ SMALL = Train(
     skip_below=0.2,
     id_dropout=0.2,
     horizon=5,
+    half_life_days=2.0,
     warmup_epochs=0,
     device="auto",
     precision="auto",

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.baselines import ItemCF, popularity
+from models.baselines import ItemCF, popularity, trending
 from models.baselines.counting import Neighbours
-from models.histories import Seen
+from models.histories import Seen, liked
 from models.interest import Interest
 from tests.models.baselines.planted import small
+from tests.models.worlds import histories
 
 # Three people: {0, 1}, {0, 1, 2}, {2}; video 3 was never watched.
 WATCHED = Seen(torch.tensor([0, 2, 5, 6]), torch.tensor([0, 1, 0, 1, 2, 2]))
@@ -16,6 +17,16 @@ WATCHED = Seen(torch.tensor([0, 2, 5, 6]), torch.tensor([0, 1, 0, 1, 2, 2]))
 
 def test_popularity_counts_people() -> None:
     assert popularity(WATCHED, 4).tolist() == [2, 2, 2, 0]
+
+
+def test_what_is_trending_counts_each_person_once_and_less_the_longer_ago() -> None:
+    past = histories((3, 2), videos=4)
+    past.video_E[:] = torch.tensor([0, 1, 1, 1, 2])
+    past.second_E[:] = torch.tensor([0, 0, 2, 1, 2]) * 86_400
+    past.positive_E[:] = torch.tensor([True, True, True, True, False])
+    assert trending(past, 4, 1.0).tolist() == [0.25, 1.0 + 0.5, 0.0, 0.0]
+    assert trending(past, 4, 0.0).tolist() == popularity(liked(past), 4).tolist() == [1, 2, 0, 0]
+    assert trending(histories((0, 0)), 4, 1.0).tolist() == [0, 0, 0, 0]
 
 
 def test_itemcf_sums_the_cosine_to_what_was_watched() -> None:
