@@ -39,16 +39,15 @@ KNOBS = {
     "itemcf": FITTING,
     "mf_bpr": Fitting(40, 5, 256, 0.003, 0.1, 5.0, 1),
     "lightgcn": Fitting(40, 5, 1024, 0.01, 0.0, 5.0, 1),
-    "sasrec": FITTING,
-    "bert4rec": Fitting(40, 6, 64, 0.001, 0.01, 5.0, 1),
+    "sasrec": Fitting(30, 4, 128, 0.002, 0.01, 5.0, 1),
+    "bert4rec": Fitting(60, 6, 128, 0.002, 0.01, 5.0, 1),
 }
 OURS = Train(
-    model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=0.3,
-    positions=True, profile=False, video_numbers=(), max_length=LENGTH, epochs=50, patience=50, batch_size=64,
+    model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,
+    positions=True, profile=False, video_numbers=(), max_length=LENGTH, epochs=30, patience=4, batch_size=128,
     learning_rate=0.002, weight_decay=0.01, clip_norm=5.0, ranking_weight=0.0, align_weight=0.0,
-    anchor_weight=0.0, negatives=1024, skip_below=0.2, id_dropout=0.0, horizon=1, half_life_days=0.0,
-    warmup_epochs=1, seed=1,
-    device="auto", precision="auto", contexts=(), rerank=NO_RERANK,
+    anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1, half_life_days=0.0,
+    warmup_epochs=1, seed=1, device="auto", precision="bf16", contexts=(), rerank=NO_RERANK,
 )  # fmt: skip
 PUBLISHED = {"recall@10": 0.0744, "ndcg@10": 0.0403}  # ICLRec, its checkpoint run again
 

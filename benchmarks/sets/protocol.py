@@ -24,6 +24,7 @@ from models.fusion import Catalogue, Projection
 from models.histories import HOURS, Histories, Seen
 from models.interest import InterestModel, Profiles, Spec
 from models.metrics import Floats, bootstrap, ndcg, recall
+from models.ranks import users_at_once
 from models.scoring import Scorer, Targets, chunks, mean_ndcg, rank
 from models.training import Objective, People
 from tasks import fitting
@@ -135,6 +136,17 @@ def outcome(trained: Trained, split: Split) -> Measured:
     scorer, targets = _scorer(trained.model, split, split.later), split.later.targets
     scored = ((users_B, score_BV) for users_B, score_BV, _ in chunks(scorer, targets.users))
     return measured(rank(scored, targets, 1).rank_P, targets, trained.curve)
+
+
+def trend(split: Split, half_life_days: float) -> Measured:
+    """The test by what was liked last in the past, the same for everybody."""
+    later, videos = split.later, len(split.catalogue.id_row_V)
+    score_V = trending(split.past.histories, videos, half_life_days)
+    scored = (
+        (users_B, score_V.expand(len(users_B), -1).masked_fill(later.seen.mask(users_B, videos), -torch.inf))
+        for users_B in later.targets.users.split(users_at_once(videos))
+    )
+    return measured(rank(scored, later.targets, 1).rank_P, later.targets, [])
 
 
 def measured(rank_P: Tensor, targets: Targets, curve: Curve) -> Measured:
