@@ -40,7 +40,7 @@ KNOBS = {
     "mf_bpr": Fitting(40, 5, 256, 0.003, 0.1, 5.0, 1),
     "lightgcn": Fitting(40, 5, 1024, 0.01, 0.0, 5.0, 1),
     "sasrec": Fitting(30, 4, 128, 0.002, 0.01, 5.0, 1),
-    "bert4rec": Fitting(60, 6, 128, 0.002, 0.01, 5.0, 1),
+    "bert4rec": Fitting(40, 5, 128, 0.002, 0.01, 5.0, 1),
 }
 OURS = Train(
     model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,

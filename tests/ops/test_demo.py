@@ -59,7 +59,7 @@ def test_the_table_tells_each_run_and_why_it_ended_so() -> None:
     lines = told.splitlines()
     assert lines[2].split() == [
         *("2026-03-10", "as", "it", "came", "success", "-", "promote", "1", "->", "2"),
-        *("0.2500", "-", "0.1250", "-", "1:15"),
+        *("0.2500", "-", "0.1250", "-", "-", "1:15"),
     ]
     assert lines[3].split()[2:9] == ["failed", "check", "-", "2", "->", "2", "-"]
     assert lines[-1] == "2026-03-12 (poisoned): check: blocked: users are missing"

@@ -24,7 +24,7 @@ from tasks import align, evaluate, tracking, train
 from tasks.evidence import SLICE_USERS
 from tests.snapshots import NIGHT, plant
 
-PARAMS = Evaluate(k=10, cutoffs=(5, 10, 20), cold_events=5, bootstrap_samples=400, seed=1)
+PARAMS = Evaluate(k=10, cutoffs=(5, 10, 20), cold_events=5, half_life_days=1.0, bootstrap_samples=400, seed=1)
 
 
 @pytest.fixture(scope="module", autouse=True)

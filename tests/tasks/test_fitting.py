@@ -45,7 +45,7 @@ def learn(params: Train = PARAMS, checkpoint: Checkpoint | None = None) -> tuple
         id_dropout=params.id_dropout,
         horizon=params.horizon,
         half_life_days=params.half_life_days,
-        last_day=people.histories.last_day,
+        last_day=PEOPLE.histories.last_day,
         aligned=torch.arange(12),
         twin_cosine=0.99,
     )

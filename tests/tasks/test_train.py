@@ -94,6 +94,7 @@ CHANGES: dict[str, Any] = {
     "skip_below": 0.4,
     "id_dropout": 0.6,
     "horizon": 1,
+    "half_life_days": 0.5,
     "warmup_epochs": 1,
     "precision": "bf16",
     "seed": 2,
