@@ -160,9 +160,9 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
     at_BS, has_BS = next_positive(batch, objective.horizon)
     video_BS, day_BS = batch.video_BT.gather(1, at_BS), batch.day_BT.gather(1, at_BS)
     has_BS = has_BS & (catalogue.id_row_V[video_BS] >= 0)  # liked without a view: no candidate
-    if not bool(has_BS.any()):
-        return _mean(step.interest.z_ND.sum() * 0.0, has_BS.sum())
     weight_N = recency(day_BS[has_BS], objective.last_day, objective.half_life_days)
+    if not len(weight_N):
+        return _mean(step.interest.z_ND.sum() * 0.0, weight_N.sum())
     offered, here = step.items.take(step.places(chosen.row_C)), step.interest.at(has_BS)
     own = step.seen.within(batch.users_B, chosen.row_C)  # with the target, whose score stands apart
     of_state = (step.places(video_BS[has_BS]), has_BS.nonzero()[:, 0], day_BS[has_BS])
