@@ -44,6 +44,8 @@ def test_the_parts_stay_apart(tmp_path: Path) -> None:
     assert split.past.histories.lengths.tolist() == [4] * 40
     assert split.later.histories.video_E.tolist() == split.past.histories.video_E.tolist()
     train = set(zip(np.repeat(np.arange(40), 4).tolist(), split.past.histories.video_E.tolist(), strict=True))
+    first_two = split.past.histories.video_E.unflatten(0, (40, 4))[:, :2]
+    assert (first_two.diff() < 0).any()  # in the order of their numbers the next would always be higher
     both = (split.past.targets, split.later.targets)
     aims = [set(zip(t.user_P.tolist(), t.row_P.tolist(), strict=True)) for t in both]
     assert len(aims[0]) == len(aims[1]) == 40
@@ -52,12 +54,16 @@ def test_the_parts_stay_apart(tmp_path: Path) -> None:
     assert not aims[0] & aims[1]
 
 
-def test_the_baselines_find_two_tastes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_baselines_and_ours_find_two_tastes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiktok, "KNOBS", {n: replace(k, batch_size=8) for n, k in tiktok.KNOBS.items()})
+    few = replace(tiktok.OURS, epochs=30, patience=30, batch_size=8, learning_rate=0.01)
+    monkeypatch.setattr(tiktok, "OURS", few)
     figures, ratios = tiktok.measure(written(tmp_path, grouped()))
     for name in ("itemcf", "mf_bpr", "mf_bpr_folded_in", "lightgcn", "lightgcn_folded_in"):
         assert figures[name]["ndcg@10"] > figures["popularity"]["ndcg@10"] + 0.1
-    assert set(ratios) == {f"{n}_over_published_recall@20" for n in ("popularity", "mf_bpr", "lightgcn")}
+    assert figures["ours"]["ndcg@10"] > figures["popularity"]["ndcg@10"] + 0.1
+    published = {f"{n}_over_published_recall@20" for n in ("popularity", "mf_bpr", "lightgcn")}
+    assert set(ratios) == published | {f"ours_over_{n}_recall@20" for n in tiktok.PUBLISHED}
 
 
 def test_what_is_not_the_release_is_refused_in_a_sentence(tmp_path: Path) -> None:
