@@ -1,4 +1,4 @@
-"""Measure tonight's challenger on the test day, beside the champion, popularity and ItemCF.
+"""Measure the challenger on the test day, beside the champion and what is popular, trending and alike (ItemCF).
 
 The whole catalogue is ranked, what a person has seen is masked, ties are broken by row: the same users, the
 same catalogue and the same code for every model. The step only reads models; it decides nothing.

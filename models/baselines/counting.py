@@ -1,4 +1,4 @@
-"""Popularity and ItemCF, which only count.
+"""Popularity, what is trending, and ItemCF: they only count.
 
 Legend: U training users, B users to score, T liked videos, V videos, I videos with an ID row, K neighbours.
 """
