@@ -1,4 +1,4 @@
-"""Measure the challenger on the test day, beside the champion and what is popular, trending and alike (ItemCF).
+"""Measure the challenger on the test day, beside the champion, popularity, what is trending, and ItemCF.
 
 The whole catalogue is ranked, what a person has seen is masked, ties are broken by row: the same users, the
 same catalogue and the same code for every model. The step only reads models; it decides nothing.
