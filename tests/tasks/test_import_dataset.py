@@ -12,6 +12,8 @@ from tasks.importers import segmm
 # What each release needs to be different from params.yaml; all else must stay equal to it.
 DIFFERENCES = {
     "movielens": {
+        "train.half_life_days",
+        "evaluate.half_life_days",
         "night",
         "clean.late_days",
         "clean.bot_events_per_hour",
@@ -33,6 +35,8 @@ DIFFERENCES = {
         "snapshot.profile_categories",
     },
     "tiktok": {
+        "train.half_life_days",
+        "evaluate.half_life_days",
         "night",
         "clean.late_days",
         "embed.visual",
