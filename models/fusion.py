@@ -191,17 +191,19 @@ class Fusion(nn.Module):
         bias_V = torch.where(catalogue.id_row_V >= 0, bias_V, self.new_bias)
         return Items(x_VMD, catalogue.has_VM, id_VD, g_V, bias_V, with_known(number_VP))
 
-    def start_from(self, views_I: Tensor, liked_I: Tensor) -> None:
+    def start_from(self, views_I: Tensor, liked_I: Tensor, newest_I: Tensor | None = None) -> None:
         """Before training: the view counts of the gate, and biases that rank by popularity.
 
         The log of the number of people who liked a video, centred: with z = 0 the softmax is popularity,
-        and what is learned is how a person differs from it. A new video starts as one that nobody likes yet.
+        and what is learned is how a person differs from it. A new video starts as the newest ones of training
+        (`newest_I`: which these are) on average; where that is not known, as all.
         """
         self.views_I.copy_(views_I)
         start_I = torch.log(UNLIKED + liked_I)
         with torch.no_grad():
             self.id_bias.copy_(start_I - start_I.mean())
-            self.new_bias.copy_(math.log(UNLIKED) - start_I.mean())
+            if newest_I is not None and newest_I.any():
+                self.new_bias.copy_(self.id_bias[newest_I].mean())
 
     def _views(self, row_V: Tensor) -> Tensor:
         return self.views_I[row_V] if len(self.views_I) else torch.zeros_like(row_V)

@@ -28,6 +28,7 @@ from models import processes
 from models.baselines import trending
 from models.bundle import save_bundle
 from models.determinism import settle
+from models.fusion import Catalogue
 from models.interest import InterestModel, Spec
 from models.ranking import outcomes
 from models.scoring import Scorer, Targets, behaviour_logits
@@ -37,6 +38,8 @@ from tasks.baseline import train_baseline
 from tasks.fitting import Checkpoint, K, fit
 from tasks.pinned import Pinned, Views, targets
 from tasks.space import served
+
+SERVED_AFTER_DAYS = 2  # training ends so long before the night
 
 
 def run(params: Train, night: Night) -> Receipt:
@@ -111,8 +114,10 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     people = People(pinned.histories("train", spec.contexts), pinned.profiles(spec), pinned.seen("train"))
     views_V, known_V = pinned.train_views, pinned.train_views > 0
     liked_V = trending(people.histories, len(views_V), params.half_life_days)
-    model.fusion.start_from(views_V[known_V], liked_V[known_V])
-    scorer = Scorer(model, pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers), people)
+    catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
+    newest_V = born_lately(catalogue, people.histories.last_day)
+    model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V])
+    scorer = Scorer(model, catalogue, people)
     objective = Objective(
         ranking_weight=params.ranking_weight,
         align_weight=params.align_weight,
@@ -127,6 +132,13 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
         last_VMD=_served(scorer, pinned),
     )
     return Job(scorer, targets(pinned.views("valid"), people.seen, pinned.videos.num_rows), objective)
+
+
+def born_lately(catalogue: Catalogue, last_day: int) -> Tensor:
+    """Bool [V]: videos that are as new at the end of training as new ones will be on the night's day."""
+    if catalogue.born_V is None:
+        return torch.zeros_like(catalogue.id_row_V, dtype=torch.bool)
+    return catalogue.born_V > last_day - SERVED_AFTER_DAYS
 
 
 @torch.no_grad()

@@ -124,15 +124,18 @@ def test_view_buckets_double() -> None:
     assert view_bucket(torch.tensor([0, 1, 2, 3, 4, 7, 8, 10**9])).tolist() == [0, 1, 2, 2, 3, 3, 4, 23]
 
 
-def test_before_training_the_biases_rank_by_popularity_and_a_new_video_is_one_that_nobody_likes_yet() -> None:
+def test_before_training_the_biases_rank_by_popularity_and_a_new_video_is_as_the_newest_known_ones() -> None:
     made = model()
     liked_I = torch.tensor([5, 0, 9, 1, 1, 2, 3, 4, 8])
     made.fusion.start_from(torch.full((9,), 9), liked_I)
     items = made.items(catalogue())
     score_NV, _ = score(torch.zeros(1, 8), torch.zeros(1, 11), items)
     assert torch.equal(score_NV[0, :9].argsort(stable=True), liked_I.argsort(stable=True))
-    assert score_NV[0, 9:].eq(score_NV[0, 1]).all()
+    assert score_NV[0, 9:].eq(0).all()  # which are the newest is not known
     assert score_NV[0, :9].mean().item() == pytest.approx(0.0, abs=1e-6)
+    made.fusion.start_from(torch.full((9,), 9), liked_I, torch.arange(9) > 6)
+    score_NV, _ = score(torch.zeros(1, 8), torch.zeros(1, 11), made.items(catalogue()))
+    assert score_NV[0, 9:].detach().numpy() == pytest.approx(score_NV[0, 7:9].mean().item())
 
 
 def test_what_u_says_of_a_modality_as_such_holds_for_every_video_alike(made: InterestModel) -> None:
