@@ -10,7 +10,7 @@ from models.baselines import BASELINES, Baseline
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 4  # 4: what a Gaussian process foretells, a way around the static gate
+FORMAT = 5  # 5: how often each behaviour follows at each video, in the ranking heads
 
 
 def build(spec: Spec) -> InterestModel | Baseline:

@@ -46,7 +46,8 @@ class Items:
 
     x_VMD: x̃_m, zero where missing. id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
     bias_V: how liked the video is by everybody.
-    number_VK: what else is known of it (`with_known`), K = 2 P; only ranking asks.
+    id_row_V: row of its ID embedding, −1 for a new video; number_VK: what else is known of it (`with_known`),
+    K = 2 P. Only ranking asks for these two.
     """
 
     x_VMD: Tensor
@@ -54,6 +55,7 @@ class Items:
     id_VD: Tensor
     g_V: Tensor
     bias_V: Tensor
+    id_row_V: Tensor
     number_VK: Tensor
 
     def __len__(self) -> int:
@@ -189,7 +191,8 @@ class Fusion(nn.Module):
         if len(self.views_I):
             id_VD, bias_V = self.id(row_V) * self.width**0.5, torch.where(known_V, self.id_bias[row_V], 0.0)
         bias_V = torch.where(catalogue.id_row_V >= 0, bias_V, self.new_bias)
-        return Items(x_VMD, catalogue.has_VM, id_VD, g_V, bias_V, with_known(number_VP))
+        id_row_V = torch.where(known_V, row_V, -1)
+        return Items(x_VMD, catalogue.has_VM, id_VD, g_V, bias_V, id_row_V, with_known(number_VP))
 
     def start_from(self, views_I: Tensor, liked_I: Tensor, newest_I: Tensor | None = None) -> None:
         """Before training: the view counts of the gate, and biases that rank by popularity.

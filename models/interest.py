@@ -171,7 +171,7 @@ class InterestModel(nn.Module):
         )
         self.gate = StaticGate(D)
         self.foretold = nn.Parameter(torch.tensor(FORETOLD)) if M else None
-        self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers))
+        self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers), len(spec.video_ids))
 
     def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """Every video in the shared space."""
@@ -211,7 +211,7 @@ class InterestModel(nn.Module):
     def rank(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
         f_ND, _ = fuse(interest.u_ND, items, rows_N)
-        return self.ranking(interest.z_ND, f_ND, items.number_VK[rows_N])
+        return self.ranking(interest.z_ND, f_ND, items.id_row_V[rows_N], items.number_VK[rows_N])
 
     def rerank(self, interest: Interest, items: Items, score_NV: Tensor) -> Tensor:
         """The second stage: the scores with what each pair's best candidates are worth added to theirs.

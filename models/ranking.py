@@ -1,7 +1,7 @@
 """The second stage: how likely each behaviour is, should this person be shown this video, and its worth.
 
 Legend: N (person, moment, video) triples, D width, H behaviours predicted (HEADS), A behaviours logged,
-K numbers and flags that tell of a video.
+K numbers and flags that tell of a video, I videos with an ID row, E viewings.
 """
 
 import math
@@ -14,16 +14,21 @@ from torch.nn import functional as F  # noqa: N812
 HEADS = ("complete", "like", "comment", "share", "follow", "skip")
 LOGGED = {"like": "liked", "comment": "commented", "share": "shared", "follow": "followed"}
 COMPLETE_FROM = 0.95  # watched share from which a viewing counts as complete (as in the snapshot)
+PRIOR = 10.0  # viewings at the average rate that each video has beside its own, before training
 ENOUGH = 20  # viewings with and without a behaviour, for its probability to be calibrated on them
 
 
 class RankingHeads(nn.Module):
-    """One calibrated logit a behaviour from interest z, fused video f, their product, and its numbers."""
+    """One calibrated logit a behaviour from interest z, fused video f, their product, and its numbers.
+
+    To it is added how much likelier everybody is to do this at this video than at the average one, as
+    log-odds; 0 for a new video.
+    """
 
     scale_H: Tensor
     shift_H: Tensor
 
-    def __init__(self, width: int, dropout: float, numbers: int) -> None:
+    def __init__(self, width: int, dropout: float, numbers: int, videos: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(3 * width + 2 * numbers, width),
@@ -31,13 +36,30 @@ class RankingHeads(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(width, len(HEADS)),
         )
+        self.odds = nn.Embedding(videos, len(HEADS))
+        nn.init.zeros_(self.odds.weight)
         self.register_buffer("scale_H", torch.ones(len(HEADS)))
         self.register_buffer("shift_H", torch.zeros(len(HEADS)))
 
-    def forward(self, z_ND: Tensor, f_ND: Tensor, number_NK: Tensor) -> Tensor:
+    def forward(self, z_ND: Tensor, f_ND: Tensor, id_row_N: Tensor, number_NK: Tensor) -> Tensor:
         """Logits [N, H]."""
         logit_NH = self.layers(torch.cat([z_ND, f_ND, z_ND * f_ND, number_NK], -1))
+        if len(self.odds.weight):
+            known_N1 = (id_row_N >= 0).unsqueeze(-1)
+            logit_NH = logit_NH + torch.where(known_N1, self.odds(id_row_N.clamp(min=0)), 0.0)
         return self.scale_H * logit_NH + self.shift_H
+
+    @torch.no_grad()
+    def start_from(self, id_row_E: Tensor, label_EH: Tensor, known_EH: Tensor) -> None:
+        """Before training: the odds that viewings tell, shrunk towards the average by `PRIOR` viewings."""
+        happened_EH = (label_EH & known_EH).double()
+        rate_H = (happened_EH.sum(0) + 1) / (known_EH.sum(0) + 2)
+        known_E, none_IH = id_row_E >= 0, torch.zeros(self.odds.weight.shape, dtype=torch.float64)
+        happened_IH = none_IH.index_add(0, id_row_E[known_E], happened_EH[known_E])
+        shown_IH = none_IH.index_add(0, id_row_E[known_E], known_EH[known_E].double())
+        rate_IH = (happened_IH + PRIOR * rate_H) / (shown_IH + PRIOR)
+        self.odds.weight.copy_(rate_IH.logit() - rate_H.logit())
+        self.layers[-1].bias.copy_(rate_H.logit())
 
     def calibrate(self, logit_NH: Tensor, label_NH: Tensor, known_NH: Tensor) -> None:
         """Platt scaling of each head on viewings it has not learned from; too few leave it as it is."""

@@ -117,6 +117,9 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     newest_V = born_lately(catalogue, people.histories.last_day)
     model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V])
+    past = people.histories
+    happened = outcomes(past.ratio_E, ~past.ratio_E.isnan(), past.did_EA, spec.behaviours, spec.skip_below)
+    model.ranking.start_from(catalogue.id_row_V[past.video_E], *happened)
     scorer = Scorer(model, catalogue, people)
     objective = Objective(
         ranking_weight=params.ranking_weight,

@@ -40,18 +40,44 @@ def test_a_head_that_is_upside_down_is_not_believed() -> None:
 
 def test_calibrating_twice_changes_nothing_and_few_labels_change_nothing_at_all() -> None:
     torch.manual_seed(0)
-    heads, known_NH = RankingHeads(4, 0.0, 0).eval(), torch.ones(500, len(HEADS), dtype=torch.bool)
-    z_ND, f_ND, none = torch.randn(500, 4), torch.randn(500, 4), torch.zeros(500, 0)
+    heads, known_NH = RankingHeads(4, 0.0, 0, 0).eval(), torch.ones(500, len(HEADS), dtype=torch.bool)
+    inputs = torch.randn(500, 4), torch.randn(500, 4), torch.full((500,), -1), torch.zeros(500, 0)
     label_NH = torch.rand(500, len(HEADS)) < 0.1
     label_NH[:, 1] = torch.arange(500) < 5
     with torch.no_grad():
-        heads.calibrate(heads(z_ND, f_ND, none), label_NH, known_NH)
+        heads.calibrate(heads(*inputs), label_NH, known_NH)
         once = heads.scale_H.clone(), heads.shift_H.clone()
         assert (heads.scale_H[1], heads.shift_H[1]) == (1.0, 0.0)
-        assert torch.sigmoid(heads(z_ND, f_ND, none))[:, 0].mean() == pytest.approx(0.1, abs=0.03)
-        heads.calibrate(heads(z_ND, f_ND, none), label_NH, known_NH)
+        assert torch.sigmoid(heads(*inputs))[:, 0].mean() == pytest.approx(0.1, abs=0.03)
+        heads.calibrate(heads(*inputs), label_NH, known_NH)
     assert torch.allclose(once[0], heads.scale_H, rtol=0.02)
     assert torch.allclose(once[1], heads.shift_H, atol=0.02)
+
+
+def test_heads_begin_with_how_often_each_behaviour_followed_at_each_video() -> None:
+    """By hand: 10 viewings at the average rate beside those of the video; what is not known does not count."""
+    heads = RankingHeads(4, 0.0, 0, videos=2)
+    row_E = torch.tensor([0, 0, 0, 1, -1])  # the last: of a video without an ID row, for the average only
+    label_EH = torch.zeros(5, len(HEADS), dtype=torch.bool)
+    label_EH[:3] = True
+    known_EH = torch.ones(5, len(HEADS), dtype=torch.bool)
+    known_EH[2, HEADS.index("skip")] = False
+    heads.start_from(row_E, label_EH, known_EH)
+    like, skip = HEADS.index("like"), HEADS.index("skip")
+    average = heads.layers[-1].bias.sigmoid()
+    assert average[[like, skip]].tolist() == pytest.approx([4 / 7, 3 / 6])
+    at_IH = (heads.odds.weight + heads.layers[-1].bias).sigmoid()
+    assert at_IH[:, like].tolist() == pytest.approx([(3 + 40 / 7) / 13, (40 / 7) / 11])
+    assert at_IH[:, skip].tolist() == pytest.approx([(2 + 5) / 12, 5 / 11])
+
+
+def test_the_odds_of_a_video_move_its_own_logits_only_and_a_new_video_has_none() -> None:
+    heads = RankingHeads(4, 0.0, 0, videos=2).eval()
+    inputs = torch.randn(3, 4), torch.randn(3, 4), torch.tensor([1, 0, -1]), torch.zeros(3, 0)
+    before_NH = heads(*inputs)
+    with torch.no_grad():
+        heads.odds.weight[1] += 2.0
+    assert torch.allclose(heads(*inputs) - before_NH, torch.tensor([[2.0], [0.0], [0.0]]), atol=1e-6)
 
 
 def test_worth_adds_up_what_is_likely_and_is_never_below_nothing() -> None:
