@@ -10,7 +10,6 @@ benchmarks.embed. What is not installed is said and left out. The last line is t
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks import decoders, encoders
-from benchmarks.result import publish
+from benchmarks.result import peak_mib, publish
 from contracts.place import PROJECT
 from media.clip import Clip, Limits, Sampling, Unreadable
 from media.decode import decode
@@ -191,7 +190,7 @@ def _peak(names: Sequence[str]) -> int:
     encode = encoders.ours(MODEL, torch.device("cpu"))
     with Decoders(Path(), SAMPLING, LIMITS, 2) as pool:
         consume(pool.decode(names), encode, BATCH)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return peak_mib()
 
 
 def _each(run: decoders.Decode, files: Sequence[Path]) -> None:

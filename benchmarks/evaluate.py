@@ -13,7 +13,6 @@ benchmarks.evaluate. What is not installed is said and left out. The last line i
 import argparse
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.result import publish
+from benchmarks.result import peak_mib, publish
 from models.first_places import first_places
 from models.histories import Seen
 from models.metrics import mrr, ndcg, recall
@@ -239,7 +238,7 @@ def _run(name: str, folder: str) -> dict[str, Any]:
     fields = ("z_UD", "x_VD", "user_P", "row_P")
     whole = Task(*(np.load(Path(folder) / f"{field}.npy") for field in fields))
     places, share = CONTENDERS[name]
-    task, before = whole.first(max(1, int(share * len(whole.z_UD)))), _peak_mib()
+    task, before = whole.first(max(1, int(share * len(whole.z_UD)))), peak_mib()
     places(task.first(min(BATCH, len(task.z_UD))))
     started, worked = time.perf_counter(), time.process_time()
     rank_P = places(task)
@@ -249,7 +248,7 @@ def _run(name: str, folder: str) -> dict[str, Any]:
     return {
         "users_per_s": len(task.z_UD) / seconds,
         "users_per_cpu_s": len(task.z_UD) / work,
-        "peak_mib": _peak_mib() - before,
+        "peak_mib": peak_mib() - before,
         "metrics": metrics,
         "common": told(rank_P[: len(few.user_P)], few),
     }
@@ -274,10 +273,6 @@ def _largest_difference(found: Mapping[str, list[dict[str, Any]]]) -> float:
             raise RuntimeError(f"{name} and ours differ by {gap} in a metric; they do not measure the same")
         worst = max(worst, gap)
     return worst
-
-
-def _peak_mib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _there(name: str) -> bool:

@@ -34,3 +34,9 @@ def machine() -> str:
     listed = subprocess.run(["lscpu"], capture_output=True, text=True).stdout.splitlines()
     model = next((line.split(":", 1)[1].strip() for line in listed if line.startswith("Model name")), None)
     return f"{model or platform.machine()}, {os.cpu_count()} cores"
+
+
+def peak_mib() -> int:
+    """The most memory this process has held. getrusage would give its parent's peak where that is higher."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024

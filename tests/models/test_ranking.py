@@ -55,7 +55,7 @@ def test_calibrating_twice_changes_nothing_and_few_labels_change_nothing_at_all(
 
 
 def test_heads_begin_with_how_often_each_behaviour_followed_at_each_video() -> None:
-    """By hand: 10 viewings at the average rate beside those of the video; what is not known does not count."""
+    """By hand: 10 viewings at the average rate beside the video's own; what is not known does not count."""
     heads = RankingHeads(4, 0.0, 0, videos=2)
     row_E = torch.tensor([0, 0, 0, 1, -1])  # the last: of a video without an ID row, for the average only
     label_EH = torch.zeros(5, len(HEADS), dtype=torch.bool)
