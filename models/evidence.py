@@ -10,6 +10,7 @@ serves every state (Rasmussen & Williams 2006, algorithm 2.1).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -39,12 +40,36 @@ def responses(batch: Batch, behaviours: Sequence[str]) -> Tensor:
     return WATCHED * watched_BT + batch.did_BTA.float() @ answer_A
 
 
+@dataclass(frozen=True)
+class Covariance:
+    """Of a person's responses, whatever the videos are like: alike_BTT times their likeness, plus rest_BTT.
+
+    What is padding tells nothing: it goes with itself only.
+    """
+
+    alike_BTT: Tensor
+    rest_BTT: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Covariance":
+        """By the days between the events, and the person's habit and chance, which know no video."""
+        day_BT, mask_BT = batch.day_BT, batch.mask_BT
+        both_BTT = mask_BT.unsqueeze(2) & mask_BT.unsqueeze(1)
+        days_BTT = (day_BT.unsqueeze(2) - day_BT.unsqueeze(1)).abs().float()
+        noise_TT = NOISE * torch.eye(mask_BT.shape[1])
+        return cls(TASTE * LASTING**days_BTT * both_BTT, HABIT * both_BTT + noise_TT)
+
+    def factor(self, f_BTD: Tensor) -> Tensor:
+        """L_BTT, the Cholesky factor, for these videos."""
+        return torch.linalg.cholesky_ex(torch.addcmul(self.rest_BTT, self.alike_BTT, f_BTD @ f_BTD.mT)).L
+
+
 @torch.no_grad()
 def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: Tensor) -> Tensor:
     """ln p(responses before a state | mixture), [B, S, G]; x_BTMD is zero where a modality is missing."""
-    told = []
+    told, covariance = [], Covariance.of(batch)
     for mixture_M in mixture_GM:  # one at a time: B × T × T is all that is held
-        L_BTT = _factor(_fused(x_BTMD, mixture_M), batch)
+        L_BTT = covariance.factor(_fused(x_BTMD, mixture_M))
         surprise_BT1 = _solve(L_BTT, (response_BT * batch.mask_BT).unsqueeze(2))
         told.append(-0.5 * surprise_BT1.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
     told_BTG = torch.stack(told, 2) * batch.mask_BT.unsqueeze(2)
@@ -63,7 +88,7 @@ def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
     newest_B1 = F.pad(torch.where(batch.mask_BT, day_BT, 0), (1, 0)).amax(1, keepdim=True)
     fading_BT1 = LASTING ** (newest_B1 - day_BT).clamp(0, OLDEST).float().unsqueeze(2)
     both_BTD = torch.cat([response_BT.unsqueeze(2), f_BTD * fading_BT1], 2) * mask_BT1
-    surprise_BT1, f_BTD = _solve(_factor(f_BTD, batch), both_BTD).split([1, f_BTD.shape[2]], 2)
+    surprise_BT1, f_BTD = _solve(Covariance.of(batch).factor(f_BTD), both_BTD).split([1, f_BTD.shape[2]], 2)
     sum_BTD = (surprise_BT1 * f_BTD).cumsum(1)
     return F.pad(TASTE * sum_BTD / fading_BT1 * mask_BT1, (0, 0, 1, 0))
 
@@ -71,16 +96,6 @@ def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
 def _fused(x_BTMD: Tensor, mixture_M: Tensor) -> Tensor:
     """f_BTD: the events' videos in a mixture, of length 1 where all of its modalities say the same."""
     return torch.einsum("btmd,m->btd", x_BTMD.float(), mixture_M) * x_BTMD.shape[-1] ** -0.5
-
-
-def _factor(f_BTD: Tensor, batch: Batch) -> Tensor:
-    """L_BTT, the Cholesky factor of the covariance of the responses; what is padding tells nothing."""
-    day_BT, mask_BT = batch.day_BT, batch.mask_BT
-    lasting_BTT = LASTING ** (day_BT.unsqueeze(2) - day_BT.unsqueeze(1)).abs().float()
-    both_BTT = mask_BT.unsqueeze(2) & mask_BT.unsqueeze(1)
-    alike_BTT = TASTE * f_BTD @ f_BTD.mT * lasting_BTT + HABIT
-    noise_TT = NOISE * torch.eye(mask_BT.shape[1])
-    return torch.linalg.cholesky_ex(torch.where(both_BTT, alike_BTT, 0.0) + noise_TT).L
 
 
 def _solve(L_BTT: Tensor, x_BTX: Tensor) -> Tensor:
