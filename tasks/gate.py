@@ -18,6 +18,8 @@ from contracts.receipts import Receipt, write_json
 from tasks.evidence import SLICE_USERS, Evidence, evidence_of
 
 Outcome = Literal["passed", "failed", "errored", "skipped"]
+BASELINES = ("popularity", "trending", "itemcf")
+WHOSE = {name: f"{name}'s" for name in BASELINES} | {"champion": "the champion's", "itemcf": "ItemCF's"}
 SLICES = (
     "new_users",
     "cold_users",
@@ -67,6 +69,7 @@ def judge(params: Gate, evidence: Evidence, night: str) -> dict[str, Any]:
     return {
         "night": night,
         "champion": evidence.champion,
+        "rival": rival(evidence),
         "promote": promote,
         "summary": _summary(promote, found),
         "conditions": [asdict(condition) for condition in found],
@@ -85,11 +88,10 @@ def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
 
 
 def _better(params: Gate, evidence: Evidence) -> Condition:
-    """The paired interval against the champion (popularity while there is none) must clear the margin."""
-    rival = "champion" if evidence.champion else "popularity"
-    primary = str(evidence.metrics.get("primary"))
-    name, bound = f"better_than_{rival}", params.min_gain
-    gain = _interval(_at(evidence.metrics, "differences", rival, primary))
+    """The paired interval against the rival must clear the margin."""
+    whom, primary = rival(evidence), str(evidence.metrics.get("primary"))
+    name, bound = f"better_than_{whom}", params.min_gain
+    gain = _interval(_at(evidence.metrics, "differences", whom, primary))
     if gain is None:
         return Condition(
             name, "errored", f"the difference of {primary.upper()} could not be measured", bound=bound
@@ -98,8 +100,20 @@ def _better(params: Gate, evidence: Evidence) -> Condition:
     better, told = low > bound, f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if not better:
         told += f"; the low end must exceed {bound:g}"
-    why = f"{primary.upper()} is {'better' if better else 'not better'} than {_named(rival)} ({told})"
+    why = f"{primary.upper()} is {'better' if better else 'not better'} than {WHOSE[whom]} ({told})"
     return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
+
+
+def rival(evidence: Evidence) -> str:
+    """Whom the challenger must beat: the champion; while there is none, the baseline that did best.
+
+    A baseline without a figure is taken for the best one, so that it cannot be passed over.
+    """
+    if evidence.champion:
+        return "champion"
+    primary = str(evidence.metrics.get("primary"))
+    figures = {name: _number(_at(evidence.metrics, "models", name, primary)) for name in BASELINES}
+    return max(BASELINES, key=lambda name: math.inf if figures[name] is None else figures[name])
 
 
 def _enough_users(params: Gate, evidence: Evidence) -> Condition:
@@ -225,10 +239,6 @@ def _summary(promote: bool, found: list[Condition]) -> str:
 
 def _plain(condition: Condition) -> str:
     return condition.name.replace("_", " ")
-
-
-def _named(rival: str) -> str:
-    return "the champion's" if rival == "champion" else "popularity's"
 
 
 def _at(tree: Any, *path: str) -> Any:

@@ -68,12 +68,13 @@ def context(params: Report, night: Night) -> dict[str, Any]:
     metrics = _json(night.output("evaluate", "metrics.json"))
     manifest = _json(night.output("snapshot", "manifest.json"))
     receipts = _receipts(night)
-    rival = "champion" if "champion" in metrics["differences"] else "popularity"
+    verdict = _json(night.output("gate", "verdict.json"))
+    rival = verdict["rival"]
     modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
     ways = _ways(_optional(night, "align", "metrics.json").get("pairs", {}))
     return {
         "night": str(night.day),
-        "verdict": _json(night.output("gate", "verdict.json")),
+        "verdict": verdict,
         "promoted": receipts.get("promote", {}).get("facts"),
         "primary": metrics["primary"],
         "gain": metrics["differences"][rival][metrics["primary"]],

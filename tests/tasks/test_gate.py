@@ -23,8 +23,13 @@ EVEN = {"mean": 0.001, "low": -0.02, "high": 0.022}
 METRICS: dict[str, Any] = {
     "users": 60,
     "primary": "ndcg@10",
-    "models": {"challenger": {"ndcg@10": 0.2, "calibration_error": 0.04, "ranking_head": "complete"}},
-    "differences": {"champion": {"ndcg@10": GOOD}, "popularity": {"ndcg@10": GOOD}},
+    "models": {
+        "challenger": {"ndcg@10": 0.2, "calibration_error": 0.04, "ranking_head": "complete"},
+        "popularity": {"ndcg@10": 0.16},
+        "trending": {"ndcg@10": 0.18},
+        "itemcf": {"ndcg@10": 0.17},
+    },
+    "differences": {name: {"ndcg@10": GOOD} for name in ("champion", "popularity", "trending", "itemcf")},
     "slices": {name: {"users": 20, "difference": EVEN} for name in gate.SLICES},
     "alpha": {"mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
     "drift": {"against": "champion, version 3", "modalities": {"text": {"p95": 0.05}}, "farthest": 0.05},
@@ -64,13 +69,23 @@ def test_a_gain_whose_interval_touches_the_margin_is_refused():
     assert "not better than the champion's" in found["summary"]
 
 
-def test_without_a_champion_the_challenger_must_beat_popularity_and_says_what_it_skipped():
+def test_without_a_champion_the_challenger_must_beat_the_best_baseline_and_says_what_it_skipped():
     found = verdict(replace(EVIDENCE, champion=None))
     assert found["promote"]
-    assert outcome(found, "better_than_popularity") == "passed"
+    assert (found["rival"], outcome(found, "better_than_trending")) == ("trending", "passed")
+    assert "better than trending's" in found["summary"]
     assert all(outcome(found, f"slice_{name}") == "skipped" for name in gate.SLICES)
-    worse = changed({"mean": -0.1, "low": -0.2, "high": 0.0}, "differences", "popularity", "ndcg@10")
+    worse = changed({"mean": -0.1, "low": -0.2, "high": 0.0}, "differences", "trending", "ndcg@10")
     assert not verdict(replace(worse, champion=None))["promote"]
+    assert verdict(worse)["promote"]  # with a champion, baselines decide nothing
+
+
+def test_a_baseline_that_was_not_measured_cannot_be_passed_over():
+    metrics = copy.deepcopy(METRICS)
+    del metrics["models"]["itemcf"], metrics["differences"]["itemcf"]
+    found = verdict(replace(EVIDENCE, metrics=metrics, champion=None))
+    assert outcome(found, "better_than_itemcf") == "errored"
+    assert not found["promote"]
 
 
 def test_a_champion_that_was_not_scored_is_an_error_and_not_a_missing_champion():
@@ -193,7 +208,7 @@ ANYTHING = st.fixed_dictionaries(
             {"challenger": st.fixed_dictionaries({"calibration_error": NUMBERS})}
         ),
         "differences": st.dictionaries(
-            st.sampled_from(["champion", "popularity"]), st.fixed_dictionaries({"ndcg@10": INTERVALS})
+            st.sampled_from(["champion", *gate.BASELINES]), st.fixed_dictionaries({"ndcg@10": INTERVALS})
         ),
         "slices": st.dictionaries(
             st.sampled_from(gate.SLICES), st.fixed_dictionaries({"users": NUMBERS, "difference": INTERVALS})
