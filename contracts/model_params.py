@@ -63,7 +63,7 @@ class Train:
 
     model: ours, or a baseline in its place: it is trained, saved and measured the same way, from IDs alone.
     fusion: how a video's modalities meet (models/interest.py): `attention`, `late` and `hybrid` weigh them by
-        person and video, `uniform` evenly, `early` before anything else.
+        person and video, `user` by person alone, `uniform` evenly, `early` before anything else.
     encoder: what reads the history.
     layers, heads, dropout: of the encoder.
     positions: whether order and time gaps are told to the encoder.
@@ -88,7 +88,7 @@ class Train:
     """
 
     model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
-    fusion: Literal["attention", "late", "hybrid", "uniform", "early"]
+    fusion: Literal["attention", "user", "late", "hybrid", "uniform", "early"]
     encoder: Literal["transformer", "lstm", "hstu", "mean"]
     layers: int
     heads: int

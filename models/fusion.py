@@ -251,6 +251,28 @@ def joined(items: Items) -> Tensor:
     return torch.cat([f_VD * D**-0.5, items.bias_V[:, None]], 1)
 
 
+def products(z_ND: Tensor, u_NE: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+    """Where u meets no content, scores are inner products of a person's vector and a video's: q_NX, w_VX.
+
+    ⟨z, Σ_m α_m x̃_m⟩ = ⟨[α_v z ; α_t z ; α_a z], [x̃_v ; x̃_t ; x̃_a]⟩ (METHODS.md, section 1): any exact or
+    approximate index of inner products can serve them. What a video lacks takes no part in its α, so each set
+    of modalities that some video has is a block of its own, zero in the videos that have another. Behind the
+    blocks: the ID embedding's D, and 1 for the bias.
+    """
+    tag_NM, scale = u_NE[:, -items.has_VM.shape[1] :], z_ND.shape[-1] ** -0.5
+    sets_PM, set_V = items.has_VM.unique(dim=0, return_inverse=True)
+    q, w = [], []
+    for number, has_M in enumerate(sets_PM):
+        alpha_NM = modality_weights(tag_NM, has_M.expand_as(tag_NM), 1)
+        mine_V = (1 - items.g_V) * scale * (set_V == number)
+        for m in has_M.nonzero().flatten().tolist():
+            q.append(alpha_NM[:, m, None] * z_ND)
+            w.append(mine_V[:, None] * items.x_VMD[:, m])
+    q += [z_ND, torch.ones_like(z_ND[:, :1])]
+    w += [(items.g_V * scale)[:, None] * items.id_VD, items.bias_V[:, None]]
+    return torch.cat(q, 1), torch.cat(w, 1)
+
+
 def score_pairs(
     z_ND: Tensor, u_NE: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
 ) -> Tensor:

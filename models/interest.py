@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from models.evidence import responses, taste
-from models.fusion import Catalogue, Fusion, Items, fuse, joined, score, score_pairs, with_known
+from models.fusion import Catalogue, Fusion, Items, fuse, joined, products, score, score_pairs, with_known
 from models.histories import Batch
 from models.preference import Preference
 from models.ranking import RankingHeads, worth
@@ -22,7 +23,12 @@ from models.sequence import EventEmbedding, action_width, build_encoder
 START = 0.1  # share of the usual size that the gate's weights begin with
 PAST = 0.3  # share of h that z begins with
 FORETOLD = 0.3  # × √D: what a response foretold counts beside the log of popularity, before training
-LEARNED = ("attention", "late", "hybrid")  # the levels of fusion with weights α that depend on the person
+LEARNED = (
+    "attention",
+    "user",
+    "late",
+    "hybrid",
+)  # levels of fusion whose α depends on the person
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class InterestModel(nn.Module):
 
     Levels of fusion (arXiv 2509.04751 and its survey; METHODS.md, section 6):
         attention: equations (1) and (2), one stream of fused events.
+        user: the same with weights that depend on the person only, so that scores are inner products.
         uniform: the same with even weights. early: one joint vector a video, made before any weighing.
         late: a stream a modality; what they make of a video is weighed by α (decision level).
         hybrid: the fused stream and those of the modalities; a modality is met by the sum of two interests.
@@ -162,7 +169,8 @@ class InterestModel(nn.Module):
         contexts = [len(values) for values in spec.contexts.values()]
         self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
         learned = M > 0 and spec.fusion in LEARNED
-        self.preference = Preference(M, action_width(len(spec.behaviours)), D) if learned else None
+        actions, by_video = action_width(len(spec.behaviours)), spec.fusion != "user"
+        self.preference = Preference(M, actions, D, content=by_video) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
         self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
         states = spec.max_length + 1
@@ -200,9 +208,14 @@ class InterestModel(nn.Module):
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
         return score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
 
-    def rows(self, items: Items) -> Tensor | None:
-        """Each video as one row [V, D + 1] whose product with [z ; 1] scores it; None if α depends on u."""
-        return joined(items) if self.preference is None else None
+    def products(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor] | None:
+        """People q_NX and videos w_VX whose inner products are the scores; None: α depends on both.
+
+        The last of X is the bias, which meets a 1.
+        """
+        if self.preference is None:
+            return F.pad(interest.z_ND, (0, 1), value=1.0), joined(items)
+        return None if self.preference.content else products(interest.z_ND, interest.u_ND, items)
 
     def score_pairs(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Retrieval: score_N of one video per pair."""

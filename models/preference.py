@@ -17,20 +17,23 @@ class Preference(nn.Module):
     Its first part, which meets what a video shows, comes from the mean of the events, weighed by what the
     person did. Its end, which meets the modality as such, is the log of the modality's expected share in
     what the person goes by: mixtures of modalities as the profile suggests them and the evidence has them.
+    With `content` false the first part is 0: what a modality weighs is then the same in every video.
     """
 
     mixture_GM: Tensor
 
-    def __init__(self, modalities: int, actions: int, width: int) -> None:
+    def __init__(self, modalities: int, actions: int, width: int, content: bool = True) -> None:
         super().__init__()
         self.register_buffer("mixture_GM", mixtures(modalities), persistent=False)
         self.prior = nn.Linear(width, len(self.mixture_GM))
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
-        self.weight = nn.Linear(actions, 1)
-        self.layers = nn.Sequential(
-            nn.Linear((modalities + 2) * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.content = content
+        if content:
+            self.weight = nn.Linear(actions, 1)
+            self.layers = nn.Sequential(
+                nn.Linear((modalities + 2) * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+            )
 
     def forward(
         self,
@@ -44,10 +47,13 @@ class Preference(nn.Module):
         """u_BSE: the entry of state i is made from events before i."""
         told_BSG = log_evidence(x_BTMD, response_BT, batch, self.mixture_GM)
         share_BSM = torch.softmax(self.prior(s_BD).unsqueeze(1) + told_BSG, 2) @ self.mixture_GM
+        tag_BSM = share_BSM.clamp(min=1e-3).log()
+        if not self.content:
+            return nn.functional.pad(tag_BSM, (s_BD.shape[1], 0))
         w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
         seen_BTF = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1
         sums_BSF = nn.functional.pad(seen_BTF.cumsum(1), (0, 0, 1, 0))
         weight_BS1 = nn.functional.pad(w_BT1.cumsum(1), (0, 0, 1, 0))
         mean_BSF = sums_BSF / weight_BS1.clamp(min=1e-6)
         s_BSD = s_BD.unsqueeze(1).expand(-1, mean_BSF.shape[1], -1)
-        return torch.cat([self.layers(torch.cat([mean_BSF, s_BSD], 2)), share_BSM.clamp(min=1e-3).log()], 2)
+        return torch.cat([self.layers(torch.cat([mean_BSF, s_BSD], 2)), tag_BSM], 2)

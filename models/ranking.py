@@ -30,12 +30,8 @@ class RankingHeads(nn.Module):
 
     def __init__(self, width: int, dropout: float, numbers: int, videos: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(3 * width + 2 * numbers, width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, len(HEADS)),
-        )
+        self.hidden = nn.Sequential(nn.Linear(3 * width + 2 * numbers, width), nn.GELU(), nn.Dropout(dropout))
+        self.logits = nn.Linear(width, len(HEADS))
         self.odds = nn.Embedding(videos, len(HEADS))
         nn.init.zeros_(self.odds.weight)
         self.register_buffer("scale_H", torch.ones(len(HEADS)))
@@ -43,7 +39,7 @@ class RankingHeads(nn.Module):
 
     def forward(self, z_ND: Tensor, f_ND: Tensor, id_row_N: Tensor, number_NK: Tensor) -> Tensor:
         """Logits [N, H]."""
-        logit_NH = self.layers(torch.cat([z_ND, f_ND, z_ND * f_ND, number_NK], -1))
+        logit_NH = self.logits(self.hidden(torch.cat([z_ND, f_ND, z_ND * f_ND, number_NK], -1)))
         if len(self.odds.weight):
             known_N1 = (id_row_N >= 0).unsqueeze(-1)
             logit_NH = logit_NH + torch.where(known_N1, self.odds(id_row_N.clamp(min=0)), 0.0)
@@ -59,7 +55,7 @@ class RankingHeads(nn.Module):
         shown_IH = none_IH.index_add(0, id_row_E[known_E], known_EH[known_E].double())
         rate_IH = (happened_IH + PRIOR * rate_H) / (shown_IH + PRIOR)
         self.odds.weight.copy_(rate_IH.logit() - rate_H.logit())
-        self.layers[-1].bias.copy_(rate_H.logit())
+        self.logits.bias.copy_(rate_H.logit())
 
     def calibrate(self, logit_NH: Tensor, label_NH: Tensor, known_NH: Tensor) -> None:
         """Platt scaling of each head on viewings it has not learned from; too few leave it as it is."""

@@ -1,6 +1,6 @@
 """The softmax over many candidates whose scores are plain products: exact, fast, and never held whole.
 
-Legend: N positions with a target, n of them in a chunk, C candidates, E width + 1 (the bias is a coordinate).
+Legend: N positions with a target, n of them in a chunk, C candidates, E width (the bias is a coordinate).
 """
 
 from collections.abc import Callable

@@ -154,7 +154,7 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
     """−log softmax of a coming positive video over the candidates, at the states that have one.
 
     What the person has watched is no negative, and neither is what was not yet uploaded when the target was
-    watched. Where all α are even, scores are plain products, and cheaper.
+    watched. Where no α depends on person and video both, scores are plain products, and cheaper.
     """
     model, catalogue, batch = step.model, step.catalogue, step.batch
     at_BS, has_BS = next_positive(batch, objective.horizon)
@@ -179,17 +179,16 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
         own_N = model.score_pairs(mine, step.items, target_N)
         return sampled_softmax_loss(own_N, score_NC, chosen.log_expected_C, weight_N)
 
-    row_CE = model.rows(offered)
-    if row_CE is None:
+    pair = model.products(here, offered)
+    if pair is None:
         vectors = (here.z_ND, here.u_ND, *(() if here.own_NMD is None else (here.own_NMD,)))
         total = in_chunks(loss, len(chosen.row_C), *of_state, weight_N, *vectors)
     else:
-        target_score_N = model.score_pairs(here, step.items, of_state[0])
-        row_CE = row_CE - F.pad(chosen.log_expected_C[:, None], (model.spec.width, 0))
+        q_NX, w_CX = pair
         total = product_softmax_loss(
-            F.pad(here.z_ND, (0, 1), value=1.0),
-            row_CE,
-            target_score_N,
+            q_NX,
+            w_CX - F.pad(chosen.log_expected_C[:, None], (w_CX.shape[1] - 1, 0)),
+            model.score_pairs(here, step.items, of_state[0]),
             weight_N,
             lambda score_nC, chunk: ban(score_nC, *(part[chunk] for part in of_state[1:])),
         )

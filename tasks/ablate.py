@@ -41,6 +41,7 @@ FULL = "full"
 FUSIONS = {
     "uniform": "every modality counts the same",
     "attention": "modalities weighed for each person and video",
+    "user": "modalities weighed for each person",
     "early": "modalities joined before anybody looks",
     "late": "an interest for each modality",
     "hybrid": "a common interest, and one for each modality",

@@ -112,8 +112,12 @@ def rival(evidence: Evidence) -> str:
     if evidence.champion:
         return "champion"
     primary = str(evidence.metrics.get("primary"))
-    figures = {name: _number(_at(evidence.metrics, "models", name, primary)) for name in BASELINES}
-    return max(BASELINES, key=lambda name: math.inf if figures[name] is None else figures[name])
+
+    def figure(name: str) -> float:
+        found = _number(_at(evidence.metrics, "models", name, primary))
+        return math.inf if found is None else found
+
+    return max(BASELINES, key=figure)
 
 
 def _enough_users(params: Gate, evidence: Evidence) -> Condition:

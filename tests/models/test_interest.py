@@ -12,7 +12,7 @@ from models.interest import Interest, InterestModel, Profiles
 from tests.models.worlds import catalogue, everybody, histories, model, profiles, spec
 
 ENCODERS = ("transformer", "lstm", "hstu", "mean")
-FUSIONS = ("attention", "early", "late", "hybrid", "uniform")
+FUSIONS = ("attention", "user", "early", "late", "hybrid", "uniform")
 KINDS = [
     *((encoder, "attention") for encoder in ENCODERS),
     *(("transformer", level) for level in FUSIONS[1:]),
@@ -124,6 +124,22 @@ def test_what_is_known_of_a_video_reaches_its_ranking_and_not_its_retrieval_and_
     assert len({tuple(logit_NH.flatten().tolist()) for logit_NH in ranked}) == 3
     assert torch.equal(retrieved[0], retrieved[1])
     assert torch.equal(retrieved[0], retrieved[2])
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_scores_are_inner_products_exactly_where_no_weight_depends_on_person_and_video_both(
+    fusion: str,
+) -> None:
+    made, past = model(fusion=fusion).eval(), histories()
+    items = made.items(catalogue())
+    assert len(items.has_VM.unique(dim=0)) > 2  # videos that lack a modality, and one that lacks all
+    interest = made.newest(past.batch(everybody(past), 8), profiles(), items)
+    pair = made.products(interest, items)
+    assert (pair is None) == (fusion in ("attention", "late", "hybrid"))
+    if pair is not None:
+        q_NX, w_VX = pair
+        assert torch.allclose(q_NX @ w_VX.T, made.scores(interest, items)[0], atol=1e-5)
+        assert w_VX[:, -1].equal(items.bias_V)
 
 
 def test_without_a_profile_everybody_without_a_history_is_alike() -> None:

@@ -64,9 +64,9 @@ def test_heads_begin_with_how_often_each_behaviour_followed_at_each_video() -> N
     known_EH[2, HEADS.index("skip")] = False
     heads.start_from(row_E, label_EH, known_EH)
     like, skip = HEADS.index("like"), HEADS.index("skip")
-    average = heads.layers[-1].bias.sigmoid()
+    average = heads.logits.bias.sigmoid()
     assert average[[like, skip]].tolist() == pytest.approx([4 / 7, 3 / 6])
-    at_IH = (heads.odds.weight + heads.layers[-1].bias).sigmoid()
+    at_IH = (heads.odds.weight + heads.logits.bias).sigmoid()
     assert at_IH[:, like].tolist() == pytest.approx([(3 + 40 / 7) / 13, (40 / 7) / 11])
     assert at_IH[:, skip].tolist() == pytest.approx([(2 + 5) / 12, 5 / 11])
 

@@ -58,16 +58,17 @@ def test_with_enough_negatives_the_sampled_softmax_is_the_full_one() -> None:
     assert torch.allclose(found[0][1], found[50_000][1], atol=0.02 * float(found[0][1].abs().max()))
 
 
+@pytest.mark.parametrize("fusion", ["uniform", "user"])
 @pytest.mark.parametrize("negatives", [0, 20])
-def test_where_all_weights_are_even_scores_that_are_products_give_the_same_loss_and_gradients(
-    negatives: int, monkeypatch: pytest.MonkeyPatch
+def test_scores_that_are_inner_products_give_the_same_loss_and_gradients(
+    fusion: str, negatives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     videos = replace(catalogue(), born_V=torch.arange(12) // 4)
     objective, found = replace(OBJECTIVE, negatives=negatives), []
     for products in (True, False):
-        made = model(fusion="uniform")
+        made = model(fusion=fusion)
         if not products:
-            monkeypatch.setattr(made, "rows", lambda items: None)
+            monkeypatch.setattr(made, "products", lambda interest, items: None)
         torch.manual_seed(1)
         total = losses(made, videos, people(), torch.arange(4), objective)["total"]
         total.backward()
