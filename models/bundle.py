@@ -46,7 +46,9 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
 def _read_spec(path: Path) -> Spec:
     raw = json.loads(path.read_text(encoding="utf-8"))
     if raw.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is not of format {FORMAT}; train the model again with this version")
+        raise ValueError(
+            f"{path} is not of format {FORMAT}: another version made it; docs/operations.md says what to do"
+        )
     for columns in ("numbers", "video_numbers"):
         raw[columns] = {name: (mean, deviation) for name, (mean, deviation) in raw[columns].items()}
     return Spec(**raw)

@@ -69,7 +69,7 @@ def judge(params: Gate, evidence: Evidence, night: str) -> dict[str, Any]:
     return {
         "night": night,
         "champion": evidence.champion,
-        "rival": rival(evidence),
+        "rival": rivals(evidence)[0],
         "promote": promote,
         "summary": _summary(promote, found),
         "conditions": [asdict(condition) for condition in found],
@@ -78,7 +78,7 @@ def judge(params: Gate, evidence: Evidence, night: str) -> dict[str, Any]:
 
 def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
     """All conditions, the primary one first."""
-    yield _better(params, evidence)
+    yield from (_better(params, evidence, rival) for rival in rivals(evidence))
     yield _enough_users(params, evidence)
     yield from _slices(params, evidence)
     yield _calibrated(params, evidence)
@@ -87,11 +87,11 @@ def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
     yield _checks(evidence)
 
 
-def _better(params: Gate, evidence: Evidence) -> Condition:
+def _better(params: Gate, evidence: Evidence, rival: str) -> Condition:
     """The paired interval against the rival must clear the margin."""
-    whom, primary = rival(evidence), str(evidence.metrics.get("primary"))
-    name, bound = f"better_than_{whom}", params.min_gain
-    gain = _interval(_at(evidence.metrics, "differences", whom, primary))
+    primary = str(evidence.metrics.get("primary"))
+    name, bound = f"better_than_{rival}", params.min_gain
+    gain = _interval(_at(evidence.metrics, "differences", rival, primary))
     if gain is None:
         return Condition(
             name, "errored", f"the difference of {primary.upper()} could not be measured", bound=bound
@@ -100,24 +100,21 @@ def _better(params: Gate, evidence: Evidence) -> Condition:
     better, told = low > bound, f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if not better:
         told += f"; the low end must exceed {bound:g}"
-    why = f"{primary.upper()} is {'better' if better else 'not better'} than {WHOSE[whom]} ({told})"
+    why = f"{primary.upper()} is {'better' if better else 'not better'} than {WHOSE[rival]} ({told})"
     return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
 
 
-def rival(evidence: Evidence) -> str:
-    """Whom the challenger must beat: the champion; while there is none, the baseline that did best.
-
-    A baseline without a figure is taken for the best one, so that it cannot be passed over.
-    """
+def rivals(evidence: Evidence) -> list[str]:
+    """Whom the challenger must beat: the champion; while there is none, every baseline, the best first."""
     if evidence.champion:
-        return "champion"
+        return ["champion"]
     primary = str(evidence.metrics.get("primary"))
 
     def figure(name: str) -> float:
         found = _number(_at(evidence.metrics, "models", name, primary))
         return math.inf if found is None else found
 
-    return max(BASELINES, key=figure)
+    return sorted(BASELINES, key=figure, reverse=True)
 
 
 def _enough_users(params: Gate, evidence: Evidence) -> Condition:

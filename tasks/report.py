@@ -77,7 +77,7 @@ def context(params: Report, night: Night) -> dict[str, Any]:
         "verdict": verdict,
         "promoted": receipts.get("promote", {}).get("facts"),
         "primary": metrics["primary"],
-        "gain": metrics["differences"][rival][metrics["primary"]],
+        "gain": metrics["differences"].get(rival, {}).get(metrics["primary"]) or {},
         "rival": NAMES[rival],
         "users": metrics["users"],
         "table": _table(metrics),
@@ -175,7 +175,8 @@ def _ways(pairs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, str | int | None]:
     people = pq.read_table(night.output("evaluate", "per_user.parquet"))
-    gap = people["ndcg_challenger"].to_numpy() - people[f"ndcg_{rival}"].to_numpy()
+    theirs = people[f"ndcg_{rival}"] if f"ndcg_{rival}" in people.column_names else None
+    gap = people["ndcg_challenger"].to_numpy() - theirs.to_numpy() if theirs else np.zeros(0)
     slices = metrics["slices"]
     curve = _optional(night, "train", "curve.json")
     return {

@@ -69,22 +69,33 @@ def test_a_gain_whose_interval_touches_the_margin_is_refused():
     assert "not better than the champion's" in found["summary"]
 
 
-def test_without_a_champion_the_challenger_must_beat_the_best_baseline_and_says_what_it_skipped():
+def test_without_a_champion_the_challenger_must_beat_every_baseline_and_says_what_it_skipped():
     found = verdict(replace(EVIDENCE, champion=None))
     assert found["promote"]
-    assert (found["rival"], outcome(found, "better_than_trending")) == ("trending", "passed")
+    assert found["rival"] == "trending"
     assert "better than trending's" in found["summary"]
+    assert all(outcome(found, f"better_than_{name}") == "passed" for name in gate.BASELINES)
     assert all(outcome(found, f"slice_{name}") == "skipped" for name in gate.SLICES)
-    worse = changed({"mean": -0.1, "low": -0.2, "high": 0.0}, "differences", "trending", "ndcg@10")
-    assert not verdict(replace(worse, champion=None))["promote"]
-    assert verdict(worse)["promote"]  # with a champion, baselines decide nothing
 
 
-def test_a_baseline_that_was_not_measured_cannot_be_passed_over():
-    metrics = copy.deepcopy(METRICS)
-    del metrics["models"]["itemcf"], metrics["differences"]["itemcf"]
-    found = verdict(replace(EVIDENCE, metrics=metrics, champion=None))
-    assert outcome(found, "better_than_itemcf") == "errored"
+@pytest.mark.parametrize("name", gate.BASELINES)
+def test_any_baseline_that_is_not_beaten_refuses_a_first_champion_and_no_later_one(name):
+    close = changed({"mean": 0.03, "low": -0.01, "high": 0.07}, "differences", name, "ndcg@10")
+    found = verdict(replace(close, champion=None))
+    assert outcome(found, f"better_than_{name}") == "failed"
+    assert not found["promote"]
+    assert verdict(close)["promote"]
+
+
+@pytest.mark.parametrize("name", gate.BASELINES)
+def test_a_baseline_that_was_not_measured_cannot_be_passed_over(name):
+    for part in ("differences", "models"):
+        metrics = copy.deepcopy(METRICS)
+        del metrics[part][name]
+        found = verdict(replace(EVIDENCE, metrics=metrics, champion=None))
+        assert found["promote"] == (part == "models")  # the order alone follows from the figures
+    found = verdict(replace(changed(None, "differences", name, "ndcg@10"), champion=None))
+    assert outcome(found, f"better_than_{name}") == "errored"
     assert not found["promote"]
 
 
@@ -205,7 +216,8 @@ ANYTHING = st.fixed_dictionaries(
     optional={
         "users": NUMBERS,
         "models": st.fixed_dictionaries(
-            {"challenger": st.fixed_dictionaries({"calibration_error": NUMBERS})}
+            {"challenger": st.fixed_dictionaries({"calibration_error": NUMBERS})},
+            optional={name: st.fixed_dictionaries({"ndcg@10": NUMBERS}) for name in gate.BASELINES},
         ),
         "differences": st.dictionaries(
             st.sampled_from(["champion", *gate.BASELINES]), st.fixed_dictionaries({"ndcg@10": INTERVALS})
@@ -229,7 +241,9 @@ def test_a_verdict_promotes_exactly_when_no_condition_failed_or_errored(metrics,
     found = verdict(Evidence(metrics, **more))
     bad = [c for c in found["conditions"] if c["outcome"] in ("failed", "errored")]
     assert found["promote"] == (not bad)
-    assert found["conditions"][0]["outcome"] != "skipped"
+    beaten = [c for c in found["conditions"] if c["name"].startswith("better_than_")]
+    assert len(beaten) == (1 if more["champion"] else len(gate.BASELINES))
+    assert not found["promote"] or all(c["low"] > PARAMS.min_gain for c in beaten)
 
 
 @pytest.fixture

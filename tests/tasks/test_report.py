@@ -170,6 +170,18 @@ def test_a_measure_that_is_unknown_is_a_dash_and_no_nan(night):
     assert "nan" not in page.words.lower().split()
 
 
+def test_a_rival_that_was_not_measured_is_a_dash_and_the_refusal_is_told(night):
+    path = night.workspace / "evaluate/metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["differences"]["champion"]
+    path.write_text(json.dumps(metrics))
+    people = night.workspace / "evaluate/per_user.parquet"
+    pq.write_table(pq.read_table(people).drop_columns("ndcg_champion"), people)
+    _, page = page_of(night)
+    assert "Refused" in page.words
+    assert "could not be measured" in page.words
+
+
 def test_without_a_verdict_there_is_no_page(night):
     with pytest.raises(InputError, match=r"run `python -m tasks\.gate"):
         report.run(PARAMS.report, night)

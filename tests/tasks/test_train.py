@@ -20,7 +20,7 @@ from contracts.model_params import Rerank, Train
 from contracts.place import PROJECT, Night
 from models.alignment import farthest
 from models.bundle import load_bundle
-from models.ranking import HEADS
+from models.ranking import HEADS, PRIOR
 from models.scoring import Scorer, behaviour_logits
 from models.training import People
 from tasks import align, tracking, train
@@ -146,6 +146,21 @@ def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_the_model(nig
 def _model(digests: Mapping[str, str]) -> tuple[str, str]:
     """What is served, without the curve."""
     return digests["model.json"], digests["model.safetensors"]
+
+
+def test_heads_begin_with_what_the_training_days_tell_of_each_video(night: Night) -> None:
+    pinned = Pinned(night)
+    spec = train.describe(SMALL, pinned, 16)
+    heads, like = train.prepare(SMALL, pinned, spec).scorer.model.ranking, HEADS.index("like")
+    past, video = pinned.histories("train"), len(spec.video_ids) - 1
+    row = pinned.videos["video_id"].to_pylist().index(spec.video_ids[video])
+    liked_E = past.did_EA[:, spec.behaviours.index("liked")].double()
+    rate = (liked_E.sum() + 1) / (len(liked_E) + 2)
+    mine_E = liked_E[past.video_E == row]
+    expected = (mine_E.sum() + PRIOR * rate) / (len(mine_E) + PRIOR)
+    found = (heads.logits.bias[like] + heads.odds.weight[video, like]).sigmoid()
+    assert found.item() == pytest.approx(float(expected), abs=1e-5)
+    assert found.item() != pytest.approx(float(rate), abs=1e-3)
 
 
 def test_heads_are_calibrated_on_the_validation_day(night: Night) -> None:
