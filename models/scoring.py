@@ -170,7 +170,7 @@ def reasons(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
-    """Mean NDCG@k over the users with a target, without ranking what cannot be among the first k."""
+    """Mean NDCG@k of retrieval over the users with a target, without ranking what cannot be among the k."""
     model = scorer.model.eval()
     items: Any = model.items(scorer.catalogue)
 

@@ -42,7 +42,12 @@ def test_ranking_keeps_places_and_the_best() -> None:
     assert torch.equal(ranked.rank_P, place)
     assert torch.allclose(weights.alpha_BM.sum(1), torch.ones(4))
     assert weights.alpha_BKM.shape == (4, 3, 3)
-    expected = ndcg(ranked.rank_P.numpy(), aims.user_P.numpy(), 4, 10).mean()
+
+
+def test_what_stops_training_is_the_ndcg_of_retrieval_alone() -> None:
+    aims = unseen_targets()
+    retrieved = rank(((u, score) for u, score, _ in chunks(SCORER, USERS, rerank=False)), aims, 3)
+    expected = ndcg(retrieved.rank_P.numpy(), aims.user_P.numpy(), 4, 10).mean()
     assert mean_ndcg(SCORER, aims, 10) == pytest.approx(expected)
 
 
