@@ -18,9 +18,9 @@ from torch import Tensor
 
 from models import drift
 from models.evidence import responses
-from models.fusion import score
 from models.histories import Histories
 from models.interest import InterestModel
+from models.matching import score
 from models.metrics import Floats, ndcg
 from models.scoring import Scorer, Targets, rank
 from tasks.evaluate import per_user

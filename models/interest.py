@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.evidence import responses, taste
-from models.fusion import Catalogue, Fusion, Items, fuse, joined, products, score, score_pairs, with_known
+from models.fusion import Catalogue, Fusion, Items, with_known
 from models.histories import Batch
+from models.matching import fuse, joined, products, score, score_pairs
 from models.preference import Preference
 from models.ranking import RankingHeads, worth
 from models.ranks import top
@@ -130,7 +131,7 @@ class StaticGate(nn.Module):
 class Interest:
     """What the model knows of a person at a moment: z to score with, u to weigh modalities with.
 
-    u_ND: in the model of this file it has M numbers more (`fusion.affinity`).
+    u_ND: in the model of this file it has M numbers more (`matching.affinity`).
     own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
     """
 
