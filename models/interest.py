@@ -24,12 +24,7 @@ from models.sequence import EventEmbedding, action_width, build_encoder
 START = 0.1  # share of the usual size that the gate's weights begin with
 PAST = 0.3  # share of h that z begins with
 FORETOLD = 0.3  # × √D: what a response foretold counts beside the log of popularity, before training
-LEARNED = (
-    "attention",
-    "user",
-    "late",
-    "hybrid",
-)  # levels of fusion whose α depends on the person
+LEARNED = ("attention", "user", "late", "hybrid")  # levels of fusion whose α depends on the person
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def _ways(pairs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, str | int | None]:
     people = pq.read_table(night.output("evaluate", "per_user.parquet"))
     theirs = people[f"ndcg_{rival}"] if f"ndcg_{rival}" in people.column_names else None
-    gap = people["ndcg_challenger"].to_numpy() - theirs.to_numpy() if theirs else np.zeros(0)
+    gap = people["ndcg_challenger"].to_numpy() - theirs.to_numpy() if theirs is not None else np.zeros(0)
     slices = metrics["slices"]
     curve = _optional(night, "train", "curve.json")
     return {
