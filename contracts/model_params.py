@@ -73,6 +73,8 @@ class Train:
         catalogue: comment_sentiment, comments, synchrony, best_synchrony, sync_delay_ms, duration_ms.
     max_length: viewings of history the model reads.
     ranking_weight, align_weight, anchor_weight: of these losses beside retrieval's 1; the anchor is align's.
+    walk: weight of where a random walk from a person's likes over who liked what ends (models/walk.py), in
+        retrieval's scores; worth most where histories are short and content tells little; 0: none is walked.
     rerank: the second stage.
     negatives: videos drawn a step for retrieval's softmax (logQ-corrected); 0: all of them, exactly.
     skip_below: a viewing with a smaller watched share than this is a skip.
@@ -107,6 +109,7 @@ class Train:
     ranking_weight: float
     align_weight: float
     anchor_weight: float
+    walk: float
     rerank: Rerank
     negatives: int
     skip_below: float

@@ -146,14 +146,6 @@ def _ranges(first_E: Tensor, count_E: Tensor) -> Tensor:
     return start_E + torch.arange(len(start_E))
 
 
-def liked(histories: Histories) -> Seen:
-    """The distinct videos that each user liked, in the form of `Seen`."""
-    user_E = torch.arange(len(histories.offsets) - 1).repeat_interleave(histories.lengths)
-    pair_P2 = torch.stack([user_E, histories.video_E], 1)[histories.positive_E].unique(dim=0)
-    count_B = torch.bincount(pair_P2[:, 0], minlength=len(histories.offsets) - 1)
-    return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), pair_P2[:, 1])
-
-
 def recency(day: Tensor, last_day: int, half_life_days: float) -> Tensor:
     """What counts of these days beside the last: half for every half-life before; of 0 days: all the same."""
     return 0.5 ** ((last_day - day) / half_life_days) if half_life_days else torch.ones(day.shape)

@@ -6,7 +6,7 @@ person.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,13 @@ from torch.nn import functional as F  # noqa: N812
 from models.evidence import responses, taste
 from models.fusion import Catalogue, Fusion, Items, with_known
 from models.histories import Batch
+from models.likes import liked_rows
 from models.matching import fuse, joined, products, score, score_pairs
 from models.preference import Preference
 from models.ranking import RankingHeads, worth
 from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
+from models.walk import Walk
 
 START = 0.1  # share of the usual size that the gate's weights begin with
 PAST = 0.3  # share of h that z begins with
@@ -44,6 +46,7 @@ class Spec:
         video_ids: the videos that the rows of the ID embedding stand for.
         rerank: candidates of the second stage, and what it adds to their scores, as in params.yaml; none:
             no second stage.
+        walk: weight of a random walk's ends in the scores of retrieval; 0: nothing is walked.
         contexts: context of a viewing -> its known values; any other value is "unknown".
     """
 
@@ -67,6 +70,7 @@ class Spec:
     video_numbers: Mapping[str, tuple[float, float]]
     video_ids: Sequence[str]
     rerank: Mapping[str, float] = field(default_factory=dict)
+    walk: float = 0.0
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -128,23 +132,27 @@ class Interest:
 
     u_ND: in the model of this file it has M numbers more (`matching.affinity`).
     own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
+    lift_NI: what a random walk adds to the score of each video with an ID row; None: nothing.
     """
 
     z_ND: Tensor
     u_ND: Tensor
     own_NMD: Tensor | None = None
+    lift_NI: Tensor | None = None
 
     def at(self, index: Tensor | slice | tuple[Tensor | slice, ...]) -> "Interest":
         """Those moments only."""
         own_NMD = None if self.own_NMD is None else self.own_NMD[index]
-        return Interest(self.z_ND[index], self.u_ND[index], own_NMD)
+        lift_NI = None if self.lift_NI is None else self.lift_NI[index]
+        return Interest(self.z_ND[index], self.u_ND[index], own_NMD, lift_NI)
 
 
 class InterestModel(nn.Module):
     """Fusion → sequence → static gate → retrieval and ranking.
 
     Beside what the gate makes of history and profile, z holds θ, what a Gaussian process foretells the person
-    to like (models/evidence.py), with a learned weight. Like u it reads histories of any length.
+    to like (models/evidence.py), with a learned weight. Like u it reads histories of any length. With
+    `Spec.walk` the scores also hold where a random walk over who liked what ends (models/walk.py).
 
     Levels of fusion (arXiv 2509.04751 and its survey; METHODS.md, section 6):
         attention: equations (1) and (2), one stream of fused events.
@@ -175,6 +183,7 @@ class InterestModel(nn.Module):
         )
         self.gate = StaticGate(D)
         self.foretold = nn.Parameter(torch.tensor(FORETOLD)) if M else None
+        self.walk = Walk(len(spec.video_ids)) if spec.walk else None
         self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers), len(spec.video_ids))
 
     def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
@@ -197,16 +206,23 @@ class InterestModel(nn.Module):
         return Interest(z_KBSD[0], u_BSE)
 
     def newest(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
-        """The interest after the last event: [B, D] each."""
-        return self.read(batch, profiles, items).at((torch.arange(len(batch.users_B)), batch.lengths))
+        """The interest after the last event: [B, D] each. Only here, never in training, is there a walk."""
+        now = self.read(batch, profiles, items).at((torch.arange(len(batch.users_B)), batch.lengths))
+        if self.walk is None:
+            return now
+        return replace(now, lift_NI=self.spec.walk * self.walk(*liked_rows(batch, items.id_row_V)))
 
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
-        return score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
+        score_NV, alpha_MNV = score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
+        if interest.lift_NI is not None:  # −1, a new video: the one padded
+            score_NV = score_NV + F.pad(interest.lift_NI, (0, 1))[:, items.id_row_V]
+        return score_NV, alpha_MNV
 
     def products(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor] | None:
         """People q_NX and videos w_VX whose inner products are the scores; None: α depends on both.
 
+        Of the scores without a walk, which training knows; with one there is an addend by pairs.
         The last of X is the bias, which meets a 1.
         """
         if self.preference is None:

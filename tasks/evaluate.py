@@ -23,7 +23,8 @@ from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from models.baselines import ItemCF, popularity, trending
 from models.determinism import settle
-from models.histories import Seen, liked
+from models.histories import Seen
+from models.likes import liked
 from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall, share
 from models.ranks import users_at_once
 from models.scoring import Ranked, Scorer, Targets, Weights, chunks, rank, rank_and_weigh, reasons

@@ -30,6 +30,7 @@ from models.bundle import save_bundle
 from models.determinism import settle
 from models.fusion import Catalogue
 from models.interest import InterestModel, Spec
+from models.likes import known_likes
 from models.ranking import outcomes
 from models.scoring import Scorer, Targets, behaviour_logits
 from models.training import Objective, People
@@ -119,6 +120,8 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V])
     past = people.histories
     happened = outcomes(past.ratio_E, ~past.ratio_E.isnan(), past.did_EA, spec.behaviours, spec.skip_below)
+    if model.walk is not None:
+        model.walk.start_from(known_likes(past, catalogue.id_row_V))
     model.ranking.start_from(catalogue.id_row_V[past.video_E], *happened)
     scorer = Scorer(model, catalogue, people)
     objective = Objective(
@@ -199,6 +202,7 @@ def describe(params: Train, pinned: Pinned, width: int) -> Spec:
         numbers={n: _statistics(profiles[n]) for n in numbers},
         video_numbers=video_numbers(params, pinned.videos.filter(known)),
         rerank=asdict(params.rerank),
+        walk=params.walk,
         contexts=pinned.contexts(params.contexts),
         video_ids=pinned.videos["video_id"].filter(known).to_pylist(),
     )

@@ -66,7 +66,7 @@ def params(profile: bool, seed: int) -> Train:
         batch_size=32, learning_rate=0.0003, weight_decay=0.05, clip_norm=5.0, ranking_weight=0.0,
         align_weight=0.0, anchor_weight=0.0, negatives=400, skip_below=0.2, id_dropout=0.5, horizon=200,
         half_life_days=HALF_LIFE_DAYS,
-        warmup_epochs=1, seed=seed, device="auto", precision="auto", contexts=(), rerank=NO_RERANK,
+        warmup_epochs=1, seed=seed, device="auto", precision="auto", contexts=(), walk=0.0, rerank=NO_RERANK,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ OURS = Train(
     profile=False, video_numbers=(), max_length=50, epochs=10, patience=3, batch_size=256,
     learning_rate=0.0005, weight_decay=0.01, clip_norm=5.0, ranking_weight=0.0, align_weight=0.0,
     anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1000, half_life_days=0.0,
-    warmup_epochs=1, seed=1, device="auto", precision="auto", contexts=(), rerank=NO_RERANK,
+    warmup_epochs=1, seed=1, device="auto", precision="auto", contexts=(), walk=1.0, rerank=NO_RERANK,
 )  # fmt: skip
 PUBLISHED = {
     "popularity": (0.0597, 0.0255),
@@ -79,7 +79,9 @@ def measure(path: Path) -> tuple[dict, dict]:
         figures |= {one: found[one].means(KS) for one in found if one not in figures}
         figures[name]["training"] = found[name].trained()
         say(name, figures[name])
-    mine = replace(sizes, positions=False, encoder=OURS.encoder, fusion=OURS.fusion, dropout=OURS.dropout)
+    mine = replace(
+        sizes, positions=False, encoder=OURS.encoder, fusion=OURS.fusion, dropout=OURS.dropout, walk=OURS.walk
+    )
     one = outcome(ours(split, replace(mine, max_length=OURS.max_length), OURS), split)
     figures["ours"] = one.means(KS) | {"training": one.trained()}
     say("ours", figures["ours"])

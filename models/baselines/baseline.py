@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from models.fusion import Catalogue
 from models.histories import Batch, Seen
 from models.interest import Interest, Profiles, Spec
+from models.likes import liked_rows
 
 UNKNOWN = -1e9  # the score of a video that was not in training
 TIE = 1e-6  # the weight of popularity where a method cannot tell videos apart
@@ -97,16 +98,3 @@ class Baseline(nn.Module):
     def tie_break(self) -> Tensor:
         """Popularity, too small to change any order but that of ties."""
         return TIE * self.liked_I / self.liked_I.max().clamp(min=1)
-
-
-def liked_rows(batch: Batch, row_V: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct known videos each user liked, as ID rows in order of the first time: row_BT, mask_BT."""
-    row_BT = row_V[batch.video_BT]
-    fit_BT = batch.mask_BT & batch.positive_BT & (row_BT >= 0)
-    alike_BTT = (row_BT[:, :, None] == row_BT[:, None, :]) & fit_BT[:, None, :]
-    fit_BT = fit_BT & ~alike_BTT.tril(-1).any(2)
-    order_BT = (
-        (~fit_BT).long().argsort(dim=1, stable=True)[:, : int(fit_BT.sum(1).max()) if len(fit_BT) else 0]
-    )
-    mask_BT = fit_BT.gather(1, order_BT)
-    return torch.where(mask_BT, row_BT.gather(1, order_BT), 0), mask_BT

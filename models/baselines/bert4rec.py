@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.baselines.baseline import Baseline, liked_rows
+from models.baselines.baseline import Baseline
 from models.baselines.sasrec import layers
 from models.baselines.softmax import next_video_loss
 from models.histories import Batch
 from models.interest import Interest, Spec
+from models.likes import liked_rows
 
 HIDDEN = 0.2  # share of the places that are hidden in training
 ONLY_LAST = 0.1  # share of the users of whom only the newest video is hidden, as when scoring

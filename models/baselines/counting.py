@@ -11,6 +11,7 @@ from torch import Tensor
 from models.baselines.baseline import Baseline
 from models.histories import DAY_SECONDS, Histories, Seen, recency
 from models.interest import Interest, Spec
+from models.likes import matrix
 
 NEIGHBOURS = 200  # that a saved ItemCF keeps of each video
 
@@ -48,12 +49,6 @@ class ItemCF:
         watched_BV = matrix(history, self.alike_VV.shape[0])[users_B.numpy()]
         dense_BV = torch.from_numpy((watched_BV @ self.alike_VV).toarray()).float()
         return dense_BV + self.fallback_V
-
-
-def matrix(watched: Seen, videos: int) -> sp.csr_array:
-    """Users × videos, 1 where watched."""
-    rows, offsets = watched.row_E.numpy(), watched.offsets.numpy()
-    return sp.csr_array((np.ones(len(rows)), rows, offsets), shape=(len(offsets) - 1, videos))
 
 
 class Popularity(Baseline):

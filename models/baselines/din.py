@@ -9,9 +9,10 @@ H heads.
 import torch
 from torch import Tensor, nn
 
-from models.baselines.baseline import Baseline, Known, liked_rows
+from models.baselines.baseline import Baseline, Known
 from models.histories import Batch
 from models.interest import Interest, Profiles, Spec
+from models.likes import liked_rows
 from models.losses import behaviour_loss
 from models.ranking import HEADS, outcomes
 

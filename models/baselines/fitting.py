@@ -13,7 +13,8 @@ from tqdm import trange
 
 from models.baselines.baseline import Baseline
 from models.baselines.din import DIN
-from models.histories import Histories, Seen, liked
+from models.histories import Histories
+from models.likes import known_likes
 from models.metrics import auc
 from models.ranks import CHUNK_USERS
 from models.scoring import Scorer
@@ -83,15 +84,6 @@ def liked_auc(scorer: Scorer, user_N: Tensor, row_N: Tensor, liked_N: Tensor) ->
         parts.append(model.likes(scorer.read(user_n, items), items, row_n))
     found = auc(torch.cat(parts).double().numpy(), liked_N.numpy()) if parts else None
     return {} if found is None else {"auc": found}
-
-
-def known_likes(histories: Histories, row_V: Tensor) -> Seen:
-    """The distinct videos with an ID row that each user liked, as ID rows."""
-    likes = liked(histories)
-    user_E = torch.arange(len(likes.offsets) - 1).repeat_interleave(likes.offsets.diff())
-    row_E = row_V[likes.row_E]
-    count_B = torch.bincount(user_E[row_E >= 0], minlength=len(likes.offsets) - 1)
-    return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), row_E[row_E >= 0])
 
 
 def _epoch(

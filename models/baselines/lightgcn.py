@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.baselines.baseline import Baseline, liked_rows
-from models.baselines.counting import matrix
+from models.baselines.baseline import Baseline
 from models.baselines.mf_bpr import triples
 from models.histories import Batch, Seen
 from models.interest import Interest, Spec
+from models.likes import liked_rows, matrix
 
 LAYERS = 3
 L2 = 1e-4  # of the vectors before propagation, as in the paper

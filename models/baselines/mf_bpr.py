@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.baselines.baseline import Baseline, liked_rows
+from models.baselines.baseline import Baseline
 from models.histories import Batch, Seen
 from models.interest import Interest, Spec
+from models.likes import liked_rows
 
 UNSEEN = 0.1  # weight of what was not liked when somebody is folded in
 RIDGE = 0.1  # of the folding in

@@ -9,10 +9,11 @@ Legend: B users, T liked videos, S = T + 1 states (state i has read i videos), N
 import torch
 from torch import Tensor, nn
 
-from models.baselines.baseline import Baseline, liked_rows
+from models.baselines.baseline import Baseline
 from models.baselines.softmax import next_video_loss
 from models.histories import Batch
 from models.interest import Interest, Spec
+from models.likes import liked_rows
 
 
 def layers(spec: Spec) -> nn.TransformerEncoder:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.histories import Histories, Seen, gap_buckets, liked, next_positive
+from models.histories import Histories, Seen, gap_buckets, next_positive
 from tests.models.worlds import everybody, histories
 
 
@@ -62,14 +62,6 @@ def test_what_was_seen_is_found_wherever_it_stands_among_candidates(rows: list[i
     found = sorted(zip(user_P.tolist(), place_P.tolist(), strict=True))
     mine = [{0, 4, 9}, {1, 4}]
     assert found == [(b, c) for b in range(2) for c, row in enumerate(rows) if row in mine[b]]
-
-
-def test_what_was_liked_is_counted_once_a_person() -> None:
-    past = histories((3, 0, 6))
-    found = liked(past)
-    for user, (start, end) in enumerate([(0, 3), (3, 3), (3, 9)]):
-        mine = past.video_E[start:end][past.positive_E[start:end]].tolist()
-        assert found.row_E[found.offsets[user] : found.offsets[user + 1]].tolist() == sorted(set(mine))
 
 
 events = st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=7)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.baselines import BASELINES, Baseline
-from models.baselines.baseline import UNKNOWN, liked_rows
+from models.baselines.baseline import UNKNOWN
 from models.bundle import load_bundle, save_bundle
 from models.histories import Batch
 from models.scoring import Scorer, mean_ndcg
@@ -94,16 +94,3 @@ def test_it_is_saved_without_people_and_scores_as_before(name: str, tmp_path: Pa
     assert isinstance(again, BASELINES[name])
     assert torch.equal(scores(again, events.batch(torch.arange(20), 12)), expected)
     assert not [key for key, t in load_file(tmp_path / "model.safetensors").items() if USERS in t.shape]
-
-
-def test_what_was_liked_is_read_once_each_in_order_and_known_videos_only() -> None:
-    events = world()[0]
-    batch = events.batch(torch.arange(1), 6)
-    batch = replace(
-        batch,
-        video_BT=torch.tensor([[7, 3, 7, 9, 50, 2]]),
-        positive_BT=torch.tensor([[True, True, True, False, True, True]]),
-    )
-    row_BT, mask_BT = liked_rows(batch, catalogue(60).id_row_V)
-    assert row_BT.tolist() == [[7, 3, 2]]
-    assert mask_BT.all()

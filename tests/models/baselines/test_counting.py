@@ -6,8 +6,9 @@ import torch
 
 from models.baselines import ItemCF, popularity, trending
 from models.baselines.counting import Neighbours
-from models.histories import Seen, liked
+from models.histories import Seen
 from models.interest import Interest
+from models.likes import liked
 from tests.models.baselines.planted import small
 from tests.models.worlds import histories
 

@@ -2,7 +2,6 @@
 
 import torch
 
-from models.baselines.fitting import known_likes
 from models.scoring import mean_ndcg
 from tests.models.baselines.planted import trained, world
 
@@ -17,13 +16,3 @@ def test_the_best_epoch_is_kept_and_the_same_seed_gives_the_same_bits() -> None:
     pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert trained("sasrec", 6, seed=2)[1] != curve
-
-
-def test_only_videos_of_training_are_likes() -> None:
-    events = world()[0]
-    row_V = torch.where(torch.arange(40) < 20, torch.arange(40), -1)
-    likes = known_likes(events, row_V)
-    assert int(likes.row_E.max()) < 20
-    assert int(likes.offsets[-1]) == len(likes.row_E)
-    mine = set(events.video_E[:12][events.positive_E[:12]].tolist())
-    assert set(likes.row_E[: likes.offsets[1]].tolist()) == {row for row in mine if row < 20}
