@@ -52,3 +52,33 @@ def test_what_goes_wrong_on_one_device_is_raised() -> None:
 
     with pytest.raises(RuntimeError, match="out of memory"):
         Replicas(Broken(nn.Linear(3, 4), CPU), [CPU, CPU]).encode([1.0, 2.0])
+
+
+class Small(Encoder):
+    """Has memory for so many things at a time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(nn.Linear(3, 4), CPU)
+        self.most, self.sizes = most, list[int]()
+
+    def forward(self, batch: Sequence[Sequence[float]]) -> Tensor:
+        self.sizes.append(len(batch))
+        if len(batch) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.model(torch.tensor(batch))
+
+
+def test_a_batch_is_halved_until_it_fits_and_later_ones_start_there() -> None:
+    encoder, batch = Small(3), [[1.0, 2.0, float(i)] for i in range(8)]
+    replicas = Replicas(encoder, [CPU])
+    assert replicas.encode(batch).shape == (8, 4)
+    assert encoder.sizes == [8, 4, 2, 2, 2, 2]
+    expected = np.concatenate([encoder.encode(batch[i : i + 2]) for i in range(0, 8, 2)])
+    encoder.sizes.clear()
+    assert np.array_equal(replicas.encode(batch), expected)
+    assert encoder.sizes == [2, 2, 2, 2]
+
+
+def test_one_thing_too_large_for_the_device_is_raised() -> None:
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        Replicas(Small(0), [CPU]).encode([[1.0, 2.0, 3.0]] * 3)
