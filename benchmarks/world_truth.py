@@ -17,7 +17,6 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from models import drift
-from models.evidence import responses
 from models.histories import Histories
 from models.interest import InterestModel
 from models.matching import score
@@ -110,7 +109,7 @@ def found_drift(scorer: Scorer, past: Histories, users: Tensor, weights_BM: Tens
     for users_B, weights in zip(users.split(PEOPLE), weights_BM.split(PEOPLE), strict=True):
         batch = past.batch(users_B, int(past.lengths.max()))
         f_BTD = torch.einsum("btmd,bm->btd", x_VMD[batch.video_BT], weights) * x_VMD.shape[2] ** -0.5
-        answers_BT = responses(batch, model.spec.behaviours)
+        answers_BT = model.answers(batch, scorer.catalogue.id_row_V)
         told.append(drift.log_evidence(f_BTD, answers_BT, batch, days))
     return drift.weigh(torch.cat(told), days)
 

@@ -10,7 +10,7 @@ from models.baselines import BASELINES, Baseline
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 5  # 5: how often each behaviour follows at each video, in the ranking heads
+FORMAT = 6  # 6: what everybody answers to each video (models/answers.py)
 
 
 def build(spec: Spec) -> InterestModel | Baseline:

@@ -9,7 +9,6 @@ of it follows from the Cholesky factor of the covariance, whose row t knows even
 serves every state (Rasmussen & Williams 2006, algorithm 2.1).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,22 +21,14 @@ from models.histories import Batch
 STEPS = 3  # a mixture's weights are multiples of a third; finer ones were measured to tell no more
 TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by the person, by chance
 LASTING = 0.8  # how alike two responses to the same video stay for each day between them
+SHARP = 2.0  # how fast likeness falls with the cosine
 OLDEST = 150  # days; what is older fades no further, or its weight would underflow
-ANSWERS = {"liked": 1.0, "commented": 0.5, "shared": 1.0, "followed": 1.0, "disliked": -2.0}
-WATCHED, USUAL_SHARE = 2.0, 0.6  # worth of a whole view beside an answer; the share that says nothing
 
 
 def mixtures(modalities: int) -> Tensor:
     """All weights [G, M] in steps of 1 / STEPS that sum to 1."""
     parts = [p for p in product(range(STEPS + 1), repeat=modalities) if sum(p) == STEPS]
     return torch.tensor(parts, dtype=torch.float32) / STEPS
-
-
-def responses(batch: Batch, behaviours: Sequence[str]) -> Tensor:
-    """How warmly the person answered each video [B, T]: about 0 on average, with a variance of about 1."""
-    answer_A = torch.tensor([ANSWERS.get(name, 0.0) for name in behaviours])
-    watched_BT = torch.where(batch.ratio_known_BT, batch.ratio_BT.clamp(max=1.0) - USUAL_SHARE, 0.0)
-    return WATCHED * watched_BT + batch.did_BTA.float() @ answer_A
 
 
 @dataclass(frozen=True)
@@ -59,17 +50,30 @@ class Covariance:
         noise_TT = NOISE * torch.eye(mask_BT.shape[1])
         return cls(TASTE * LASTING**days_BTT * both_BTT, HABIT * both_BTT + noise_TT)
 
-    def factor(self, f_BTD: Tensor) -> Tensor:
-        """L_BTT, the Cholesky factor, for these videos."""
-        return torch.linalg.cholesky_ex(torch.addcmul(self.rest_BTT, self.alike_BTT, f_BTD @ f_BTD.mT)).L
+    def factor(self, videos_BTT: Tensor) -> Tensor:
+        """L_BTT, the Cholesky factor, where the videos are as alike as this."""
+        return torch.linalg.cholesky_ex(torch.addcmul(self.rest_BTT, self.alike_BTT, videos_BTT)).L
+
+
+def likeness(x_BTMD: Tensor) -> Tensor:
+    """How alike each modality of an event's video is to each modality of another's, 0 to 1 [B, T, M, T, M].
+
+    exp(SHARP (cosine − 1)), the Gaussian kernel on a sphere: what has nothing in common tells nothing, where
+    the cosine itself would have it tell the contrary. 0 where a modality is missing.
+    """
+    B, T, M, _ = x_BTMD.shape
+    x_BXD = F.normalize(x_BTMD.float(), dim=3).flatten(1, 2)
+    has_BX = x_BXD.any(2)
+    alike_BXX = torch.exp(SHARP * (x_BXD @ x_BXD.mT - 1)) * (has_BX.unsqueeze(2) & has_BX.unsqueeze(1))
+    return alike_BXX.view(B, T, M, T, M)
 
 
 @torch.no_grad()
 def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: Tensor) -> Tensor:
     """ln p(responses before a state | mixture), [B, S, G]; x_BTMD is zero where a modality is missing."""
-    told, covariance = [], Covariance.of(batch)
-    for mixture_M in mixture_GM:  # one at a time: B × T × T is all that is held
-        L_BTT = covariance.factor(_fused(x_BTMD, mixture_M))
+    told, covariance, alike_BTMTM = [], Covariance.of(batch), likeness(x_BTMD)
+    for mixture_M in mixture_GM:
+        L_BTT = covariance.factor(torch.einsum("btmsn,m,n->bts", alike_BTMTM, mixture_M, mixture_M))
         surprise_BT1 = _solve(L_BTT, (response_BT * batch.mask_BT).unsqueeze(2))
         told.append(-0.5 * surprise_BT1.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
     told_BTG = torch.stack(told, 2) * batch.mask_BT.unsqueeze(2)
@@ -88,7 +92,8 @@ def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
     newest_B1 = F.pad(torch.where(batch.mask_BT, day_BT, 0), (1, 0)).amax(1, keepdim=True)
     fading_BT1 = LASTING ** (newest_B1 - day_BT).clamp(0, OLDEST).float().unsqueeze(2)
     both_BTD = torch.cat([response_BT.unsqueeze(2), f_BTD * fading_BT1], 2) * mask_BT1
-    surprise_BT1, f_BTD = _solve(Covariance.of(batch).factor(f_BTD), both_BTD).split([1, f_BTD.shape[2]], 2)
+    L_BTT = Covariance.of(batch).factor(f_BTD @ f_BTD.mT)
+    surprise_BT1, f_BTD = _solve(L_BTT, both_BTD).split([1, f_BTD.shape[2]], 2)
     sum_BTD = (surprise_BT1 * f_BTD).cumsum(1)
     return F.pad(TASTE * sum_BTD / fading_BT1 * mask_BT1, (0, 0, 1, 0))
 

@@ -44,13 +44,15 @@ class Catalogue:
 class Items:
     """Every video in the shared space.
 
-    x_VMD: x̃_m, zero where missing. id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
+    x_VMD: x̃_m, zero where missing; aligned_VMD: the same as it was before training.
+    id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
     bias_V: how liked the video is by everybody.
     id_row_V: row of its ID embedding, −1 for a new video; number_VK: what else is known of it (`with_known`),
-    K = 2 P. Only ranking asks for these two.
+    K = 2 P.
     """
 
     x_VMD: Tensor
+    aligned_VMD: Tensor
     has_VM: Tensor
     id_VD: Tensor
     g_V: Tensor
@@ -164,6 +166,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.width = width
         self.project = Projections(modalities, width)
+        self.aligned = Projections(modalities, width).requires_grad_(False)
         self.joint = Joint(len(modalities), width) if early and modalities else None
         self.id = nn.Embedding(videos, width)
         self.id_bias = nn.Parameter(torch.zeros(videos))
@@ -175,7 +178,7 @@ class Fusion(nn.Module):
 
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
-        x_VMD = self.project(catalogue)
+        x_VMD, aligned_VMD = self.project(catalogue), self.aligned(catalogue)
         if self.joint is not None:
             x_VMD = self.joint(x_VMD, catalogue.has_VM)
         number_VP = x_VMD.new_zeros(len(x_VMD), 0) if catalogue.number_VP is None else catalogue.number_VP
@@ -192,16 +195,18 @@ class Fusion(nn.Module):
             id_VD, bias_V = self.id(row_V) * self.width**0.5, torch.where(known_V, self.id_bias[row_V], 0.0)
         bias_V = torch.where(catalogue.id_row_V >= 0, bias_V, self.new_bias)
         id_row_V = torch.where(known_V, row_V, -1)
-        return Items(x_VMD, catalogue.has_VM, id_VD, g_V, bias_V, id_row_V, with_known(number_VP))
+        number_VK, has_VM = with_known(number_VP), catalogue.has_VM
+        return Items(x_VMD, aligned_VMD, has_VM, id_VD, g_V, bias_V, id_row_V, number_VK)
 
     def start_from(self, views_I: Tensor, liked_I: Tensor, newest_I: Tensor | None = None) -> None:
-        """Before training: the view counts of the gate, and biases that rank by popularity.
+        """Before training: the view counts of the gate, biases that rank by popularity, what is aligned.
 
         The log of the number of people who liked a video, centred: with z = 0 the softmax is popularity,
         and what is learned is how a person differs from it. A new video starts as the newest ones of training
         (`newest_I`: which these are) on average; where that is not known, as all.
         """
         self.views_I.copy_(views_I)
+        self.aligned.load_state_dict(self.project.state_dict())
         start_I = torch.log(UNLIKED + liked_I)
         with torch.no_grad():
             self.id_bias.copy_(start_I - start_I.mean())

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.evidence import responses, taste
+from models.answers import Answers
+from models.evidence import log_evidence, taste
 from models.fusion import Catalogue, Fusion, Items, with_known
 from models.histories import Batch
 from models.likes import liked_rows
@@ -182,6 +183,7 @@ class InterestModel(nn.Module):
             spec.encoder, D, spec.layers, spec.heads, spec.dropout, states, spec.positions
         )
         self.gate = StaticGate(D)
+        self.answers = Answers(spec.behaviours, len(spec.video_ids))
         self.foretold = nn.Parameter(torch.tensor(FORETOLD)) if M else None
         self.walk = Walk(len(spec.video_ids)) if spec.walk else None
         self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers), len(spec.video_ids))
@@ -197,7 +199,7 @@ class InterestModel(nn.Module):
         h_KBSD = self.encoder(x_KBSD.flatten(0, 1)).view_as(x_KBSD)
         z_KBSD = self.gate(h_KBSD, s_BD)
         if self.foretold is not None:
-            x_BTMD, response_BT = items.x_VMD[batch.video_BT], responses(batch, self.spec.behaviours)
+            x_BTMD, response_BT = items.x_VMD[batch.video_BT], self.answers(batch, items.id_row_V)
             z_KBSD = z_KBSD + self.foretold * self.spec.width**0.5 * taste(x_BTMD, response_BT, batch)
         if self.late:
             return Interest(z_KBSD.mean(0), u_BSE, z_KBSD.movedim(0, 2))
@@ -278,12 +280,13 @@ class InterestModel(nn.Module):
 
     def preferences(self, batch: Batch, s_BD: Tensor, items: Items) -> Tensor:
         """u_BSE at every state. Unlike the encoder it reads histories of any length."""
-        x_BTMD, action_BTA = items.x_VMD[batch.video_BT], self.events.actions(batch)
+        x_BTMD, aligned_BTMD = items.x_VMD[batch.video_BT], items.aligned_VMD[batch.video_BT]
         if self.preference is None:  # a softmax over zeros is even
             return s_BD.new_zeros(len(s_BD), x_BTMD.shape[1] + 1, sum(x_BTMD.shape[2:]))
         id_BTD = (items.g_V.unsqueeze(1) * items.id_VD)[batch.video_BT]
-        response_BT = responses(batch, self.spec.behaviours)
-        return self.preference(x_BTMD, id_BTD, action_BTA, response_BT, batch, s_BD)
+        response_BT = self.answers(batch, items.id_row_V)
+        told_BSG = log_evidence(aligned_BTMD, response_BT, batch, self.preference.mixture_GM)
+        return self.preference(told_BSG, x_BTMD, id_BTD, self.events.actions(batch), batch, s_BD)
 
     def _streams(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
         """The encoder's inputs [K, B, S, D], and u at every state; an event is fused with the u before it."""

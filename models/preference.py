@@ -7,7 +7,7 @@ F = (M + 1) D, A numbers that say what was done.
 import torch
 from torch import Tensor, nn
 
-from models.evidence import log_evidence, mixtures
+from models.evidence import mixtures
 from models.histories import Batch
 
 
@@ -16,7 +16,7 @@ class Preference(nn.Module):
 
     Its first part, which meets what a video shows, comes from the mean of the events, weighed by what the
     person did. Its end, which meets the modality as such, is the log of the modality's expected share in
-    what the person goes by: mixtures of modalities as the profile suggests them and the evidence has them.
+    what the person goes by: all mixtures are as likely at first, and then as the evidence has them.
     With `content` false the first part is 0: what a modality weighs is then the same in every video.
     """
 
@@ -25,9 +25,6 @@ class Preference(nn.Module):
     def __init__(self, modalities: int, actions: int, width: int, content: bool = True) -> None:
         super().__init__()
         self.register_buffer("mixture_GM", mixtures(modalities), persistent=False)
-        self.prior = nn.Linear(width, len(self.mixture_GM))
-        nn.init.zeros_(self.prior.weight)
-        nn.init.zeros_(self.prior.bias)
         self.content = content
         if content:
             self.weight = nn.Linear(actions, 1)
@@ -37,16 +34,15 @@ class Preference(nn.Module):
 
     def forward(
         self,
+        told_BSG: Tensor,
         x_BTMD: Tensor,
         id_BTD: Tensor,
         action_BTA: Tensor,
-        response_BT: Tensor,
         batch: Batch,
         s_BD: Tensor,
     ) -> Tensor:
-        """u_BSE: the entry of state i is made from events before i."""
-        told_BSG = log_evidence(x_BTMD, response_BT, batch, self.mixture_GM)
-        share_BSM = torch.softmax(self.prior(s_BD).unsqueeze(1) + told_BSG, 2) @ self.mixture_GM
+        """u_BSE, of which state i knows the events before i; told_BSG: what `log_evidence` has."""
+        share_BSM = torch.softmax(told_BSG, 2) @ self.mixture_GM
         tag_BSM = share_BSM.clamp(min=1e-3).log()
         if not self.content:
             return nn.functional.pad(tag_BSM, (s_BD.shape[1], 0))

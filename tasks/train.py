@@ -120,6 +120,7 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V])
     past = people.histories
     happened = outcomes(past.ratio_E, ~past.ratio_E.isnan(), past.did_EA, spec.behaviours, spec.skip_below)
+    model.answers.start_from(past, catalogue.id_row_V)
     if model.walk is not None:
         model.walk.start_from(known_likes(past, catalogue.id_row_V))
     model.ranking.start_from(catalogue.id_row_V[past.video_E], *happened)

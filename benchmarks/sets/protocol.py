@@ -112,12 +112,13 @@ def ours(split: Split, sizes: Spec, params: Train) -> Trained:
     views_V = torch.bincount(split.past.histories.video_E, minlength=len(split.catalogue.id_row_V))
     liked_V = trending(split.past.histories, len(views_V), params.half_life_days)
     known_V = split.catalogue.id_row_V >= 0
-    model.fusion.start_from(views_V[known_V], liked_V[known_V])
+    model.answers.start_from(split.past.histories, split.catalogue.id_row_V)
     if model.walk is not None:
         model.walk.start_from(known_likes(split.past.histories, split.catalogue.id_row_V))
     for i, (m, head) in enumerate(model.fusion.project.heads.items()):
         assert isinstance(head, Projection)
         head.set_statistics(split.catalogue.features[m][known_V & split.catalogue.has_VM[:, i]])
+    model.fusion.start_from(views_V[known_V], liked_V[known_V])
     objective = Objective(
         ranking_weight=params.ranking_weight,
         align_weight=params.align_weight,

@@ -1,5 +1,7 @@
 """The evidence for a mixture of modalities: what it is, that it tells the right one; what changes nothing."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from models.evidence import HABIT, LASTING, NOISE, TASTE, log_evidence, mixtures, responses, taste
-from tests.models.worlds import BEHAVIOURS, everybody, histories
+from models.evidence import HABIT, LASTING, NOISE, SHARP, TASTE, log_evidence, mixtures, taste
+from tests.models.worlds import everybody, histories
 
 T, M, D = 8, 3, 4
 
@@ -29,10 +31,18 @@ def test_mixtures_are_all_different_and_each_sums_to_one(modalities: int) -> Non
 def test_it_is_the_density_of_a_gaussian_process_over_every_beginning_of_a_history() -> None:
     past = histories((0, 1, 5, 8))
     batch, (x_BTMD, response_BT), mixture_GM = past.batch(everybody(past), T), inputs(), mixtures(M)
+    x_BTMD[3, 2, 1] = 0.0  # missing
     told_BSG = log_evidence(x_BTMD, response_BT, batch, mixture_GM)
-    f_TD = (x_BTMD[3] * mixture_GM[4][:, None]).sum(1) / D**0.5
+    mixture_M = mixture_GM[4]
+    assert (mixture_M > 0).sum() > 1
+    alike_TT = torch.zeros(T, T)
+    for m, n in product(range(M), repeat=2):
+        a_TD, b_TD = x_BTMD[3, :, m], x_BTMD[3, :, n]
+        cosine_TT = torch.cosine_similarity(a_TD[:, None], b_TD[None], dim=2)
+        there_TT = a_TD.any(1)[:, None] & b_TD.any(1)[None]
+        alike_TT += mixture_M[m] * mixture_M[n] * torch.exp(SHARP * (cosine_TT - 1)) * there_TT
     apart_TT = (batch.day_BT[3][:, None] - batch.day_BT[3]).abs()
-    covariance = TASTE * (f_TD @ f_TD.T) * LASTING**apart_TT + HABIT + NOISE * torch.eye(T)
+    covariance = TASTE * alike_TT * LASTING**apart_TT + HABIT + NOISE * torch.eye(T)
     for seen in range(1, T + 1):
         density = multivariate_normal(np.zeros(seen), covariance[:seen, :seen].double().numpy())
         expected = density.logpdf(response_BT[3, :seen].numpy()) + seen * np.log(2 * np.pi) / 2
@@ -100,14 +110,3 @@ def test_who_answers_by_one_modality_is_found_to_go_by_it() -> None:
     told_BG = log_evidence(x_BTMD, response_BT, batch, mixtures(M))[:, -1]
     share_BM = torch.softmax(told_BG, 1) @ mixtures(M)
     assert torch.equal(share_BM.argmax(1), goes_by_B)
-
-
-def test_a_warmer_answer_is_a_higher_response_and_an_unknown_watched_share_is_a_usual_one() -> None:
-    past = histories((1,) * 4)
-    past.did_EA[:] = False
-    past.did_EA[1, BEHAVIOURS.index("liked")] = True
-    past.did_EA[2, BEHAVIOURS.index("disliked")] = True
-    past.ratio_E[:] = torch.tensor([0.6, 0.6, 0.6, torch.nan])
-    usual, liked, disliked, unknown = responses(past.batch(everybody(past), 1), BEHAVIOURS)[:, 0].tolist()
-    assert liked > usual > disliked
-    assert unknown == pytest.approx(usual, abs=1e-6)
