@@ -22,6 +22,7 @@ STEPS = 3  # a mixture's weights are multiples of a third; finer ones were measu
 TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by the person, by chance
 LASTING = 0.8  # how alike two responses to the same video stay for each day between them
 SHARP = 2.0  # how fast likeness falls with the cosine
+AT_ONCE = 1 << 24  # likenesses held at a time
 OLDEST = 150  # days; what is older fades no further, or its weight would underflow
 
 
@@ -50,34 +51,48 @@ class Covariance:
         noise_TT = NOISE * torch.eye(mask_BT.shape[1])
         return cls(TASTE * LASTING**days_BTT * both_BTT, HABIT * both_BTT + noise_TT)
 
+    def __getitem__(self, people: slice) -> "Covariance":
+        return Covariance(self.alike_BTT[people], self.rest_BTT[people])
+
     def factor(self, videos_BTT: Tensor) -> Tensor:
         """L_BTT, the Cholesky factor, where the videos are as alike as this."""
         return torch.linalg.cholesky_ex(torch.addcmul(self.rest_BTT, self.alike_BTT, videos_BTT)).L
 
 
 def likeness(x_BTMD: Tensor) -> Tensor:
-    """How alike each modality of an event's video is to each modality of another's, 0 to 1 [B, T, M, T, M].
+    """How alike each modality of an event's video is to each modality of another's, 0 to 1 [B, M, M, T, T].
 
     exp(SHARP (cosine − 1)), the Gaussian kernel on a sphere: what has nothing in common tells nothing, where
     the cosine itself would have it tell the contrary. 0 where a modality is missing.
     """
-    B, T, M, _ = x_BTMD.shape
-    x_BXD = F.normalize(x_BTMD.float(), dim=3).flatten(1, 2)
-    has_BX = x_BXD.any(2)
-    alike_BXX = torch.exp(SHARP * (x_BXD @ x_BXD.mT - 1)) * (has_BX.unsqueeze(2) & has_BX.unsqueeze(1))
-    return alike_BXX.view(B, T, M, T, M)
+    x_BMTD = F.normalize(x_BTMD.float(), dim=3).transpose(1, 2)
+    has_BMT = x_BMTD.any(3)
+    both_BMMTT = has_BMT[:, :, None, :, None] & has_BMT[:, None, :, None, :]
+    cosine_BMMTT = x_BMTD.unsqueeze(2) @ x_BMTD.unsqueeze(1).mT
+    return torch.exp(SHARP * (cosine_BMMTT - 1)) * both_BMMTT
 
 
 @torch.no_grad()
 def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: Tensor) -> Tensor:
     """ln p(responses before a state | mixture), [B, S, G]; x_BTMD is zero where a modality is missing."""
-    told, covariance, alike_BTMTM = [], Covariance.of(batch), likeness(x_BTMD)
+    covariance, response_BT = Covariance.of(batch), response_BT * batch.mask_BT
+    B, T, M, _ = x_BTMD.shape
+    people, told = max(1, AT_ONCE // max(1, T * M) ** 2), []
+    for at in range(0, max(B, 1), people):
+        some = slice(at, at + people)
+        told.append(_told(covariance[some], x_BTMD[some], response_BT[some], mixture_GM))
+    return F.pad((torch.cat(told) * batch.mask_BT.unsqueeze(2)).cumsum(1), (0, 0, 1, 0))
+
+
+def _told(covariance: Covariance, x_BTMD: Tensor, response_BT: Tensor, mixture_GM: Tensor) -> Tensor:
+    """ln p(response | those before it, mixture) of each event [B, T, G]."""
+    told, alike_BXT = [], likeness(x_BTMD).flatten(1, 2).flatten(2)  # X: pairs of modalities; then of events
     for mixture_M in mixture_GM:
-        L_BTT = covariance.factor(torch.einsum("btmsn,m,n->bts", alike_BTMTM, mixture_M, mixture_M))
-        surprise_BT1 = _solve(L_BTT, (response_BT * batch.mask_BT).unsqueeze(2))
-        told.append(-0.5 * surprise_BT1.squeeze(2).square() - L_BTT.diagonal(dim1=1, dim2=2).log())
-    told_BTG = torch.stack(told, 2) * batch.mask_BT.unsqueeze(2)
-    return F.pad(told_BTG.cumsum(1), (0, 0, 1, 0))
+        videos_BT = torch.outer(mixture_M, mixture_M).flatten() @ alike_BXT
+        L_BTT = covariance.factor(videos_BT.view_as(covariance.alike_BTT))
+        surprise_BT = _solve(L_BTT, response_BT.unsqueeze(2)).squeeze(2)
+        told.append(-0.5 * surprise_BT.square() - L_BTT.diagonal(dim1=1, dim2=2).log())
+    return torch.stack(told, 2)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from models import evidence
 from models.evidence import HABIT, LASTING, NOISE, SHARP, TASTE, log_evidence, mixtures, taste
 from tests.models.worlds import everybody, histories
 
@@ -110,3 +111,14 @@ def test_who_answers_by_one_modality_is_found_to_go_by_it() -> None:
     told_BG = log_evidence(x_BTMD, response_BT, batch, mixtures(M))[:, -1]
     share_BM = torch.softmax(told_BG, 1) @ mixtures(M)
     assert torch.equal(share_BM.argmax(1), goes_by_B)
+
+
+def test_people_read_a_few_at_a_time_are_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    past = histories((0, 1, 5, 8))
+    batch, (x_BTMD, response_BT) = past.batch(everybody(past), T), inputs()
+    whole = evidence.log_evidence(x_BTMD, response_BT, batch, mixtures(M))
+    monkeypatch.setattr(evidence, "AT_ONCE", 3 * (T * M) ** 2)
+    assert torch.allclose(evidence.log_evidence(x_BTMD, response_BT, batch, mixtures(M)), whole, atol=1e-5)
+    nobody = past.batch(torch.zeros(0, dtype=torch.long), T)
+    none = evidence.log_evidence(x_BTMD[:0, :0], response_BT[:0, :0], nobody, mixtures(M))
+    assert none.shape == (0, 1, len(mixtures(M)))

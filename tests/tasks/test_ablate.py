@@ -106,15 +106,16 @@ def test_the_nights_own_files_are_left_alone(night: Night) -> None:
     assert not (night.workspace / "align").exists()
 
 
-@pytest.mark.parametrize("name", list(variants(MODALITIES, "attention")))
+@pytest.mark.parametrize("name", list(variants(MODALITIES, params().train.fusion)))
 def test_each_variant_changes_something_and_only_what_params_yaml_knows(name: str) -> None:
-    whole, variant = params(), variants(MODALITIES, "attention")[name]
+    whole = params()
+    variant, own = variants(MODALITIES, whole.train.fusion)[name], f"fusion {whole.train.fusion}"
     assert set(variant.train) <= {field.name for field in fields(Train)}
     assert set(variant.align) <= {field.name for field in fields(Align)}
     same = replace(whole.train, **variant.train) == whole.train and not variant.align  # type: ignore[arg-type]
     unchanged = same and variant.content is None and not variant.hidden
-    assert unchanged == (name in (FULL, "fusion attention"))
-    assert (variant.model == FULL) == (name in ("history hidden", "fusion attention"))
+    assert unchanged == (name in (FULL, own))
+    assert (variant.model == FULL) == (name in ("history hidden", own))
 
 
 def snapshot(night: Night, variant: Variant, folder: Path) -> Pinned:
