@@ -2,10 +2,11 @@
 
 Legend: B users, T events, M modalities, D width, K days.
 
-As in models/evidence.py the responses of a person are a Gaussian process over the videos, fused with the
-person's own weights. Was there a change, then what was liked before tells little about what is liked after:
-the days on either side share only a part of their covariance. When people change, the population itself
-tells (empirical Bayes); whether a person did is for the person's own answers to tell.
+The responses of a person are a Gaussian process over the videos, fused with the person's own weights; two
+are as alike as ⟨f, f′⟩ and, unlike in models/evidence.py, do not fade with the days. Was there a change, then
+what was liked before tells little about what is liked after: the days on either side share only a part of
+their covariance. When people change, the population itself tells (empirical Bayes); whether a person did is
+for the person's own answers to tell.
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,7 @@ def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
     and with K = L Lᵀ that is Σ_t (L⁻¹ λ F)_t (L⁻¹ r)_t: a sum over events, which every state has its part of.
     """
     mask_BT1, day_BT = batch.mask_BT.unsqueeze(2), batch.day_BT
-    f_BTD = _fused(x_BTMD, x_BTMD.new_full(x_BTMD.shape[2:3], 1 / x_BTMD.shape[2]))
+    f_BTD = x_BTMD.float().mean(2) * x_BTMD.shape[3] ** -0.5
     newest_B1 = F.pad(torch.where(batch.mask_BT, day_BT, 0), (1, 0)).amax(1, keepdim=True)
     fading_BT1 = LASTING ** (newest_B1 - day_BT).clamp(0, OLDEST).float().unsqueeze(2)
     both_BTD = torch.cat([response_BT.unsqueeze(2), f_BTD * fading_BT1], 2) * mask_BT1
@@ -111,11 +111,6 @@ def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
     surprise_BT1, f_BTD = _solve(L_BTT, both_BTD).split([1, f_BTD.shape[2]], 2)
     sum_BTD = (surprise_BT1 * f_BTD).cumsum(1)
     return F.pad(TASTE * sum_BTD / fading_BT1 * mask_BT1, (0, 0, 1, 0))
-
-
-def _fused(x_BTMD: Tensor, mixture_M: Tensor) -> Tensor:
-    """f_BTD: the events' videos in a mixture, of length 1 where all of its modalities say the same."""
-    return torch.einsum("btmd,m->btd", x_BTMD.float(), mixture_M) * x_BTMD.shape[-1] ** -0.5
 
 
 def _solve(L_BTT: Tensor, x_BTX: Tensor) -> Tensor:

@@ -154,6 +154,8 @@ class Joint(nn.Module):
 class Fusion(nn.Module):
     """Projections, the ID embedding and its gate; with `early` also the joint vector.
 
+    With `aligned` also a copy of the projections that training does not move: where people are read.
+
     g = σ(a number learned for the log2 bucket of the video's training views); a video without an ID row is
     all content, a video without content is all ID. The embedding is multiplied by √D, the length that content
     has: without, an optimiser that moves every weight alike takes √D times as long to move a score.
@@ -162,11 +164,18 @@ class Fusion(nn.Module):
     views_I: Tensor
     new_bias: Tensor
 
-    def __init__(self, modalities: Mapping[str, int], width: int, videos: int, early: bool = False) -> None:
+    def __init__(
+        self,
+        modalities: Mapping[str, int],
+        width: int,
+        videos: int,
+        early: bool = False,
+        aligned: bool = False,
+    ) -> None:
         super().__init__()
         self.width = width
         self.project = Projections(modalities, width)
-        self.aligned = Projections(modalities, width).requires_grad_(False)
+        self.aligned = Projections(modalities, width).requires_grad_(False) if aligned else None
         self.joint = Joint(len(modalities), width) if early and modalities else None
         self.id = nn.Embedding(videos, width)
         self.id_bias = nn.Parameter(torch.zeros(videos))
@@ -178,7 +187,8 @@ class Fusion(nn.Module):
 
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
-        x_VMD, aligned_VMD = self.project(catalogue), self.aligned(catalogue)
+        x_VMD = self.project(catalogue)
+        aligned_VMD = self.aligned(catalogue) if self.aligned else x_VMD.detach()
         if self.joint is not None:
             x_VMD = self.joint(x_VMD, catalogue.has_VM)
         number_VP = x_VMD.new_zeros(len(x_VMD), 0) if catalogue.number_VP is None else catalogue.number_VP
@@ -198,15 +208,24 @@ class Fusion(nn.Module):
         number_VK, has_VM = with_known(number_VP), catalogue.has_VM
         return Items(x_VMD, aligned_VMD, has_VM, id_VD, g_V, bias_V, id_row_V, number_VK)
 
-    def start_from(self, views_I: Tensor, liked_I: Tensor, newest_I: Tensor | None = None) -> None:
+    def start_from(
+        self,
+        views_I: Tensor,
+        liked_I: Tensor,
+        newest_I: Tensor | None = None,
+        aligned: Projections | None = None,
+    ) -> None:
         """Before training: the view counts of the gate, biases that rank by popularity, what is aligned.
+
+        `aligned`: the champion's; without one, the projections as they are now.
 
         The log of the number of people who liked a video, centred: with z = 0 the softmax is popularity,
         and what is learned is how a person differs from it. A new video starts as the newest ones of training
         (`newest_I`: which these are) on average; where that is not known, as all.
         """
         self.views_I.copy_(views_I)
-        self.aligned.load_state_dict(self.project.state_dict())
+        if self.aligned:
+            self.aligned.load_state_dict((aligned or self.project).state_dict())
         start_I = torch.log(UNLIKED + liked_I)
         with torch.no_grad():
             self.id_bias.copy_(start_I - start_I.mean())

@@ -133,19 +133,19 @@ class Interest:
 
     u_ND: in the model of this file it has M numbers more (`matching.affinity`).
     own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
-    lift_NI: what a random walk adds to the score of each video with an ID row; None: nothing.
+    lift_NX: what a random walk adds to the score of each ID row, and behind them 0 for a new video.
     """
 
     z_ND: Tensor
     u_ND: Tensor
     own_NMD: Tensor | None = None
-    lift_NI: Tensor | None = None
+    lift_NX: Tensor | None = None
 
     def at(self, index: Tensor | slice | tuple[Tensor | slice, ...]) -> "Interest":
         """Those moments only."""
         own_NMD = None if self.own_NMD is None else self.own_NMD[index]
-        lift_NI = None if self.lift_NI is None else self.lift_NI[index]
-        return Interest(self.z_ND[index], self.u_ND[index], own_NMD, lift_NI)
+        lift_NX = None if self.lift_NX is None else self.lift_NX[index]
+        return Interest(self.z_ND[index], self.u_ND[index], own_NMD, lift_NX)
 
 
 class InterestModel(nn.Module):
@@ -170,10 +170,10 @@ class InterestModel(nn.Module):
         self.spec = spec
         D, M = spec.width, len(spec.modalities)
         self.late, self.hybrid = (M > 0 and spec.fusion == level for level in ("late", "hybrid"))
-        self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early=spec.fusion == "early")
+        learned, early = M > 0 and spec.fusion in LEARNED, spec.fusion == "early"
+        self.fusion = Fusion(spec.modalities, D, len(spec.video_ids), early, aligned=learned)
         contexts = [len(values) for values in spec.contexts.values()]
         self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
-        learned = M > 0 and spec.fusion in LEARNED
         actions, by_video = action_width(len(spec.behaviours)), spec.fusion != "user"
         self.preference = Preference(M, actions, D, content=by_video) if learned else None
         sizes = [len(values) for values in spec.categories.values()]
@@ -212,13 +212,14 @@ class InterestModel(nn.Module):
         now = self.read(batch, profiles, items).at((torch.arange(len(batch.users_B)), batch.lengths))
         if self.walk is None:
             return now
-        return replace(now, lift_NI=self.spec.walk * self.walk(*liked_rows(batch, items.id_row_V)))
+        lift_BI = self.spec.walk * self.walk(*liked_rows(batch, items.id_row_V))
+        return replace(now, lift_NX=F.pad(lift_BI, (0, 1)))
 
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
         score_NV, alpha_MNV = score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
-        if interest.lift_NI is not None:  # −1, a new video: the one padded
-            score_NV = score_NV + F.pad(interest.lift_NI, (0, 1))[:, items.id_row_V]
+        if interest.lift_NX is not None:  # −1, a new video: the last
+            score_NV = score_NV + interest.lift_NX[:, items.id_row_V]
         return score_NV, alpha_MNV
 
     def products(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor] | None:
@@ -250,7 +251,8 @@ class InterestModel(nn.Module):
         best_NC = top(score_NV, candidates)
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()
-        p_PH = torch.sigmoid(self.rank(interest.at(pair_P), items, row_P))
+        some = Interest(interest.z_ND, interest.u_ND).at(pair_P)  # no walk: it is as wide as the catalogue
+        p_PH = torch.sigmoid(self.rank(some, items, row_P))
         worth_P = worth(p_PH, self._negativity(items)[row_P], self.spec.rerank)
         return score_NV.scatter_add(1, best_NC, worth_P.view_as(best_NC))
 
@@ -280,13 +282,11 @@ class InterestModel(nn.Module):
 
     def preferences(self, batch: Batch, s_BD: Tensor, items: Items) -> Tensor:
         """u_BSE at every state. Unlike the encoder it reads histories of any length."""
-        x_BTMD, aligned_BTMD = items.x_VMD[batch.video_BT], items.aligned_VMD[batch.video_BT]
         if self.preference is None:  # a softmax over zeros is even
-            return s_BD.new_zeros(len(s_BD), x_BTMD.shape[1] + 1, sum(x_BTMD.shape[2:]))
-        id_BTD = (items.g_V.unsqueeze(1) * items.id_VD)[batch.video_BT]
-        response_BT = self.answers(batch, items.id_row_V)
+            return s_BD.new_zeros(len(s_BD), batch.mask_BT.shape[1] + 1, sum(items.x_VMD.shape[1:]))
+        response_BT, aligned_BTMD = self.answers(batch, items.id_row_V), items.aligned_VMD[batch.video_BT]
         told_BSG = log_evidence(aligned_BTMD, response_BT, batch, self.preference.mixture_GM)
-        return self.preference(told_BSG, x_BTMD, id_BTD, self.events.actions(batch), batch, s_BD)
+        return self.preference(told_BSG, items, self.events.actions(batch), batch, s_BD)
 
     def _streams(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
         """The encoder's inputs [K, B, S, D], and u at every state; an event is fused with the u before it."""

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from models.evidence import mixtures
+from models.fusion import Items
 from models.histories import Batch
 
 
 class Preference(nn.Module):
-    """u: the user's preference vector, from the profile and earlier events only.
+    """u: the user's preference vector, from earlier events and, with `content`, the profile only.
 
     Its first part, which meets what a video shows, comes from the mean of the events, weighed by what the
     person did. Its end, which meets the modality as such, is the log of the modality's expected share in
@@ -35,8 +36,7 @@ class Preference(nn.Module):
     def forward(
         self,
         told_BSG: Tensor,
-        x_BTMD: Tensor,
-        id_BTD: Tensor,
+        items: Items,
         action_BTA: Tensor,
         batch: Batch,
         s_BD: Tensor,
@@ -46,8 +46,10 @@ class Preference(nn.Module):
         tag_BSM = share_BSM.clamp(min=1e-3).log()
         if not self.content:
             return nn.functional.pad(tag_BSM, (s_BD.shape[1], 0))
+        id_VD = items.g_V.unsqueeze(1) * items.id_VD
+        shown_BTF = torch.cat([items.x_VMD.flatten(1), id_VD], 1)[batch.video_BT]
         w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
-        seen_BTF = torch.cat([x_BTMD.flatten(2), id_BTD], 2) * w_BT1
+        seen_BTF = shown_BTF * w_BT1
         sums_BSF = nn.functional.pad(seen_BTF.cumsum(1), (0, 0, 1, 0))
         weight_BS1 = nn.functional.pad(w_BT1.cumsum(1), (0, 0, 1, 0))
         mean_BSF = sums_BSF / weight_BS1.clamp(min=1e-6)

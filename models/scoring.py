@@ -137,11 +137,16 @@ def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
     """Logits [N, H] of each behaviour should this user be shown this video."""
     model, users = scorer.model.eval(), user_N.unique()
     items: Any = model.items(scorer.catalogue)
-    found = [scorer.read(users_B, items) for users_B in users.split(CHUNK_USERS)]
-    everybody = Interest(torch.cat([i.z_ND for i in found]), torch.cat([i.u_ND for i in found]))
+    found = [_z_and_u(scorer.read(users_B, items)) for users_B in users.split(CHUNK_USERS)]
+    everybody = Interest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     at_N = torch.searchsorted(users, user_N)
     parts = zip(at_N.split(CHUNK_VIEWINGS), row_N.split(CHUNK_VIEWINGS), strict=True)
     return torch.cat([model.rank(everybody.at(at), items, rows) for at, rows in parts])
+
+
+def _z_and_u(interest: Interest) -> tuple[Tensor, Tensor]:
+    """What ranking reads; the rest of an interest may be as wide as the catalogue."""
+    return interest.z_ND, interest.u_ND
 
 
 @torch.no_grad()

@@ -4,6 +4,9 @@ From a video to one of the people who liked it, on to one of the videos they lik
 Cooper et al., "Random walks in recommender systems" (WWW 2014). Counted, not learned: a trained weight would
 lean on the likes that it is to foretell, which are links of the graph.
 
+What it costs: counting, some videos × likes additions (six minutes for 20,000 videos and a million likes); a
+person read, a number a video.
+
 Legend: U training users, I videos with an ID row, K of them near each, B users, T liked videos.
 """
 

@@ -22,12 +22,14 @@ PROBE = 256  # videos that the drift of the space is measured on
 class Space:
     """The champion's projections, None where tonight's cannot be compared with them, which `why` tells.
 
+    aligned: as they were before any training, where the champion reads people in them.
     probe: of the videos that the champion was trained on, the first by lot; the same ones every night.
     """
 
     last: Projections | None
     why: str
     probe: Catalogue
+    aligned: Projections | None = None
 
     @torch.no_grad()
     def drift(self, heads: Projections) -> dict[str, dict]:
@@ -57,7 +59,8 @@ def served(pinned: Pinned, width: int) -> Space:
     last = Projections(widths, width)
     last.load_state_dict(champion.fusion.project.state_dict())
     probe = catalogue.take(_first_by_lot(pinned, champion.spec.video_ids))
-    return Space(last.requires_grad_(False), f"champion, version {pinned.manifest['champion']}", probe)
+    why = f"champion, version {pinned.manifest['champion']}"
+    return Space(last.requires_grad_(False), why, probe, champion.fusion.aligned)
 
 
 def _first_by_lot(pinned: Pinned, video_ids: Sequence[str]) -> Tensor:

@@ -38,7 +38,7 @@ from tasks import tracking
 from tasks.baseline import train_baseline
 from tasks.fitting import Checkpoint, K, fit
 from tasks.pinned import Pinned, Views, targets
-from tasks.space import served
+from tasks.space import Space, served
 
 SERVED_AFTER_DAYS = 2  # training ends so long before the night
 
@@ -69,7 +69,7 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
     return curve, {
         "users": int((scorer.people.histories.lengths > 0).sum()),
         "validation_users": len(valid.users),
-        "parameters": sum(p.numel() for p in scorer.model.parameters()),
+        "parameters": sum(p.numel() for p in scorer.model.parameters() if p.requires_grad),
         "epochs": len(curve),
         **{f"best_{name}": value for name, value in best_of(curve).items()},
     }
@@ -117,7 +117,8 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     liked_V = trending(people.histories, len(views_V), params.half_life_days)
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     newest_V = born_lately(catalogue, people.histories.last_day)
-    model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V])
+    space = served(pinned, spec.width)
+    model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V], space.aligned)
     past = people.histories
     happened = outcomes(past.ratio_E, ~past.ratio_E.isnan(), past.did_EA, spec.behaviours, spec.skip_below)
     model.answers.start_from(past, catalogue.id_row_V)
@@ -136,7 +137,7 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
         last_day=people.histories.last_day,
         aligned=pinned.aligned,
         twin_cosine=_aligned(pinned)["twin_cosine"],
-        last_VMD=_served(scorer, pinned),
+        last_VMD=_served(scorer, space),
     )
     return Job(scorer, targets(pinned.views("valid"), people.seen, pinned.videos.num_rows), objective)
 
@@ -149,10 +150,9 @@ def born_lately(catalogue: Catalogue, last_day: int) -> Tensor:
 
 
 @torch.no_grad()
-def _served(scorer: Scorer, pinned: Pinned) -> Tensor | None:
+def _served(scorer: Scorer, space: Space) -> Tensor | None:
     """Where the champion has the videos; None where its space cannot be compared with tonight's."""
-    last = served(pinned, scorer.model.spec.width).last
-    return last(scorer.catalogue) if last else None
+    return space.last(scorer.catalogue) if space.last else None
 
 
 def best_of(curve: list[dict[str, float]]) -> dict[str, float]:

@@ -132,7 +132,7 @@ def _aligned(night: Night, modalities: Sequence[str]) -> None:
 def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
     spec = Spec(
         model="interest",
-        fusion="attention",
+        fusion="user",
         encoder="transformer",
         layers=1,
         heads=2,

@@ -47,7 +47,7 @@ OURS = Train(
     positions=True, profile=False, video_numbers=(), max_length=LENGTH, epochs=30, patience=4, batch_size=128,
     learning_rate=0.002, weight_decay=0.01, clip_norm=5.0, ranking_weight=0.0, align_weight=0.0,
     anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1, half_life_days=0.0,
-    warmup_epochs=1, seed=1, device="auto", precision="bf16", contexts=(), walk=0.5, rerank=NO_RERANK,
+    warmup_epochs=1, seed=1, device="auto", precision="bf16", contexts=(), walk=0.0, rerank=NO_RERANK,
 )  # fmt: skip
 PUBLISHED = {"recall@10": 0.0744, "ndcg@10": 0.0403}  # ICLRec, its checkpoint run again
 
@@ -60,7 +60,7 @@ def measure(path: Path) -> tuple[dict, dict]:
     for name, knobs in KNOBS.items():
         models[name] = outcome(baseline(name, split, sizes, knobs), split)
         say(name, models[name].means())
-    models["ours"] = outcome(ours(split, replace(sizes, dropout=OURS.dropout, walk=OURS.walk), OURS), split)
+    models["ours"] = outcome(ours(split, replace(sizes, dropout=OURS.dropout), OURS), split)
     say("ours", models["ours"].means())
     figures: dict = {name: one.means() | {"training": one.trained()} for name, one in models.items()}
     figures["popularity_ties_for_the_target"] = popularity_as_published(split).means()

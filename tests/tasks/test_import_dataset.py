@@ -35,6 +35,7 @@ DIFFERENCES = {
         "snapshot.profile_categories",
     },
     "tiktok": {
+        "train.walk",
         "train.half_life_days",
         "evaluate.half_life_days",
         "night",

@@ -40,7 +40,7 @@ RERANK = Rerank(
 )
 SMALL = Train(
     model="interest",
-    fusion="attention",
+    fusion="user",
     encoder="transformer",
     layers=2,
     heads=2,
@@ -199,6 +199,21 @@ def test_the_anchor_holds_the_space_that_the_champion_has(night: Night, tmp_path
         heads = load_bundle(second.folder("train")).fusion.project
         moved.append(farthest(served(Pinned(second), heads.width).drift(heads)))
     assert 0 < moved[1] < 0.7 * moved[0]
+
+
+def test_people_are_read_in_the_space_that_the_first_champion_was_aligned_in(
+    night: Night, tmp_path: Path
+) -> None:
+    train.run(replace(SMALL, learning_rate=0.01), night)
+    first = load_bundle(night.folder("train")).fusion
+    before = [head.linear.weight.clone() for head in first.aligned.heads.values()]
+    assert not any(map(torch.equal, before, (head.linear.weight for head in first.project.heads.values())))
+    second = copied(night, tmp_path / "night")
+    shutil.copytree(second.workspace / "train", second.workspace / "snapshot" / "champion")
+    aligned(second)  # starts from what training made of the champion's space
+    train.run(SMALL, second)
+    after = load_bundle(second.folder("train")).fusion.aligned.heads.values()
+    assert all(map(torch.equal, before, (head.linear.weight for head in after)))
 
 
 def test_a_number_that_the_catalogue_has_not_is_refused_in_a_sentence(night: Night) -> None:
