@@ -69,9 +69,9 @@ def learned_weights(scorer: Scorer, past: Histories, users: Tensor) -> Floats:
     found = []
     for users_B in users.split(PEOPLE):
         batch = past.batch(users_B, int(past.lengths.max()))
-        s_BD = model.static(scorer.people.profiles.take(users_B))
-        u_BE = model.preferences(batch, s_BD, items)[torch.arange(len(users_B)), batch.lengths]
-        _, alpha_MBV = score(torch.zeros_like(s_BD), u_BE, items)
+        u_BSE = model.preferences(batch, scorer.people.profiles.take(users_B), items)
+        u_BE = u_BSE[torch.arange(len(users_B)), batch.lengths]
+        _, alpha_MBV = score(u_BE.new_zeros(len(users_B), model.spec.width), u_BE, items)
         found.append(alpha_MBV[:, :, full_V].mean(2).T)
     return torch.cat(found).double().numpy()
 

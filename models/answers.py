@@ -30,8 +30,7 @@ class Answers(nn.Module):
 
     def start_from(self, past: Histories, row_V: Tensor) -> None:
         """Before training: what is usual."""
-        known_E = ~past.ratio_E.isnan()
-        answer_E = answers(past.ratio_E.nan_to_num(0.0), known_E, past.did_EA, self.behaviours).double()
+        answer_E = self._answers(past).double()
         row_E, videos = row_V[past.video_E], len(self.usual) - 1
         average, in_E = answer_E.mean().nan_to_num(0.0), row_E >= 0
         sum_I = torch.zeros(videos, dtype=torch.float64).index_add(0, row_E[in_E], answer_E[in_E])
@@ -43,6 +42,14 @@ class Answers(nn.Module):
         """response_BT: about 0 on average, with a variance of about 1."""
         answer_BT = answers(batch.ratio_BT, batch.ratio_known_BT, batch.did_BTA, self.behaviours)
         return answer_BT - self.usual[row_V[batch.video_BT]]  # −1, a new video: the last
+
+    def of(self, past: Histories, row_V: Tensor) -> Tensor:
+        """response_E of everybody's events."""
+        return self._answers(past) - self.usual[row_V[past.video_E]]
+
+    def _answers(self, past: Histories) -> Tensor:
+        known_E = ~past.ratio_E.isnan()
+        return answers(past.ratio_E.nan_to_num(0.0), known_E, past.did_EA, self.behaviours)
 
 
 def answers(ratio_X: Tensor, known_X: Tensor, did_XA: Tensor, behaviours: Sequence[str]) -> Tensor:

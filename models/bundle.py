@@ -10,7 +10,7 @@ from models.baselines import BASELINES, Baseline
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 6  # 6: what everybody answers to each video (models/answers.py)
+FORMAT = 7  # 7: what people of a kind like (models/kinds.py)
 
 
 def build(spec: Spec) -> InterestModel | Baseline:

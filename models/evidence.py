@@ -20,7 +20,7 @@ from models.histories import Batch
 
 STEPS = 3  # a mixture's weights are multiples of a third; finer ones were measured to tell no more
 TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by the person, by chance
-LASTING = 0.8  # how alike two responses to the same video stay for each day between them
+LASTING = 0.9  # how alike two responses to the same video stay for each day between them
 SHARP = 2.0  # how fast likeness falls with the cosine
 AT_ONCE = 1 << 24  # likenesses held at a time
 OLDEST = 150  # days; what is older fades no further, or its weight would underflow
@@ -62,35 +62,45 @@ class Covariance:
 def likeness(x_BTMD: Tensor) -> Tensor:
     """How alike each modality of an event's video is to each modality of another's, 0 to 1 [B, M, M, T, T].
 
-    exp(SHARP (cosine − 1)), the Gaussian kernel on a sphere: what has nothing in common tells nothing, where
-    the cosine itself would have it tell the contrary. 0 where a modality is missing.
+    0 where a modality is missing.
     """
     x_BMTD = F.normalize(x_BTMD.float(), dim=3).transpose(1, 2)
     has_BMT = x_BMTD.any(3)
     both_BMMTT = has_BMT[:, :, None, :, None] & has_BMT[:, None, :, None, :]
     cosine_BMMTT = x_BMTD.unsqueeze(2) @ x_BMTD.unsqueeze(1).mT
-    return torch.exp(SHARP * (cosine_BMMTT - 1)) * both_BMMTT
+    return alike(cosine_BMMTT) * both_BMMTT
+
+
+def alike(cosine_X: Tensor) -> Tensor:
+    """exp(SHARP (cosine − 1)), the Gaussian kernel on a sphere, 0 to 1.
+
+    What has nothing in common tells nothing, where the cosine itself would have it tell the contrary.
+    """
+    return torch.exp(SHARP * (cosine_X - 1))
 
 
 @torch.no_grad()
-def log_evidence(x_BTMD: Tensor, response_BT: Tensor, batch: Batch, mixture_GM: Tensor) -> Tensor:
-    """ln p(responses before a state | mixture), [B, S, G]; x_BTMD is zero where a modality is missing."""
-    covariance, response_BT = Covariance.of(batch), response_BT * batch.mask_BT
+def log_evidence(x_BTMD: Tensor, response_BTG: Tensor, batch: Batch, mixture_GM: Tensor) -> Tensor:
+    """ln p(responses before a state | mixture), [B, S, G]; x_BTMD is zero where a modality is missing.
+
+    response_BTG: beside what is expected without the person, which may depend on the mixture.
+    """
+    covariance, response_BTG = Covariance.of(batch), response_BTG * batch.mask_BT.unsqueeze(2)
     B, T, M, _ = x_BTMD.shape
     people, told = max(1, AT_ONCE // max(1, T * M) ** 2), []
     for at in range(0, max(B, 1), people):
         some = slice(at, at + people)
-        told.append(_told(covariance[some], x_BTMD[some], response_BT[some], mixture_GM))
+        told.append(_told(covariance[some], x_BTMD[some], response_BTG[some], mixture_GM))
     return F.pad((torch.cat(told) * batch.mask_BT.unsqueeze(2)).cumsum(1), (0, 0, 1, 0))
 
 
-def _told(covariance: Covariance, x_BTMD: Tensor, response_BT: Tensor, mixture_GM: Tensor) -> Tensor:
+def _told(covariance: Covariance, x_BTMD: Tensor, response_BTG: Tensor, mixture_GM: Tensor) -> Tensor:
     """ln p(response | those before it, mixture) of each event [B, T, G]."""
     told, alike_BXT = [], likeness(x_BTMD).flatten(1, 2).flatten(2)  # X: pairs of modalities; then of events
-    for mixture_M in mixture_GM:
+    for mixture_M, response_BT1 in zip(mixture_GM, response_BTG.split(1, 2), strict=True):
         videos_BT = torch.outer(mixture_M, mixture_M).flatten() @ alike_BXT
         L_BTT = covariance.factor(videos_BT.view_as(covariance.alike_BTT))
-        surprise_BT = _solve(L_BTT, response_BT.unsqueeze(2)).squeeze(2)
+        surprise_BT = _solve(L_BTT, response_BT1).squeeze(2)
         told.append(-0.5 * surprise_BT.square() - L_BTT.diagonal(dim1=1, dim2=2).log())
     return torch.stack(told, 2)
 

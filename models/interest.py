@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.answers import Answers
-from models.evidence import log_evidence, taste
-from models.fusion import Catalogue, Fusion, Items, with_known
-from models.histories import Batch
-from models.likes import liked_rows
+from models.evidence import taste
+from models.fusion import Catalogue, Fusion, Items
+from models.histories import Batch, Histories
+from models.likes import known_likes, liked_rows
 from models.matching import fuse, joined, products, score, score_pairs
 from models.preference import Preference
+from models.profiles import ProfileEmbedding, Profiles
 from models.ranking import RankingHeads, worth
 from models.ranks import top
 from models.sequence import EventEmbedding, action_width, build_encoder
@@ -73,37 +74,6 @@ class Spec:
     rerank: Mapping[str, float] = field(default_factory=dict)
     walk: float = 0.0
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """Static profiles: index of each category's value (0: unknown), standardised numbers (NaN: unknown)."""
-
-    category_BC: Tensor
-    number_BP: Tensor
-
-    def take(self, users_B: Tensor) -> "Profiles":
-        """The profiles of these users only."""
-        return Profiles(self.category_BC[users_B], self.number_BP[users_B])
-
-
-class ProfileEmbedding(nn.Module):
-    """s: the static profile as one vector; an unknown value starts as, and adds, nothing of its own."""
-
-    def __init__(self, sizes: Sequence[int], numbers: int, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.values = nn.ModuleList(nn.Embedding(size + 1, width, padding_idx=0) for size in sizes)
-        self.numbers = nn.Linear(2 * numbers, width, bias=False) if numbers else None
-
-    def forward(self, profiles: Profiles) -> Tensor:
-        """s_BD."""
-        s_BD = torch.zeros(len(profiles.category_BC), self.width)
-        for i, table in enumerate(self.values):
-            s_BD = s_BD + table(profiles.category_BC[:, i])
-        if self.numbers is not None:
-            s_BD = s_BD + self.numbers(with_known(profiles.number_BP))
-        return s_BD
 
 
 class StaticGate(nn.Module):
@@ -175,8 +145,8 @@ class InterestModel(nn.Module):
         contexts = [len(values) for values in spec.contexts.values()]
         self.events = EventEmbedding(D, len(spec.behaviours), spec.max_length, spec.positions, contexts)
         actions, by_video = action_width(len(spec.behaviours)), spec.fusion != "user"
-        self.preference = Preference(M, actions, D, content=by_video) if learned else None
-        sizes = [len(values) for values in spec.categories.values()]
+        sizes = [len(values) for values in spec.categories.values()] if spec.profile else []
+        self.preference = Preference(M, actions, D, sizes, content=by_video) if learned else None
         self.profile = ProfileEmbedding(sizes, len(spec.numbers), D) if spec.profile else None
         states = spec.max_length + 1
         self.encoder = build_encoder(
@@ -188,6 +158,17 @@ class InterestModel(nn.Module):
         self.walk = Walk(len(spec.video_ids)) if spec.walk else None
         self.ranking = RankingHeads(D, spec.dropout, len(spec.video_numbers), len(spec.video_ids))
 
+    @torch.no_grad()
+    def start_from(self, past: Histories, profiles: Profiles, catalogue: Catalogue) -> None:
+        """What is counted before training, but for what `fusion` starts from: that has to come before."""
+        self.answers.start_from(past, catalogue.id_row_V)
+        if self.preference is not None:
+            self.preference.start_from(
+                past, profiles, self.answers, self.items(catalogue), self.spec.max_length
+            )
+        if self.walk is not None:
+            self.walk.start_from(known_likes(past, catalogue.id_row_V))
+
     def items(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
         """Every video in the shared space."""
         return self.fusion(catalogue, dropped_V)
@@ -195,7 +176,7 @@ class InterestModel(nn.Module):
     def read(self, batch: Batch, profiles: Profiles, items: Items) -> Interest:
         """The interest at every state: [B, S, D] each. Rows beyond a user's length mean nothing."""
         s_BD = self.static(profiles)
-        x_KBSD, u_BSE = self._streams(batch, s_BD, items)
+        x_KBSD, u_BSE = self._streams(batch, profiles, items)
         h_KBSD = self.encoder(x_KBSD.flatten(0, 1)).view_as(x_KBSD)
         z_KBSD = self.gate(h_KBSD, s_BD)
         if self.foretold is not None:
@@ -267,7 +248,7 @@ class InterestModel(nn.Module):
 
     def attention(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor | None:
         """How much the newest state looks at each past event [B, T], or None where the encoder cannot say."""
-        x_KBSD, _ = self._streams(batch, self.static(profiles), items)
+        x_KBSD, _ = self._streams(batch, profiles, items)
         weights_XSS = self.encoder.attention(x_KBSD.flatten(0, 1))  # type: ignore[operator]
         if weights_XSS is None:
             return None
@@ -280,17 +261,17 @@ class InterestModel(nn.Module):
             return torch.zeros(len(profiles.category_BC), self.spec.width)
         return self.profile(profiles)
 
-    def preferences(self, batch: Batch, s_BD: Tensor, items: Items) -> Tensor:
+    def preferences(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor:
         """u_BSE at every state. Unlike the encoder it reads histories of any length."""
         if self.preference is None:  # a softmax over zeros is even
-            return s_BD.new_zeros(len(s_BD), batch.mask_BT.shape[1] + 1, sum(items.x_VMD.shape[1:]))
-        response_BT, aligned_BTMD = self.answers(batch, items.id_row_V), items.aligned_VMD[batch.video_BT]
-        told_BSG = log_evidence(aligned_BTMD, response_BT, batch, self.preference.mixture_GM)
-        return self.preference(told_BSG, items, self.events.actions(batch), batch, s_BD)
+            B, T = batch.mask_BT.shape
+            return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))
+        share_BSM = self.preference.shares(batch, profiles, self.answers(batch, items.id_row_V), items)
+        return self.preference(share_BSM, items, self.events.actions(batch), batch, self.static(profiles))
 
-    def _streams(self, batch: Batch, s_BD: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+    def _streams(self, batch: Batch, profiles: Profiles, items: Items) -> tuple[Tensor, Tensor]:
         """The encoder's inputs [K, B, S, D], and u at every state; an event is fused with the u before it."""
-        at, u_BSE = batch.video_BT, self.preferences(batch, s_BD, items)
+        at, u_BSE = batch.video_BT, self.preferences(batch, profiles, items)
         streams = [] if self.late else [fuse(u_BSE[:, :-1], items, at)[0]]
         if self.late or self.hybrid:
             g_BT1 = items.g_V[at].unsqueeze(2)

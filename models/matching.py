@@ -90,3 +90,16 @@ def score(z_ND: Tensor, u_NE: Tensor, items: Items, own_NMD: Tensor | None = Non
     content_NV = (alpha_MNV * (meets @ x_MDV)).sum(0)
     id_NV = z_ND @ items.id_VD.T
     return ((1 - items.g_V) * content_NV + items.g_V * id_NV) * scale + items.bias_V, alpha_MNV
+
+
+def added(z_ND: Tensor, u_NE: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None) -> Tensor:
+    """What each modality adds to the score of one video per pair, beside the average video's [N, M].
+
+    α_m ⟨z, x̃_m − mean of x̃_m⟩: what is the same for all videos explains none. 0 where it is missing.
+    """
+    has_VM1 = items.has_VM.unsqueeze(2)
+    mean_MD = (items.x_VMD * has_VM1).sum(0) / has_VM1.sum(0).clamp(min=1)
+    _, alpha_NM = fuse(u_NE, items, rows_N)
+    meets = z_ND.unsqueeze(1) if own_NMD is None else own_NMD
+    beside_NM = ((items.x_VMD[rows_N] - mean_MD) * meets).sum(2) * z_ND.shape[-1] ** -0.5
+    return (1 - items.g_V[rows_N].unsqueeze(1)) * alpha_NM * beside_NM

@@ -14,6 +14,7 @@ from models.baselines import Baseline
 from models.first_places import Score, first_places
 from models.fusion import Catalogue
 from models.interest import Interest, InterestModel
+from models.matching import added
 from models.metrics import ndcg
 from models.ranks import CHUNK_USERS, ranks, top, users_at_once
 from models.training import People
@@ -187,3 +188,21 @@ def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
     user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
     users_B, at_P = user_P.unique(return_inverse=True)
     return float(ndcg(rank_P.numpy(), at_P.numpy(), len(users_B), k).mean())
+
+
+@torch.no_grad()
+def carried(scorer: Scorer, users: Tensor, top_BK: Tensor) -> Tensor:
+    """What each modality adds to the scores of these videos of each user [B, K, M] (`matching.added`)."""
+    if not scorer.model.spec.modalities:
+        return torch.zeros(*top_BK.shape, 0)
+    assert isinstance(scorer.model, InterestModel)
+    items, found = scorer.model.eval().items(scorer.catalogue), []
+    for users_B, rows_BK in zip(users.split(CHUNK_USERS), top_BK.split(CHUNK_USERS), strict=True):
+        now, each_N = (
+            scorer.read(users_B, items),
+            torch.arange(len(users_B)).repeat_interleave(rows_BK.shape[1]),
+        )
+        own_NMD = None if now.own_NMD is None else now.own_NMD[each_N]
+        added_NM = added(now.z_ND[each_N], now.u_ND[each_N], items, rows_BK.flatten(), own_NMD)
+        found.append(added_NM.view(*rows_BK.shape, -1))
+    return torch.cat(found)

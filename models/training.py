@@ -18,8 +18,9 @@ from models import processes
 from models.alignment import Twins, alignment_loss, anchor_loss
 from models.fusion import Catalogue, Items
 from models.histories import Batch, Histories, Seen, next_positive, recency
-from models.interest import Interest, InterestModel, Profiles
+from models.interest import Interest, InterestModel
 from models.losses import behaviour_loss, in_chunks, sampled_softmax_loss
+from models.profiles import Profiles
 from models.ranking import outcomes
 from models.softmax import product_softmax_loss
 

@@ -27,7 +27,7 @@ from models.histories import Seen
 from models.likes import liked
 from models.metrics import Floats, bootstrap, coverage, gini, mrr, ndcg, recall, share
 from models.ranks import users_at_once
-from models.scoring import Ranked, Scorer, Targets, Weights, chunks, rank, rank_and_weigh, reasons
+from models.scoring import Ranked, Scorer, Targets, Weights, carried, chunks, rank, rank_and_weigh, reasons
 from models.training import People
 from tasks import findings
 from tasks.pinned import Pinned, read_model, targets
@@ -224,8 +224,9 @@ def _recommendations(
 ) -> pa.Table:
     """The challenger's best videos for each test user, and why.
 
-    `alpha_<modality>`: the weights in that video; `carried_by`: the modality with the largest, null where the
-    video has none. `history_rows`, `attention`: the past events that the person's newest state looks at most,
+    `alpha_<modality>`: the weights in that video. `added_<modality>`: what it adds to the score beside the
+    average video's; `carried_by`: the one that adds most, null where none adds anything.
+    `history_rows`, `attention`: the past events that the person's newest state looks at most,
     the most looked at first, with their shares of its attention.
     """
     B, K = ranked.top_BK.shape
@@ -238,7 +239,9 @@ def _recommendations(
     }
     modalities, alpha_NM = list(challenger.model.spec.modalities), weights.alpha_BKM.flatten(0, 1)
     columns |= {f"alpha_{modality}": alpha_NM[:, i].numpy() for i, modality in enumerate(modalities)}
-    columns["carried_by"] = _carried_by(alpha_NM, modalities)
+    added_NM = carried(challenger, aims.users, ranked.top_BK).flatten(0, 1)
+    columns |= {f"added_{modality}": added_NM[:, i].numpy() for i, modality in enumerate(modalities)}
+    columns["carried_by"] = _carried_by(added_NM, modalities)
     row_BE, weight_BE = reasons(challenger, aims.users, REASONS)
     each_N = np.repeat(np.arange(B), K)
     columns["history_rows"] = _lists(row_BE.int(), row_BE >= 0).take(each_N)
@@ -246,11 +249,11 @@ def _recommendations(
     return pa.table(columns).filter(pa.array((ranked.score_BK.flatten() > -torch.inf).numpy()))
 
 
-def _carried_by(alpha_NM: Tensor, modalities: Sequence[str]) -> pa.Array:
+def _carried_by(added_NM: Tensor, modalities: Sequence[str]) -> pa.Array:
     if not modalities:
-        return pa.nulls(len(alpha_NM), pa.string())
-    most_N, at_N = alpha_NM.max(1)
-    return pa.array(modalities, pa.string()).take(pa.array(at_N.numpy(), mask=(most_N == 0).numpy()))
+        return pa.nulls(len(added_NM), pa.string())
+    most_N, at_N = added_NM.max(1)
+    return pa.array(modalities, pa.string()).take(pa.array(at_N.numpy(), mask=(most_N <= 0).numpy()))
 
 
 def _lists(value_BE: Tensor, there_BE: Tensor) -> pa.Array:

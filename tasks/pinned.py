@@ -25,7 +25,8 @@ from models.baselines import Baseline
 from models.bundle import load_bundle
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen
-from models.interest import InterestModel, Profiles, Spec
+from models.interest import InterestModel, Spec
+from models.profiles import Profiles
 from models.scoring import Targets
 
 MODALITIES = ("visual", "text", "audio")

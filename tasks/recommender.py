@@ -23,7 +23,8 @@ from torch import Tensor
 from models.bundle import load_bundle
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen, positive
-from models.interest import Profiles, Spec
+from models.interest import Spec
+from models.profiles import Profiles
 from models.ranks import top
 
 DEFAULT_K = 10

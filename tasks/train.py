@@ -30,7 +30,6 @@ from models.bundle import save_bundle
 from models.determinism import settle
 from models.fusion import Catalogue
 from models.interest import InterestModel, Spec
-from models.likes import known_likes
 from models.ranking import outcomes
 from models.scoring import Scorer, Targets, behaviour_logits
 from models.training import Objective, People
@@ -121,9 +120,7 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V], space.aligned)
     past = people.histories
     happened = outcomes(past.ratio_E, ~past.ratio_E.isnan(), past.did_EA, spec.behaviours, spec.skip_below)
-    model.answers.start_from(past, catalogue.id_row_V)
-    if model.walk is not None:
-        model.walk.start_from(known_likes(past, catalogue.id_row_V))
+    model.start_from(past, people.profiles, catalogue)
     model.ranking.start_from(catalogue.id_row_V[past.video_E], *happened)
     scorer = Scorer(model, catalogue, people)
     objective = Objective(

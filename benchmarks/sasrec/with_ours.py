@@ -26,7 +26,8 @@ from contracts.params import load
 from contracts.place import PROJECT
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
-from models.interest import InterestModel, Profiles, Spec
+from models.interest import InterestModel, Spec
+from models.profiles import Profiles
 from models.scoring import Scorer, Targets, chunks
 from models.training import Objective, People
 from tasks.fitting import Checkpoint, Progress, fit

@@ -28,7 +28,7 @@ from models.baselines import popularity
 from models.baselines.fitting import Fitting
 from models.fusion import Catalogue
 from models.histories import Seen
-from models.interest import Profiles
+from models.profiles import Profiles
 from models.scoring import Targets
 
 FILE = "Beauty.txt"

@@ -35,7 +35,7 @@ from models.baselines.fitting import Fitting
 from models.encoders import TextEncoder, text_encoder
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen
-from models.interest import Profiles
+from models.profiles import Profiles
 from models.scoring import Targets
 from tasks.captions import clean, wording
 from tasks.importers.movielens import DISLIKED, FILES, ITEMS, LIKED, RATINGS, USERS

@@ -22,9 +22,9 @@ from models.baselines.fitting import Fitting, fit
 from models.determinism import settle
 from models.fusion import Catalogue, Projection
 from models.histories import HOURS, Histories, Seen
-from models.interest import InterestModel, Profiles, Spec
-from models.likes import known_likes
+from models.interest import InterestModel, Spec
 from models.metrics import Floats, bootstrap, ndcg, recall
+from models.profiles import Profiles
 from models.ranks import users_at_once
 from models.scoring import Scorer, Targets, chunks, mean_ndcg, rank
 from models.training import Objective, People
@@ -112,13 +112,11 @@ def ours(split: Split, sizes: Spec, params: Train) -> Trained:
     views_V = torch.bincount(split.past.histories.video_E, minlength=len(split.catalogue.id_row_V))
     liked_V = trending(split.past.histories, len(views_V), params.half_life_days)
     known_V = split.catalogue.id_row_V >= 0
-    model.answers.start_from(split.past.histories, split.catalogue.id_row_V)
-    if model.walk is not None:
-        model.walk.start_from(known_likes(split.past.histories, split.catalogue.id_row_V))
     for i, (m, head) in enumerate(model.fusion.project.heads.items()):
         assert isinstance(head, Projection)
         head.set_statistics(split.catalogue.features[m][known_V & split.catalogue.has_VM[:, i]])
     model.fusion.start_from(views_V[known_V], liked_V[known_V])
+    model.start_from(split.past.histories, split.profiles, split.catalogue)
     objective = Objective(
         ranking_weight=params.ranking_weight,
         align_weight=params.align_weight,

@@ -35,7 +35,7 @@ from models.baselines.lightgcn import LightGCN
 from models.baselines.mf_bpr import MFBPR
 from models.fusion import Catalogue
 from models.histories import Seen
-from models.interest import Profiles
+from models.profiles import Profiles
 from models.ranks import ranks, users_at_once
 from models.scoring import Targets
 from tasks.importers.release import need_folder

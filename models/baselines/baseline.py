@@ -15,8 +15,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.fusion import Catalogue
 from models.histories import Batch, Seen
-from models.interest import Interest, Profiles, Spec
+from models.interest import Interest, Spec
 from models.likes import liked_rows
+from models.profiles import Profiles
 
 UNKNOWN = -1e9  # the score of a video that was not in training
 TIE = 1e-6  # the weight of popularity where a method cannot tell videos apart

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from models.baselines.baseline import Baseline, Known
 from models.histories import Batch
-from models.interest import Interest, Profiles, Spec
+from models.interest import Interest, Spec
 from models.likes import liked_rows
 from models.losses import behaviour_loss
+from models.profiles import Profiles
 from models.ranking import HEADS, outcomes
 
 PAIRS = 1 << 16  # attention pairs held at a time when a catalogue is ordered

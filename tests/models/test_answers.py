@@ -41,3 +41,10 @@ def test_what_nobody_has_watched_yet_is_answered_as_usual() -> None:
     assert made.usual.eq(0).all()
     made.start_from(histories((8,), videos=2), ROW_V)
     assert torch.allclose(made.usual[2:], made.usual[-1].expand(8))
+
+
+def test_the_answers_of_all_events_are_those_of_the_batches() -> None:
+    past, made = histories((0, 1, 5, 8)), Answers(BEHAVIOURS, 9)
+    made.start_from(past, ROW_V)
+    batch = past.batch(everybody(past), 8)
+    assert torch.allclose(made.of(past, ROW_V), made(batch, ROW_V)[batch.mask_BT], atol=1e-6)

@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from models import evidence
-from models.evidence import HABIT, LASTING, NOISE, SHARP, TASTE, log_evidence, mixtures, taste
+from models.evidence import HABIT, LASTING, NOISE, SHARP, TASTE, mixtures, taste
+from models.histories import Batch
 from tests.models.worlds import everybody, histories
 
 T, M, D = 8, 3, 4
+
+
+def log_evidence(
+    x_BTMD: torch.Tensor, response_BT: torch.Tensor, batch: Batch, mixture_GM: torch.Tensor
+) -> torch.Tensor:
+    """The evidence where the same is expected under every mixture."""
+    response_BTG = response_BT.unsqueeze(2).expand(-1, -1, len(mixture_GM))
+    return evidence.log_evidence(x_BTMD, response_BTG, batch, mixture_GM)
 
 
 def inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,9 +125,19 @@ def test_who_answers_by_one_modality_is_found_to_go_by_it() -> None:
 def test_people_read_a_few_at_a_time_are_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     past = histories((0, 1, 5, 8))
     batch, (x_BTMD, response_BT) = past.batch(everybody(past), T), inputs()
-    whole = evidence.log_evidence(x_BTMD, response_BT, batch, mixtures(M))
+    whole = log_evidence(x_BTMD, response_BT, batch, mixtures(M))
     monkeypatch.setattr(evidence, "AT_ONCE", 3 * (T * M) ** 2)
-    assert torch.allclose(evidence.log_evidence(x_BTMD, response_BT, batch, mixtures(M)), whole, atol=1e-5)
+    assert torch.allclose(log_evidence(x_BTMD, response_BT, batch, mixtures(M)), whole, atol=1e-5)
     nobody = past.batch(torch.zeros(0, dtype=torch.long), T)
-    none = evidence.log_evidence(x_BTMD[:0, :0], response_BT[:0, :0], nobody, mixtures(M))
+    none = log_evidence(x_BTMD[:0, :0], response_BT[:0, :0], nobody, mixtures(M))
     assert none.shape == (0, 1, len(mixtures(M)))
+
+
+def test_what_is_expected_without_the_person_may_differ_from_mixture_to_mixture() -> None:
+    past = histories((8,))
+    batch, (x_BTMD, response_BT), mixture_GM = past.batch(everybody(past), T), inputs(), mixtures(M)
+    response_BTG = response_BT[:1, :, None] - torch.linspace(-1, 1, len(mixture_GM))
+    told_BSG = evidence.log_evidence(x_BTMD[:1], response_BTG, batch, mixture_GM)
+    for g, response_BT1 in enumerate(response_BTG.unbind(2)):
+        alone = log_evidence(x_BTMD[:1], response_BT1, batch, mixture_GM)[..., g]
+        assert torch.allclose(told_BSG[..., g], alone, atol=1e-5)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.histories import Histories
-from models.interest import Interest, InterestModel, Profiles
+from models.interest import Interest, InterestModel
+from models.profiles import Profiles
 from tests.models.worlds import catalogue, everybody, histories, model, profiles, spec
 
 ENCODERS = ("transformer", "lstm", "hstu", "mean")
@@ -236,7 +237,7 @@ def test_training_begins_near_popularity_and_what_is_foretold_of_the_person() ->
 def test_u_reads_histories_that_are_longer_than_the_encoder_reads() -> None:
     made, past = model(max_length=4), histories()
     batch, items = past.batch(everybody(past), 8), made.items(catalogue())
-    u_BSE = made.preferences(batch, made.static(profiles()), items)
+    u_BSE = made.preferences(batch, profiles(), items)
     assert u_BSE.shape == (4, 9, 8 + 3)
     assert not torch.equal(u_BSE[3, 8], u_BSE[3, 4])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.interest import InterestModel
-from models.matching import fuse, modality_weights, score, score_pairs
+from models.matching import added, fuse, modality_weights, score, score_pairs
 from tests.models.worlds import catalogue, model
 
 
@@ -56,3 +56,21 @@ def test_what_u_says_of_a_modality_as_such_holds_for_every_video_alike(made: Int
     assert torch.allclose(
         alpha_MNV[:, 0, full_V].T, torch.tensor([0.5, 0.3, 0.2]).expand(int(full_V.sum()), 3)
     )
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_the_modalities_add_is_the_score_but_for_what_is_the_same_for_all_videos(
+    made: InterestModel, own: bool
+) -> None:
+    items = made.items(catalogue())
+    z_ND, u_NE, rows_N = torch.randn(12, 8), torch.randn(12, 11), torch.arange(12)
+    own_NMD = torch.randn(12, 3, 8) if own else None
+    added_NM = added(z_ND, u_NE, items, rows_N, own_NMD)
+    assert added_NM[~items.has_VM].eq(0).all()
+    _, alpha_NM = fuse(u_NE, items, rows_N)
+    mean_MD = torch.stack([items.x_VMD[items.has_VM[:, m], m].mean(0) for m in range(3)])
+    meets_NMD = z_ND[:, None].expand(-1, 3, -1) if own_NMD is None else own_NMD
+    same_N = (alpha_NM * (meets_NMD * mean_MD).sum(2)).sum(1) * 8**-0.5 * (1 - items.g_V)
+    id_N = items.g_V * (z_ND * items.id_VD).sum(1) * 8**-0.5
+    whole_N = score_pairs(z_ND, u_NE, items, rows_N, own_NMD)
+    assert torch.allclose(added_NM.sum(1) + same_N + id_N + items.bias_V, whole_N, atol=1e-5)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
-from models.interest import InterestModel, Profiles, Spec
+from models.interest import InterestModel, Spec
+from models.profiles import Profiles
 from models.ranking import HEADS
 from models.training import People
 

@@ -11,7 +11,8 @@ from models.baselines import BASELINES, Baseline
 from models.baselines.fitting import Fitting, fit
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
-from models.interest import Profiles, Spec
+from models.interest import Spec
+from models.profiles import Profiles
 from models.scoring import Scorer, Targets, mean_ndcg
 from models.training import People
 from tests.models.worlds import BEHAVIOURS, spec
