@@ -32,6 +32,7 @@ class Batch:
     hour_BT: Tensor
     positive_BT: Tensor
     context_BTC: Tensor
+    share_BTM: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -58,6 +59,8 @@ class Histories:
         sentiment_E: of the comments that the person wrote, in [-1, 1]; NaN: none, or unknown.
         positive_E: bool, whether the viewing counts as liked.
         context_EC: code of each of the model's contexts, 0: unknown; None: the model has none.
+        share_EM: of each modality in what the person goes by, as known after the event; None: not read yet
+            (`models/scoring.py`, `read_once`).
     """
 
     offsets: Tensor
@@ -69,6 +72,7 @@ class Histories:
     sentiment_E: Tensor
     positive_E: Tensor
     context_EC: Tensor | None = None
+    share_EM: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -103,6 +107,7 @@ class Histories:
             hour_BT=self.hour_E[at_BT],
             positive_BT=self.positive_E[at_BT],
             context_BTC=at_BT[:, :, None][:, :, :0] if self.context_EC is None else self.context_EC[at_BT],
+            share_BTM=None if self.share_EM is None else self.share_EM[at_BT],
         )
 
 

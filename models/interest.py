@@ -266,8 +266,20 @@ class InterestModel(nn.Module):
         if self.preference is None:  # a softmax over zeros is even
             B, T = batch.mask_BT.shape
             return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))
-        share_BSM = self.preference.shares(batch, profiles, self.answers(batch, items.id_row_V), items)
-        return self.preference(share_BSM, items, self.events.actions(batch), batch, self.static(profiles))
+        return self.preference(
+            self.shares(batch, profiles, items),
+            items,
+            self.events.actions(batch),
+            batch,
+            self.static(profiles),
+        )
+
+    def shares(self, batch: Batch, profiles: Profiles, items: Items) -> Tensor:
+        """share_BSM of each modality in what a person goes by, at every state. No training moves it."""
+        assert self.preference is not None
+        if batch.share_BTM is None:
+            return self.preference.shares(batch, profiles, self.answers(batch, items.id_row_V), items)
+        return F.pad(batch.share_BTM, (0, 0, 1, 0), value=1 / len(self.spec.modalities))  # even at first
 
     def _streams(self, batch: Batch, profiles: Profiles, items: Items) -> tuple[Tensor, Tensor]:
         """The encoder's inputs [K, B, S, D], and u at every state; an event is fused with the u before it."""

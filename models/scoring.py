@@ -4,7 +4,7 @@ Legend: B users of a chunk, V videos, M modalities, P (user, target) pairs.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,6 +52,23 @@ class Scorer:
         """What these users are interested in now; `items` are the model's own."""
         batch = self.people.histories.batch(users_B, self.model.spec.max_length)
         return self.model.newest(batch, self.people.profiles.take(users_B), items)
+
+
+@torch.no_grad()
+def read_once(scorer: Scorer) -> Scorer:
+    """The same, with what everybody goes by read once and for all: training reads it in every epoch."""
+    model, people = scorer.model.eval(), scorer.people
+    if not isinstance(model, InterestModel) or model.preference is None:
+        return scorer
+    items, past, length = model.items(scorer.catalogue), people.histories, model.spec.max_length
+    newest_E = past.offsets[1:].repeat_interleave(past.lengths) - torch.arange(len(past.video_E)) <= length
+    share_EM = torch.zeros(len(newest_E), len(model.spec.modalities))
+    told = []
+    for users_B in torch.arange(len(past.lengths)).split(CHUNK_USERS):
+        batch = past.batch(users_B, length)
+        told.append(model.shares(batch, people.profiles.take(users_B), items)[:, 1:][batch.mask_BT])
+    share_EM[newest_E] = torch.cat(told)
+    return replace(scorer, people=replace(people, histories=replace(past, share_EM=share_EM)))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from contracts.model_params import Train
 from models import processes
 from models.devices import moved
 from models.interest import InterestModel
-from models.scoring import Scorer, Targets, mean_ndcg
+from models.scoring import Scorer, Targets, mean_ndcg, read_once
 from models.training import Objective, batches, descend, losses
 
 K = 10  # of the validation NDCG that stops training
@@ -106,7 +106,7 @@ def fit(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
     with torch.device(device):
-        here = Scorer(model, moved(scorer.catalogue, device), moved(scorer.people, device))
+        here = read_once(Scorer(model, moved(scorer.catalogue, device), moved(scorer.people, device)))
         objective, valid = moved(objective, device), moved(valid, device)
         progress = (checkpoint and checkpoint.load(model, optimiser)) or Progress(
             copy.deepcopy(model.state_dict())

@@ -3,10 +3,23 @@
 import pytest
 import torch
 
-from models import ranks
+from models import ranks, scoring
+from models.interest import InterestModel
 from models.metrics import ndcg
+from models.preference import Preference
 from models.ranks import top
-from models.scoring import Scorer, Targets, behaviour_logits, chunks, mean_ndcg, rank, rank_and_weigh, reasons
+from models.scoring import (
+    Scorer,
+    Targets,
+    behaviour_logits,
+    carried,
+    chunks,
+    mean_ndcg,
+    rank,
+    rank_and_weigh,
+    read_once,
+    reasons,
+)
 from tests.models.worlds import catalogue, model, people
 
 SCORER = Scorer(model(), catalogue(), people())
@@ -80,3 +93,35 @@ def test_the_reasons_are_past_events_most_looked_at_first_and_nobody_without_a_p
         assert 0 < weight_BE[user].sum() < 1
     lstm = Scorer(model(encoder="lstm"), SCORER.catalogue, SCORER.people)
     assert (reasons(lstm, USERS, 3)[0] == -1).all()
+
+
+@pytest.mark.parametrize("fusion", ["attention", "user", "uniform"])
+@pytest.mark.parametrize("max_length", [8, 4])
+def test_what_people_go_by_is_the_same_read_once_as_read_every_time(
+    fusion: str, max_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Scorer(model(fusion=fusion, max_length=max_length), catalogue(), people((0, 1, 5, 8)))
+    assert isinstance(plain.model, InterestModel)
+    plain.model.start_from(plain.people.histories, plain.people.profiles, plain.catalogue)
+    once, items = read_once(plain), plain.model.items(plain.catalogue)
+    batches = [one.people.histories.batch(USERS, max_length) for one in (plain, once)]
+    told = [plain.model.preferences(batch, plain.people.profiles, items) for batch in batches]
+    assert torch.allclose(*told, atol=1e-6)
+    assert (batches[1].share_BTM is None) == (fusion == "uniform")
+    if fusion == "user":
+        assert told[0][..., -3:].std() > 0
+        monkeypatch.setattr(Preference, "shares", None)  # what was read once needs no reading
+        plain.model.preferences(batches[1], plain.people.profiles, items)
+
+
+def test_what_carries_a_video_is_told_of_each_that_is_recommended_chunk_by_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top_BK = torch.tensor([[1, 2], [3, 4], [5, 6], [7, 0]])
+    whole = carried(SCORER, USERS, top_BK)
+    assert whole.shape == (4, 2, 3)
+    assert whole[3, 1].eq(0).all()  # it has no modality
+    monkeypatch.setattr(scoring, "CHUNK_USERS", 3)
+    assert torch.allclose(carried(SCORER, USERS, top_BK), whole, atol=1e-6)
+    ids = Scorer(model(modalities={}, fingerprints={}), catalogue(widths={}), people())
+    assert carried(ids, USERS, top_BK).shape == (4, 2, 0)
