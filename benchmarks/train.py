@@ -2,24 +2,28 @@
 
 Ours on IDs alone against the SASRec of RePlay, RecTools and RecBole and a plain one in torch: the same people
 and items, width 64, 2 layers, 50 events, batches of 256, each in a process of its own, and each library in an
-environment of its own that uv makes (benchmarks/sasrec/*.txt). The first epoch warms up; the median of the
-others counts. The last line is the JSON result.
+environment of its own that uv makes (benchmarks/sasrec/*.txt). In the part speed the first epoch warms up and
+the median of the others counts; in the part learning each has its best learning rate. The last line is the
+JSON result.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.result import publish
+from benchmarks.sasrec.contender import RATE
 from benchmarks.sasrec.gpu import gpu
 from benchmarks.sasrec.synthetic import sequences
 from contracts.place import PROJECT
@@ -29,7 +33,9 @@ SAMPLED = ("ours", "replay", "torch")  # with the sampled loss too
 LIBRARIES = ("replay", "rectools", "recbole")
 THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
 SEED = 1
-LEARNED_EPOCHS = 10
+LEARNED_USERS, LEARNED_ITEMS = 2048, 500
+BUDGETS, RATES = (2, 5, 10, 20), (0.001, 0.003, 0.01)
+LEVEL = 0.95  # of the best that the weakest contender reaches
 
 Part = tuple[dict[str, Any], dict[str, float]]  # figures, ratios
 
@@ -45,7 +51,7 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="of each contender (default: all cores)"
     )
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/train.json")
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/train-<parts>.json")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     figures: dict[str, Any] = {"threads": args.threads}
@@ -55,7 +61,7 @@ def main() -> int:
         print(f"{part}: {found} {compared}", file=sys.stderr)
         figures[part] = found
         ratios |= compared
-    publish("train", figures, ratios, args.keep)
+    publish("-".join(["train", *args.parts]), figures, ratios, args.keep)
     return 0
 
 
@@ -87,15 +93,39 @@ def ratios_of(rate: Mapping[str, float]) -> dict[str, float]:
 
 
 def learning(args: argparse.Namespace) -> Part:
-    """NDCG@10 of each after the same number of epochs on a set small enough to be learned."""
-    with data(users=2048, items=500) as folder:
-        found = {
-            f"{name} {loss}": round(run(name, folder, LEARNED_EPOCHS, loss, THRESHOLDS)["ndcg@10"], 4)
-            for loss in ("exact", "sampled")
+    """Seconds of training to the same NDCG@10, each at its best learning rate, exact loss.
+
+    The set is small enough to be learned. The level is one that every contender reaches; each number of
+    epochs is a training of its own, and what lies between two of them is taken to be on a line.
+    """
+    with data(LEARNED_USERS, LEARNED_ITEMS) as folder:
+        curves = {
+            name: {rate: [learned(name, folder, epochs, rate) for epochs in BUDGETS] for rate in RATES}
             for name in args.contenders
-            if loss == "exact" or name in SAMPLED
         }
-    return found, {}
+    best = {name: max(high for curve in of.values() for _, high in curve) for name, of in curves.items()}
+    level = LEVEL * min(best.values())
+    took = {name: min(seconds_to(level, curve) for curve in of.values()) for name, of in curves.items()}
+    figures = {"epochs": BUDGETS, "level": round(level, 4), "seconds_to_level": took, "curves": curves}
+    others = [name for name in took if name != "ours" and "ours" in took]
+    return figures, {
+        f"faster_to_equal_ndcg_than_{name}": round(took[name] / took["ours"], 2) for name in others
+    }
+
+
+def learned(name: str, folder: Path, epochs: int, rate: float) -> tuple[float, float]:
+    """Seconds of training and NDCG@10 after so many epochs."""
+    found = run(name, folder, epochs, "exact", {}, rate)
+    seconds = sum(LEARNED_USERS / per_s for per_s in found["sequences_per_s"])
+    return round(seconds, 1), round(found["ndcg@10"], 4)
+
+
+def seconds_to(level: float, curve: Sequence[tuple[float, float]]) -> float:
+    """When a curve of (seconds, NDCG) first is as high, on a line between its points; inf: never."""
+    for (start, low), (end, high) in pairwise([(0.0, 0.0), *curve]):
+        if high >= level:
+            return round(start + (end - start) * (level - low) / (high - low), 1)
+    return math.inf
 
 
 def million(args: argparse.Namespace) -> Part:
@@ -113,15 +143,17 @@ def data(users: int, items: int) -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(name: str, folder: Path, epochs: int, loss: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def run(
+    name: str, folder: Path, epochs: int, loss: str, environment: Mapping[str, str], rate: float = RATE
+) -> dict[str, Any]:
     """What a contender says of itself."""
     command = [*python_of(name), "-m", f"benchmarks.sasrec.with_{name}", str(folder), "--seed", str(SEED)]
-    command += ["--epochs", str(epochs), *(["--sampled"] if loss == "sampled" else [])]
+    command += ["--epochs", str(epochs), "--rate", str(rate), *(["--sampled"] if loss == "sampled" else [])]
     done = subprocess.run(
         command, cwd=PROJECT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{name} {loss}: {found}", file=sys.stderr)
+    print(f"{name} {loss} {rate}: {found}", file=sys.stderr)
     return found
 
 

@@ -64,6 +64,7 @@ class Options:
     sampled: bool
     seed: int
     folder: Path
+    rate: float = RATE
 
 
 def main(make: Callable[[Data, Options], Contender]) -> None:
@@ -73,9 +74,10 @@ def main(make: Callable[[Data, Options], Contender]) -> None:
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--sampled", action="store_true")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate")
     args = parser.parse_args()
     data = Data.load(args.folder / "data.npz")
-    contender = make(data, Options(args.sampled, args.seed, args.folder))
+    contender = make(data, Options(args.sampled, args.seed, args.folder, args.rate))
     seconds = list(contender.fit(args.epochs))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # before judging, which holds scores
     found = {

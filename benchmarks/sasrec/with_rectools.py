@@ -15,7 +15,6 @@ from benchmarks.sasrec.contender import (
     LAYERS,
     LENGTH,
     NEGATIVES,
-    RATE,
     WIDTH,
     Data,
     EpochClock,
@@ -31,7 +30,7 @@ class Epochs(EpochClock, pytorch_lightning.Callback):
 class RecTools:
     def __init__(self, data: Data, options: Options) -> None:
         pytorch_lightning.seed_everything(options.seed)
-        self.data, self.sampled = data, options.sampled
+        self.data, self.sampled, self.rate = data, options.sampled, options.rate
         self.dataset = Dataset.construct(
             pd.DataFrame(
                 {
@@ -64,7 +63,7 @@ class RecTools:
             session_max_len=LENGTH,
             loss="sampled_softmax" if self.sampled else "softmax",
             n_negatives=NEGATIVES if self.sampled else 1,
-            lr=RATE,
+            lr=self.rate,
             batch_size=BATCH,
             epochs=epochs,
             get_trainer_func=trainer,

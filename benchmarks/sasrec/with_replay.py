@@ -21,7 +21,6 @@ from benchmarks.sasrec.contender import (
     LAYERS,
     LENGTH,
     NEGATIVES,
-    RATE,
     WIDTH,
     Data,
     EpochClock,
@@ -58,7 +57,10 @@ class Replay:
             model.loss = CESampled(ignore_index=data.catalogue)
             model.loss.logits_callback = model.get_logits
             transforms["train"].append(UniformNegativeSamplingTransform(data.catalogue, NEGATIVES))
-        self.model, self.transforms = LightningModule(model, OptimizerFactory(learning_rate=RATE)), transforms
+        self.model, self.transforms = (
+            LightningModule(model, OptimizerFactory(learning_rate=options.rate)),
+            transforms,
+        )
 
     def fit(self, epochs: int) -> list[float]:
         items = pa.ListArray.from_arrays(pa.array(self.data.offsets, pa.int32()), pa.array(self.data.items))

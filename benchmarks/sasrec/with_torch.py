@@ -17,7 +17,6 @@ from benchmarks.sasrec.contender import (
     LAYERS,
     LENGTH,
     NEGATIVES,
-    RATE,
     WIDTH,
     Clock,
     Data,
@@ -55,7 +54,7 @@ class Plain:
         torch.manual_seed(options.seed)
         self.data, self.sampled = data, options.sampled
         self.model = SASRec(data.catalogue)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), RATE)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), options.rate)
 
     def fit(self, epochs: int) -> list[float]:
         clock = Clock()

@@ -10,7 +10,7 @@ from benchmarks.sasrec.contender import Contender, Data, Options
 from benchmarks.sasrec.synthetic import sequences
 from benchmarks.sasrec.with_ours import Ours
 from benchmarks.sasrec.with_torch import Plain
-from benchmarks.train import ratios_of
+from benchmarks.train import ratios_of, seconds_to
 
 
 def test_sequences_have_the_length_that_was_asked_for_and_repeat() -> None:
@@ -64,3 +64,17 @@ def test_what_is_ours_and_the_plain_form_learn(
 def test_ratios_are_ours_over_each_with_the_same_loss() -> None:
     rates = {"ours exact": 20.0, "torch exact": 5.0, "ours sampled": 90.0, "torch sampled": 30.0}
     assert ratios_of(rates) == {"exact_over_torch": 4.0, "sampled_over_torch": 3.0}
+
+
+def test_the_time_to_a_level_is_that_of_the_line_between_the_two_points_around_it() -> None:
+    curve = [(10.0, 0.2), (20.0, 0.4), (40.0, 0.3)]
+    assert seconds_to(0.1, curve) == 5.0
+    assert seconds_to(0.3, curve) == 15.0
+    assert seconds_to(0.4, curve) == 20.0
+    assert seconds_to(0.41, curve) == float("inf")
+
+
+def test_every_contender_learns_at_the_rate_that_was_asked_for(tmp_path: Path) -> None:
+    data = sequences(64, 100, seed=1)
+    ours, plain = (kind(data, Options(False, 1, tmp_path, rate=0.02)) for kind in (Ours, Plain))
+    assert ours.params.learning_rate == plain.optimiser.param_groups[0]["lr"] == 0.02
