@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from models import drift
+from models.drift import Drift
 from models.histories import Histories
 from models.interest import InterestModel
 from models.matching import score
@@ -98,23 +98,7 @@ def agreement(alpha_SBM: Sequence[Floats], truth: Truth, users: Tensor, names: S
     }
 
 
-@torch.no_grad()
-def found_drift(scorer: Scorer, past: Histories, users: Tensor, weights_BM: Tensor) -> drift.Drift:
-    """When these people's interest changed, by the model's space and its modality weights."""
-    model = scorer.model.eval()
-    assert isinstance(model, InterestModel)
-    x_VMD = model.items(scorer.catalogue).x_VMD
-    days = (past.second_E // 86_400).unique()[1:]
-    told = []
-    for users_B, weights in zip(users.split(PEOPLE), weights_BM.split(PEOPLE), strict=True):
-        batch = past.batch(users_B, int(past.lengths.max()))
-        f_BTD = torch.einsum("btmd,bm->btd", x_VMD[batch.video_BT], weights) * x_VMD.shape[2] ** -0.5
-        answers_BT = model.answers(batch, scorer.catalogue.id_row_V)
-        told.append(drift.log_evidence(f_BTD, answers_BT, batch, days))
-    return drift.weigh(torch.cat(told), days)
-
-
-def drift_figures(found: drift.Drift, truth: Truth, users: Tensor, last: date) -> dict:
+def drift_figures(found: Drift, truth: Truth, users: Tensor, last: date) -> dict:
     """Share of the drifting people whose day was found, and of the others who were left alone."""
     days = [truth.people[row]["drift_day"] for row in users.tolist()]
     planted_B = np.array([(day - EPOCH).days if day and day <= last else -1 for day in days])

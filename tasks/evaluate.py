@@ -30,6 +30,7 @@ from models.ranks import users_at_once
 from models.scoring import Ranked, Scorer, Targets, Weights, carried, chunks, rank, rank_and_weigh, reasons
 from models.training import People
 from tasks import findings
+from tasks.changes import Changes, changes, figures
 from tasks.pinned import Pinned, read_model, targets
 from tasks.slices import slices, tail
 
@@ -62,6 +63,14 @@ def run(params: Evaluate, night: Night) -> Receipt:
     ranked = {name: ranked for name, (ranked, _) in found.items()}
     ranked |= _rank_baselines(pinned, seen, aims, params)
     weights = found["challenger"][1]
+    challenger = scorers["challenger"]
+    changed = changes(
+        challenger,
+        challenger.people.histories,
+        aims.users,
+        weights.alpha_BM,
+        challenger.model.spec.max_length,
+    )
     heads = {name: findings.heads(scorer, pinned) for name, scorer in scorers.items()}
     metrics = {
         "test_day": str(night.day),
@@ -73,16 +82,17 @@ def run(params: Evaluate, night: Night) -> Receipt:
         },
         "heads": heads,
         "differences": _differences(ranked, aims, params),
-        "slices": slices(ranked, aims, scorers["challenger"], pinned, params),
-        "alpha": findings.alpha(weights, aims.users, scorers["challenger"], pinned),
-        "drift": findings.drift(scorers["challenger"], pinned),
+        "slices": slices(ranked, aims, challenger, pinned, params),
+        "alpha": findings.alpha(weights, aims.users, challenger, pinned),
+        "drift": findings.drift(challenger, pinned),
+        "changes": figures(changed),
     }
     write_json(out / "metrics.json", metrics)
     pq.write_table(
-        _per_user_table(pinned, scorers, ranked, weights, aims, params.k), out / "per_user.parquet"
+        _per_user_table(pinned, scorers, ranked, weights, changed, aims, params.k), out / "per_user.parquet"
     )
     pq.write_table(
-        _recommendations(pinned, scorers["challenger"], ranked["challenger"], weights, aims),
+        _recommendations(pinned, challenger, ranked["challenger"], weights, aims),
         out / "recommendations.parquet",
     )
     return Receipt(
@@ -201,9 +211,11 @@ def _per_user_table(
     scorers: Mapping[str, Scorer],
     ranked: Mapping[str, Ranked],
     weights: Weights,
+    changed: Changes,
     aims: Targets,
     k: int,
 ) -> pa.Table:
+    """Of each test user NDCG, Recall, modality weights, and when the interest changed (null: it did not)."""
     users, challenger = aims.users, scorers["challenger"]
     columns: dict[str, object] = {
         "user_id": pinned.users["user_id"].take(pa.array(users.numpy())),
@@ -216,6 +228,8 @@ def _per_user_table(
             columns[f"recall_{name}"] = per_user(recall, one, aims, k)
     for i, modality in enumerate(challenger.model.spec.modalities):
         columns[f"alpha_{modality}"] = weights.alpha_BM[:, i].numpy()
+    days = changed.days()
+    columns["changed_on"] = pa.array([days.get(user) for user in users.tolist()], pa.date32())
     return pa.table(columns)
 
 

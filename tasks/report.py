@@ -90,6 +90,7 @@ def context(params: Report, night: Night) -> dict[str, Any]:
         "aligned": _optional(night, "align", "metrics.json"),
         "ways": ways,
         "drift": metrics["drift"],
+        "changes": metrics["changes"],
         "manifest": manifest,
         "receipts": receipts,
         "timings": _timings(receipts),
@@ -185,6 +186,7 @@ def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, st
             {name: slices[name] for name in sorted(slices, key=lambda n: _place(SLICES, n))}
         ),
         "differences": plots.differences(gap, rival),
+        "changes": plots.changes(metrics["changes"]["by_day"]),
         "better": int((gap > 0).sum()),
         "worse": int((gap < 0).sum()),
         "same": int((gap == 0).sum()),

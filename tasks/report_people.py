@@ -31,6 +31,7 @@ def examples(night: Night, count: int, modalities: Sequence[str]) -> list[dict[s
             "user_id": person["user_id"],
             "ndcg": person["ndcg_challenger"],
             "watched_before": person["history_length"],
+            "changed_on": person["changed_on"],
             "profile": _profile(tables["profile"], person["user_id"]),
             **_watched(tables["history"], person["user_id"], titles),
             **_shown(tables["shown"], tables["views"], person["user_id"], titles, modalities),

@@ -126,6 +126,19 @@ def differences(gap: NDArray[np.float64], rival: str) -> str | None:
         return _svg(figure)
 
 
+def changes(by_day: Mapping[str, int]) -> str | None:
+    """How many people's interest changed on each day; None where nobody's did."""
+    if not by_day:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "changes", "axes.grid.axis": "y"}):
+        figure, (axes,) = _figure(1.8)
+        first, last = (np.datetime64(day) for day in (min(by_day), max(by_day)))
+        days = [str(day) for day in np.arange(first, last + 1)]  # also those on which nobody's did
+        axes.bar(days, [by_day.get(day, 0) for day in days], width=0.6, color=MAIN)
+        axes.set(ylabel="people", xticks=days[:: 1 + len(days) // 10])
+        return _svg(figure)
+
+
 def ablations(found: Mapping[str, Mapping], measure: str) -> str:
     """What each variant gains or loses against the full model; a file of its own, on white."""
     told = {name: one for name, one in found.items() if one["everybody"]["difference"]["low"] is not None}

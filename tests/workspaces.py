@@ -184,6 +184,7 @@ def _evaluation(
         "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
         "alpha": _alpha(modalities),
         "drift": _drift(champion, modalities),
+        "changes": _changes(night.day, modalities),
     }
     write_json(out / "metrics.json", metrics)
     people = [f"u{i:03d}" for i in range(PEOPLE)]
@@ -195,7 +196,11 @@ def _evaluation(
         for name in ["challenger", *rivals]
     }
     counts = {"history_length": [HISTORY] * (PEOPLE - 5) + [0] * 5, "targets": [2] * PEOPLE}
-    pq.write_table(pa.table({"user_id": people, **counts, **scores, **weights}), out / "per_user.parquet")
+    days = [night.day - timedelta(days=2) if modalities else None] + [None] * (PEOPLE - 1)
+    table = pa.table(
+        {"user_id": people, **counts, **scores, **weights, "changed_on": pa.array(days, pa.date32())}
+    )
+    pq.write_table(table, out / "per_user.parquet")
     pq.write_table(_recommendations(people, modalities, draw), out / "recommendations.parquet")
 
 
@@ -257,6 +262,16 @@ def _alpha(modalities: Sequence[str]) -> dict[str, Any]:
     if not modalities:
         audit = {name: {} for name in audit}
     return {"mean": share, "entropy": 0.9 * top, "max_entropy": top, **audit}
+
+
+def _changes(day: date, modalities: Sequence[str]) -> dict[str, Any]:
+    if not modalities:
+        return {"people": 0, "changed": 0, "by_day": {}}
+    return {
+        "people": PEOPLE - 5,
+        "changed": 4,
+        "by_day": {str(day - timedelta(days=d)): 1 + d for d in (1, 2)},
+    }
 
 
 def _drift(champion: str | None, modalities: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from benchmarks.sets.protocol import (
     Moment,
     Split,
     baseline,
+    difference,
     measured,
     ours,
     outcome,
@@ -35,6 +36,7 @@ from models.baselines.lightgcn import LightGCN
 from models.baselines.mf_bpr import MFBPR
 from models.fusion import Catalogue
 from models.histories import Seen
+from models.interest import Spec
 from models.profiles import Profiles
 from models.ranks import ranks, users_at_once
 from models.scoring import Targets
@@ -42,6 +44,7 @@ from tasks.importers.release import need_folder
 from tasks.importers.tiktok import LOG, SPLITS, VECTORS
 
 WIDTH, KS = 64, (10, 20)
+SEEDS = (1, 2, 3)
 KNOBS = {
     "popularity": Fitting(1, 1, 1024, 0.001, 0.0, 5.0, 1),
     "itemcf": Fitting(1, 1, 1024, 0.001, 0.0, 5.0, 1),
@@ -67,24 +70,20 @@ PUBLISHED = {
 def measure(path: Path) -> tuple[dict, dict]:
     """Recall@k and NDCG@k of ours (picture and sound) and of the baselines, beside what was published."""
     split = read(path)
-    sizes = spec(int((split.catalogue.id_row_V >= 0).sum()), WIDTH, 1, 1, 0.0, 1 << 20)
+    runs: dict[str, list[Measured]] = {}
+    for seed in SEEDS:
+        found = _baselines(split, seed) | {"ours": _ours(split, replace(OURS, seed=seed))}
+        for name, one in found.items():
+            runs.setdefault(name, []).append(one)
+            say(seed, name, one.means(KS))
     figures: dict = {"published_recall@20_ndcg@20": {name: list(both) for name, both in PUBLISHED.items()}}
-    found: dict[str, Measured] = {}
-    for name, knobs in KNOBS.items():
-        trained = baseline(name, split, sizes, knobs)
-        found[name] = outcome(trained, split)
-        if isinstance(trained.model, MFBPR | LightGCN):
-            found[f"{name}_folded_in"] = found[name]
-            found[name] = trained_users(trained.model, split, trained.curve)
-        figures |= {one: found[one].means(KS) for one in found if one not in figures}
-        figures[name]["training"] = found[name].trained()
-        say(name, figures[name])
-    mine = replace(
-        sizes, positions=False, encoder=OURS.encoder, fusion=OURS.fusion, dropout=OURS.dropout, walk=OURS.walk
-    )
-    one = outcome(ours(split, replace(mine, max_length=OURS.max_length), OURS), split)
-    figures["ours"] = one.means(KS) | {"training": one.trained()}
-    say("ours", figures["ours"])
+    figures |= {name: _mean(run) | {"training": run[0].trained()} for name, run in runs.items()}
+    figures["seeds"] = len(SEEDS)
+    figures["ours_minus"] = {
+        name: {measure: difference(runs["ours"], run, measure) for measure in ("recall@20", "ndcg@20")}
+        for name, run in runs.items()
+        if name != "ours"
+    }
     ratios = {
         f"{name}_over_published_recall@20": round(figures[name]["recall@20"] / PUBLISHED[name][0], 3)
         for name in KNOBS if name in PUBLISHED
@@ -92,6 +91,33 @@ def measure(path: Path) -> tuple[dict, dict]:
     best = figures["ours"]["recall@20"]
     ratios |= {f"ours_over_{n}_recall@20": round(best / value, 3) for n, (value, _) in PUBLISHED.items()}
     return figures, ratios
+
+
+def _baselines(split: Split, seed: int) -> dict[str, Measured]:
+    sizes, found = _sizes(split), {}
+    for name, knobs in KNOBS.items():
+        trained = baseline(name, split, sizes, replace(knobs, seed=seed))
+        found[name] = outcome(trained, split)
+        if isinstance(trained.model, MFBPR | LightGCN):
+            found[f"{name}_folded_in"] = found[name]
+            found[name] = trained_users(trained.model, split, trained.curve)
+    return found
+
+
+def _ours(split: Split, params: Train) -> Measured:
+    same = ("fusion", "encoder", "positions", "dropout", "max_length", "walk")
+    return outcome(
+        ours(split, replace(_sizes(split), **{k: getattr(params, k) for k in same}), params), split
+    )
+
+
+def _sizes(split: Split) -> Spec:
+    return spec(int((split.catalogue.id_row_V >= 0).sum()), WIDTH, 1, 1, 0.0, 1 << 20)
+
+
+def _mean(run: list[Measured]) -> dict[str, float]:
+    means = [one.means(KS) for one in run]
+    return {name: round(float(np.mean([one[name] for one in means])), 4) for name in means[0]}
 
 
 @torch.no_grad()

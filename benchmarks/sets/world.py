@@ -21,6 +21,7 @@ from contracts.params import Params
 from models.metrics import bootstrap, ndcg
 from models.scoring import Scorer, Targets
 from tasks import ablate, evaluate, train
+from tasks.changes import changes
 from tasks.pinned import Pinned
 
 SEEDS = (1, 2, 3)
@@ -78,11 +79,12 @@ def _found(pinned: Pinned, truth: world_truth.Truth, table: pa.Table, scorers: l
         )
     alpha_SBM = [world_truth.learned_weights(scorer, before, users) for scorer in scorers]
     weights_BM = torch.tensor(np.mean(alpha_SBM, 0), dtype=torch.float32)
-    changes = world_truth.found_drift(scorers[0], everything, users, weights_BM)
+    found = changes(scorers[0], everything, users, weights_BM, int(everything.lengths.max())).found
+    assert found is not None  # a world has several days
     return {
         "modality_weights": world_truth.agreement(alpha_SBM, truth, users, pinned.modalities),
         "viewings_a_person": round(float(before.lengths[users].float().mean()), 1),
-        "drift": world_truth.drift_figures(changes, truth, users, pinned.night.day),
+        "drift": world_truth.drift_figures(found, truth, users, pinned.night.day),
     }
 
 

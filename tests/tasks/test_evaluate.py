@@ -21,6 +21,7 @@ from contracts.place import PROJECT, Night
 from models import ranks
 from models.metrics import bootstrap
 from tasks import align, evaluate, tracking, train
+from tasks.changes import LEAST_VIEWINGS
 from tasks.evidence import SLICE_USERS
 from tests.snapshots import NIGHT, plant
 
@@ -335,3 +336,15 @@ def test_each_knob_of_the_evaluation_counts(night: Night) -> None:
     changes = {"k": 5, "cutoffs": (10, 20), "cold_events": 30, "bootstrap_samples": 100, "seed": 2}
     for name, value in changes.items():
         assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["metrics.json"] != first
+
+
+def test_people_whose_interest_changed_are_counted_by_day_and_told_beside_their_figures(
+    night: Night, metrics: dict
+) -> None:
+    told = metrics["changes"]
+    table = pq.read_table(night.folder("evaluate") / "per_user.parquet").to_pandas()
+    changed = table["changed_on"].dropna()
+    assert told["people"] == int((table["history_length"] >= LEAST_VIEWINGS).sum())
+    assert told["changed"] == len(changed) == sum(told["by_day"].values())
+    assert told["by_day"] == changed.astype(str).value_counts().sort_index().to_dict()
+    assert not table[table["history_length"] < LEAST_VIEWINGS]["changed_on"].notna().any()

@@ -82,7 +82,7 @@ def test_a_refused_night_says_so_and_why(night):
 
 def test_the_page_needs_nothing_but_itself(night):
     text, page = page_of(night)
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
     assert "<script" not in text
     assert not [value for name, value in page.attributes if name == "src"]
     links = [value for name, value in page.attributes if name in ("href", "xlink:href")]
@@ -204,6 +204,22 @@ def test_example_people_spread_over_history_lengths_and_show_what_the_files_say(
         assert [one["attention"] for one in person["because"]] == mine[0]["attention"]
         assert [one["shares"]["text"] for one in person["shown"]] == [row["alpha_text"] for row in mine]
         assert len(person["watched"]) <= WATCHED
+
+
+def test_whose_interest_changed_is_told_with_the_day(night):
+    page = page_of(night)[1]
+    told = json.loads((night.workspace / "evaluate/metrics.json").read_text())["changes"]
+    assert (
+        f"Of {told['people']} test people with enough viewings, {told['changed']} more likely" in page.words
+    )
+    table = pq.read_table(night.workspace / "evaluate/per_user.parquet")
+    days = pa.array([night.day] * len(table), pa.date32())
+    place = table.column_names.index("changed_on")
+    pq.write_table(table.set_column(place, "changed_on", days), night.workspace / "evaluate/per_user.parquet")
+    assert f"· interest changed on {night.day} ·" not in page.words
+    assert (
+        page_of(night)[1].words.count(f"· interest changed on {night.day} ·") == PARAMS.report.example_users
+    )
 
 
 def test_a_recommendation_that_was_liked_is_marked(night):

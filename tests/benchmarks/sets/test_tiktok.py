@@ -58,10 +58,13 @@ def test_the_baselines_and_ours_find_two_tastes(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tiktok, "KNOBS", {n: replace(k, batch_size=8) for n, k in tiktok.KNOBS.items()})
     few = replace(tiktok.OURS, epochs=30, patience=30, batch_size=8, learning_rate=0.01)
     monkeypatch.setattr(tiktok, "OURS", few)
+    monkeypatch.setattr(tiktok, "SEEDS", (1, 2))
     figures, ratios = tiktok.measure(written(tmp_path, grouped()))
     for name in ("itemcf", "mf_bpr", "mf_bpr_folded_in", "lightgcn", "lightgcn_folded_in"):
         assert figures[name]["ndcg@10"] > figures["popularity"]["ndcg@10"] + 0.1
     assert figures["ours"]["ndcg@10"] > figures["popularity"]["ndcg@10"] + 0.1
+    assert figures["seeds"] == 2
+    assert figures["ours_minus"]["popularity"]["ndcg@20"]["low"] > 0
     published = {f"{n}_over_published_recall@20" for n in ("popularity", "mf_bpr", "lightgcn")}
     assert set(ratios) == published | {f"ours_over_{n}_recall@20" for n in tiktok.PUBLISHED}
 
