@@ -48,7 +48,10 @@ class Drift:
 
 @torch.no_grad()
 def log_evidence(f_BTD: Tensor, response_BT: Tensor, batch: Batch, day_K: Tensor) -> Tensor:
-    """ln p(responses | the interest changed before that day), [B, K + 1]; the last: it never did."""
+    """ln p(responses | the interest changed before that day), [B, K + 1]; the last: it never did.
+
+    −inf for a day that has no event of the person before it, or none after: nobody can tell.
+    """
     mask_BT = batch.mask_BT
     both_BTT = mask_BT.unsqueeze(2) & mask_BT.unsqueeze(1)
     alike_BTT = TASTE * f_BTD @ f_BTD.mT
@@ -61,16 +64,25 @@ def log_evidence(f_BTD: Tensor, response_BT: Tensor, batch: Batch, day_K: Tensor
         L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, covariance_BTT, 0.0) + noise_TT).L
         surprise_BT1 = torch.linalg.solve_triangular(L_BTT, (response_BT * mask_BT).unsqueeze(2), upper=False)
         diagonal_BT = L_BTT.diagonal(dim1=1, dim2=2).log() * mask_BT
-        told.append(-0.5 * surprise_BT1.square().sum((1, 2)) - diagonal_BT.sum(1))
+        told_B = -0.5 * surprise_BT1.square().sum((1, 2)) - diagonal_BT.sum(1)
+        both_B = (after_BT & mask_BT).any(1) & (~after_BT & mask_BT).any(1)
+        told.append(told_B if day is None else told_B.masked_fill(~both_B, -torch.inf))
     return torch.stack(told, 1)
 
 
 def weigh(told_BK: Tensor, day_K: Tensor) -> Drift:
-    """Posterior of each day and of "never", by the share of all changes that fits the population best."""
+    """Posterior of each day and of "never", by the share of all changes that fits the population best.
+
+    The prior of a change is spread over the days of which the person can tell; who can of none never changed.
+    """
+    can_BK = told_BK[:, :-1] > -torch.inf
+    never_B1 = torch.where(can_BK.any(1, keepdim=True), NEVER, 1.0)
     share_K = torch.full((len(day_K),), 1 / len(day_K))
     for _ in range(ROUNDS):
-        prior_K = torch.cat([(1 - NEVER) * share_K, torch.tensor([NEVER])])
-        p_BK = torch.softmax(told_BK + prior_K.log(), 1)
+        share_BK = share_K * can_BK
+        share_BK = share_BK / share_BK.sum(1, keepdim=True).clamp(min=1e-9)
+        prior_BK = torch.cat([(1 - never_B1) * share_BK, never_B1], 1)
+        p_BK = torch.softmax(told_BK + prior_BK.log(), 1)
         share_K = p_BK[:, :-1].sum(0) + PSEUDO / len(day_K)
         share_K = share_K / share_K.sum()
     return Drift(day_K, p_BK[:, :-1], p_BK[:, -1])

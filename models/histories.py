@@ -59,8 +59,8 @@ class Histories:
         sentiment_E: of the comments that the person wrote, in [-1, 1]; NaN: none, or unknown.
         positive_E: bool, whether the viewing counts as liked.
         context_EC: code of each of the model's contexts, 0: unknown; None: the model has none.
-        share_EM: of each modality in what the person goes by, as known after the event; None: not read yet
-            (`models/scoring.py`, `read_once`).
+        share_EM: of each modality in what the person goes by, as known after the event, of the newest
+            events that the model reads (0 before them); None: not read yet (models/scoring.py, `read_once`).
     """
 
     offsets: Tensor

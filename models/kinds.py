@@ -1,7 +1,8 @@
 """What people of a kind like, day by day: what a person's own answers are told beside.
 
-Legend: B users, E events, N of them, T events of a batch, V videos, R some of them, M modalities, D width,
-L landmarks, H directions; C columns of a profile, the first of them everybody's; K values of all columns.
+Legend: B users, E events, N some of them, T events of a batch, V videos, R some of them, M modalities,
+D width, L landmarks, H directions; C columns of a profile, the first of them everybody's; K values of all
+columns.
 
 A kind is a value of a profile column; everybody is one, too. What is foretold of an answer is the sum of what
 the person's kinds like in the video: a ridge regression in which an answer counts `LASTING` as much a day
@@ -9,10 +10,13 @@ later. What a video shows is told by the directions in which videos differ most 
 models/evidence.py (kernel principal components: Schölkopf et al., Neural Computation 10, 1998). A day is
 learned once, one column after another, each from what the others leave (recursive least squares with
 forgetting, block by block), so that a day costs its own answers only. Counted before training and then
-constant, like every other statistic of training.
+constant, like every other statistic of training: an answer of the morning is told beside those of that whole
+day, and by how much a person goes by each modality is taken from all of training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +26,10 @@ from models.evidence import alike
 from models.histories import DAY_SECONDS, Batch, Histories
 
 LASTING = 0.6  # what an answer still counts a day later
-PRIOR = 60.0  # of the ridge: answers, all as usual, that each kind has beside its own
-DAYS = 64  # kept; what was before them is told beside the oldest
+PRIOR = 60.0  # the ridge
+DAYS = 32  # kept; what was before them is told beside the oldest
+BEFORE = 24  # days learned before those: of what is older .6 ** 24 would be left
+EVENTS = 1 << 16  # read at a time
 LANDMARKS, DIRECTIONS = 512, 48
 
 
@@ -59,26 +65,26 @@ class Kinds(nn.Module):
         """
         self._see(aligned_VMD[past.video_E.unique()])
         self.last_day.fill_(past.last_day)
-        shown_VMH, ridge_HH = self.shown(aligned_VMD), PRIOR * torch.eye(DIRECTIONS).double()
-        kind_BC, day_E = self._kinds(category_BC), past.second_E // DAY_SECONDS
-        user_E = torch.arange(len(past.lengths)).repeat_interleave(past.lengths)
-        K = self.likes_YKH.shape[1]
-        seen_KHH = torch.zeros(K, DIRECTIONS, DIRECTIONS).double()
-        told_KH, likes_KH = torch.zeros(2, K, DIRECTIONS).double()
-        for place in range(DAYS):
-            at_N = (day_E == past.last_day - (DAYS - 1 - place)).nonzero().squeeze(1)
-            kind_NC, share_NM = kind_BC[user_E[at_N]], share_BM[user_E[at_N]]
-            f_NH = torch.einsum("nmh,nm->nh", shown_VMH[past.video_E[at_N]], share_NM).double()
+        events = Events(self, self._kinds(category_BC), share_BM, aligned_VMD, past, response_E)
+        K, H = self.likes_YKH.shape[1:]
+        seen_KHH, told_KH = torch.zeros(K, H, H).double(), torch.zeros(K, H).double()
+        likes_KH, ridge_HH = torch.zeros(K, H).double(), PRIOR * torch.eye(H).double()
+        met_K = torch.zeros(K, dtype=torch.bool)
+        for day in range(max(events.first_day, past.last_day - DAYS - BEFORE + 1), past.last_day + 1):
             seen_KHH, told_KH = LASTING * seen_KHH, LASTING * told_KH
-            for kind_N, values in zip(kind_NC.T, self._columns(), strict=True):
-                others_NH = likes_KH[kind_NC].sum(1) - likes_KH[kind_N]
-                left_N = response_E[at_N] - (others_NH * f_NH).sum(1)
-                told_KH.index_add_(0, kind_N, f_NH * left_N[:, None])
-                for kind in kind_N.unique().tolist():
-                    mine_NH = f_NH[kind_N == kind]
-                    seen_KHH[kind] += mine_NH.T @ mine_NH
-                likes_KH[values] = torch.linalg.solve(seen_KHH[values] + ridge_HH, told_KH[values])
-            self.likes_YKH[place] = likes_KH
+            for column, values in enumerate(self._columns()):
+                for kind_NC, f_NH, response_N in events.on(day):
+                    kind_N = kind_NC[:, column]
+                    others_NH = likes_KH[kind_NC].sum(1) - likes_KH[kind_N]
+                    left_N = response_N - (others_NH * f_NH).sum(1)
+                    told_KH.index_add_(0, kind_N, f_NH * left_N[:, None])
+                    met_K[kind_N] = True
+                    for kind, mine_NH in _by_kind(kind_N, f_NH):
+                        seen_KHH[kind] += mine_NH.T @ mine_NH
+                met = met_K[values].nonzero().squeeze(1) + values.start
+                likes_KH[met] = torch.linalg.solve(seen_KHH[met] + ridge_HH, told_KH[met])
+            if (place := DAYS - 1 - past.last_day + day) >= 0:
+                self.likes_YKH[place] = likes_KH
 
     def forward(self, category_BC: Tensor, batch: Batch, aligned_VMD: Tensor) -> Tensor:
         """What the person's kinds would answer to what each modality shows, as known that day [B, T, M]."""
@@ -96,7 +102,9 @@ class Kinds(nn.Module):
 
     def _see(self, x_VMD: Tensor) -> None:
         """Choose the landmarks, evenly among what these videos show, and the directions."""
-        unit_PD = F.normalize(x_VMD.flatten(0, 1).float(), dim=1)
+        unit_PD = F.normalize(
+            x_VMD.transpose(0, 1).flatten(0, 1).float(), dim=1
+        )  # a modality after the other
         unit_PD = unit_PD[unit_PD.any(1)]
         mark_LD = unit_PD[torch.linspace(0, len(unit_PD) - 1, min(LANDMARKS, len(unit_PD))).long()]
         size_L, turn_LL = torch.linalg.eigh(alike(mark_LD @ mark_LD.T).double())
@@ -111,5 +119,37 @@ class Kinds(nn.Module):
 
     def _columns(self) -> list[slice]:
         """The kinds of each column."""
-        ends = torch.tensor(self.values).cumsum(0).tolist()
-        return [slice(end - size, end) for size, end in zip(self.values, ends, strict=True)]
+        return [slice(*ends) for ends in pairwise(accumulate(self.values, initial=0))]
+
+
+@dataclass(frozen=True)
+class Events:
+    """Everybody's events as `Kinds` learns from them, a few at a time."""
+
+    kinds: Kinds
+    kind_BC: Tensor
+    share_BM: Tensor
+    aligned_VMD: Tensor
+    past: Histories
+    response_E: Tensor
+
+    @property
+    def first_day(self) -> int:
+        return int(self.past.second_E.min()) // DAY_SECONDS if len(self.past.second_E) else 0
+
+    def on(self, day: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """kind_NC of the person, f_NH shown by the video as the person goes by it, and response_N."""
+        past = self.past
+        for at_N in (past.second_E // DAY_SECONDS == day).nonzero().squeeze(1).split(EVENTS):
+            user_N = torch.searchsorted(past.offsets, at_N, right=True) - 1
+            row_R, video_N = past.video_E[at_N].unique(return_inverse=True)
+            shown_NMH = self.kinds.shown(self.aligned_VMD[row_R])[video_N]
+            f_NH = torch.einsum("nmh,nm->nh", shown_NMH, self.share_BM[user_N])
+            yield self.kind_BC[user_N], f_NH.double(), self.response_E[at_N]
+
+
+def _by_kind(kind_N: Tensor, f_NH: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The rows of each kind."""
+    kinds, count = kind_N.unique(return_counts=True)
+    rows = f_NH[kind_N.argsort(stable=True)].split(count.tolist())
+    return zip(kinds.tolist(), rows, strict=True)

@@ -20,12 +20,13 @@ PEOPLE = 256  # read at a time before training
 
 
 class Preference(nn.Module):
-    """u: the user's preference vector, from earlier events and, with `content`, the profile only.
+    """u: the user's preference vector, from earlier events and the profile only.
 
     Its first part, which meets what a video shows, comes from the mean of the events, weighed by what the
     person did. Its end, which meets the modality as such, is the log of the modality's expected share in
     what the person goes by: even at first, and then as the evidence has it (models/evidence.py).
     With `content` false the first part is 0: what a modality weighs is then the same in every video.
+    The profile says what people like it like, which the answers are told beside (models/kinds.py).
     """
 
     mixture_GM: Tensor

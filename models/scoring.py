@@ -56,7 +56,10 @@ class Scorer:
 
 @torch.no_grad()
 def read_once(scorer: Scorer) -> Scorer:
-    """The same, with what everybody goes by read once and for all: training reads it in every epoch."""
+    """The same, with what everybody goes by read once and for all: training reads it in every epoch.
+
+    A video that a step treats as new (`id_dropout`) is thus answered beside what is usual at it all the same.
+    """
     model, people = scorer.model.eval(), scorer.people
     if not isinstance(model, InterestModel) or model.preference is None:
         return scorer

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models import drift
-from models.histories import Histories
+from models.histories import Batch, Histories
 from models.interest import InterestModel
 from models.scoring import Scorer
 
@@ -40,20 +40,25 @@ class Changes:
 def changes(scorer: Scorer, past: Histories, users: Tensor, alpha_BM: Tensor, viewings: int) -> Changes:
     """Look for a change in the newest `viewings` of these users, who go by the modalities by alpha_BM."""
     model = scorer.model.eval()
-    enough_B = past.lengths[users] >= LEAST_VIEWINGS
+    enough_B = (past.lengths[users] >= LEAST_VIEWINGS) & alpha_BM.isfinite().all(1)
     users, alpha_BM = users[enough_B], alpha_BM[enough_B]
     if not isinstance(model, InterestModel) or not alpha_BM.numel():
         return Changes(users[:0], None)
-    batches = [past.batch(users_B, viewings) for users_B in users.split(PEOPLE)]
-    day_K = torch.cat([batch.day_BT[batch.mask_BT] for batch in batches]).unique()[1:][-NEWEST_DAYS:]
+    days = [_days(past.batch(users_B, viewings)) for users_B in users.split(PEOPLE)]
+    day_K = torch.cat(days).unique()[1:][-NEWEST_DAYS:]
     if not len(day_K):
         return Changes(users, None)
     x_VMD, told = model.items(scorer.catalogue).x_VMD, []
-    for batch, weight_BM in zip(batches, alpha_BM.split(PEOPLE), strict=True):
+    for users_B, weight_BM in zip(users.split(PEOPLE), alpha_BM.split(PEOPLE), strict=True):
+        batch = past.batch(users_B, viewings)
         f_BTD = torch.einsum("btmd,bm->btd", x_VMD[batch.video_BT], weight_BM) * x_VMD.shape[2] ** -0.5
         answer_BT = model.answers(batch, scorer.catalogue.id_row_V)
         told.append(drift.log_evidence(f_BTD, answer_BT, batch, day_K))
     return Changes(users, drift.weigh(torch.cat(told), day_K))
+
+
+def _days(batch: Batch) -> Tensor:
+    return batch.day_BT[batch.mask_BT].unique()
 
 
 def figures(found: Changes) -> Mapping[str, object]:

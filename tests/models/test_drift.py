@@ -41,8 +41,8 @@ def test_who_changed_is_found_with_the_day_and_who_did_not_is_left_alone() -> No
 
 def test_a_day_on_which_many_change_is_likelier_for_one_who_tells_nothing() -> None:
     f_BTD, response_BT, batch = a_week()
-    silent = replace(batch, mask_BT=batch.mask_BT & (torch.arange(PEOPLE) != 0)[:, None])
-    drift = found(f_BTD, response_BT, silent)
+    f_BTD[0] = 0.0  # videos without content
+    drift = found(f_BTD, response_BT, batch)
     assert drift.day[0] == CHANGE
     assert drift.p_never_B[0] == pytest.approx(0.5, abs=1e-4)
 
@@ -53,3 +53,19 @@ def test_what_stands_in_the_padding_changes_nothing() -> None:
     before = found(f_BTD, response_BT, batch)
     f_BTD[:, 50:], response_BT[:, 50:] = 7.0, 7.0
     assert torch.equal(before.p_BK, found(f_BTD, response_BT, batch).p_BK)
+
+
+def test_nobody_changed_on_a_day_that_lies_before_or_after_all_they_did() -> None:
+    f_BTD, response_BT, batch = a_week()
+    late = replace(
+        batch, mask_BT=batch.mask_BT & ((torch.arange(PEOPLE) != 1)[:, None] | (batch.day_BT >= 4))
+    )
+    drift = found(f_BTD, response_BT, late)
+    assert drift.p_BK[1, :4].eq(0).all()  # days 1 to 4: there is nothing before them
+    assert drift.day[1] == CHANGE
+    one_day = replace(
+        batch, mask_BT=batch.mask_BT & ((torch.arange(PEOPLE) != 1)[:, None] | (batch.day_BT == 6))
+    )
+    drift = found(f_BTD, response_BT, one_day)
+    assert drift.p_never_B[1] == 1
+    assert not drift.changed[1]

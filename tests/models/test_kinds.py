@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models import kinds
 from models.evidence import SHARP
 from models.histories import DAY_SECONDS, Histories
-from models.kinds import DAYS, LASTING, PRIOR, Kinds
+from models.kinds import DAYS, LANDMARKS, LASTING, PRIOR, Kinds
 from tests.models.worlds import everybody, histories
 
 M, D, VIDEOS = 3, 6, 12
@@ -91,7 +93,9 @@ def test_a_kind_that_changes_is_told_as_it_was_before_and_as_it_is_after() -> No
 
 @settings(max_examples=20, deadline=None)
 @given(day=st.integers(0, 2))
-def test_answers_of_later_days_never_change_what_was_known_before(day: int) -> None:
+def test_answers_of_later_days_never_change_what_was_known_before_of_people_who_go_by_the_same(
+    day: int,
+) -> None:
     past, draw = days(), torch.Generator().manual_seed(2)
     response_E = torch.randn(480, generator=draw)
     later_E = past.second_E // DAY_SECONDS > day
@@ -109,6 +113,39 @@ def test_after_training_a_kind_likes_what_it_liked_last_and_long_before_it_nothi
     assert torch.equal(foretold(made, last), foretold(made, later))
     assert foretold(made, last).any()
     assert not foretold(made, old).any()
+
+
+def test_days_before_those_that_are_kept_are_in_what_the_first_of_them_knows() -> None:
+    past = days(people=4, events=40, over=40)
+    response_E = torch.randn(160, generator=torch.Generator().manual_seed(5))
+    made = learned(past, response_E, sizes=())
+    f_EH = made.shown(space())[past.video_E].mean(1).double()
+    age_E = 39 - (DAYS - 1) - past.second_E // DAY_SECONDS
+    assert (age_E > 0).any()
+    weight_E = torch.where(age_E >= 0, LASTING**age_E, 0.0).double()
+    known_HH = (f_EH * weight_E[:, None]).T @ f_EH + PRIOR * torch.eye(f_EH.shape[1])
+    expected_H = torch.linalg.solve(known_HH, f_EH.T @ (weight_E * response_E))
+    assert torch.allclose(made.likes_YKH[0, 0].double(), expected_H, atol=1e-5)
+
+
+def test_events_read_a_few_at_a_time_teach_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    past = days()
+    response_E = torch.randn(480, generator=torch.Generator().manual_seed(6))
+    whole = learned(past, response_E).likes_YKH
+    monkeypatch.setattr(kinds, "EVENTS", 7)
+    assert torch.allclose(learned(past, response_E).likes_YKH, whole, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(videos=st.integers(100, 700))
+def test_the_landmarks_are_spread_over_the_modalities_however_many_videos_there_are(videos: int) -> None:
+    x_VMD = torch.zeros(videos, M, D)
+    x_VMD[:, torch.arange(M), torch.arange(M)] = 1.0  # each modality shows one thing
+    made = Kinds((), D)
+    made._see(x_VMD)
+    number_M = made.landmark_LD.sum(0)[:M]
+    assert number_M.sum() == min(LANDMARKS, videos * M)
+    assert number_M.max() - number_M.min() <= 2
 
 
 def test_without_columns_to_read_a_profile_changes_nothing_and_without_events_nothing_is_foretold() -> None:

@@ -65,3 +65,11 @@ def test_nobody_is_judged_by_few_viewings_or_one_day_or_without_content() -> Non
     assert changes.figures(one_day) == {"people": PEOPLE, "changed": 0, "by_day": {}}
     no_content = found(*planted(), alpha_BM=torch.zeros(PEOPLE, 0))
     assert changes.figures(no_content) == {"people": 0, "changed": 0, "by_day": {}}
+
+
+def test_a_person_of_whom_no_weight_is_known_is_not_judged_and_hides_nobody_else() -> None:
+    alpha_BM = torch.full((PEOPLE, 3), 1 / 3)
+    alpha_BM[0] = torch.nan
+    told = found(*planted(), alpha_BM=alpha_BM)
+    assert 0 not in told.users.tolist()
+    assert sorted(told.days()) == list(range(1, PEOPLE, 2))
