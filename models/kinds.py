@@ -28,7 +28,7 @@ from models.histories import DAY_SECONDS, Batch, Histories
 LASTING = 0.6  # what an answer still counts a day later
 PRIOR = 60.0  # the ridge
 DAYS = 32  # kept; what was before them is told beside the oldest
-BEFORE = 24  # days learned before those: of what is older .6 ** 24 would be left
+BEFORE = 24  # days learned before those; what is older counts nothing any more
 EVENTS = 1 << 16  # read at a time
 LANDMARKS, DIRECTIONS = 512, 48
 
@@ -102,10 +102,8 @@ class Kinds(nn.Module):
 
     def _see(self, x_VMD: Tensor) -> None:
         """Choose the landmarks, evenly among what these videos show, and the directions."""
-        unit_PD = F.normalize(
-            x_VMD.transpose(0, 1).flatten(0, 1).float(), dim=1
-        )  # a modality after the other
-        unit_PD = unit_PD[unit_PD.any(1)]
+        x_PD = x_VMD.transpose(0, 1).flatten(0, 1).float()  # one modality after the other
+        unit_PD = F.normalize(x_PD[x_PD.any(1)], dim=1)
         mark_LD = unit_PD[torch.linspace(0, len(unit_PD) - 1, min(LANDMARKS, len(unit_PD))).long()]
         size_L, turn_LL = torch.linalg.eigh(alike(mark_LD @ mark_LD.T).double())
         into_LH = (turn_LL * size_L.clamp(min=1e-6).rsqrt()).flip(1)[:, :DIRECTIONS]
