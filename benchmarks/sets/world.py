@@ -79,12 +79,12 @@ def _found(pinned: Pinned, truth: world_truth.Truth, table: pa.Table, scorers: l
         )
     alpha_SBM = [world_truth.learned_weights(scorer, before, users) for scorer in scorers]
     weights_BM = torch.tensor(np.mean(alpha_SBM, 0), dtype=torch.float32)
-    found = changes(scorers[0], everything, users, weights_BM, int(everything.lengths.max())).found
-    assert found is not None  # a world has several days
+    changed = changes(scorers[0], everything, users, weights_BM, int(everything.lengths.max()))
+    day = pinned.night.day
     return {
         "modality_weights": world_truth.agreement(alpha_SBM, truth, users, pinned.modalities),
         "viewings_a_person": round(float(before.lengths[users].float().mean()), 1),
-        "drift": world_truth.drift_figures(found, truth, users, pinned.night.day),
+        "drift": world_truth.drift_figures(changed.found, truth, changed.users, day) if changed.found else {},
     }
 
 
