@@ -22,6 +22,7 @@ from models.interest import InterestModel
 from models.matching import score
 from models.metrics import Floats, ndcg
 from models.scoring import Scorer, Targets, rank
+from tasks.changes import EPOCH
 from tasks.evaluate import per_user
 from tasks.pinned import Pinned
 from world.viewing import QUALITY
@@ -29,7 +30,6 @@ from world.viewing import QUALITY
 LEAST_EVENTS = 20  # fewer tell nothing of a person's weights or drift
 WITHIN_DAYS = 1
 PEOPLE = 32  # read at a time
-EPOCH = date(1970, 1, 1)
 
 
 class Truth:

@@ -218,10 +218,8 @@ def carried(scorer: Scorer, users: Tensor, top_BK: Tensor) -> Tensor:
     assert isinstance(scorer.model, InterestModel)
     items, found = scorer.model.eval().items(scorer.catalogue), []
     for users_B, rows_BK in zip(users.split(CHUNK_USERS), top_BK.split(CHUNK_USERS), strict=True):
-        now, each_N = (
-            scorer.read(users_B, items),
-            torch.arange(len(users_B)).repeat_interleave(rows_BK.shape[1]),
-        )
+        now = scorer.read(users_B, items)
+        each_N = torch.arange(len(users_B)).repeat_interleave(rows_BK.shape[1])
         own_NMD = None if now.own_NMD is None else now.own_NMD[each_N]
         added_NM = added(now.z_ND[each_N], now.u_ND[each_N], items, rows_BK.flatten(), own_NMD)
         found.append(added_NM.view(*rows_BK.shape, -1))

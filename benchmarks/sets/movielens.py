@@ -22,6 +22,7 @@ from benchmarks.sets.protocol import (
     Split,
     baseline,
     difference,
+    mean_of,
     ours,
     outcome,
     say,
@@ -92,7 +93,7 @@ def figures_of(split: Split, runs: dict[str, list[Measured]]) -> tuple[dict, dic
     cold_B = (split.later.histories.lengths[split.later.targets.users] < COLD).numpy()
     figures: dict = {"people": len(cold_B), "cold_people": int(cold_B.sum()), "seeds": len(SEEDS)}
     for name, run in runs.items():
-        figures[name] = _mean([one.means() for one in run])
+        figures[name] = mean_of(run)
         for part, chosen_B in (("cold", cold_B), ("warm", ~cold_B)):
             figures[name][f"ndcg@10_{part}"] = _ndcg(run, chosen_B)
         if run[0].curve:
@@ -113,10 +114,6 @@ def figures_of(split: Split, runs: dict[str, list[Measured]]) -> tuple[dict, dic
 
 def _ndcg(run: Sequence[Measured], chosen_B: np.ndarray | slice = slice(None)) -> float:
     return round(float(np.mean([one.per_user["ndcg@10"][chosen_B] for one in run])), 4)
-
-
-def _mean(means: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(float(np.mean([one[name] for one in means])), 4) for name in means[0]}
 
 
 def read(path: Path) -> Split:

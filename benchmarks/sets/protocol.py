@@ -162,6 +162,12 @@ def measured(rank_P: Tensor, targets: Targets, curve: Curve) -> Measured:
     return Measured(found, curve)
 
 
+def mean_of(run: Sequence[Measured], ks: Sequence[int] = KS) -> dict[str, float]:
+    """The means of one model's seeds."""
+    means = [one.means(ks) for one in run]
+    return {name: round(float(np.mean([one[name] for one in means])), 4) for name in means[0]}
+
+
 def difference(
     ours_: Sequence[Measured], theirs: Sequence[Measured], name: str, chosen_B: Floats | None = None
 ) -> dict:

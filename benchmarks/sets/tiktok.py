@@ -21,6 +21,7 @@ from benchmarks.sets.protocol import (
     Split,
     baseline,
     difference,
+    mean_of,
     measured,
     ours,
     outcome,
@@ -77,7 +78,7 @@ def measure(path: Path) -> tuple[dict, dict]:
             runs.setdefault(name, []).append(one)
             say(seed, name, one.means(KS))
     figures: dict = {"published_recall@20_ndcg@20": {name: list(both) for name, both in PUBLISHED.items()}}
-    figures |= {name: _mean(run) | {"training": run[0].trained()} for name, run in runs.items()}
+    figures |= {name: mean_of(run, KS) | {"training": run[0].trained()} for name, run in runs.items()}
     figures["seeds"] = len(SEEDS)
     figures["ours_minus"] = {
         name: {measure: difference(runs["ours"], run, measure) for measure in ("recall@20", "ndcg@20")}
@@ -113,11 +114,6 @@ def _ours(split: Split, params: Train) -> Measured:
 
 def _sizes(split: Split) -> Spec:
     return spec(int((split.catalogue.id_row_V >= 0).sum()), WIDTH, 1, 1, 0.0, 1 << 20)
-
-
-def _mean(run: list[Measured]) -> dict[str, float]:
-    means = [one.means(KS) for one in run]
-    return {name: round(float(np.mean([one[name] for one in means])), 4) for name in means[0]}
 
 
 @torch.no_grad()
