@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-ID_START = 0.02  # spread of the ID embeddings before training
+ID_START = 0.04  # spread of the ID embeddings before training
 UNLIKED = 0.1  # people that a video has beside those who liked it, so that its logarithm is finite
 VIEW_BUCKETS = 24  # log2 of a video's training views
 TEMPERATURES = (0.01, 1.0)  # what a learned temperature is held within; below, training is unstable (CLIP)
@@ -186,7 +186,10 @@ class Fusion(nn.Module):
         self.register_buffer("new_bias", torch.zeros(()))
 
     def forward(self, catalogue: Catalogue, dropped_V: Tensor | None = None) -> Items:
-        """All videos in the shared space; `dropped_V` (training) treats these as if they were new."""
+        """All videos in the shared space; `dropped_V` (training) treats these as if they were new.
+
+        But as liked as the average one: with a new one's bias much less is learned (docs/experiments.md).
+        """
         x_VMD = self.project(catalogue)
         aligned_VMD = self.aligned(catalogue) if self.aligned else x_VMD.detach()
         if self.joint is not None:

@@ -26,7 +26,7 @@ from models.sequence import EventEmbedding, action_width, build_encoder
 from models.walk import Walk
 
 START = 0.1  # share of the usual size that the gate's weights begin with
-PAST = 0.3  # share of h that z begins with
+PAST, PAST_OF_IDS = 0.3, 1.0  # share of h that z begins with, where videos have content and where none has
 FORETOLD = 0.3  # × √D: what a response foretold counts beside the log of popularity, before training
 LEARNED = ("attention", "user", "late", "hybrid")  # levels of fusion whose α depends on the person
 
@@ -83,10 +83,10 @@ class StaticGate(nn.Module):
     magnitude more slowly (docs/experiments.md, Beauty).
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, past: float) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * width, width)
-        self.past = nn.Parameter(torch.full((width,), PAST))
+        self.past = nn.Parameter(torch.full((width,), past))
         with torch.no_grad():  # near z = 0 the softmax is popularity (`Fusion.start_from`): begin there
             self.linear.weight.mul_(START)
             self.linear.bias.fill_(START**2)
@@ -152,7 +152,7 @@ class InterestModel(nn.Module):
         self.encoder = build_encoder(
             spec.encoder, D, spec.layers, spec.heads, spec.dropout, states, spec.positions
         )
-        self.gate = StaticGate(D)
+        self.gate = StaticGate(D, PAST if M else PAST_OF_IDS)
         self.answers = Answers(spec.behaviours, len(spec.video_ids))
         self.foretold = nn.Parameter(torch.tensor(FORETOLD)) if M else None
         self.walk = Walk(len(spec.video_ids)) if spec.walk else None

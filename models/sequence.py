@@ -30,8 +30,9 @@ class EventEmbedding(nn.Module):
         self.start = nn.Parameter(torch.zeros(width))
         self.gap = nn.Embedding(GAP_BUCKETS, width) if positions else None
         self.position = nn.Embedding(max_length + 1, width) if positions else None
-        for table in (self.hour, self.gap, self.position, *self.contexts):
-            if table is not None:
+        nn.init.zeros_(self.action.bias)
+        for table in (self.action, self.hour, self.gap, self.position, *self.contexts):
+            if table is not None:  # small beside the video: what is the same at all events would drown it
                 nn.init.normal_(table.weight, std=0.02)
 
     def actions(self, batch: Batch) -> Tensor:
