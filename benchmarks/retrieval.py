@@ -118,7 +118,7 @@ def recall(query_VD: np.ndarray, answer_VD: np.ndarray, alike_VV: np.ndarray) ->
     """Recall@k of the video itself, and how many of the first k are of the same subject, itself left out."""
     score_VV = query_VD @ answer_VD.T
     own_V = score_VV.diagonal()
-    above_V = (score_VV > own_V[:, None]).sum(1)
+    above_V = (~(score_VV < own_V[:, None])).sum(1) - 1  # a tie or NaN is no find
     others_VV = score_VV.copy()
     np.fill_diagonal(others_VV, -np.inf)
     order_VV = np.argsort(-others_VV, axis=1, kind="stable")

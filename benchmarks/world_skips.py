@@ -31,7 +31,7 @@ from tasks.pinned import Pinned
 EPOCH = date(1970, 1, 1)
 SEGMENT_MS = 5000
 MAX_SEGMENTS, HISTORY = 40, 30  # N of the paper; its M of 100 costs ten times as much
-EPOCHS, PATIENCE, BATCH = 5, 1, 512
+EPOCHS, PATIENCE, BATCH = 5, 2, 512
 NEWEST = 60_000  # training views that are learned from
 
 

@@ -128,7 +128,7 @@ def retrieval(x_VMD: Tensor, has_VM: Tensor, twins: Twins, names: Sequence[str])
 
 def _recall(query_ND: Tensor, answer_ND: Tensor, rival_NN: Tensor) -> dict[str, float]:
     likeness_NN = query_ND @ answer_ND.T
-    above_N = ((likeness_NN > likeness_NN.diagonal()[:, None]) & rival_NN).sum(1)
+    above_N = (~(likeness_NN < likeness_NN.diagonal()[:, None]) & rival_NN).sum(1)  # a tie or NaN is no find
     return {f"recall@{k}": float((above_N < k).double().mean()) for k in CUTS}
 
 

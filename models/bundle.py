@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.baselines import BASELINES, Baseline
@@ -30,7 +31,7 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
     """Read a model, ready to score.
 
     Raises:
-        ValueError: a file is missing or of another format, or weights and description do not fit.
+        ValueError: a file is missing, broken or of another format, or weights and description do not fit.
     """
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
@@ -38,7 +39,7 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
     model = build(_read_spec(folder / DESCRIPTION))
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {error}") from None
     return model.eval()
 

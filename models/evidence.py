@@ -23,7 +23,7 @@ TASTE, HABIT, NOISE = 0.5, 0.3, 0.8  # variance of a response: by the video, by 
 LASTING = 0.9  # how alike two responses to the same video stay for each day between them
 SHARP = 2.0  # how fast likeness falls with the cosine
 AT_ONCE = 1 << 24  # likenesses held at a time
-OLDEST = 150  # days; what is older fades no further, or its weight would underflow
+OLDEST = 700  # days before the newest; what is older fades no further, or its weight would underflow
 
 
 def mixtures(modalities: int) -> Tensor:

@@ -3,6 +3,8 @@
 Legend: E views in order of time, B views of a batch, V videos, N segments, M segments watched before.
 """
 
+import copy
+import math
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 
@@ -89,12 +91,15 @@ def fit(
     *,
     seed: int,
     epochs: int = 40,
-    patience: int = 5,
+    patience: int = 6,
     batch_size: int = 128,
     learning_rate: float = 0.003,
     weight_decay: float = 0.01,
 ) -> list[dict[str, float]]:
-    """Train until validation no longer gains; the best epoch is kept. Returns the figures of each epoch."""
+    """Train until validation no longer gains; the best epoch is kept. Returns the figures of each epoch.
+
+    Where no view of validation ended early, all epochs are trained and the last is kept.
+    """
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     best, kept, curve = -1.0, model.state_dict(), []
     with trange(epochs, desc="segments", unit="epoch") as bar:
@@ -107,12 +112,10 @@ def fit(
             figure = float(measure(model, catalogue, valid)[SELECTED_BY].mean())
             curve.append({"loss": float(loss), SELECTED_BY: figure})
             bar.set_postfix(loss=f"{loss:.3f}", valid=f"{figure:.4f}")
-            if figure > best:
-                best, since = figure, 0
-                kept = {name: value.clone() for name, value in model.state_dict().items()}
-            else:
-                since += 1
-            if since > patience:
+            value = float(epoch) if math.isnan(figure) else figure
+            if value > best:
+                best, waited, kept = value, 0, copy.deepcopy(model.state_dict())
+            elif (waited := waited + 1) >= patience:
                 break
     model.load_state_dict(kept)
     return curve

@@ -2,7 +2,9 @@
 
 from dataclasses import fields, replace
 
+from contracts.errors import InputError
 from contracts.model_params import Train
+from models import processes
 from models.baselines import BASELINES
 from models.baselines.din import DIN
 from models.baselines.fitting import Fitting, fit, liked_auc
@@ -19,7 +21,12 @@ def train_baseline(
     """Train the baseline that `train.model` names: what it is scored with, validation's targets, its curve.
 
     Training stops by validation NDCG@10; DIN, which ranks what is shown, by the AUC of yesterday's viewings.
+
+    Raises:
+        InputError: torchrun started several processes; a baseline is trained by one.
     """
+    if processes.count() > 1:
+        raise InputError(f"train.model: {params.model} is trained by one process; start it without torchrun")
     nothing: dict = {"modalities": {}, "fingerprints": {}, "categories": {}, "numbers": {}, "contexts": {}}
     spec = replace(spec, **nothing, video_numbers={})
     model, histories = BASELINES[spec.model](spec), pinned.histories("train")

@@ -119,7 +119,7 @@ def _histories(people: Sequence[Mapping[str, list]], spec: Spec) -> Histories:
     bits_E1 = torch.tensor(flat["did"], dtype=torch.long)[:, None]
     did_EA = (bits_E1 >> torch.arange(len(spec.behaviours))) & 1 > 0
     ratio_E = torch.tensor(flat["ratio"], dtype=torch.float32)
-    lengths = torch.tensor([len(one["row"]) for one in people])
+    lengths = torch.tensor([len(one["row"]) for one in people], dtype=torch.long)
     contexts = [_codes(flat[name], values) for name, values in spec.contexts.items()]
     return Histories(
         offsets=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)),

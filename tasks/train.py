@@ -79,7 +79,8 @@ def train_interest(
 ) -> tuple[Scorer, Targets, list[dict[str, float]]]:
     """Train our own model: what it is scored with, validation's targets, its curve."""
     job = prepare(params, pinned, spec)
-    of = [asdict(params), pinned.manifest, of_file(_heads(pinned)), step.code_commit()]
+    snapshot = of_folder(pinned.night.workspace / "snapshot")
+    of = [asdict(params), snapshot, of_file(_heads(pinned)), step.code_commit()]
     identity = json.dumps(of, sort_keys=True)
     checkpoint = Checkpoint(pinned.night.workspace / "train.checkpoint", identity)
     curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)

@@ -46,6 +46,8 @@ class BERT4Rec(Baseline):
         """−log softmax of the hidden videos."""
         row_BT, mask_BT = liked_rows(batch, row_V)
         some_B = mask_BT.any(1)
+        if not some_B.any():
+            return self.bias.sum() * 0.0
         row_BT, mask_BT = row_BT[some_B], mask_BT[some_B]
         hidden_BT = hide(mask_BT)
         h_BTD = self.states(torch.where(hidden_BT, self.videos, row_BT), mask_BT)

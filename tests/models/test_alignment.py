@@ -177,9 +177,15 @@ def test_recall_tells_the_two_directions_apart() -> None:
     assert found["visual-text"]["from_text"]["recall@1"] == 1.0
 
 
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_a_space_that_has_collapsed_finds_nothing(value: float) -> None:
+    found = retrieval(torch.full((30, 2, 4), value), both(30), no_twins(30), ["visual", "text"])
+    assert found["visual-text"]["from_visual"] == {"recall@1": 0.0, "recall@10": 0.0}
+
+
 def test_a_twin_does_not_stand_in_the_way_of_a_video_and_chance_knows() -> None:
     x_VMD = torch.eye(4)[:, None].repeat(1, 2, 1)
-    x_VMD[[0, 1], 1] = x_VMD[[1, 0], 1]  # each of the two has the other's text
+    x_VMD[[0, 1], 1] = x_VMD[[1, 0], 1] + 0.5 * x_VMD[[0, 1], 1]  # each of the two has the other's text
     look_VF = torch.eye(4)
     look_VF[1] = look_VF[0]
     found = [

@@ -37,6 +37,11 @@ def test_a_missing_file_another_format_and_weights_that_do_not_fit_are_refused(t
     description.write_text(text.replace(f'"format": {FORMAT}', '"format": 1'))
     with pytest.raises(ValueError, match=f"is not of format {FORMAT}"):
         load_bundle(tmp_path)
+    description.write_text(text)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit model\.json"):
+        load_bundle(tmp_path)
     description.unlink()
     with pytest.raises(ValueError, match=r"model\.json is missing"):
         load_bundle(tmp_path)

@@ -102,6 +102,16 @@ def test_a_change_to_later_events_never_changes_what_was_foretold_before(cut: in
     assert not torch.equal(before[:, cut + 1 :], after[:, cut + 1 :])
 
 
+def test_what_happens_a_year_later_does_not_change_what_was_foretold_before() -> None:
+    past = histories((8,))
+    past.second_E[:] = torch.tensor([0, 5, 10, 12, 13, 20, 21, 25]) * 86_400
+    x_BTMD, response_BT = (part[:1] for part in inputs())
+    before = taste(x_BTMD, response_BT, past.batch(everybody(past), T))
+    past.second_E[-1] = 500 * 86_400
+    after = taste(x_BTMD, response_BT, past.batch(everybody(past), T))
+    assert torch.allclose(before[:, :8], after[:, :8], atol=1e-6)
+
+
 def test_a_history_of_many_years_is_foretold_from_without_a_number_that_is_none() -> None:
     past = histories((8,))
     past.second_E[:] = torch.arange(8) * 400 * 86_400

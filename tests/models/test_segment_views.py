@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -75,3 +77,17 @@ def test_planted_tastes_are_learned_and_the_same_seed_gives_the_same_bits():
         found.append(measure(model, catalogue, valid))
     assert found[0]["hr@1"].mean() > 0.6  # positions alone: 0.25
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_where_nobody_left_early_on_validation_the_last_epoch_is_kept():
+    log, catalogue = _planted(300)
+    views = make_views(log, SEGMENT, max_segments=4, history=20, trained=300)
+    stayed = replace(views.take(torch.arange(50)), left_B=torch.full((50,), FINISHED))
+    settle(1)
+    model = SegmentInterest({"visual": 1}, users=20, videos=40, max_segments=4, width=16, dropout=0.0)
+    curve = fit(model, catalogue, views, stayed, seed=1, epochs=3, patience=1)
+    assert len(curve) == 3
+    learned = [measure(model, catalogue, views)["hr@1"].mean()]
+    fit(model, catalogue, views, stayed, seed=2, epochs=1)
+    learned.append(measure(model, catalogue, views)["hr@1"].mean())
+    assert learned[0] != learned[1]

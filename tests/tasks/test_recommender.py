@@ -105,6 +105,11 @@ def test_ids_alone_are_enough_and_unknown_videos_are_left_out(pinned):
     assert len(without["video_ids"][0]) == 10
 
 
+def test_nobody_asked_for_gets_nothing(pinned):
+    recommender = _loaded(pinned.night, _model(pinned))
+    assert len(recommender.predict(None, pd.DataFrame({"video_ids": []}))) == 0
+
+
 def test_who_has_seen_nearly_everything_gets_only_the_rest(pinned):
     recommender = _loaded(pinned.night, _model(pinned))
     watched = [f"v{row:04d}" for row in range(58)]
