@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from benchmarks.result import publish
+from contracts.errors import REFUSED_INPUT
 from contracts.place import PROJECT, parse_day
 from contracts.steps import STEPS
 from models.metrics import bootstrap
@@ -39,7 +40,8 @@ def main() -> int:
     first = parse_day(args.first, "--first")
     with tempfile.TemporaryDirectory(prefix="undercurrent-nights-") as folder:
         home = Path(folder)
-        command(home, "tasks.import_dataset", "--source", args.source, "--path", str(args.path.resolve()))
+        if command(home, "tasks.import_dataset", "--source", args.source, "--path", str(args.path.resolve())):
+            return REFUSED_INPUT
         days = [first + timedelta(n) for n in range(args.nights)]
         people = [run(home, args.source, day) for day in tqdm(days, args.source, unit="night")]
     measured = [table for table in people if table is not None]
@@ -57,9 +59,13 @@ def run(home: Path, source: str, day: date) -> pa.Table | None:
     workspace = home / "nights" / str(day)
     for step in list(STEPS)[: list(STEPS).index(LAST) + 1]:
         told = ["--night", str(day), "--workspace", str(workspace)]
-        done = command(home, f"tasks.{step}", *told, "--params", str(PROJECT / "params" / f"{source}.yaml"))
-        if done == 2:
+        refused = command(
+            home, f"tasks.{step}", *told, "--params", str(PROJECT / "params" / f"{source}.yaml")
+        )
+        if refused and step == "evaluate":
             return None
+        if refused:
+            raise RuntimeError(f"{step} refused the night {day}; see above")
     verdict = json.loads((workspace / "gate" / "verdict.json").read_text(encoding="utf-8"))
     print(f"{day}: {verdict['summary']}", file=sys.stderr)
     return pq.read_table(workspace / "evaluate" / "per_user.parquet")

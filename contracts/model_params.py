@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from contracts.strict import Count, Finite, NotNegative, Positive, Share, Whole
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -12,7 +14,7 @@ class Snapshot:
     profile_categories, profile_numbers: which profile columns are used, and as what.
     """
 
-    positive_watch_ratio: float
+    positive_watch_ratio: NotNegative
     profile_categories: tuple[str, ...]
     profile_numbers: tuple[str, ...]
 
@@ -27,15 +29,15 @@ class Align:
     max_drift: 95 % of the probe videos move at most this far (1 − cosine) from where the champion has them.
     """
 
-    width: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    temperature: float
-    twin_cosine: float
-    anchor_weight: float
-    max_drift: float
-    seed: int
+    width: Count
+    epochs: Whole
+    batch_size: Count
+    learning_rate: Positive
+    temperature: Positive
+    twin_cosine: Finite
+    anchor_weight: NotNegative
+    max_drift: NotNegative
+    seed: Whole
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ class Rerank:
     negative_comments: weight of how negative a video's comments are, 0 to 1; below 0 weighs such videos down.
     """
 
-    candidates: int
-    complete: float
-    like: float
-    comment: float
-    share: float
-    follow: float
-    skip: float
-    negative_comments: float
+    candidates: Whole
+    complete: Finite
+    like: Finite
+    comment: Finite
+    share: Finite
+    follow: Finite
+    skip: Finite
+    negative_comments: Finite
 
 
 @dataclass(frozen=True)
@@ -92,34 +94,34 @@ class Train:
     model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
     fusion: Literal["attention", "user", "late", "hybrid", "uniform", "early"]
     encoder: Literal["transformer", "lstm", "hstu", "mean"]
-    layers: int
-    heads: int
-    dropout: float
+    layers: Count
+    heads: Count
+    dropout: Share
     positions: bool
     profile: bool
     contexts: tuple[Literal["device", "network"], ...]
     video_numbers: tuple[str, ...]
-    max_length: int
-    epochs: int
-    patience: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    clip_norm: float
-    ranking_weight: float
-    align_weight: float
-    anchor_weight: float
-    walk: float
+    max_length: Count
+    epochs: Count
+    patience: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    clip_norm: Positive
+    ranking_weight: NotNegative
+    align_weight: NotNegative
+    anchor_weight: NotNegative
+    walk: NotNegative
     rerank: Rerank
-    negatives: int
-    skip_below: float
-    id_dropout: float
-    horizon: int
-    half_life_days: float
-    warmup_epochs: int
+    negatives: Whole
+    skip_below: NotNegative
+    id_dropout: Share
+    horizon: Count
+    half_life_days: NotNegative
+    warmup_epochs: Whole
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
-    seed: int
+    seed: Whole
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,12 @@ class Evaluate:
     half_life_days: of the baseline `trending`, popularity where each like counts half after so long.
     """
 
-    k: int
-    cutoffs: tuple[int, ...]
-    cold_events: int
-    half_life_days: float
-    bootstrap_samples: int
-    seed: int
+    k: Count
+    cutoffs: tuple[Count, ...]
+    cold_events: Whole
+    half_life_days: NotNegative
+    bootstrap_samples: Count
+    seed: Whole
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,10 @@ class Gate:
     max_drift: 95 % of the probe videos may be at most this far (1 − cosine) from where the champion has them.
     """
 
-    min_gain: float
-    max_slice_loss: float
-    min_users: int
-    max_calibration_error: float
-    min_modality_entropy_gap: float
-    max_modality_share: float
-    max_drift: float
+    min_gain: Finite
+    max_slice_loss: Finite
+    min_users: Whole
+    max_calibration_error: NotNegative
+    min_modality_entropy_gap: NotNegative
+    max_modality_share: NotNegative
+    max_drift: NotNegative

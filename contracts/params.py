@@ -1,6 +1,7 @@
 """params.yaml as frozen dataclasses: one a section, one section a step, units in the names.
 
-A missing or unknown key, or a value of the wrong type, is an error that names file, section and key.
+A missing or unknown key, or a value of the wrong type or out of bounds, is an error that names file, section
+and key.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import yaml
 
 from contracts.errors import InputError
 from contracts.model_params import Align, Evaluate, Gate, Snapshot, Train
-from contracts.strict import build
+from contracts.strict import Count, NotNegative, Positive, Share, Whole, build
 from contracts.world_params import World
 
 
@@ -19,7 +20,7 @@ from contracts.world_params import World
 class Ingest:
     """batch_rows: how many records are held in memory at a time."""
 
-    batch_rows: int
+    batch_rows: Count
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,19 @@ class Clean:
     viewing_gap_minutes: silence after which the same person and video start a new viewing.
     """
 
-    late_days: int
-    clock_skew_minutes: int
-    max_loops: float
-    max_watch_minutes: float
-    bot_events_per_hour: int
-    viewing_gap_minutes: int
+    late_days: Whole
+    clock_skew_minutes: Whole
+    max_loops: Positive
+    max_watch_minutes: Positive
+    bot_events_per_hour: Count
+    viewing_gap_minutes: Whole
 
 
 @dataclass(frozen=True)
 class Sequences:
     """max_length: how many of a person's newest viewings are kept."""
 
-    max_length: int
+    max_length: Count
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,18 @@ class Embed:
     visual: str
     text: str
     audio: str
-    segment_seconds: float
-    max_segments: int
-    frames_per_segment: int
-    frames_per_video: int
-    batch_size: int
-    videos_per_commit: int
-    decode_workers: int
-    decode_seconds: float
-    decode_memory_mib: int
-    max_mib: float
-    max_minutes: float
-    max_megapixels: float
+    segment_seconds: Positive
+    max_segments: Count
+    frames_per_segment: Count
+    frames_per_video: Count
+    batch_size: Count
+    videos_per_commit: Count
+    decode_workers: Count
+    decode_seconds: Positive
+    decode_memory_mib: Count
+    max_mib: Positive
+    max_minutes: Positive
+    max_megapixels: Positive
     synchrony: bool
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -108,15 +109,15 @@ class Checks:
     min_embedded: at least this share of videos with media (captions) must have their vectors.
     """
 
-    min_rows: int
-    min_of_usual: float
-    max_unreadable: float
-    max_missing_user: float
-    max_missing_video: float
-    max_rejected: float
-    max_one_reason: float
-    max_watch_ratio: float
-    min_embedded: float
+    min_rows: Whole
+    min_of_usual: NotNegative
+    max_unreadable: Share
+    max_missing_user: Share
+    max_missing_video: Share
+    max_rejected: Share
+    max_one_reason: Share
+    max_watch_ratio: Positive
+    min_embedded: Share
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Record:
 class Report:
     """example_users: how many people's nights are shown in detail."""
 
-    example_users: int
+    example_users: Whole
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,15 @@ def main(step: str, run: Run, doc: str | None, argv: Sequence[str] | None = None
 
 
 def execute(step: str, run: Run, section: Any, night: Night) -> Path:
-    """Run a step and write its receipt; what the shell around `run` and the tests share."""
-    (night.receipts / f"{step}.json").unlink(missing_ok=True)
+    """Run a step and write its receipt; what the shell around `run` and the tests share.
+
+    Of several processes that torchrun started the first tells and writes.
+    """
+    path = night.receipts / f"{step}.json"
+    if os.environ.get("RANK", "0") != "0":
+        run(section, night)
+        return path
+    path.unlink(missing_ok=True)
     started, clock = time.time(), time.perf_counter()
     print(f"{step}: night {night.day}", file=sys.stderr)
     receipt = run(section, night)
@@ -55,7 +62,7 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
         "seconds": round(seconds, 2),
         "peak_memory_mib": peak_memory_mib(),
     }
-    path = write_receipt(night.receipts, step, receipt, stamp)
+    write_receipt(night.receipts, step, receipt, stamp)
     print(f"{step}: done in {seconds:.1f} s{_count(receipt)}; receipt {path}", file=sys.stderr)
     return path
 

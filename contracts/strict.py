@@ -1,12 +1,32 @@
 """A mapping into a frozen dataclass, strictly: what is wrong is named, with the likely remedy."""
 
 import difflib
+import math
+import sys
 import types
 import typing
-from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from contracts.errors import InputError
+
+
+@dataclass(frozen=True)
+class Within:
+    """What a number may be, both ends included, and how that is said. Never NaN."""
+
+    low: float
+    high: float
+    words: str
+
+
+_FLOAT_MAX, _ABOVE_0 = sys.float_info.max, math.ulp(0.0)
+Whole = Annotated[int, Within(0, math.inf, "0 or more")]
+Count = Annotated[int, Within(1, math.inf, "1 or more")]
+Finite = Annotated[float, Within(-_FLOAT_MAX, _FLOAT_MAX, "a finite number")]
+NotNegative = Annotated[float, Within(0, _FLOAT_MAX, "0 or more")]
+Positive = Annotated[float, Within(_ABOVE_0, _FLOAT_MAX, "above 0")]
+Share = Annotated[float, Within(0, 1, "from 0 to 1")]
 
 
 def build(kind: type, raw: Any, file: str, where: str = "") -> Any:
@@ -16,11 +36,11 @@ def build(kind: type, raw: Any, file: str, where: str = "") -> Any:
         file, where: what an error names, the file and the dotted path of `raw` in it.
 
     Raises:
-        InputError: the first thing that is wrong.
+        InputError: the first thing that is wrong; a number that is `Within` other bounds, too.
     """
     if not isinstance(raw, dict):
         raise InputError(f"{file}: {where or 'the file'} must be a mapping, got {raw!r}")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     known = [f.name for f in fields(kind)]
     for key in raw:
         if key not in known:
@@ -35,6 +55,12 @@ def build(kind: type, raw: Any, file: str, where: str = "") -> Any:
 
 def _value(hint: Any, value: Any, file: str, where: str) -> Any:
     """One value of the declared type; an int passes for a float, nothing else is converted."""
+    if get_origin(hint) is Annotated:
+        plain, bounds = get_args(hint)
+        number = _value(plain, value, file, where)
+        if not bounds.low <= number <= bounds.high:
+            raise InputError(f"{file}: {where} is {number}; it must be {bounds.words}")
+        return number
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return build(hint, value, file, where)
     if get_origin(hint) is Literal:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from contracts.strict import Count, Share, Whole
+
 
 @dataclass(frozen=True)
 class World:
@@ -16,15 +18,15 @@ class World:
     outage_share: share of the people who can reach it on that day.
     """
 
-    seed: int
+    seed: Whole
     first_day: str
-    users: int
-    videos: int
-    history_days: int
-    nights: int
-    new_users_per_day: int
-    new_videos_per_day: int
-    drift_share: float
-    outage_night: int
-    trend_night: int
-    outage_share: float
+    users: Count
+    videos: Count
+    history_days: Count
+    nights: Count
+    new_users_per_day: Whole
+    new_videos_per_day: Whole
+    drift_share: Share
+    outage_night: Whole
+    trend_night: Whole
+    outage_share: Share

@@ -101,13 +101,14 @@ class StaticGate(nn.Module):
 class Interest:
     """What the model knows of a person at a moment: z to score with, u to weigh modalities with.
 
-    u_ND: in the model of this file it has M numbers more (`matching.affinity`).
+    u_NE: what meets the content of each modality, and its tag (`matching.affinity`).
+        A baseline keeps here and in z what its own scores need.
     own_NMD: what meets each modality instead of z (late and hybrid fusion); None: z meets them all.
     lift_NX: what a random walk adds to the score of each ID row, and behind them 0 for a new video.
     """
 
     z_ND: Tensor
-    u_ND: Tensor
+    u_NE: Tensor
     own_NMD: Tensor | None = None
     lift_NX: Tensor | None = None
 
@@ -115,7 +116,7 @@ class Interest:
         """Those moments only."""
         own_NMD = None if self.own_NMD is None else self.own_NMD[index]
         lift_NX = None if self.lift_NX is None else self.lift_NX[index]
-        return Interest(self.z_ND[index], self.u_ND[index], own_NMD, lift_NX)
+        return Interest(self.z_ND[index], self.u_NE[index], own_NMD, lift_NX)
 
 
 class InterestModel(nn.Module):
@@ -198,7 +199,7 @@ class InterestModel(nn.Module):
 
     def scores(self, interest: Interest, items: Items) -> tuple[Tensor, Tensor]:
         """Retrieval: score_NV of every video, and the modality weights alpha_MNV behind it."""
-        score_NV, alpha_MNV = score(interest.z_ND, interest.u_ND, items, interest.own_NMD)
+        score_NV, alpha_MNV = score(interest.z_ND, interest.u_NE, items, interest.own_NMD)
         if interest.lift_NX is not None:  # −1, a new video: the last
             score_NV = score_NV + interest.lift_NX[:, items.id_row_V]
         return score_NV, alpha_MNV
@@ -211,15 +212,15 @@ class InterestModel(nn.Module):
         """
         if self.preference is None:
             return F.pad(interest.z_ND, (0, 1), value=1.0), joined(items)
-        return None if self.preference.content else products(interest.z_ND, interest.u_ND, items)
+        return None if self.preference.content else products(interest.z_ND, interest.u_NE, items)
 
     def score_pairs(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Retrieval: score_N of one video per pair."""
-        return score_pairs(interest.z_ND, interest.u_ND, items, rows_N, interest.own_NMD)
+        return score_pairs(interest.z_ND, interest.u_NE, items, rows_N, interest.own_NMD)
 
     def rank(self, interest: Interest, items: Items, rows_N: Tensor) -> Tensor:
         """Ranking: logits [N, H] of each behaviour, for one video per pair."""
-        f_ND, _ = fuse(interest.u_ND, items, rows_N)
+        f_ND, _ = fuse(interest.u_NE, items, rows_N)
         return self.ranking(interest.z_ND, f_ND, items.id_row_V[rows_N], items.number_VK[rows_N])
 
     def rerank(self, interest: Interest, items: Items, score_NV: Tensor) -> Tensor:
@@ -232,7 +233,7 @@ class InterestModel(nn.Module):
         best_NC = top(score_NV, candidates)
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()
-        some = Interest(interest.z_ND, interest.u_ND).at(pair_P)  # no walk: it is as wide as the catalogue
+        some = Interest(interest.z_ND, interest.u_NE).at(pair_P)  # no walk: it is as wide as the catalogue
         p_PH = torch.sigmoid(self.rank(some, items, row_P))
         worth_P = worth(p_PH, self._negativity(items)[row_P], self.spec.rerank)
         return score_NV.scatter_add(1, best_NC, worth_P.view_as(best_NC))

@@ -167,7 +167,7 @@ def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
 
 def _z_and_u(interest: Interest) -> tuple[Tensor, Tensor]:
     """What ranking reads; the rest of an interest may be as wide as the catalogue."""
-    return interest.z_ND, interest.u_ND
+    return interest.z_ND, interest.u_NE
 
 
 @torch.no_grad()
@@ -221,6 +221,6 @@ def carried(scorer: Scorer, users: Tensor, top_BK: Tensor) -> Tensor:
         now = scorer.read(users_B, items)
         each_N = torch.arange(len(users_B)).repeat_interleave(rows_BK.shape[1])
         own_NMD = None if now.own_NMD is None else now.own_NMD[each_N]
-        added_NM = added(now.z_ND[each_N], now.u_ND[each_N], items, rows_BK.flatten(), own_NMD)
+        added_NM = added(now.z_ND[each_N], now.u_NE[each_N], items, rows_BK.flatten(), own_NMD)
         found.append(added_NM.view(*rows_BK.shape, -1))
     return torch.cat(found)

@@ -193,7 +193,7 @@ def _retrieval(step: Step, chosen: Candidates, objective: Objective) -> Tensor:
 
     pair = model.products(here, offered)
     if pair is None:
-        vectors = (here.z_ND, here.u_ND, *(() if here.own_NMD is None else (here.own_NMD,)))
+        vectors = (here.z_ND, here.u_NE, *(() if here.own_NMD is None else (here.own_NMD,)))
         total = in_chunks(loss, len(chosen.row_C), *of_state, weight_N, *vectors)
     else:
         q_NX, w_CX = pair

@@ -56,7 +56,6 @@ def run(params: Embed, night: Night) -> Receipt:
     Raises:
         InputError: an encoder or a number of the section that cannot be, or a media store that is away.
     """
-    _check(params)
     lake = Lake()
     made = _encoders(params)
     ours = _fingerprints(params, made)
@@ -83,12 +82,6 @@ def run(params: Embed, night: Night) -> Receipt:
             "broken_midway": tally.broken_midway,
         },
     )
-
-
-def _check(params: Embed) -> None:
-    for name, value in vars(params).items():
-        if not isinstance(value, str | bool) and value <= 0:
-            raise InputError(f"params.yaml: embed.{name} is {value}; it must be above 0")
 
 
 def _encoders(params: Embed) -> dict[str, Encoder]:

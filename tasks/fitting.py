@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from contracts.errors import InputError
 from contracts.model_params import Train
 from models import processes
 from models.devices import moved
@@ -127,8 +128,14 @@ def fit(
 
 
 def choose_device(name: str) -> torch.device:
-    """`cpu`, `cuda` (with several processes: one GPU each), or `auto`: a GPU where there is one."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    """`cpu`, `cuda` (with several processes: one GPU each), or `auto`: a GPU where there is one.
+
+    Raises:
+        InputError: `cuda` where torch sees none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("params.yaml: train.device is cuda, but torch sees no GPU; write auto or cpu")
+    if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 

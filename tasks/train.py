@@ -56,11 +56,20 @@ def run(params: Train, night: Night) -> Receipt:
 
 
 def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """Write the model bundle and `curve.json`; returns the curve, and what came of it."""
+    """Write the model bundle and `curve.json`; returns the curve, and what came of it.
+
+    Raises:
+        InputError: a parameter with which no model can be made.
+    """
     settle(params.seed)
     pinned, out = Pinned(night), night.folder("train")
+    width = _aligned(pinned)["width"]
+    if width % params.heads:
+        raise InputError(
+            f"params.yaml: train.heads is {params.heads}; align.width is {width}: choose a divisor"
+        )
     train = train_interest if params.model == "interest" else train_baseline
-    scorer, valid, curve = train(params, pinned, describe(params, pinned, _aligned(pinned)["width"]))
+    scorer, valid, curve = train(params, pinned, describe(params, pinned, width))
     if processes.rank() == 0:
         save_bundle(out, scorer.model)
         write_json(out / "curve.json", curve)

@@ -93,16 +93,16 @@ class DIN(Baseline):
         return Interest(torch.cat([row_BT, rest_BT], 1), torch.cat([mask_BT, rest_BT.bool()], 1))
 
     def score(self, interest: Interest) -> Tensor:
-        pairs = zip(interest.z_ND, interest.u_ND, strict=True)
+        pairs = zip(interest.z_ND, interest.u_NE, strict=True)
         return torch.stack([self._order(row_T[mask_T]) for row_T, mask_T in pairs])
 
     def rank(self, interest: Interest, items: Known, rows_N: Tensor) -> Tensor:
         """Logits [N, H] of each behaviour, for one video per pair."""
-        return self(interest.z_ND, interest.u_ND, items.row_V[rows_N])[:, 1:]
+        return self(interest.z_ND, interest.u_NE, items.row_V[rows_N])[:, 1:]
 
     def likes(self, interest: Interest, items: Known, rows_N: Tensor) -> Tensor:
         """Logits [N] of liking it: what early stopping watches, on what was shown."""
-        return self(interest.z_ND, interest.u_ND, items.row_V[rows_N])[:, 0]
+        return self(interest.z_ND, interest.u_NE, items.row_V[rows_N])[:, 0]
 
     def _order(self, row_T: Tensor) -> Tensor:
         """score_I for one person."""

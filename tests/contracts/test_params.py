@@ -46,6 +46,28 @@ def test_a_value_of_another_type_is_named(tmp_path, value):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("train", "epochs", 0, "train.epochs is 0; it must be 1 or more"),
+        ("train", "learning_rate", 0.0, "train.learning_rate is 0.0; it must be above 0"),
+        ("train", "learning_rate", float("nan"), "train.learning_rate is nan; it must be above 0"),
+        ("train", "dropout", 1.5, "train.dropout is 1.5; it must be from 0 to 1"),
+        ("train", "half_life_days", -1, "train.half_life_days is -1.0; it must be 0 or more"),
+        ("evaluate", "cutoffs", [5, 0], "evaluate.cutoffs[1] is 0; it must be 1 or more"),
+        ("evaluate", "bootstrap_samples", 0, "evaluate.bootstrap_samples is 0; it must be 1 or more"),
+        ("gate", "min_gain", float("inf"), "gate.min_gain is inf; it must be a finite number"),
+        ("gate", "max_slice_loss", float("nan"), "gate.max_slice_loss is nan; it must be a finite number"),
+        ("embed", "segment_seconds", 0.0, "embed.segment_seconds is 0.0; it must be above 0"),
+        ("world", "drift_share", 2.0, "world.drift_share is 2.0; it must be from 0 to 1"),
+    ],
+)
+def test_a_number_out_of_bounds_is_named_with_them(tmp_path, section, key, value, words):
+    path = _written(tmp_path, lambda raw: raw[section].update({key: value}))
+    with pytest.raises(InputError, match=re.escape(words)):
+        load(path)
+
+
 def test_an_integer_passes_for_a_float_and_becomes_one(tmp_path):
     path = _written(tmp_path, lambda raw: raw["train"].update(dropout=0))
     assert isinstance(load(path).train.dropout, float)

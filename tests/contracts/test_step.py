@@ -25,6 +25,15 @@ def test_a_completed_step_leaves_a_receipt_with_its_cost(tmp_path):
     assert found["peak_memory_mib"] > 10
 
 
+def test_of_several_processes_the_first_writes_the_receipt(tmp_path, monkeypatch):
+    ran = []
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert _main(tmp_path, lambda params, night: ran.append(1) or Receipt()) == 0
+        assert (tmp_path / "receipts" / "record.json").exists() == (rank == "0")
+    assert len(ran) == 2
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(InputError("no such file"), 2), (ChecksBlocked("half is gone"), 3)]
 )

@@ -45,7 +45,7 @@ def test_a_change_to_later_events_never_changes_an_earlier_state(encoder: str, f
     made, past = model(encoder=encoder, fusion=fusion), histories()
     start = int(past.offsets[3])
     before, after = read(made, past), read(made, disturb(past, start + cut))
-    for name in ("z_ND", "u_ND", "own_NMD"):
+    for name in ("z_ND", "u_NE", "own_NMD"):
         was, now = getattr(before, name), getattr(after, name)
         if was is None:
             continue
@@ -62,7 +62,7 @@ def test_padding_changes_nothing(encoder: str, fusion: str) -> None:
         alone_B = torch.tensor([user])
         alone = made.newest(past.batch(alone_B, 8), profiles().take(alone_B), made.items(catalogue()))
         assert torch.allclose(together.z_ND[user], alone.z_ND[0], atol=1e-5)
-        assert torch.allclose(together.u_ND[user], alone.u_ND[0], atol=1e-5)
+        assert torch.allclose(together.u_NE[user], alone.u_NE[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("encoder", "fusion"), KINDS)
@@ -250,5 +250,5 @@ def test_what_a_person_goes_by_is_read_in_the_space_of_align_whatever_training_m
         for parameter in made.fusion.project.parameters():
             parameter.add_(torch.randn(parameter.shape))
     after = read(made, past)
-    assert torch.equal(before.u_ND, after.u_ND)
+    assert torch.equal(before.u_NE, after.u_NE)
     assert not torch.equal(before.z_ND, after.z_ND)

@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 import json
 from dataclasses import replace
 from typing import Any
@@ -271,8 +270,3 @@ def test_an_evaluation_of_another_day_is_refused_input(night):
 def test_checks_of_another_night_count_for_nothing(night):
     write_receipt(night.receipts, "check", Receipt(facts={"outcome": "passed"}), {"night": "2026-03-11"})
     assert gate.run(PARAMS, night).facts["conditions"]["data_checks"] == "errored"
-
-
-def test_a_bound_that_is_no_number_is_refused_input(night):
-    with pytest.raises(InputError, match=r"gate\.max_slice_loss is nan"):
-        gate.run(dataclasses.replace(PARAMS, max_slice_loss=float("nan")), night)

@@ -276,6 +276,25 @@ def test_a_loss_that_is_not_finite_stops_training_and_says_where(night: Night) -
         train.run(replace(SMALL, learning_rate=1e30, clip_norm=1e30, warmup_epochs=0, patience=50), night)
 
 
+@pytest.mark.parametrize("change", [{"heads": 3}, {"heads": 3, "model": "sasrec"}])
+def test_heads_that_do_not_divide_the_width_are_refused(change: dict[str, Any], night: Night) -> None:
+    with pytest.raises(InputError, match=r"train\.heads is 3; align\.width is 16: choose a divisor"):
+        train.run(replace(SMALL, **change), night)
+
+
+def test_a_killed_run_is_another_one_where_the_snapshot_changed(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, other = [], copied(night, tmp_path / "night")
+    monkeypatch.setattr(train, "fit", lambda *parts: found.append(parts[-1].identity) or [{"epoch": 1.0}])
+    for changed in (False, False, True):
+        path = other.output("snapshot", "train.parquet")
+        if changed:
+            pq.write_table(pq.read_table(path).slice(1), path)
+        train.run(SMALL, other)
+    assert found[0] == found[1] != found[2]
+
+
 @pytest.mark.parametrize("modalities", [(), ("text",)])
 def test_data_without_some_or_any_modality_trains(tmp_path: Path, modalities: tuple[str, ...]) -> None:
     night = aligned(plant(tmp_path, users=40, videos=40, modalities=modalities))
