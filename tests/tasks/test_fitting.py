@@ -14,11 +14,13 @@ from contracts.model_params import Train
 from contracts.place import PROJECT
 from models import processes
 from models.determinism import settle
+from models.interest import LEARNED
 from models.scoring import Scorer, Targets
 from models.training import Objective
 from tasks import fitting
 from tasks.fitting import Checkpoint, fit, schedule
 from tests.models.worlds import catalogue, model, people
+from tests.other_device import GPU, OtherDevice
 from tests.torchrun import torchrun
 
 PARAMS = replace(
@@ -34,14 +36,16 @@ class KilledError(Exception):
     """Stands for the machine's going away."""
 
 
-def learn(params: Train = PARAMS, checkpoint: Checkpoint | None = None) -> tuple[list, dict]:
-    """Train a small model; its curve and weights."""
+def learn(
+    params: Train = PARAMS, checkpoint: Checkpoint | None = None, **changes: object
+) -> tuple[list, dict]:
+    """Train a small model, of which `changes` are other than usual; its curve and weights."""
     settle(1)
     objective = Objective(
         ranking_weight=0.5,
         align_weight=0.25,
         anchor_weight=0.0,
-        negatives=0,
+        negatives=params.negatives,
         id_dropout=params.id_dropout,
         horizon=params.horizon,
         half_life_days=params.half_life_days,
@@ -49,7 +53,7 @@ def learn(params: Train = PARAMS, checkpoint: Checkpoint | None = None) -> tuple
         aligned=torch.arange(12),
         twin_cosine=0.99,
     )
-    scorer = Scorer(model(dropout=params.dropout), catalogue(), PEOPLE)
+    scorer = Scorer(model(dropout=params.dropout, **changes), catalogue(), PEOPLE)
     curve = fit(scorer, VALID, params, objective, checkpoint)
     return curve, scorer.model.state_dict()
 
@@ -133,3 +137,23 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.parametrize("negatives", [0, 6])
+@pytest.mark.parametrize(
+    "changes",
+    [{"fusion": fusion, "walk": 0.5} for fusion in (*LEARNED, "uniform", "early")]
+    + [{"encoder": encoder} for encoder in ("hstu", "lstm", "mean")],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_on_a_gpu_nothing_of_training_stays_behind(
+    changes: dict, negatives: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = replace(PARAMS, negatives=negatives, epochs=1, precision="fp32")
+    here, _ = learn(params, **changes)
+    monkeypatch.setattr(fitting, "choose_device", lambda name: GPU)
+    with OtherDevice():
+        there, weights = learn(params, **changes)
+    assert there == here
+    assert {tensor.place for tensor in weights.values()} == {"here"}
