@@ -65,28 +65,17 @@ class Objective:
 
 
 def batches(users: Tensor, lengths: Tensor, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """The users of an epoch in batches of about one length and of as many events, `size` users on average.
+    """The users of an epoch in batches of about one length, so that little is padding.
 
-    So little is padding, and every event counts the same; with as many users in each, those who did little
-    would count more, for a step's loss is a mean over its events.
-
-    `lengths`: events read of each, 1 or more. The order depends on seed and epoch only: drawn, then sorted by
-    length among `POOL` batches at a time, whose order is drawn again. All of it stays on the CPU.
+    `lengths`: of the users' histories. The order depends on seed and epoch only: drawn, then sorted by length
+    among `POOL` batches at a time, whose order is drawn again. All of it stays on the CPU.
     """
     draw = torch.Generator("cpu").manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(len(users), generator=draw, device="cpu")
     pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(size * POOL)]
-    cut = [at for pool in pools for at in _even(pool, lengths[pool].long(), size)]
+    cut = [at for pool in pools for at in pool.split(size)]
     for i in torch.randperm(len(cut), generator=draw, device="cpu").tolist():
         yield users[cut[i]]
-
-
-def _even(pool: Tensor, lengths: Tensor, size: int) -> Iterator[Tensor]:
-    """A sorted pool cut where its events come to equal parts."""
-    parts, upto = -(-len(pool) // size), lengths.cumsum(0)
-    part = (2 * upto - lengths) * parts // (2 * upto[-1])  # where a user's middle event falls
-    counts = part.bincount()
-    return iter(pool.split(counts[counts > 0].tolist()))
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,8 @@ def _steps(
     scorer: Scorer, optimiser: torch.optim.Optimizer, params: Train, objective: Objective, progress: Progress
 ) -> Iterator[None]:
     """What is left of one pass over everybody with a history, a step at a time."""
-    model = scorer.model.train()
+    model, lengths = scorer.model.train(), scorer.people.histories.lengths.cpu()
     assert isinstance(model, InterestModel)
-    lengths = scorer.people.histories.lengths.cpu().clamp(max=model.spec.max_length)
     users = lengths.nonzero().squeeze(1)
     order = list(batches(users, lengths[users], params.batch_size, params.seed, progress.epoch))
     device = next(model.parameters()).device.type

@@ -95,9 +95,8 @@ def _epoch(
     epoch: int,
 ) -> float:
     """One pass over everybody with a history; the mean loss. All chance depends on seed, epoch and step."""
-    losses, lengths = [], histories.lengths.clamp(max=model.spec.max_length)
-    users = lengths.nonzero().squeeze(1)
-    order = batches(users, lengths[users], fitting.batch_size, fitting.seed, epoch)
+    losses, users = [], histories.lengths.nonzero().squeeze(1)
+    order = batches(users, histories.lengths[users], fitting.batch_size, fitting.seed, epoch)
     for i, users_B in enumerate(order):
         torch.manual_seed((fitting.seed * 1_000_003 + epoch) * 1_000_003 + i)
         loss = model.train().loss(histories.batch(users_B, model.spec.max_length), row_V)

@@ -42,14 +42,6 @@ def test_a_batch_is_of_about_one_length() -> None:
     assert padded != sorted(padded)  # but the order of the batches says nothing of it
 
 
-def test_every_batch_has_about_as_many_events() -> None:
-    draw = torch.Generator().manual_seed(0)
-    users, lengths = torch.arange(640), torch.randint(1, 50, (640,), generator=draw)
-    events = [int(lengths[at].sum()) for at in batches(users, lengths, 32, 1, 0)]
-    assert len(events) == 20
-    assert max(events) - min(events) < 2 * 50
-
-
 def test_with_enough_negatives_the_sampled_softmax_is_the_full_one() -> None:
     everybody = people((3, 8, 5, 8))
     everybody.histories.video_E.clamp_(max=8)
