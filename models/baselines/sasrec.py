@@ -56,7 +56,9 @@ class SASRec(Baseline):
     def loss(self, batch: Batch, row_V: Tensor) -> Tensor:
         """Every video is the target of the state before it."""
         row_BT, mask_BT = liked_rows(batch, row_V)
-        h_BTD = self.states(row_BT)[:, :-1]
+        if not mask_BT.any():
+            return self.bias.sum() * 0.0
+        h_BTD = self.states(row_BT[:, :-1])
         return next_video_loss(h_BTD[mask_BT], self.video.weight, self.bias, row_BT[mask_BT])
 
     def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
