@@ -192,7 +192,11 @@ def _seen(lake: Lake, videos: pa.ChunkedArray, until: date) -> pa.Table:
 
 
 def _users(lake: Lake, params: Snapshot, people: pa.Array, test: date) -> pa.Table:
-    """Profiles of the people in the snapshot, as of the test day; who has none gets nulls."""
+    """Profiles of the people in the snapshot, as of the test day; who has none gets nulls.
+
+    Raises:
+        InputError: people have profiles, and none of them has a column that params.yaml names.
+    """
     records = _newest(lake.scan("users", up_to(test)), "user_id")
     ids = pc.array_sort_indices(people)
     ordered = people.take(ids)
@@ -201,6 +205,7 @@ def _users(lake: Lake, params: Snapshot, people: pa.Array, test: date) -> pa.Tab
     today = pa.scalar(test, pa.date32())
     days = pc.days_between(registered, pa.array([today.as_py()] * len(ordered), pa.date32()))
     profiles = [dict(profile or ()) for profile in mine["profile"].to_pylist()]
+    _need_columns(params, sorted({name for profile in profiles for name in profile}))
     columns: dict[str, pa.Array] = {
         "user_id": ordered,
         "registration_day": registered,
@@ -211,6 +216,16 @@ def _users(lake: Lake, params: Snapshot, people: pa.Array, test: date) -> pa.Tab
     for name in params.profile_numbers:
         columns[name] = pa.array([_number(profile.get(name)) for profile in profiles], pa.float64())
     return pa.table(columns)
+
+
+def _need_columns(params: Snapshot, there: list[str]) -> None:
+    for key in ("profile_categories", "profile_numbers"):
+        for name in getattr(params, key):
+            if there and name not in there:
+                raise InputError(
+                    f"params.yaml: snapshot.{key} has {name!r}, which no profile of these people has; they have"
+                    f" {', '.join(there)}: name what is there, or leave it out"
+                )
 
 
 def _number(text: str | None) -> float | None:

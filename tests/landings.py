@@ -49,7 +49,8 @@ def small_platform(root: Path, days: int = 4, users: int = 6, videos: int = 8) -
 
 def _user(number: int, day: date) -> dict[str, Any]:
     band = ["18-24", "25-34"][number % 2]
-    return {"user_id": f"u{number}", "registration_time": at(day, 0), "age_band": band, "city_tier": "1"}
+    profile = {"age_band": band, "city_tier": "1", "device": "phone"}
+    return {"user_id": f"u{number}", "registration_time": at(day, 0), **profile}
 
 
 def _video(number: int) -> dict[str, Any]:

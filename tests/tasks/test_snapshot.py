@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -187,3 +188,9 @@ def test_a_night_without_three_days_of_events_is_refused(landing, tmp_path):
     _lake_until(landing, night)
     with pytest.raises(InputError, match="a night needs three days of events"):
         snapshot.run(PARAMS.snapshot, night)
+
+
+def test_a_profile_column_that_nobody_has_is_refused_with_those_that_are_there(night):
+    params = replace(PARAMS.snapshot, profile_numbers=("height",))
+    with pytest.raises(InputError, match=r"profile_numbers has 'height'.* they have age_band, city_tier"):
+        snapshot.run(params, night)
