@@ -68,12 +68,16 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
 
 
 def code_commit() -> str:
-    """The project's git commit, with `+` when the working tree differs from it; `unknown` outside git."""
+    """The project's git commit, with `+` when the working tree differs from it; `unknown` outside git.
+
+    Files of results are no code: a benchmark that has just written one is followed by another.
+    """
     git = ["git", "-C", str(PROJECT)]
     head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     if head.returncode:
         return "unknown"
-    dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout
+    status = [*git, "status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)benchmarks/results"]
+    dirty = subprocess.run(status, capture_output=True, text=True).stdout
     return head.stdout.strip() + ("+" if dirty else "")
 
 

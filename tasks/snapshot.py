@@ -223,8 +223,8 @@ def _need_columns(params: Snapshot, there: list[str]) -> None:
         for name in getattr(params, key):
             if there and name not in there:
                 raise InputError(
-                    f"params.yaml: snapshot.{key} has {name!r}, which no profile of these people has; they have"
-                    f" {', '.join(there)}: name what is there, or leave it out"
+                    f"params.yaml: snapshot.{key} has {name!r}, which no profile of these people has;"
+                    f" they have {', '.join(there)}: name what is there, or leave it out"
                 )
 
 
