@@ -49,8 +49,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.alignment", description=__doc__)
     for name in ("first", "second"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"workspace of the {name} night")
-    parser.add_argument("--params", type=Path, default=PROJECT / "params.yaml")
-    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--params", type=Path, default=PROJECT / "params.yaml", help="default: %(default)s")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each variant (default: %(default)s)"
+    )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/alignment.json")
     args = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {}

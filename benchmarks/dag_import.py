@@ -21,7 +21,9 @@ OURS = f"{AIRFLOW}; import runpy; runpy.run_path('dags/nightly.py')"
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dag_import", description=__doc__)
-    parser.add_argument("--runs", type=int, default=7, help="of each, after one that is not counted")
+    parser.add_argument(
+        "--runs", type=int, default=7, help="of each, after one that is not counted (default: %(default)s)"
+    )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/dag_import.json")
     args = parser.parse_args()
     pairs = [(seconds(AIRFLOW), seconds(OURS)) for _ in trange(args.runs + 1, desc="dag_import", unit="pair")]

@@ -44,10 +44,14 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--users", type=int, default=2560, help="of the parts speed and million")
-    parser.add_argument("--items", type=int, default=20_000, help="of the part speed")
-    parser.add_argument("--epochs", type=int, default=3, help="of the part speed")
+    parser.add_argument(
+        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="default: all"
+    )
+    parser.add_argument(
+        "--users", type=int, default=2560, help="of the parts speed and million (default: %(default)s)"
+    )
+    parser.add_argument("--items", type=int, default=20_000, help="of the part speed (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="of the part speed (default: %(default)s)")
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="of each contender (default: all cores)"
     )

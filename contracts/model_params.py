@@ -23,6 +23,7 @@ class Snapshot:
 class Align:
     """Contrastive alignment of the modalities (InfoNCE) in a space of `width` D.
 
+    epochs, batch_size, learning_rate: of its training; a step has batch_size videos.
     temperature: where the learned one starts, unless the champion has one.
     twin_cosine: videos as alike as this in one modality are no negatives of each other; above 1: all are.
     anchor_weight: weight of the distance to the champion's projections beside InfoNCE's 1.
@@ -84,11 +85,14 @@ class Train:
     half_life_days: what was liked so many days before the last of training counts half, in retrieval's loss
         and in the popularity that it starts from; 0: all counts the same.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
+    epochs: at most so many. batch_size: people in a step.
+    learning_rate: at its highest; weight_decay: of AdamW.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
     clip_norm: gradient norm bound.
     device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one.
     precision: of matrix products while training: `fp32`, `bf16`, or `auto`: bf16 on a GPU.
+    seed: of the model's start and of all that training draws.
     """
 
     model: Literal["interest", "popularity", "itemcf", "mf_bpr", "lightgcn", "sasrec", "bert4rec", "din"]
@@ -132,6 +136,7 @@ class Evaluate:
     k: the one of them that the gate decides by, and that slices and differences are told at.
     cold_events: a person with fewer viewings is cold.
     half_life_days: of the baseline `trending`, popularity where each like counts half after so long.
+    bootstrap_samples, seed: of the intervals.
     """
 
     k: Count

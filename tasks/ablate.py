@@ -263,9 +263,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="whose snapshot is there")
     parser.add_argument("--params", type=Path, default=PROJECT / "params.yaml", help="default: %(default)s")
-    parser.add_argument("--workspace", type=Path, default=Path("night"), help="default: ./night")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="default: %(default)s")
-    parser.add_argument("--variants", nargs="+", default=[], metavar="NAME", help="default: all of them")
+    parser.add_argument(
+        "--workspace", type=Path, default=Path("night"), help="folder of the night's files (default: ./night)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="trainings of each variant (default: %(default)s)"
+    )
+    names = ", ".join(variants(["MODALITY"], ""))
+    parser.add_argument(
+        "--variants", nargs="+", default=[], metavar="NAME", help=f"default: all of them: {names}"
+    )
     args = parser.parse_args(argv)
     try:
         night = Night(parse_day(args.night), args.workspace.resolve(), args.params)

@@ -199,12 +199,16 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=WEIGHTS, help="folder of the weights (default: models/weights)"
     )
     parser.add_argument("--params", type=Path, default=PROJECT / "params.yaml", help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
+    parser.add_argument(
+        "--epochs", type=int, default=20, help="passes over the videos (default: %(default)s)"
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="videos in a step (default: %(default)s)")
     parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="at its highest (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the start and of all that is drawn (default: %(default)s)"
+    )
     return parser
 
 

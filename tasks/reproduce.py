@@ -25,7 +25,7 @@ AGAIN = MODEL_HALF[1:]  # the snapshot is pulled, not made: it pins what the lak
 def main(argv: list[str] | None = None) -> int:
     """Command line; exit code 0: every digest as recorded, 1: not so, 2: refused."""
     parser = argparse.ArgumentParser(prog="python -m tasks.reproduce", description=__doc__)
-    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD")
+    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="a recorded night")
     parser.add_argument("--into", type=Path, help="folder of the clone (default: under UNDERCURRENT_HOME)")
     args = parser.parse_args(argv)
     try:

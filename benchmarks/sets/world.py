@@ -1,7 +1,7 @@
 """A demo world, whose truth is known: what is planted in it, and what the model found of it.
 
 Any folder that `python -m world make --out DIR` has written. The more viewings a person has, the more there
-is to find: what docs/experiments.md quotes is of a world of 600 people, 300 videos and 25 days.
+is to find: docs/experiments.md tells of the demo's world, and in parts of one with 600 people and 25 days.
 """
 
 import tempfile
