@@ -92,10 +92,11 @@ class Watch(Checkpoint):
 
     def __init__(self) -> None:
         super().__init__(Path(), "")
-        self.done = {-1: time.perf_counter()}
+        self.done: dict[int, float] = {}
 
     def load(self, *_: Any) -> None:
-        """Nothing to go on from."""
+        """Nothing to go on from: the first epoch begins. What making an optimiser costs no contender counts."""
+        self.done[-1] = time.perf_counter()
 
     def save(self, progress: Progress, *_: Any) -> None:
         self.done[progress.epoch] = time.perf_counter()
