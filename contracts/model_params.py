@@ -86,6 +86,8 @@ class Train:
         and in the popularity that it starts from; 0: all counts the same.
     id_dropout: share of the videos that a step treats as new, so that content learns to stand alone.
     epochs: at most so many. batch_size: people in a step.
+    batch_of: what all steps have as many of: `people`, so that each counts the same whatever they did, or
+        `events` (those of batch_size people on average), so that each event does.
     learning_rate: at its highest; weight_decay: of AdamW.
     warmup_epochs: the learning rate rises over these, then falls as a cosine until `epochs`.
     patience: epochs without a better validation NDCG@10 before stopping.
@@ -109,6 +111,7 @@ class Train:
     epochs: Count
     patience: Count
     batch_size: Count
+    batch_of: Literal["people", "events"]
     learning_rate: Positive
     weight_decay: NotNegative
     clip_norm: Positive

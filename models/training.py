@@ -64,18 +64,32 @@ class Objective:
     last_VMD: Tensor | None = None
 
 
-def batches(users: Tensor, lengths: Tensor, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+def batches(
+    users: Tensor, lengths: Tensor, size: int, batch_of: str, seed: int, epoch: int
+) -> Iterator[Tensor]:
     """The users of an epoch in batches of about one length, so that little is padding.
 
-    `lengths`: of the users' histories. The order depends on seed and epoch only: drawn, then sorted by length
-    among `POOL` batches at a time, whose order is drawn again. All of it stays on the CPU.
+    `lengths`: events read of each, 1 or more. `batch_of`: `people`, `size` of them; or `events`: as many in
+    each, `size` people on average. A step's loss is a mean over events, so that with as many people in
+    each those who did little count more.
+
+    The order depends on seed and epoch only: drawn, then sorted by length among `POOL` batches at a time,
+    whose order is drawn again. All of it stays on the CPU.
     """
     draw = torch.Generator("cpu").manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(len(users), generator=draw, device="cpu")
     pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(size * POOL)]
-    cut = [at for pool in pools for at in pool.split(size)]
+    parts = [size if batch_of == "people" else _even(lengths[pool].long(), size) for pool in pools]
+    cut = [at for pool, part in zip(pools, parts, strict=True) for at in pool.split(part)]
     for i in torch.randperm(len(cut), generator=draw, device="cpu").tolist():
         yield users[cut[i]]
+
+
+def _even(lengths: Tensor, size: int) -> list[int]:
+    """How many users, in this order, make each of as many batches as `size` users in each would make."""
+    count, upto = -(-len(lengths) // size), lengths.cumsum(0)
+    batch = (2 * upto - lengths) * count // (2 * upto[-1])  # in which a user's middle event falls
+    return [users for users in batch.bincount().tolist() if users]
 
 
 @dataclass(frozen=True)

@@ -149,10 +149,11 @@ def _steps(
     scorer: Scorer, optimiser: torch.optim.Optimizer, params: Train, objective: Objective, progress: Progress
 ) -> Iterator[None]:
     """What is left of one pass over everybody with a history, a step at a time."""
-    model, lengths = scorer.model.train(), scorer.people.histories.lengths.cpu()
+    model = scorer.model.train()
     assert isinstance(model, InterestModel)
-    users = lengths.nonzero().squeeze(1)
-    order = list(batches(users, lengths[users], params.batch_size, params.seed, progress.epoch))
+    lengths = scorer.people.histories.lengths.cpu().clamp(max=model.spec.max_length)
+    users, cut = lengths.nonzero().squeeze(1), (params.batch_size, params.batch_of)
+    order = list(batches(users, lengths[users], *cut, params.seed, progress.epoch))
     device = next(model.parameters()).device.type
     for i, users_B in list(enumerate(order))[progress.step :]:
         torch.manual_seed((params.seed * 1_000_003 + progress.epoch) * 1_000_003 + i)

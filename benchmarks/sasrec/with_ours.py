@@ -46,6 +46,7 @@ class Ours:
             dropout=DROPOUT,
             max_length=LENGTH,
             batch_size=BATCH,
+            batch_of="events",
             learning_rate=options.rate,
             ranking_weight=0.0,
             align_weight=0.0,
@@ -95,7 +96,7 @@ class Watch(Checkpoint):
         self.done: dict[int, float] = {}
 
     def load(self, *_: Any) -> None:
-        """Nothing to go on from: the first epoch begins. What making an optimiser costs no contender counts."""
+        """Nothing to go on from: the first epoch begins. No contender counts how long its optimiser takes."""
         self.done[-1] = time.perf_counter()
 
     def save(self, progress: Progress, *_: Any) -> None:

@@ -39,14 +39,14 @@ KNOBS = {
     "itemcf": FITTING,
     "mf_bpr": Fitting(40, 5, 256, 0.003, 0.1, 5.0, 1),
     "lightgcn": Fitting(40, 5, 1024, 0.01, 0.0, 5.0, 1),
-    "sasrec": Fitting(30, 4, 128, 0.002, 0.01, 5.0, 1),
+    "sasrec": Fitting(30, 4, 128, 0.002, 0.01, 5.0, 1, "events"),
     "bert4rec": Fitting(40, 5, 128, 0.002, 0.01, 5.0, 1),
 }
 OURS = Train(
     model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,
-    positions=True, profile=False, video_numbers=(), max_length=LENGTH, epochs=30, patience=4, batch_size=128,
-    learning_rate=0.002, weight_decay=0.01, clip_norm=5.0, ranking_weight=0.0, align_weight=0.0,
-    anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1, half_life_days=0.0,
+    positions=True, profile=False, video_numbers=(), max_length=LENGTH, epochs=30, patience=4,
+    batch_size=128, batch_of="events", learning_rate=0.002, weight_decay=0.01, clip_norm=5.0,
+    ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1, half_life_days=0.0,
     warmup_epochs=1, seed=1, device="auto", precision="bf16", contexts=(), walk=0.0, rerank=NO_RERANK,
 )  # fmt: skip
 PUBLISHED = {"recall@10": 0.0744, "ndcg@10": 0.0403}  # ICLRec, its checkpoint run again

@@ -64,7 +64,8 @@ def params(profile: bool, seed: int) -> Train:
     return Train(
         model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=0.5,
         positions=True, profile=profile, video_numbers=(), max_length=LENGTH, epochs=10, patience=4,
-        batch_size=32, learning_rate=0.0003, weight_decay=0.05, clip_norm=5.0, ranking_weight=0.0,
+        batch_size=32, batch_of="people",
+        learning_rate=0.0003, weight_decay=0.05, clip_norm=5.0, ranking_weight=0.0,
         align_weight=0.0, anchor_weight=0.0, negatives=400, skip_below=0.2, id_dropout=0.5, horizon=200,
         half_life_days=HALF_LIFE_DAYS,
         warmup_epochs=1, seed=seed, device="auto", precision="auto", contexts=(), walk=0.0, rerank=NO_RERANK,

@@ -55,7 +55,7 @@ KNOBS = {
 # The user side is a set: the mean of the history, read in an order drawn by lot; any other video is the next.
 OURS = Train(
     model="interest", fusion="uniform", encoder="mean", layers=1, heads=1, dropout=0.2, positions=False,
-    profile=False, video_numbers=(), max_length=50, epochs=10, patience=3, batch_size=256,
+    profile=False, video_numbers=(), max_length=50, epochs=10, patience=3, batch_size=256, batch_of="people",
     learning_rate=0.0005, weight_decay=0.01, clip_norm=5.0, ranking_weight=0.0, align_weight=0.0,
     anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1000, half_life_days=0.0,
     warmup_epochs=1, seed=1, device="auto", precision="auto", contexts=(), walk=1.0, rerank=NO_RERANK,

@@ -32,6 +32,7 @@ class Fitting:
     weight_decay: float
     clip_norm: float
     seed: int
+    batch_of: str = "people"
 
 
 def fit(
@@ -95,8 +96,9 @@ def _epoch(
     epoch: int,
 ) -> float:
     """One pass over everybody with a history; the mean loss. All chance depends on seed, epoch and step."""
-    losses, users = [], histories.lengths.nonzero().squeeze(1)
-    order = batches(users, histories.lengths[users], fitting.batch_size, fitting.seed, epoch)
+    losses, lengths = [], histories.lengths.clamp(max=model.spec.max_length)
+    users, cut = lengths.nonzero().squeeze(1), (fitting.batch_size, fitting.batch_of)
+    order = batches(users, lengths[users], *cut, fitting.seed, epoch)
     for i, users_B in enumerate(order):
         torch.manual_seed((fitting.seed * 1_000_003 + epoch) * 1_000_003 + i)
         loss = model.train().loss(histories.batch(users_B, model.spec.max_length), row_V)

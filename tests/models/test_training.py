@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.training import Objective, batches, descend, losses
 from tests.models.worlds import catalogue, model, people
@@ -25,21 +27,34 @@ OBJECTIVE = Objective(
 def test_the_order_of_batches_depends_on_seed_and_epoch_only() -> None:
     users, lengths = torch.arange(10, 30), torch.ones(20)
     orders = {
-        (seed, epoch): torch.cat([*batches(users, lengths, 6, seed, epoch)])
+        (seed, epoch): torch.cat([*batches(users, lengths, 6, "people", seed, epoch)])
         for seed in (1, 2)
         for epoch in (0, 1)
     }
     torch.rand(7)  # the global generator is not asked
-    assert torch.equal(orders[1, 0], torch.cat([*batches(users, lengths, 6, 1, 0)]))
+    assert torch.equal(orders[1, 0], torch.cat([*batches(users, lengths, 6, "people", 1, 0)]))
     assert all(sorted(order.tolist()) == users.tolist() for order in orders.values())
     assert len({tuple(order.tolist()) for order in orders.values()}) == 4
 
 
-def test_a_batch_is_of_about_one_length() -> None:
+@pytest.mark.parametrize("batch_of", ["people", "events"])
+def test_a_batch_is_of_about_one_length(batch_of: str) -> None:
     users, lengths = torch.arange(64), torch.randint(1, 50, (64,), generator=torch.Generator().manual_seed(0))
-    padded = [len(at) * int(lengths[at].max()) for at in batches(users, lengths, 4, 1, 0)]
-    assert sum(padded) < 1.2 * int(lengths.sum())
+    padded = [len(at) * int(lengths[at].max()) for at in batches(users, lengths, 4, batch_of, 1, 0)]
+    assert sum(padded) < 1.25 * int(lengths.sum())
     assert padded != sorted(padded)  # but the order of the batches says nothing of it
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.sampled_from(["people", "events"]))
+def test_everybody_is_in_one_batch_and_batches_are_of_as_much(counts: list[int], batch_of: str) -> None:
+    users, lengths = torch.arange(len(counts)), torch.tensor(counts)
+    cut = list(batches(users, lengths, 8, batch_of, 1, 0))
+    assert sorted(torch.cat(cut).tolist()) == users.tolist()
+    if batch_of == "people":
+        assert all(len(at) <= 8 for at in cut)
+    elif len(counts) <= 8 * 16:  # one pool
+        fair = int(lengths.sum()) / -(-len(counts) // 8)
+        assert all(abs(int(lengths[at].sum()) - fair) <= 50 for at in cut)
 
 
 def test_with_enough_negatives_the_sampled_softmax_is_the_full_one() -> None:
