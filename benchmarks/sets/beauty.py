@@ -46,8 +46,9 @@ OURS = Train(
     model="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,
     positions=True, profile=False, video_numbers=(), max_length=LENGTH, epochs=30, patience=4,
     batch_size=128, batch_of="events", learning_rate=0.002, weight_decay=0.01, clip_norm=5.0,
-    ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0, horizon=1,
-    half_life_days=0.0, warmup_epochs=1, seed=1, device="auto", precision="bf16", contexts=(), walk=0.0, rerank=NO_RERANK,
+    ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, negatives=0, skip_below=0.2, id_dropout=0.0,
+    horizon=1, half_life_days=0.0, warmup_epochs=1, seed=1, device="auto", precision="bf16", contexts=(),
+    walk=0.0, rerank=NO_RERANK,
 )  # fmt: skip
 PUBLISHED = {"recall@10": 0.0744, "ndcg@10": 0.0403}  # ICLRec, its checkpoint run again
 
