@@ -46,7 +46,7 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
     Of several processes that torchrun started the first tells and writes.
     """
     path = night.receipts / f"{step}.json"
-    if os.environ.get("RANK", "0") != "0":
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
         run(section, night)
         return path
     path.unlink(missing_ok=True)

@@ -24,8 +24,8 @@ _FLOAT_MAX, _ABOVE_0 = sys.float_info.max, math.ulp(0.0)
 Whole = Annotated[int, Within(0, math.inf, "0 or more")]
 Count = Annotated[int, Within(1, math.inf, "1 or more")]
 Finite = Annotated[float, Within(-_FLOAT_MAX, _FLOAT_MAX, "a finite number")]
-NotNegative = Annotated[float, Within(0, _FLOAT_MAX, "0 or more")]
-Positive = Annotated[float, Within(_ABOVE_0, _FLOAT_MAX, "above 0")]
+NotNegative = Annotated[float, Within(0, _FLOAT_MAX, "a finite number, 0 or more")]
+Positive = Annotated[float, Within(_ABOVE_0, _FLOAT_MAX, "finite and above 0")]
 Share = Annotated[float, Within(0, 1, "from 0 to 1")]
 
 

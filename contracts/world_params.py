@@ -23,7 +23,7 @@ class World:
     users: Count
     videos: Count
     history_days: Count
-    nights: Count
+    nights: Whole
     new_users_per_day: Whole
     new_videos_per_day: Whole
     drift_share: Share

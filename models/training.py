@@ -9,6 +9,7 @@ R videos that a step needs.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ class Objective:
 
 
 def batches(
-    users: Tensor, lengths: Tensor, size: int, batch_of: str, seed: int, epoch: int
+    users: Tensor, lengths: Tensor, size: int, batch_of: Literal["people", "events"], seed: int, epoch: int
 ) -> Iterator[Tensor]:
     """The users of an epoch in batches of about one length, so that little is padding.
 

@@ -195,7 +195,7 @@ def _users(lake: Lake, params: Snapshot, people: pa.Array, test: date) -> pa.Tab
     """Profiles of the people in the snapshot, as of the test day; who has none gets nulls.
 
     Raises:
-        InputError: people have profiles, and none of them has a column that params.yaml names.
+        InputError: people have profiles, and none ever had a column that params.yaml names.
     """
     records = _newest(lake.scan("users", up_to(test)), "user_id")
     ids = pc.array_sort_indices(people)
@@ -205,7 +205,7 @@ def _users(lake: Lake, params: Snapshot, people: pa.Array, test: date) -> pa.Tab
     today = pa.scalar(test, pa.date32())
     days = pc.days_between(registered, pa.array([today.as_py()] * len(ordered), pa.date32()))
     profiles = [dict(profile or ()) for profile in mine["profile"].to_pylist()]
-    _need_columns(params, sorted({name for profile in profiles for name in profile}))
+    _need_columns(params, sorted({name for one in records["profile"].to_pylist() for name, _ in one or ()}))
     columns: dict[str, pa.Array] = {
         "user_id": ordered,
         "registration_day": registered,
@@ -223,7 +223,7 @@ def _need_columns(params: Snapshot, there: list[str]) -> None:
         for name in getattr(params, key):
             if there and name not in there:
                 raise InputError(
-                    f"params.yaml: snapshot.{key} has {name!r}, which no profile of these people has;"
+                    f"params.yaml: snapshot.{key} has {name!r}, which no profile has ever had;"
                     f" they have {', '.join(there)}: name what is there, or leave it out"
                 )
 

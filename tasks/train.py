@@ -64,7 +64,7 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
     settle(params.seed)
     pinned, out = Pinned(night), night.folder("train")
     width = _aligned(pinned)["width"]
-    if width % params.heads:
+    if width % params.heads and _attends(params):
         raise InputError(
             f"params.yaml: train.heads is {params.heads}; align.width is {width}: choose a divisor"
         )
@@ -81,6 +81,12 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
         "epochs": len(curve),
         **{f"best_{name}": value for name, value in best_of(curve).items()},
     }
+
+
+def _attends(params: Train) -> bool:
+    """Whether the width is split among heads of attention."""
+    reads = params.encoder if params.model == "interest" else params.model
+    return reads in ("transformer", "hstu", "sasrec", "bert4rec")
 
 
 def train_interest(

@@ -6,6 +6,7 @@ Legend: B users, V videos.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Fitting:
     weight_decay: float
     clip_norm: float
     seed: int
-    batch_of: str = "people"
+    batch_of: Literal["people", "events"] = "people"
 
 
 def fit(

@@ -46,19 +46,29 @@ def test_a_value_of_another_type_is_named(tmp_path, value):
         load(path)
 
 
+def test_a_world_may_end_before_its_first_night(tmp_path):
+    path = _written(tmp_path, lambda raw: raw["world"].update(nights=0, outage_night=0, trend_night=0))
+    assert load(path).world.nights == 0
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value", "words"),
     [
         ("train", "epochs", 0, "train.epochs is 0; it must be 1 or more"),
-        ("train", "learning_rate", 0.0, "train.learning_rate is 0.0; it must be above 0"),
-        ("train", "learning_rate", float("nan"), "train.learning_rate is nan; it must be above 0"),
+        ("train", "learning_rate", 0.0, "train.learning_rate is 0.0; it must be finite and above 0"),
+        ("train", "learning_rate", float("nan"), "train.learning_rate is nan; it must be finite and above 0"),
         ("train", "dropout", 1.5, "train.dropout is 1.5; it must be from 0 to 1"),
-        ("train", "half_life_days", -1, "train.half_life_days is -1.0; it must be 0 or more"),
+        (
+            "train",
+            "half_life_days",
+            -1,
+            "train.half_life_days is -1.0; it must be a finite number, 0 or more",
+        ),
         ("evaluate", "cutoffs", [5, 0], "evaluate.cutoffs[1] is 0; it must be 1 or more"),
         ("evaluate", "bootstrap_samples", 0, "evaluate.bootstrap_samples is 0; it must be 1 or more"),
         ("gate", "min_gain", float("inf"), "gate.min_gain is inf; it must be a finite number"),
         ("gate", "max_slice_loss", float("nan"), "gate.max_slice_loss is nan; it must be a finite number"),
-        ("embed", "segment_seconds", 0.0, "embed.segment_seconds is 0.0; it must be above 0"),
+        ("embed", "segment_seconds", 0.0, "embed.segment_seconds is 0.0; it must be finite and above 0"),
         ("world", "drift_share", 2.0, "world.drift_share is 2.0; it must be from 0 to 1"),
     ],
 )

@@ -14,6 +14,7 @@ from contracts.model_params import Train
 from contracts.place import PROJECT
 from models import processes
 from models.determinism import settle
+from models.devices import moved
 from models.interest import LEARNED
 from models.scoring import Scorer, Targets
 from models.training import Objective
@@ -154,6 +155,8 @@ def test_on_a_gpu_nothing_of_training_stays_behind(
     here, _ = learn(params, **changes)
     monkeypatch.setattr(fitting, "choose_device", lambda name: GPU)
     with OtherDevice():
+        for name in ("PEOPLE", "VALID"):  # what is made before has no mark
+            monkeypatch.setitem(globals(), name, moved(globals()[name], torch.device("cpu")))
         there, weights = learn(params, **changes)
     assert there == here
     assert {tensor.place for tensor in weights.values()} == {"here"}

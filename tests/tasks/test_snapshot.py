@@ -192,5 +192,7 @@ def test_a_night_without_three_days_of_events_is_refused(landing, tmp_path):
 
 def test_a_profile_column_that_nobody_has_is_refused_with_those_that_are_there(night):
     params = replace(PARAMS.snapshot, profile_numbers=("height",))
-    with pytest.raises(InputError, match=r"profile_numbers has 'height'.* they have age_band, city_tier"):
+    with pytest.raises(
+        InputError, match=r"profile_numbers has 'height'.* ever had; they have age_band, city_tier"
+    ):
         snapshot.run(params, night)

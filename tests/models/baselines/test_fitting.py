@@ -24,10 +24,11 @@ def test_the_best_epoch_is_kept_and_the_same_seed_gives_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("name", ["mf_bpr", "lightgcn", "sasrec", "bert4rec"])
-def test_a_batch_in_which_nobody_liked_anything_moves_nothing(name: str) -> None:
+def test_a_batch_in_which_nobody_liked_anything_has_no_loss_and_no_gradient(name: str) -> None:
     events, model = world()[0], BASELINES[name](small(name))
     model.start(known_likes(events, catalogue().id_row_V))
     nothing = replace(events.batch(torch.arange(3), 12), positive_BT=torch.zeros(3, 12, dtype=torch.bool))
     loss = model.loss(nothing, catalogue().id_row_V)
     loss.backward()
     assert loss == 0
+    assert all(p.grad is None or p.grad.eq(0).all() for p in model.parameters())
