@@ -91,7 +91,7 @@ def test_the_weighed_lift_is_added_for_videos_of_training_and_never_while_traini
 
 
 def test_a_saved_walk_scores_the_same_in_the_dense_form_and_in_the_fast_one(tmp_path) -> None:
-    made = walking(50.0)
+    made = walking(500.0)
     save_bundle(tmp_path, made)
     past = histories()
     nothing = Seen(torch.zeros(5, dtype=torch.long), torch.zeros(0, dtype=torch.long))
