@@ -3,8 +3,8 @@
 Ours on IDs alone against the SASRec of RePlay, RecTools and RecBole and a plain one in torch: the same people
 and items, width 64, 2 layers, 50 events, batches of 256, each in a process of its own, and each library in an
 environment of its own that uv makes (benchmarks/sasrec/*.txt). In the part speed the first epoch warms up and
-the median of the others counts; in the part learning each has its best learning rate. The last line is the
-JSON result.
+the median of the others counts. The part learning asks how long each trains to the same NDCG, at its best
+learning rate; give it real sequences with --path. The last line is the JSON result.
 """
 
 import argparse
@@ -18,14 +18,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.result import publish
-from benchmarks.sasrec.contender import RATE
+from benchmarks.sasrec.contender import LENGTH, RATE, Data
 from benchmarks.sasrec.gpu import gpu
 from benchmarks.sasrec.synthetic import sequences
+from benchmarks.sets.beauty import read
 from contracts.place import PROJECT
 
 CONTENDERS = ("ours", "replay", "rectools", "recbole", "torch")
@@ -34,8 +37,7 @@ LIBRARIES = ("replay", "rectools", "recbole")
 THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
 SEED = 1
 LEARNED_USERS, LEARNED_ITEMS = 2048, 500
-BUDGETS, RATES = (2, 5, 10, 20), (0.001, 0.003, 0.01)
-LEVEL = 0.95  # of the best that the weakest contender reaches
+RATES = (0.003, 0.01, 0.001)  # the likeliest first: what takes longer than the best so far is cut
 
 Part = tuple[dict[str, Any], dict[str, float]]  # figures, ratios
 
@@ -53,9 +55,25 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=20_000, help="of the part speed (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="of the part speed (default: %(default)s)")
     parser.add_argument(
+        "--path",
+        type=Path,
+        help="folder with Beauty.txt, for the part learning (default: synthetic sequences)",
+    )
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=0.5,
+        help="NDCG@10 that the part learning asks for (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--learning-epochs", type=int, default=20, help="at most, in the part learning (default: %(default)s)"
+    )
+    parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="of each contender (default: all cores)"
     )
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/train-<parts>.json")
+    parser.add_argument(
+        "--keep", action="store_true", help="write benchmarks/results/train-<parts>[-<folder>].json"
+    )
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     figures: dict[str, Any] = {"threads": args.threads}
@@ -65,7 +83,8 @@ def main() -> int:
         print(f"{part}: {found} {compared}", file=sys.stderr)
         figures[part] = found
         ratios |= compared
-    publish("-".join(["train", *args.parts]), figures, ratios, args.keep)
+    of = [args.path.name] if args.path else []
+    publish("-".join(["train", *args.parts, *of]), figures, ratios, args.keep)
     return 0
 
 
@@ -81,7 +100,7 @@ def speed(args: argparse.Namespace) -> Part:
                 if loss == "exact" or name in SAMPLED
             }
             figures[malloc] = {
-                f"{name} {loss}": round(statistics.median(found["sequences_per_s"][1:]), 1)
+                f"{name} {loss}": round(args.users / statistics.median(found["seconds"][1:]), 1)
                 for (name, loss), found in runs.items()
             }
     return figures, ratios_of(figures["as_it_comes"])
@@ -96,32 +115,35 @@ def ratios_of(rate: Mapping[str, float]) -> dict[str, float]:
     }
 
 
+def faster(took: Mapping[str, float]) -> dict[str, float]:
+    """The same of seconds: how many of theirs are one of ours. Left out who never got there."""
+    return ratios_of({name: 1 / seconds for name, seconds in took.items() if seconds < math.inf})
+
+
 def learning(args: argparse.Namespace) -> Part:
-    """Seconds of training to the same NDCG@10, each at its best learning rate, exact loss.
+    """Seconds of training until NDCG@10 is as high as asked for, each at its best learning rate.
 
-    The set is small enough to be learned. The level is one that every contender reaches; each number of
-    epochs is a training of its own, and what lies between two of them is taken to be on a line.
+    Every epoch is judged, which is not counted; what lies between two is taken to be on a line.
     """
-    with data(LEARNED_USERS, LEARNED_ITEMS) as folder:
-        curves = {
-            name: {rate: [learned(name, folder, epochs, rate) for epochs in BUDGETS] for rate in RATES}
-            for name in args.contenders
-        }
-    best = {name: max(high for curve in of.values() for _, high in curve) for name, of in curves.items()}
-    level = LEVEL * min(best.values())
-    took = {name: min(seconds_to(level, curve) for curve in of.values()) for name, of in curves.items()}
-    figures = {"epochs": BUDGETS, "level": round(level, 4), "seconds_to_level": took, "curves": curves}
-    others = [name for name in took if name != "ours" and "ours" in took]
-    return figures, {
-        f"faster_to_equal_ndcg_than_{name}": round(took[name] / took["ours"], 2) for name in others
-    }
-
-
-def learned(name: str, folder: Path, epochs: int, rate: float) -> tuple[float, float]:
-    """Seconds of training and NDCG@10 after so many epochs."""
-    found = run(name, folder, epochs, "exact", {}, rate)
-    seconds = sum(LEARNED_USERS / per_s for per_s in found["sequences_per_s"])
-    return round(seconds, 1), round(found["ndcg@10"], 4)
+    figures: dict[str, Any] = {"level": args.level, "epochs": args.learning_epochs, "curves": {}}
+    took: dict[str, float] = {}
+    with learned_from(args.path) as folder:
+        for loss in ("sampled", "exact") if args.path else ("exact",):  # of 500 items no 1,024 are sampled
+            for name in [name for name in args.contenders if loss == "exact" or name in SAMPLED]:
+                best, curves = math.inf, {}
+                for rate in RATES:
+                    asked = [
+                        "--level",
+                        str(args.level),
+                        *([] if best == math.inf else ["--within", str(best)]),
+                    ]
+                    found = run(name, folder, args.learning_epochs, loss, {}, rate, asked)
+                    curve = list(zip(accumulate(found["seconds"]), found["ndcg@10"], strict=True))
+                    best = min(best, seconds_to(args.level, curve))
+                    curves[str(rate)] = [(round(second, 1), round(high, 4)) for second, high in curve]
+                figures["curves"][f"{name} {loss}"], took[f"{name} {loss}"] = curves, best
+    figures["seconds_to_level"] = took
+    return figures, {f"to_equal_ndcg_{name}": value for name, value in faster(took).items()}
 
 
 def seconds_to(level: float, curve: Sequence[tuple[float, float]]) -> float:
@@ -136,7 +158,7 @@ def million(args: argparse.Namespace) -> Part:
     """What a catalogue of a million videos costs us with the sampled loss."""
     with data(args.users, 1_000_000) as folder:
         found = run("ours", folder, 2, "sampled", {})
-    return {"sequences_per_s": round(found["sequences_per_s"][1], 1), "peak_mib": found["peak_mib"]}, {}
+    return {"sequences_per_s": round(args.users / found["seconds"][1], 1), "peak_mib": found["peak_mib"]}, {}
 
 
 @contextmanager
@@ -147,12 +169,44 @@ def data(users: int, items: int) -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def learned_from(path: Path | None) -> Iterator[Path]:
+    """The same with what the part learning reads: synthetic sequences, or those of a folder.
+
+    Of real ones the last item but one is what comes next; the last, `benchmarks.quality`'s test, is not read.
+    """
+    if path is None:
+        with data(LEARNED_USERS, LEARNED_ITEMS) as folder:
+            yield folder
+        return
+    known = read(path)
+    order = np.random.default_rng(SEED).permutation(len(known))  # the first ones are judged
+    histories = [known[at][:-2][-LENGTH - 1 :] for at in order]
+    offsets = np.concatenate([[0], np.cumsum([*map(len, histories)])])
+    following = np.array([known[at][-2] for at in order])
+    with tempfile.TemporaryDirectory(prefix="undercurrent-train-") as name:
+        Data(
+            offsets,
+            np.array([item for history in histories for item in history]),
+            following,
+            1 + max(map(max, known)),
+        ).save(Path(name) / "data.npz")
+        yield Path(name)
+
+
 def run(
-    name: str, folder: Path, epochs: int, loss: str, environment: Mapping[str, str], rate: float = RATE
+    name: str,
+    folder: Path,
+    epochs: int,
+    loss: str,
+    environment: Mapping[str, str],
+    rate: float = RATE,
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a contender says of itself."""
     command = [*python_of(name), "-m", f"benchmarks.sasrec.with_{name}", str(folder), "--seed", str(SEED)]
     command += ["--epochs", str(epochs), "--rate", str(rate), *(["--sampled"] if loss == "sampled" else [])]
+    command += more
     done = subprocess.run(
         command, cwd=PROJECT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
     )

@@ -5,12 +5,13 @@ It needs numpy and nothing of ours, for each contender runs in an environment of
 
 import argparse
 import json
+import math
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +19,8 @@ LENGTH = 50  # newest events that a model reads
 WIDTH, LAYERS, HEADS, BATCH = 64, 2, 2, 256
 DROPOUT, RATE = 0.2, 1e-3
 NEGATIVES = 1024  # of the sampled loss
-JUDGED = 1000  # people whose next item is ranked
+JUDGED = 4000  # people whose next item is ranked
+AT_ONCE = 250  # of them
 K = 10
 
 
@@ -50,8 +52,8 @@ class Data:
 class Contender(Protocol):
     """A model that learns."""
 
-    def fit(self, epochs: int) -> Sequence[float]:
-        """Train; returns the seconds of each epoch, everything included that an epoch needs."""
+    def fit(self, epochs: int, clock: "Clock") -> None:
+        """Train; the clock runs in each epoch, with all that an epoch needs, and may say to stop after it."""
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Of every item for these users, from their whole history: [users, items]."""
@@ -71,18 +73,24 @@ def main(make: Callable[[Data, Options], Contender]) -> None:
     """Train a contender on the data of a folder, judge it, and print one line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, help="with data.npz; a contender may leave files there")
-    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--epochs", type=int, required=True, help="at most")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--sampled", action="store_true")
     parser.add_argument("--rate", type=float, default=RATE, help="learning rate")
+    parser.add_argument("--level", type=float, help=f"judge each epoch, and stop at this NDCG@{K}")
+    parser.add_argument(
+        "--within", type=float, default=math.inf, help="stop after so many seconds of training"
+    )
     args = parser.parse_args()
     data = Data.load(args.folder / "data.npz")
     contender = make(data, Options(args.sampled, args.seed, args.folder, args.rate))
-    seconds = list(contender.fit(args.epochs))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # before judging, which holds scores
+    judge = None if args.level is None else lambda: ndcg(contender, data)
+    clock = Clock(judge, args.level or math.inf, args.within)
+    contender.fit(args.epochs, clock)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # without --level before judging
     found = {
-        "sequences_per_s": [data.users / s for s in seconds],
-        f"ndcg@{K}": ndcg(contender, data),
+        "seconds": clock.seconds,
+        f"ndcg@{K}": clock.ndcg or [ndcg(contender, data)],
         "peak_mib": peak,
     }
     print(json.dumps(found), flush=True)
@@ -90,39 +98,57 @@ def main(make: Callable[[Data, Options], Contender]) -> None:
 
 def ndcg(contender: Contender, data: Data) -> float:
     """Mean NDCG@K of the next item among all items but those of the history; ties count against it."""
-    users = np.arange(min(JUDGED, data.users))
-    scores = np.array(contender.scores(users), np.float32)
-    gains = []
-    for user, score in zip(users.tolist(), scores, strict=True):
-        target, seen = data.next_U[user], data.history(user)
-        if target in seen:
-            continue
-        own = score[target]
-        score[seen] = -np.inf
-        rank = int((score >= own).sum()) - 1
-        gains.append(1 / np.log2(rank + 2) if rank < K else 0.0)
+    users, gains = np.arange(min(JUDGED, data.users)), []
+    for some in np.split(users, range(AT_ONCE, len(users), AT_ONCE)):
+        scores = np.array(contender.scores(some), np.float32)
+        for user, score in zip(some.tolist(), scores, strict=True):
+            target, seen = data.next_U[user], data.history(user)
+            if target in seen:
+                continue
+            own = score[target]
+            score[seen] = -np.inf
+            rank = int((score >= own).sum()) - 1
+            gains.append(1 / np.log2(rank + 2) if rank < K else 0.0)
     return float(np.mean(gains))
 
 
 class Clock:
-    """Seconds between each `start` and the `stop` after it."""
+    """Seconds of each epoch and, if somebody is to judge, what was learned by its end; that is not counted.
 
-    def __init__(self) -> None:
+    Enough is what reaches `level`, or takes more than `within` seconds in all.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[], float] | None = None,
+        level: float = math.inf,
+        within: float = math.inf,
+    ) -> None:
+        self.judge, self.level, self.within = judge, level, within
         self.seconds: list[float] = []
+        self.ndcg: list[float] = []
         self._started = 0.0
 
     def start(self) -> None:
+        """An epoch begins."""
         self._started = time.perf_counter()
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
+        """An epoch is over; returns whether another is wanted."""
         self.seconds.append(time.perf_counter() - self._started)
+        if self.judge:
+            self.ndcg.append(self.judge())
+        return max(self.ndcg, default=0.0) < self.level and sum(self.seconds) < self.within
 
 
-class EpochClock(Clock):
-    """A clock that a Lightning trainer drives, of either of its two packages; mixed into its Callback."""
+class Epochs:
+    """Lets a Lightning trainer drive a clock, of either of its two packages; mixed into its Callback."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
     def on_train_epoch_start(self, *_: object) -> None:
-        self.start()
+        self.clock.start()
 
-    def on_train_epoch_end(self, *_: object) -> None:
-        self.stop()
+    def on_train_epoch_end(self, trainer: Any, *_: object) -> None:
+        trainer.should_stop = not self.clock.stop()

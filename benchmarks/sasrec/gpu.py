@@ -27,8 +27,10 @@ def gpu(_: object) -> tuple[dict[str, Any], dict[str, float]]:
     ours = Ours(data, contender.Options(True, 1, Path()), width=WIDTH, layers=LAYERS, heads=HEADS)
     ours.params = replace(ours.params, negatives=NEGATIVES, batch_size=BATCH, device="cuda")
     with FlopCounterMode(display=False) as counter:
-        ours.fit(1)
-    seconds = ours.fit(3)[-1]
+        ours.fit(1, contender.Clock())
+    clock = contender.Clock()
+    ours.fit(3, clock)
+    seconds = clock.seconds[-1]
     rate, peak = counter.get_total_flops() / seconds, bf16_rate()
     figures = {
         "device": torch.cuda.get_device_name(),

@@ -1,6 +1,7 @@
 """Our model on IDs alone, through the loop of `tasks.train`: the next item as target, no other loss."""
 
-import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmarks.sasrec.contender import (
     LENGTH,
     NEGATIVES,
     WIDTH,
+    Clock,
     Data,
     Options,
     main,
@@ -28,7 +30,7 @@ from models.histories import Histories, Seen
 from models.interest import InterestModel, Spec
 from models.profiles import Profiles
 from models.scoring import Scorer, Targets, chunks
-from models.training import Objective, People
+from models.training import Objective, People, batches
 from tasks.fitting import Checkpoint, Progress, fit
 
 DAY = 86_400
@@ -65,7 +67,7 @@ class Ours:
         model.fusion.start_from(views_V, views_V)
         self.scorer = Scorer(model, catalogue(data), people(data))
 
-    def fit(self, epochs: int) -> list[float]:
+    def fit(self, epochs: int, clock: Clock) -> None:
         nobody = Targets(*torch.zeros(2, 0, dtype=torch.long))
         objective = Objective(
             ranking_weight=0.0,
@@ -79,32 +81,47 @@ class Ours:
             aligned=torch.zeros(0, dtype=torch.long),
             twin_cosine=1.0,
         )
-        watch = Watch()
-        fit(self.scorer, nobody, replace(self.params, epochs=epochs), objective, watch)
-        return watch.epochs()
+        params = replace(self.params, epochs=epochs)
+        with suppress(EnoughError):
+            steps = [self.steps(epoch) for epoch in range(epochs)]
+            fit(self.scorer, nobody, params, objective, Watch(clock, steps))
+
+    def steps(self, epoch: int) -> int:
+        """Batches of an epoch."""
+        lengths = self.scorer.people.histories.lengths.clamp(max=LENGTH)
+        users = lengths.nonzero().squeeze(1)
+        cut = (self.params.batch_size, self.params.batch_of)
+        return len(list(batches(users, lengths[users], *cut, self.params.seed, epoch)))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         parts = [score_BV for _, score_BV, _ in chunks(self.scorer, torch.from_numpy(users), rerank=False)]
         return torch.cat(parts).numpy()
 
 
-class Watch(Checkpoint):
-    """A checkpoint that is never written: it notes when the last step of each epoch was done."""
+class EnoughError(Exception):
+    """The clock says that no further epoch is wanted."""
 
-    def __init__(self) -> None:
+
+class Watch(Checkpoint):
+    """A checkpoint that is never written: it tells the clock when the last step of each epoch was done.
+
+    What closes an epoch counts to the next one. No contender counts how long its optimiser takes to make.
+    """
+
+    def __init__(self, clock: Clock, steps: Sequence[int]) -> None:
         super().__init__(Path(), "")
-        self.done: dict[int, float] = {}
+        self.clock, self.steps = clock, steps
 
     def load(self, *_: Any) -> None:
-        """Nothing to go on from: the first epoch begins. No contender counts how long its optimiser takes."""
-        self.done[-1] = time.perf_counter()
+        """Nothing to go on from: the first epoch begins."""
+        self.clock.start()
 
     def save(self, progress: Progress, *_: Any) -> None:
-        self.done[progress.epoch] = time.perf_counter()
-
-    def epochs(self) -> list[float]:
-        """Seconds of each."""
-        return np.diff(list(self.done.values())).tolist()
+        if progress.step < self.steps[progress.epoch]:
+            return
+        if not self.clock.stop():
+            raise EnoughError
+        self.clock.start()
 
 
 def spec(data: Data, width: int, layers: int, heads: int) -> Spec:

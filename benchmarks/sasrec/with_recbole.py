@@ -74,13 +74,12 @@ class RecBole:
         self.model = SASRec(config, self.train.dataset)
         self.trainer = Trainer(config, self.model)
 
-    def fit(self, epochs: int) -> list[float]:
-        clock = Clock()
+    def fit(self, epochs: int, clock: Clock) -> None:
         for epoch in range(epochs):
             clock.start()
             self.trainer._train_epoch(self.train, epoch)
-            clock.stop()
-        return clock.seconds
+            if not clock.stop():
+                break
 
     @torch.inference_mode()
     def scores(self, users: np.ndarray) -> np.ndarray:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks.sasrec import contender
-from benchmarks.sasrec.contender import Contender, Data, Options
+from benchmarks.sasrec.contender import Clock, Contender, Data, Options
 from benchmarks.sasrec.synthetic import sequences
 from benchmarks.sasrec.with_ours import Ours
 from benchmarks.sasrec.with_torch import Plain
-from benchmarks.train import ratios_of, seconds_to
+from benchmarks.train import faster, learned_from, ratios_of, seconds_to
 
 
 def test_sequences_have_the_length_that_was_asked_for_and_repeat() -> None:
@@ -28,8 +28,8 @@ class Oracle:
     def __init__(self, data: Data, above: int) -> None:
         self.data, self.above = data, above
 
-    def fit(self, epochs: int) -> list[float]:
-        return []
+    def fit(self, epochs: int, clock: Clock) -> None:
+        """There is nothing to learn."""
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         scores = np.zeros((len(users), self.data.catalogue))
@@ -57,7 +57,9 @@ def test_what_is_ours_and_the_plain_form_learn(
     data = sequences(512, 200, seed=1)
     model = kind(data, Options(sampled, 1, tmp_path))  # type: ignore[call-arg]
     before = contender.ndcg(model, data)
-    assert len(model.fit(12)) == 12
+    clock = Clock()
+    model.fit(12, clock)
+    assert len(clock.seconds) == 12
     assert contender.ndcg(model, data) > before + 0.01  # ours starts from popularity, which is .14 here
 
 
@@ -78,3 +80,48 @@ def test_every_contender_learns_at_the_rate_that_was_asked_for(tmp_path: Path) -
     data = sequences(64, 100, seed=1)
     ours, plain = (kind(data, Options(False, 1, tmp_path, rate=0.02)) for kind in (Ours, Plain))
     assert ours.params.learning_rate == plain.optimiser.param_groups[0]["lr"] == 0.02
+
+
+@pytest.mark.parametrize("kind", [Ours, Plain])
+def test_whoever_has_learned_enough_or_takes_too_long_is_stopped_after_that_epoch(
+    kind: type[Contender], tmp_path: Path
+) -> None:
+    data = sequences(64, 100, seed=1)
+    told = iter([0.1, 0.2, 0.3, 0.4])
+    clock = Clock(lambda: next(told), level=0.3)
+    kind(data, Options(False, 1, tmp_path)).fit(9, clock)  # type: ignore[call-arg]
+    assert clock.ndcg == [0.1, 0.2, 0.3]
+    assert len(clock.seconds) == 3
+    late = Clock(within=0.0)
+    kind(data, Options(False, 1, tmp_path)).fit(9, late)  # type: ignore[call-arg]
+    assert len(late.seconds) == 1
+
+
+def test_judging_an_epoch_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.sasrec.contender.time.perf_counter", lambda: now[0])
+
+    def judge() -> float:
+        now[0] += 100
+        return 0.5
+
+    clock = Clock(judge)
+    for _ in range(2):
+        clock.start()
+        now[0] += 3
+        assert clock.stop()
+    assert clock.seconds == [3.0, 3.0]
+
+
+def test_of_real_sequences_the_last_but_one_comes_next_and_the_last_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "Beauty.txt").write_text("1 4 5 6 7\n2 8 9 10\n")
+    with learned_from(tmp_path) as folder:
+        data = Data.load(folder / "data.npz")
+    told = {tuple(data.history(user).tolist()): int(data.next_U[user]) for user in range(data.users)}
+    assert told == {(3, 4): 5, (7,): 8}
+    assert data.catalogue == 10
+
+
+def test_seconds_that_never_came_to_an_end_have_no_ratio() -> None:
+    took = {"ours exact": 4.0, "torch exact": 10.0, "replay exact": float("inf")}
+    assert faster(took) == {"exact_over_torch": 2.5}
