@@ -54,7 +54,7 @@ def run(params: Embed, night: Night) -> Receipt:
     """Embed what the videos known by the night still lack, `videos_per_commit` at a time.
 
     Raises:
-        InputError: an encoder or a number of the section that cannot be, or a media store that is away.
+        InputError: an encoder that cannot be, or a media store that is away.
     """
     lake = Lake()
     made = _encoders(params)
