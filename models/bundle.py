@@ -11,7 +11,7 @@ from models.baselines import BASELINES, Baseline
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 7  # 7: what people of a kind like (models/kinds.py)
+FORMAT = 8  # 8: what history tells beside the state of none (models/interest.py)
 
 
 def build(spec: Spec) -> InterestModel | Baseline:

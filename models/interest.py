@@ -77,8 +77,10 @@ class Spec:
 
 
 class StaticGate(nn.Module):
-    """Equation (4) with a way around it: z = ReLU(W_c [h ; s] + b) + a ⊙ h.
+    """Equation (4) with a way around it: z = ReLU(W_c [Δh ; s] + b) + a ⊙ Δh, Δh = h − h_∅.
 
+    h_∅ is the encoder's state before the first event: who has watched nothing differs from everybody by the
+    profile only. As it is, h_∅ is a taste drawn by lot that all who are new would start with.
     Without the way around, what was watched has to pass a ReLU that starts near 0, and is learned an order of
     magnitude more slowly (docs/experiments.md, Beauty).
     """
@@ -92,9 +94,10 @@ class StaticGate(nn.Module):
             self.linear.bias.fill_(START**2)
 
     def forward(self, h_KBSD: Tensor, s_BD: Tensor) -> Tensor:
-        """z_KBSD."""
+        """z_KBSD; the first of the S states is the one before any event."""
+        told_KBSD = h_KBSD - h_KBSD[:, :, :1]
         s_KBSD = s_BD.unsqueeze(1).expand_as(h_KBSD)
-        return torch.relu(self.linear(torch.cat([h_KBSD, s_KBSD], -1))) + self.past * h_KBSD
+        return torch.relu(self.linear(torch.cat([told_KBSD, s_KBSD], -1))) + self.past * told_KBSD
 
 
 @dataclass(frozen=True)

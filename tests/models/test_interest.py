@@ -234,6 +234,21 @@ def test_training_begins_near_popularity_and_what_is_foretold_of_the_person() ->
     assert (told_BV - score_BV)[1:].abs().amax(1).gt(1.0).all()
 
 
+@pytest.mark.parametrize(("encoder", "fusion"), KINDS)
+def test_who_has_watched_nothing_differs_from_everybody_by_the_profile_only(
+    encoder: str, fusion: str
+) -> None:
+    made, past = model(encoder=encoder, fusion=fusion), histories()
+    nobody, items = past.batch(torch.tensor([1, 1]), 8), made.items(catalogue())
+    people = profiles().take(torch.tensor([1, 2]))
+    before = made.newest(nobody, people, items).z_ND
+    with torch.no_grad():
+        for parameter in made.encoder.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    assert torch.equal(made.newest(nobody, people, items).z_ND, before)
+    assert not torch.equal(before[0], before[1])
+
+
 def test_u_reads_histories_that_are_longer_than_the_encoder_reads() -> None:
     made, past = model(max_length=4), histories()
     batch, items = past.batch(everybody(past), 8), made.items(catalogue())
