@@ -40,6 +40,7 @@ LEARNED_USERS, LEARNED_ITEMS = 2048, 500
 RATES = (0.003, 0.01, 0.001)  # the likeliest first: what takes longer than the best so far is cut
 
 Part = tuple[dict[str, Any], dict[str, float]]  # figures, ratios
+Curve = Sequence[tuple[float, float]]  # seconds of training, NDCG@10 by then
 
 
 def main() -> int:
@@ -125,28 +126,34 @@ def learning(args: argparse.Namespace) -> Part:
 
     Every epoch is judged, which is not counted; what lies between two is taken to be on a line.
     """
-    figures: dict[str, Any] = {"level": args.level, "epochs": args.learning_epochs, "curves": {}}
-    took: dict[str, float] = {}
     with learned_from(args.path) as folder:
-        for loss in ("sampled", "exact") if args.path else ("exact",):  # of 500 items no 1,024 are sampled
-            for name in [name for name in args.contenders if loss == "exact" or name in SAMPLED]:
-                best, curves = math.inf, {}
-                for rate in RATES:
-                    asked = [
-                        "--level",
-                        str(args.level),
-                        *([] if best == math.inf else ["--within", str(best)]),
-                    ]
-                    found = run(name, folder, args.learning_epochs, loss, {}, rate, asked)
-                    curve = list(zip(accumulate(found["seconds"]), found["ndcg@10"], strict=True))
-                    best = min(best, seconds_to(args.level, curve))
-                    curves[str(rate)] = [(round(second, 1), round(high, 4)) for second, high in curve]
-                figures["curves"][f"{name} {loss}"], took[f"{name} {loss}"] = curves, best
-    figures["seconds_to_level"] = took
+        losses = ("sampled", "exact") if args.path else ("exact",)  # of 500 items no 1,024 are sampled
+        curves = {
+            f"{name} {loss}": at_each_rate(name, loss, folder, args.learning_epochs, args.level)
+            for loss in losses
+            for name in args.contenders
+            if loss == "exact" or name in SAMPLED
+        }
+    took = {name: min(seconds_to(args.level, curve) for curve in of.values()) for name, of in curves.items()}
+    reached = {name: None if seconds == math.inf else seconds for name, seconds in took.items()}
+    figures = {"level": args.level, "seconds_to_level": reached, "curves": curves}
     return figures, {f"to_equal_ndcg_{name}": value for name, value in faster(took).items()}
 
 
-def seconds_to(level: float, curve: Sequence[tuple[float, float]]) -> float:
+def at_each_rate(name: str, loss: str, folder: Path, epochs: int, level: float) -> dict[float, Curve]:
+    """What was learned when, by learning rate; one that takes longer than the best so far is cut."""
+    curves: dict[float, Curve] = {}
+    best = math.inf
+    for rate in RATES:
+        asked = ["--level", str(level), "--within", str(best)]
+        found = run(name, folder, epochs, loss, {}, rate, asked)
+        seconds, highs = accumulate(found["seconds"]), found["ndcg@10"]
+        curves[rate] = [(round(s, 1), round(high, 4)) for s, high in zip(seconds, highs, strict=True)]
+        best = min(best, seconds_to(level, curves[rate]))
+    return curves
+
+
+def seconds_to(level: float, curve: Curve) -> float:
     """When a curve of (seconds, NDCG) first is as high, on a line between its points; inf: never."""
     for (start, low), (end, high) in pairwise([(0.0, 0.0), *curve]):
         if high >= level:

@@ -104,7 +104,7 @@ def test_the_first_segment_of_a_big_object_costs_a_part_of_its_bytes(
     blocks = -(-path.stat().st_size // fetch.BLOCK)
     clip = decode(put(s3, "big.mp4", path.read_bytes()), Sampling(5.0, 1, 2, 32, "squash", 16_000))
     assert (sorted(clip.frames), sorted(clip.sound)) == ([0], [0])
-    assert blocks > 15
+    assert blocks > 12  # how many, depends on how many threads the encoder has
     assert len(requests) < blocks / 2
     assert len(requests) == len(set(requests))
 

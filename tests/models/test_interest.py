@@ -239,7 +239,7 @@ def test_who_has_watched_nothing_differs_from_everybody_by_the_profile_only(
     encoder: str, fusion: str
 ) -> None:
     made, past = model(encoder=encoder, fusion=fusion), histories()
-    nobody, items = past.batch(torch.tensor([1, 1]), 8), made.items(catalogue())
+    nobody, items = past.batch(torch.tensor([0, 0]), 8), made.items(catalogue())
     people = profiles().take(torch.tensor([1, 2]))
     before = made.newest(nobody, people, items).z_ND
     with torch.no_grad():
