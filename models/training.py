@@ -70,7 +70,7 @@ def batches(
 ) -> Iterator[Tensor]:
     """The users of an epoch in batches of about one length, so that little is padding.
 
-    `lengths`: events read of each, 1 or more. `batch_of`: `people`, `size` of them; or `events`: as many in
+    `lengths`: events of each, 1 or more. `batch_of`: `people`, `size` of them; or `events`: as many in
     each, `size` people on average. A step's loss is a mean over events, so that with as many people in
     each those who did little count more.
 
