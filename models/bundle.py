@@ -11,7 +11,7 @@ from models.baselines import BASELINES, Baseline
 from models.interest import InterestModel, Spec
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 8  # 8: what history tells beside the state of none (models/interest.py)
+FORMAT = 9  # 9: encoders end without a bias (models/sequence.py)
 
 
 def build(spec: Spec) -> InterestModel | Baseline:

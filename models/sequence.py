@@ -2,7 +2,8 @@
 
 Legend: B users, T events, S = T + 1 states (state 0 knows nothing, state i has read i events), D width,
 A behaviours, H heads, N events in any shape. Every encoder is causal: state i depends on events before i
-only, so that padding on the right cannot reach a state that is used.
+only, so that padding on the right cannot reach a state that is used. None ends in a bias: what is read of a
+state is how it differs from state 0 (models/interest.py, StaticGate).
 """
 
 from collections.abc import Iterable, Sequence
@@ -144,7 +145,7 @@ class BlocksEncoder(nn.Module):
         super().__init__()
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         x_BSD = self.drop(x_BSD)
@@ -169,7 +170,7 @@ class LSTMEncoder(nn.Module):
         between = dropout if layers > 1 else 0.0
         self.drop = nn.Dropout(dropout)
         self.lstm = nn.LSTM(width, width, layers, batch_first=True, dropout=between)
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         return self.norm(self.lstm(self.drop(x_BSD))[0])
@@ -185,7 +186,7 @@ class MeanEncoder(nn.Module):
         super().__init__()
         self.drop = nn.Dropout(dropout)
         self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         count_S1 = torch.arange(1, x_BSD.shape[1] + 1).unsqueeze(1)
