@@ -12,6 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from models import losses
 
+ALIGN = {"cuda": 8}  # its matrix products want sides that are multiples of 8
+
 Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
 
 
@@ -29,22 +31,25 @@ class _ProductSoftmax(torch.autograd.Function):
     def forward(ctx: Any, z_NE: Tensor, w_CE: Tensor, own_N: Tensor, weight_N: Tensor, ban: Ban) -> Tensor:
         kind = z_NE.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z_NE.dtype
-        with torch.autocast(kind, enabled=False):
-            w_1E = F.pad(w_CE.to(dtype), (0, 0, 0, 1))  # one more candidate, the target: it moves no z here
-            z_NE, gz_NE, gw_1E = z_NE.to(dtype), torch.empty_like(z_NE), torch.zeros(w_1E.shape)
+        (C, E), align = w_CE.shape, ALIGN.get(kind, 1)
+        with torch.autocast(kind, enabled=False):  # one more candidate, the target: it moves no z here
+            w_1E = F.pad(w_CE.to(dtype), (0, -E % align, 0, 1 + (-C - 1) % align))
+            z_NE = F.pad(z_NE.to(dtype), (0, -E % align))
+            gz_NE, gw_1E = torch.empty_like(z_NE), torch.zeros(w_1E.shape)
             share_N = torch.empty_like(own_N)
-            size = max(1, losses.CHUNK_SCORES // len(w_1E))
+            size = max(1, losses.chunk_scores(kind) // len(w_1E))
             for start in range(0, len(z_NE), size):
                 chunk = slice(start, start + size)
                 score_n1 = z_NE[chunk] @ w_1E.T
-                ban(score_n1[:, :-1], chunk)
+                ban(score_n1[:, :C], chunk)
+                score_n1[:, C:-1] = -torch.inf
                 score_n1[:, -1] = own_N[chunk]
                 share_n1 = torch.softmax(score_n1, 1)
                 share_N[chunk] = share_n1[:, -1]
-                share_n1 *= weight_N[chunk, None]
-                gz_NE[chunk] = share_n1 @ w_1E
-                gw_1E += share_n1.T @ z_NE[chunk]
-        ctx.save_for_backward(gz_NE, gw_1E[:-1], weight_N * (share_N - 1))
+                weight_n1 = weight_N[chunk, None].to(dtype)
+                gz_NE[chunk] = weight_n1 * (share_n1 @ w_1E)
+                gw_1E += share_n1.T @ (weight_n1 * z_NE[chunk])
+        ctx.save_for_backward(gz_NE[:, :E], gw_1E[:C, :E], weight_N * (share_N - 1))
         told_N = -share_N.clamp(min=torch.finfo(dtype).tiny).log()  # one that underflows is told as 87
         return (weight_N * told_N).sum()
 
