@@ -17,7 +17,7 @@ from models.evidence import taste
 from models.fusion import Catalogue, Fusion, Items
 from models.histories import Batch, Histories
 from models.likes import known_likes, liked_rows
-from models.matching import fuse, joined, products, score, score_pairs
+from models.matching import fuse, joined, look_up, products, score, score_pairs
 from models.preference import Preference
 from models.profiles import ProfileEmbedding, Profiles
 from models.ranking import RankingHeads, worth
@@ -184,7 +184,7 @@ class InterestModel(nn.Module):
         h_KBSD = self.encoder(x_KBSD.flatten(0, 1)).view_as(x_KBSD)
         z_KBSD = self.gate(h_KBSD, s_BD)
         if self.foretold is not None:
-            x_BTMD, response_BT = items.x_VMD[batch.video_BT], self.answers(batch, items.id_row_V)
+            x_BTMD, response_BT = look_up(items.x_VMD, batch.video_BT), self.answers(batch, items.id_row_V)
             z_KBSD = z_KBSD + self.foretold * self.spec.width**0.5 * taste(x_BTMD, response_BT, batch)
         if self.late:
             return Interest(z_KBSD.mean(0), u_BSE, z_KBSD.movedim(0, 2))
@@ -290,7 +290,8 @@ class InterestModel(nn.Module):
         at, u_BSE = batch.video_BT, self.preferences(batch, profiles, items)
         streams = [] if self.late else [fuse(u_BSE[:, :-1], items, at)[0]]
         if self.late or self.hybrid:
-            g_BT1 = items.g_V[at].unsqueeze(2)
-            alone_BTMD = (1 - g_BT1.unsqueeze(3)) * items.x_VMD[at] + (g_BT1 * items.id_VD[at]).unsqueeze(2)
+            g_BT1 = look_up(items.g_V, at).unsqueeze(2)
+            id_BTD, x_BTMD = look_up(items.id_VD, at), look_up(items.x_VMD, at)
+            alone_BTMD = (1 - g_BT1.unsqueeze(3)) * x_BTMD + (g_BT1 * id_BTD).unsqueeze(2)
             streams += alone_BTMD.unbind(2)
         return torch.stack([self.events(x_BTD, batch) for x_BTD in streams]), u_BSE

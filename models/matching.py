@@ -6,8 +6,18 @@ A modality that a video lacks is masked before the softmax; what its features ho
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from models.fusion import Items
+
+
+def look_up(x_VX: Tensor, rows_N: Tensor) -> Tensor:
+    """x[rows], each row [X…]; leading axes of `rows` may be any.
+
+    Of rows that come often, such as the one that stands for padding, a GPU adds up the gradients of an
+    embedding at once, but those of an indexing one after another.
+    """
+    return F.embedding(rows_N, x_VX.unsqueeze(1).flatten(1)).view(*rows_N.shape, *x_VX.shape[1:])
 
 
 def modality_weights(affinity: Tensor, has: Tensor, dim: int) -> Tensor:
@@ -24,11 +34,11 @@ def affinity(u_NE: Tensor, x_NMD: Tensor) -> Tensor:
 
 def fuse(u_NE: Tensor, items: Items, rows_N: Tensor) -> tuple[Tensor, Tensor]:
     """Equations (1) and (2) for one video per pair: f_ND and α_NM. Leading axes may be any (N or B, T)."""
-    x_NMD = items.x_VMD[rows_N]
+    x_NMD = look_up(items.x_VMD, rows_N)
     alpha_NM = modality_weights(affinity(u_NE, x_NMD), items.has_VM[rows_N], -1)
     content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
-    g_N = items.g_V[rows_N].unsqueeze(-1)
-    return (1 - g_N) * content_ND + g_N * items.id_VD[rows_N], alpha_NM
+    g_N = look_up(items.g_V, rows_N).unsqueeze(-1)
+    return (1 - g_N) * content_ND + g_N * look_up(items.id_VD, rows_N), alpha_NM
 
 
 def joined(items: Items) -> Tensor:
@@ -64,12 +74,12 @@ def score_pairs(
     z_ND: Tensor, u_NE: Tensor, items: Items, rows_N: Tensor, own_NMD: Tensor | None = None
 ) -> Tensor:
     """score_N of one video per pair, as `score` has it."""
-    x_NMD, scale = items.x_VMD[rows_N], z_ND.shape[-1] ** -0.5
+    x_NMD, scale = look_up(items.x_VMD, rows_N), z_ND.shape[-1] ** -0.5
     alpha_NM = modality_weights(affinity(u_NE, x_NMD), items.has_VM[rows_N], 1)
     meets = z_ND.unsqueeze(1) if own_NMD is None else own_NMD
     content_N = (alpha_NM * (x_NMD * meets).sum(2)).sum(1)
-    id_N, g_N = (z_ND * items.id_VD[rows_N]).sum(1), items.g_V[rows_N]
-    return ((1 - g_N) * content_N + g_N * id_N) * scale + items.bias_V[rows_N]
+    id_N, g_N = (z_ND * look_up(items.id_VD, rows_N)).sum(1), look_up(items.g_V, rows_N)
+    return ((1 - g_N) * content_N + g_N * id_N) * scale + look_up(items.bias_V, rows_N)
 
 
 def score(z_ND: Tensor, u_NE: Tensor, items: Items, own_NMD: Tensor | None = None) -> tuple[Tensor, Tensor]:

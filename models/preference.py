@@ -14,6 +14,7 @@ from models.evidence import log_evidence, mixtures
 from models.fusion import Items
 from models.histories import Batch, Histories
 from models.kinds import Kinds
+from models.matching import look_up
 from models.profiles import Profiles
 
 PEOPLE = 256  # read at a time before training
@@ -83,7 +84,7 @@ class Preference(nn.Module):
         if not self.content:
             return nn.functional.pad(tag_BSM, (s_BD.shape[1], 0))
         id_VD = items.g_V.unsqueeze(1) * items.id_VD
-        shown_BTF = torch.cat([items.x_VMD.flatten(1), id_VD], 1)[batch.video_BT]
+        shown_BTF = look_up(torch.cat([items.x_VMD.flatten(1), id_VD], 1), batch.video_BT)
         w_BT1 = torch.sigmoid(self.weight(action_BTA)) * batch.mask_BT.unsqueeze(2)
         seen_BTF = shown_BTF * w_BT1
         sums_BSF = nn.functional.pad(seen_BTF.cumsum(1), (0, 0, 1, 0))

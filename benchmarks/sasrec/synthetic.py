@@ -6,10 +6,10 @@ from benchmarks.sasrec.contender import LENGTH, Data
 
 TOPIC_ITEMS = 100
 FOLLOWS = 0.5  # chance that the next item is the planted successor of the one before
-MEAN_TARGETS = 13
+MEAN_TARGETS = 13  # of a person
 
 
-def sequences(users: int, catalogue: int, seed: int) -> Data:
+def sequences(users: int, catalogue: int, seed: int, mean_targets: float = MEAN_TARGETS) -> Data:
     """Each person has two topics. Within a topic items follow Zipf's law, and each has one successor."""
     draw = np.random.default_rng(seed)
     topics = max(2, catalogue // TOPIC_ITEMS)
@@ -17,7 +17,7 @@ def sequences(users: int, catalogue: int, seed: int) -> Data:
     share = 1.0 / np.arange(1, size + 1)
     share /= share.sum()
     successor = np.stack([draw.permutation(size) for _ in range(topics)])
-    length_U = np.minimum(2 + draw.geometric(1 / (MEAN_TARGETS - 0.5), users), LENGTH + 1)
+    length_U = np.minimum(2 + draw.geometric(1 / (mean_targets - 0.5), users), LENGTH + 1)
     steps = length_U.max() + 1  # and what comes next
     mine_U2 = draw.integers(topics, size=(users, 2))
     item_US = np.empty((users, steps), np.int64)
