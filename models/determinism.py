@@ -1,5 +1,7 @@
 """What makes a run repeat to the last bit: seeds, deterministic algorithms, and the number of threads."""
 
+import os
+
 import torch
 
 THREADS = (
@@ -11,5 +13,6 @@ def settle(seed: int = 0) -> None:
     """Same inputs, same seed, same bits, whatever OMP_NUM_THREADS says."""
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 2 s
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, a GPU refuses to multiply
     torch.set_num_threads(THREADS)
     torch.manual_seed(seed)

@@ -1,10 +1,12 @@
-"""Whole inputs onto a device."""
+"""Whole inputs onto a device, and what is best done there."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def moved(value: Any, device: torch.device) -> Any:
@@ -16,3 +18,14 @@ def moved(value: Any, device: torch.device) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
     return value
+
+
+def attention_on(device: torch.device) -> AbstractContextManager[None]:
+    """Inside, a GPU attends with its memory-efficient kernel, whatever torch would choose.
+
+    Of histories this short it is the fastest, and cuDNN's fails from some 130,000 people times heads on
+    (docs/experiments.md, On a GPU).
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])

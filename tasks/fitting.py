@@ -19,7 +19,7 @@ from tqdm import tqdm
 from contracts.errors import InputError
 from contracts.model_params import Train
 from models import processes
-from models.devices import moved
+from models.devices import attention_on, moved
 from models.interest import InterestModel
 from models.scoring import Scorer, Targets, mean_ndcg, read_once
 from models.training import Objective, batches, descend, losses
@@ -106,7 +106,7 @@ def fit(
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
-    with torch.device(device):
+    with torch.device(device), attention_on(device):
         here = read_once(Scorer(model, moved(scorer.catalogue, device), moved(scorer.people, device)))
         objective, valid = moved(objective, device), moved(valid, device)
         progress = (checkpoint and checkpoint.load(model, optimiser)) or Progress(

@@ -1,6 +1,7 @@
 """The training loop: a killed run goes on as if nothing had been, and processes learn together as one."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,9 +155,21 @@ def test_on_a_gpu_nothing_of_training_stays_behind(
     params = replace(PARAMS, negatives=negatives, epochs=1, precision="fp32")
     here, _ = learn(params, **changes)
     monkeypatch.setattr(fitting, "choose_device", lambda name: GPU)
+    monkeypatch.setattr(fitting, "attention_on", lambda device: nullcontext())  # another kernel, other bits
     with OtherDevice():
         for name in ("PEOPLE", "VALID"):  # what is made before has no mark
             monkeypatch.setitem(globals(), name, moved(globals()[name], torch.device("cpu")))
         there, weights = learn(params, **changes)
     assert there == here
     assert {tensor.place for tensor in weights.values()} == {"here"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.parametrize("changes", [{"fusion": fusion} for fusion in (*LEARNED, "uniform")], ids=str)
+def test_a_gpu_learns_and_repeats_what_it_has_learned(changes: dict) -> None:
+    params = replace(PARAMS, device="cuda", negatives=6)
+    curve, weights = learn(params, **changes)
+    again, same = learn(params, **changes)
+    assert curve[-1]["total"] < curve[0]["total"]
+    assert curve == again
+    assert all(torch.equal(weights[name], value) for name, value in same.items())
