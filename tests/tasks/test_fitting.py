@@ -1,7 +1,6 @@
 """The training loop: a killed run goes on as if nothing had been, and processes learn together as one."""
 
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,12 +154,11 @@ def test_on_a_gpu_nothing_of_training_stays_behind(
     params = replace(PARAMS, negatives=negatives, epochs=1, precision="fp32")
     here, _ = learn(params, **changes)
     monkeypatch.setattr(fitting, "choose_device", lambda name: GPU)
-    monkeypatch.setattr(fitting, "attention_on", lambda device: nullcontext())  # another kernel, other bits
     with OtherDevice():
         for name in ("PEOPLE", "VALID"):  # what is made before has no mark
             monkeypatch.setitem(globals(), name, moved(globals()[name], torch.device("cpu")))
         there, weights = learn(params, **changes)
-    assert there == here
+    assert there == [pytest.approx(row, rel=1e-5) for row in here]  # its kernels are others
     assert {tensor.place for tensor in weights.values()} == {"here"}
 
 
