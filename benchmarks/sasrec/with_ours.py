@@ -25,6 +25,7 @@ from benchmarks.sasrec.contender import (
 )
 from contracts.params import load
 from contracts.place import PROJECT
+from models.devices import multiplies_bf16
 from models.fusion import Catalogue
 from models.histories import Histories, Seen
 from models.interest import InterestModel, Spec
@@ -59,7 +60,7 @@ class Ours:
             warmup_epochs=0,
             negatives=NEGATIVES if options.sampled else 0,
             device="cpu",
-            precision="bf16",
+            precision="bf16" if multiplies_bf16(torch.device("cpu")) else "auto",
             seed=options.seed,
         )
         model = InterestModel(spec(data, width, layers, heads))

@@ -13,11 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from models.devices import multiplies_bf16
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UnpicklingError)
 OFFLINE = "; without the internet, name a local file or folder"
-FAST_BF16 = ("avx512_bf16", "amx_bf16", "sve_bf16")  # torch's names of what a CPU can
 
 
 class Encoder(ABC):
@@ -89,15 +90,8 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     up in fp32 inside torch's kernels.
     """
     if precision == "auto":
-        return torch.bfloat16 if _has_bf16(device) else torch.float32
+        return torch.bfloat16 if multiplies_bf16(device) else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name, False) for name in FAST_BF16)
 
 
 def first_line(error: Exception) -> str:
