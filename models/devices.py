@@ -25,8 +25,7 @@ def moved(value: Any, device: torch.device) -> Any:
 def attention_on(device: torch.device) -> AbstractContextManager[None]:
     """Inside, a GPU attends with its memory-efficient kernel, whatever torch would choose.
 
-    Of histories this short it is the fastest, and cuDNN's fails from some 130,000 people times heads on
-    (docs/experiments.md, On a GPU).
+    Of histories this short it is the fastest (docs/experiments.md, On a GPU).
     """
     if device.type != "cuda":
         return nullcontext()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 ID_START = 0.04  # spread of the ID embeddings before training
 UNLIKED = 0.1  # people that a video has beside those who liked it, so that its logarithm is finite
@@ -205,7 +206,10 @@ class Fusion(nn.Module):
         g_V = torch.where(known_V, g_V, 0.0)
         id_VD, bias_V = x_VMD.new_zeros(len(row_V), self.width), x_VMD.new_zeros(len(row_V))
         if len(self.views_I):
-            id_VD, bias_V = self.id(row_V) * self.width**0.5, torch.where(known_V, self.id_bias[row_V], 0.0)
+            id_VD, bias_V = (
+                self.id(row_V) * self.width**0.5,
+                torch.where(known_V, look_up(self.id_bias, row_V), 0.0),
+            )
         bias_V = torch.where(catalogue.id_row_V >= 0, bias_V, self.new_bias)
         id_row_V = torch.where(known_V, row_V, -1)
         number_VK, has_VM = with_known(number_VP), catalogue.has_VM
@@ -243,6 +247,15 @@ def with_known(number_NP: Tensor) -> Tensor:
     """Standardised numbers and whether each is known [N, 2 P]; an unknown one (NaN) is an average one."""
     known_NP = ~number_NP.isnan()
     return torch.cat([number_NP.nan_to_num(0.0).clamp(-4.0, 4.0), known_NP.float()], 1)
+
+
+def look_up(x_VX: Tensor, rows_N: Tensor) -> Tensor:
+    """x[rows], each row [X…]; leading axes of `rows` may be any.
+
+    Of rows that come often, such as the one that stands for padding, a GPU adds up the gradients of an
+    embedding at once, but those of an indexing one after another.
+    """
+    return F.embedding(rows_N, x_VX.unsqueeze(1).flatten(1)).view(rows_N.shape + x_VX.shape[1:])
 
 
 def view_bucket(views: Tensor) -> Tensor:

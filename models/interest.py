@@ -14,10 +14,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.answers import Answers
 from models.evidence import taste
-from models.fusion import Catalogue, Fusion, Items
+from models.fusion import Catalogue, Fusion, Items, look_up
 from models.histories import Batch, Histories
 from models.likes import known_likes, liked_rows
-from models.matching import fuse, joined, look_up, products, score, score_pairs
+from models.matching import fuse, joined, products, score, score_pairs
 from models.preference import Preference
 from models.profiles import ProfileEmbedding, Profiles
 from models.ranking import RankingHeads, worth

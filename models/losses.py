@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_SCORES = 1 << 22  # scores held at a time by the exact softmax: 16 MiB in float32
-GPU_CHUNK_SCORES = 1 << 27  # the same on a GPU, which is idle between small products
+GPU_CHUNK_SCORES = 1 << 27  # the same on a GPU, which is idle between small products: 256 MiB in bf16
 
 
 def softmax_loss(score_NC: Tensor, target_N: Tensor, banned_NC: Tensor) -> Tensor:
@@ -44,7 +44,10 @@ def chunk_scores(device: str) -> int:
 
 def in_chunks(loss: Callable[..., Tensor], candidates: int, *parts_N: Tensor) -> Tensor:
     """A loss summed over N, computed and differentiated a chunk at a time in bounded memory."""
-    size = max(1, chunk_scores(parts_N[0].device.type) // max(candidates, 1))
+    held = (
+        CHUNK_SCORES if parts_N[0].device.type == "cpu" else GPU_CHUNK_SCORES // 8
+    )  # with what α needs: 1.2 GiB
+    size = max(1, held // max(candidates, 1))
     chunks = list(zip(*(part.split(size) for part in parts_N), strict=True))
     if len(chunks) == 1:
         return loss(*chunks[0])

@@ -6,18 +6,8 @@ A modality that a video lacks is masked before the softmax; what its features ho
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
-from models.fusion import Items
-
-
-def look_up(x_VX: Tensor, rows_N: Tensor) -> Tensor:
-    """x[rows], each row [X…]; leading axes of `rows` may be any.
-
-    Of rows that come often, such as the one that stands for padding, a GPU adds up the gradients of an
-    embedding at once, but those of an indexing one after another.
-    """
-    return F.embedding(rows_N, x_VX.unsqueeze(1).flatten(1)).view(*rows_N.shape, *x_VX.shape[1:])
+from models.fusion import Items, look_up
 
 
 def modality_weights(affinity: Tensor, has: Tensor, dim: int) -> Tensor:

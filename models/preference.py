@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from models.answers import Answers
 from models.evidence import log_evidence, mixtures
-from models.fusion import Items
+from models.fusion import Items, look_up
 from models.histories import Batch, Histories
 from models.kinds import Kinds
-from models.matching import look_up
 from models.profiles import Profiles
 
 PEOPLE = 256  # read at a time before training

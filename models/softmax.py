@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models import losses
 
-ALIGN = {"cuda": 64}  # its matrix products are fastest where sides are multiples of 64
+ALIGN = {"cuda": 64}  # its matrix products want sides that are multiples of 8, and more at a time
 
 Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
 
@@ -34,8 +34,8 @@ class _ProductSoftmax(torch.autograd.Function):
         (C, E), align = w_CE.shape, ALIGN.get(kind, 1)
         with torch.autocast(kind, enabled=False):  # one more candidate, the target: it moves no z here
             w_1E = F.pad(w_CE.to(dtype), (0, -E % align, 0, 1 + (-C - 1) % align))
-            z_NE = F.pad(z_NE.to(dtype), (0, -E % align))
             gz_NE, gw_1E = torch.empty_like(z_NE), torch.zeros(w_1E.shape)
+            z_NE = F.pad(z_NE.to(dtype), (0, -E % align))
             share_N = torch.empty_like(own_N)
             size = max(1, losses.chunk_scores(kind) // len(w_1E))
             for start in range(0, len(z_NE), size):
@@ -46,10 +46,10 @@ class _ProductSoftmax(torch.autograd.Function):
                 score_n1[:, -1] = own_N[chunk]
                 share_n1 = torch.softmax(score_n1, 1)
                 share_N[chunk] = share_n1[:, -1]
-                weight_n1 = weight_N[chunk, None].to(dtype)
-                gz_NE[chunk] = weight_n1 * (share_n1 @ w_1E)
-                gw_1E += share_n1.T @ (weight_n1 * z_NE[chunk])
-        ctx.save_for_backward(gz_NE[:, :E], gw_1E[:C, :E], weight_N * (share_N - 1))
+                weight_n1 = weight_N[chunk, None]
+                gz_NE[chunk] = weight_n1 * (share_n1 @ w_1E)[:, :E]
+                gw_1E += share_n1.T @ (weight_n1 * z_NE[chunk]).to(dtype)
+        ctx.save_for_backward(gz_NE, gw_1E[:C, :E], weight_N * (share_N - 1))
         told_N = -share_N.clamp(min=torch.finfo(dtype).tiny).log()  # one that underflows is told as 87
         return (weight_N * told_N).sum()
 

@@ -97,7 +97,7 @@ def _epoch(
     epoch: int,
 ) -> float:
     """One pass over everybody with a history; the mean loss. All chance depends on seed, epoch and step."""
-    losses, lengths = [], histories.lengths  # not cut at max_length: SASRec and BERT4Rec learn better so
+    losses, lengths = [], histories.lengths  # not cut at max_length: with these SASRec has more on MovieLens
     users, cut = lengths.nonzero().squeeze(1), (fitting.batch_size, fitting.batch_of)
     order = batches(users, lengths[users], *cut, fitting.seed, epoch)
     for i, users_B in enumerate(order):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.fusion import Projection, Projections, view_bucket
+from models.fusion import Projection, Projections, look_up, view_bucket
 from models.interest import InterestModel
 from models.matching import score
 from tests.models.worlds import WIDTHS, catalogue, model
@@ -110,3 +110,19 @@ def test_the_id_of_a_video_is_as_long_as_content_at_the_scale_that_it_is_learned
 ) -> None:
     made.fusion.id.weight.data.fill_(1.0)
     assert made.items(catalogue()).id_VD[0].norm().item() == pytest.approx(8.0)  # √D · √D, D = 8
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 4), (6, 3, 4), (6, 0, 4)], ids=str)
+@pytest.mark.parametrize(
+    "rows", [torch.tensor(5), torch.tensor([0, 0, 2]), torch.zeros(2, 0, dtype=torch.long)]
+)
+def test_rows_are_looked_up_as_by_an_index_and_so_are_their_gradients(
+    shape: tuple[int, ...], rows: torch.Tensor
+) -> None:
+    x_VX = torch.randn(shape)
+    mine, theirs = (x_VX.clone().requires_grad_() for _ in range(2))
+    found, expected = look_up(mine, rows), theirs[rows]
+    assert torch.equal(found, expected)
+    found.pow(2).sum().backward()
+    expected.pow(2).sum().backward()
+    assert torch.equal(mine.grad, theirs.grad)  # type: ignore[arg-type]

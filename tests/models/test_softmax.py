@@ -42,3 +42,18 @@ def test_in_bf16_loss_and_gradient_are_near() -> None:
     assert near.item() == pytest.approx(exact.item(), rel=0.01)
     assert near.item() != exact.item()
     assert torch.cosine_similarity(right_NE, near_NE).min() > 0.99
+
+
+def test_in_bf16_weights_are_not_rounded() -> None:
+    torch.manual_seed(0)
+    z_NE, w_CE = torch.randn(2000, 9), torch.randn(300, 9)
+    own_N, gradients = torch.randn(2000), []
+    for low in (False, True):
+        z, w = z_NE.clone().requires_grad_(), w_CE.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = product_softmax_loss(z, w, own_N, torch.full((2000,), 0.7983), lambda *_: None)
+        loss.backward()
+        gradients.append((z.grad, w.grad))
+    for right, near in zip(*gradients, strict=True):
+        assert near.dtype == torch.float32
+        assert float((right * near).sum() / (right * right).sum()) == pytest.approx(1.0, abs=1e-3)

@@ -154,18 +154,27 @@ def test_on_a_gpu_nothing_of_training_stays_behind(
     params = replace(PARAMS, negatives=negatives, epochs=1, precision="fp32")
     here, _ = learn(params, **changes)
     monkeypatch.setattr(fitting, "choose_device", lambda name: GPU)
+    descend, others = fitting.descend, []
+
+    def watched(*arguments: object) -> float:
+        others.append(torch.backends.cuda.flash_sdp_enabled() or torch.backends.cuda.cudnn_sdp_enabled())
+        return descend(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fitting, "descend", watched)
     with OtherDevice():
         for name in ("PEOPLE", "VALID"):  # what is made before has no mark
             monkeypatch.setitem(globals(), name, moved(globals()[name], torch.device("cpu")))
         there, weights = learn(params, **changes)
     assert there == [pytest.approx(row, rel=1e-5) for row in here]  # its kernels are others
     assert {tensor.place for tensor in weights.values()} == {"here"}
+    assert others
+    assert not any(others)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 @pytest.mark.parametrize("changes", [{"fusion": fusion} for fusion in (*LEARNED, "uniform")], ids=str)
 def test_a_gpu_learns_and_repeats_what_it_has_learned(changes: dict) -> None:
-    params = replace(PARAMS, device="cuda", negatives=6)
+    params, changes = replace(PARAMS, device="cuda", negatives=6), {**changes, "width": 16}  # heads of 8
     curve, weights = learn(params, **changes)
     again, same = learn(params, **changes)
     assert curve[-1]["total"] < curve[0]["total"]
