@@ -206,10 +206,8 @@ class Fusion(nn.Module):
         g_V = torch.where(known_V, g_V, 0.0)
         id_VD, bias_V = x_VMD.new_zeros(len(row_V), self.width), x_VMD.new_zeros(len(row_V))
         if len(self.views_I):
-            id_VD, bias_V = (
-                self.id(row_V) * self.width**0.5,
-                torch.where(known_V, look_up(self.id_bias, row_V), 0.0),
-            )
+            id_VD = self.id(row_V) * self.width**0.5
+            bias_V = torch.where(known_V, look_up(self.id_bias, row_V), 0.0)
         bias_V = torch.where(catalogue.id_row_V >= 0, bias_V, self.new_bias)
         id_row_V = torch.where(known_V, row_V, -1)
         number_VK, has_VM = with_known(number_VP), catalogue.has_VM

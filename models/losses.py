@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_SCORES = 1 << 22  # scores held at a time by the exact softmax: 16 MiB in float32
-GPU_CHUNK_SCORES = 1 << 27  # the same on a GPU, which is idle between small products: 256 MiB in bf16
+GPU_CHUNK_SCORES = 1 << 24  # a GPU is idle between small products; with what α needs, some 1.2 GiB
 
 
 def softmax_loss(score_NC: Tensor, target_N: Tensor, banned_NC: Tensor) -> Tensor:
@@ -37,16 +37,9 @@ def sampled_softmax_loss(
     return (weight_N * (all_N1C.logsumexp(1) - target_score_N)).sum()
 
 
-def chunk_scores(device: str) -> int:
-    """How many scores are held at a time on a device of this type."""
-    return GPU_CHUNK_SCORES if device == "cuda" else CHUNK_SCORES
-
-
 def in_chunks(loss: Callable[..., Tensor], candidates: int, *parts_N: Tensor) -> Tensor:
     """A loss summed over N, computed and differentiated a chunk at a time in bounded memory."""
-    held = (
-        CHUNK_SCORES if parts_N[0].device.type == "cpu" else GPU_CHUNK_SCORES // 8
-    )  # with what α needs: 1.2 GiB
+    held = CHUNK_SCORES if parts_N[0].device.type == "cpu" else GPU_CHUNK_SCORES
     size = max(1, held // max(candidates, 1))
     chunks = list(zip(*(part.split(size) for part in parts_N), strict=True))
     if len(chunks) == 1:

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models import losses
 
+GPU_CHUNK_SCORES = 1 << 27  # scores held at a time on a GPU: 256 MiB in bf16
 ALIGN = {"cuda": 64}  # its matrix products want sides that are multiples of 8, and more at a time
 
 Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
@@ -37,7 +38,8 @@ class _ProductSoftmax(torch.autograd.Function):
             gz_NE, gw_1E = torch.empty_like(z_NE), torch.zeros(w_1E.shape)
             z_NE = F.pad(z_NE.to(dtype), (0, -E % align))
             share_N = torch.empty_like(own_N)
-            size = max(1, losses.chunk_scores(kind) // len(w_1E))
+            held = losses.CHUNK_SCORES if kind == "cpu" else GPU_CHUNK_SCORES
+            size = max(1, held // len(w_1E))
             for start in range(0, len(z_NE), size):
                 chunk = slice(start, start + size)
                 score_n1 = z_NE[chunk] @ w_1E.T

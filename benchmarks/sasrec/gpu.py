@@ -11,12 +11,15 @@ import numpy as np
 import torch
 
 from benchmarks.sasrec import contender
-from benchmarks.sasrec.synthetic import sequences
+from benchmarks.sasrec.synthetic import MEAN_TARGETS, sequences
 
 WIDTH, LAYERS, HEADS, NEGATIVES = 256, 4, 4, 8192
 EVENTS, STEPS, EPOCHS = 8192 * contender.LENGTH, 16, 5  # events of a step; steps of an epoch
 CATALOGUE = 100_000
-MEAN_TARGETS = {"short": 13.0, "full": 10.0 * contender.LENGTH}  # of a person; `full`: nearly all fill LENGTH
+HISTORIES = {
+    "short": MEAN_TARGETS,
+    "full": 10 * contender.LENGTH,
+}  # mean targets; `full`: nearly all fill LENGTH
 SIDE, TIMES = 8192, 50  # of the matrices that tell what the chip can
 
 
@@ -35,7 +38,7 @@ def gpu(_: object) -> tuple[dict[str, Any], dict[str, float]]:
         "bf16_tflop_per_s": round(peak / 1e12, 1),
     }
     ratios = {}
-    for name, mean_targets in MEAN_TARGETS.items():
+    for name, mean_targets in HISTORIES.items():
         rate = events_per_s(mean_targets)
         figures[f"events_per_s_{name}"] = round(rate)
         ratios[f"share_of_bf16_rate_{name}"] = round(rate * needed_flop() / peak, 3)
