@@ -28,6 +28,7 @@ from benchmarks.result import publish
 from benchmarks.sasrec.contender import LENGTH, RATE, Data
 from benchmarks.sasrec.gpu import gpu
 from benchmarks.sasrec.synthetic import sequences
+from benchmarks.sasrec.with_ours import PRECISION
 from benchmarks.sets.beauty import read
 from contracts.place import PROJECT
 
@@ -77,7 +78,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    figures: dict[str, Any] = {"threads": args.threads}
+    figures: dict[str, Any] = {"threads": args.threads, "precision_of_ours": PRECISION}
     ratios: dict[str, float] = {}
     for part in args.parts:
         found, compared = PARTS[part](args)

@@ -93,7 +93,7 @@ class Train:
     patience: epochs without a better validation NDCG@10 before stopping.
     clip_norm: gradient norm bound.
     device: `cpu`, `cuda` (one GPU a process), or `auto`: a GPU if there is one.
-    precision: of matrix products while training: `fp32`, `bf16`, or `auto`: bf16 on a GPU.
+    precision: of matrix products while training: `fp32`, `bf16`, or `auto`: bf16 on a GPU that has it.
     seed: of the model's start and of all that training draws.
     """
 

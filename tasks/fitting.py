@@ -19,7 +19,7 @@ from tqdm import tqdm
 from contracts.errors import InputError
 from contracts.model_params import Train
 from models import processes
-from models.devices import attention_on, moved
+from models.devices import attention_on, moved, multiplies_bf16
 from models.interest import InterestModel
 from models.scoring import Scorer, Targets, mean_ndcg, read_once
 from models.training import Objective, batches, descend, losses
@@ -140,9 +140,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def lower_precision(params: Train, device: str) -> bool:
-    """Whether matrix products are computed in bf16: `auto` does so on a GPU."""
-    return params.precision == "bf16" or (params.precision == "auto" and device == "cuda")
+def lower_precision(params: Train, device: torch.device) -> bool:
+    """Whether matrix products are computed in bf16. `auto` does so on a GPU that has it, and never on a CPU:
+    the result would depend on the machine.
+    """
+    if params.precision == "auto":
+        return device.type == "cuda" and multiplies_bf16(device)
+    return params.precision == "bf16"
 
 
 def _steps(
@@ -154,14 +158,14 @@ def _steps(
     lengths = scorer.people.histories.lengths.cpu().clamp(max=model.spec.max_length)
     users, cut = lengths.nonzero().squeeze(1), (params.batch_size, params.batch_of)
     order = list(batches(users, lengths[users], *cut, params.seed, progress.epoch))
-    device = next(model.parameters()).device.type
+    device = next(model.parameters()).device
     for i, users_B in list(enumerate(order))[progress.step :]:
         torch.manual_seed((params.seed * 1_000_003 + progress.epoch) * 1_000_003 + i)
         done = progress.epoch + (i + 1) / len(order)
         for group in optimiser.param_groups:
             group["lr"] = params.learning_rate * schedule(done, params.warmup_epochs, params.epochs)
         mine = processes.divide(users_B).to(device)
-        with torch.autocast(device, torch.bfloat16, enabled=lower_precision(params, device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=lower_precision(params, device)):
             parts = losses(model, scorer.catalogue, scorer.people, mine, objective)
         at = f"epoch {progress.epoch + 1}, step {i + 1} of {len(order)}"
         where = f"{at} (batch of user rows {users_B[:3].tolist()}…)"

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from tasks.fitting import Checkpoint, Progress, fit
 
 DAY = 86_400
 FIRST = date(2026, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
+PRECISION: Literal["bf16", "fp32"] = "bf16" if multiplies_bf16(torch.device("cpu")) else "fp32"
 
 
 class Ours:
@@ -60,7 +61,7 @@ class Ours:
             warmup_epochs=0,
             negatives=NEGATIVES if options.sampled else 0,
             device="cpu",
-            precision="bf16" if multiplies_bf16(torch.device("cpu")) else "auto",
+            precision=PRECISION,
             seed=options.seed,
         )
         model = InterestModel(spec(data, width, layers, heads))

@@ -140,6 +140,23 @@ if __name__ == "__main__":
     main(Path(sys.argv[1]))
 
 
+@pytest.mark.parametrize(
+    ("precision", "device", "has_bf16", "lower"),
+    [
+        ("auto", "cpu", True, False),
+        ("auto", "cuda", True, True),
+        ("auto", "cuda", False, False),
+        ("bf16", "cpu", False, True),
+        ("fp32", "cuda", True, False),
+    ],
+)
+def test_training_computes_in_bf16_where_it_is_told_to_and_by_itself_on_a_gpu_that_has_it(
+    precision: str, device: str, has_bf16: bool, lower: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "multiplies_bf16", lambda device: has_bf16)
+    assert fitting.lower_precision(replace(PARAMS, precision=precision), torch.device(device)) == lower
+
+
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize("negatives", [0, 6])
 @pytest.mark.parametrize(
