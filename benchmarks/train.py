@@ -30,6 +30,7 @@ from benchmarks.sasrec.gpu import gpu
 from benchmarks.sasrec.synthetic import sequences
 from benchmarks.sasrec.with_ours import PRECISION
 from benchmarks.sets.beauty import read
+from contracts.errors import REFUSED_INPUT, InputError
 from contracts.place import PROJECT
 
 CONTENDERS = ("ours", "replay", "rectools", "recbole", "torch")
@@ -45,7 +46,7 @@ Curve = Sequence[tuple[float, float]]  # seconds of training, NDCG@10 by then
 
 
 def main() -> int:
-    """Command line."""
+    """Command line; exit code 2 when the data is not what it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument(
@@ -77,6 +78,14 @@ def main() -> int:
         "--keep", action="store_true", help="write benchmarks/results/train-<parts>[-<folder>].json"
     )
     args = parser.parse_args()
+    if args.epochs < 2:
+        parser.error(f"--epochs is {args.epochs}; at least 2 are needed, for the first warms up")
+    try:
+        if args.path:
+            read(args.path)  # what is wrong with it is told before hours of other parts
+    except InputError as error:
+        print(f"train: refused: {error}", file=sys.stderr)
+        return REFUSED_INPUT
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     figures: dict[str, Any] = {"threads": args.threads, "precision_of_ours": PRECISION}
     ratios: dict[str, float] = {}
@@ -102,19 +111,26 @@ def speed(args: argparse.Namespace) -> Part:
                 if loss == "exact" or name in SAMPLED
             }
             figures[malloc] = {
-                f"{name} {loss}": round(args.users / statistics.median(found["seconds"][1:]), 1)
+                f"{name} {loss}": per_second(args.users, found["seconds"])
                 for (name, loss), found in runs.items()
             }
     return figures, ratios_of(figures["as_it_comes"])
 
 
-def ratios_of(rate: Mapping[str, float]) -> dict[str, float]:
-    """Ours over each other contender, by loss."""
-    return {
-        f"{loss}_over_{name}": round(rate[f"ours {loss}"] / found, 2)
-        for (name, loss), found in ((key.split(), value) for key, value in rate.items())
-        if name != "ours" and f"ours {loss}" in rate
-    }
+def per_second(users: int, seconds: Sequence[float]) -> float | None:
+    """Of epochs after the first. None: who failed has no seconds."""
+    return round(users / statistics.median(seconds[1:]), 1) if seconds else None
+
+
+def ratios_of(rate: Mapping[str, float | None]) -> dict[str, float]:
+    """Ours over each other contender, by loss; who failed has none."""
+    ratios = {}
+    for key, found in rate.items():
+        name, loss = key.split()
+        ours = rate.get(f"ours {loss}")
+        if name != "ours" and ours and found:
+            ratios[f"{loss}_over_{name}"] = round(ours / found, 2)
+    return ratios
 
 
 def faster(took: Mapping[str, float]) -> dict[str, float]:
@@ -212,13 +228,16 @@ def run(
     rate: float = RATE,
     more: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What a contender says of itself."""
+    """What a contender says of itself; of one that fails, nothing, and the others go on."""
     command = [*python_of(name), "-m", f"benchmarks.sasrec.with_{name}", str(folder), "--seed", str(SEED)]
     command += ["--epochs", str(epochs), "--rate", str(rate), *(["--sampled"] if loss == "sampled" else [])]
     command += more
     done = subprocess.run(
-        command, cwd=PROJECT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
+        command, cwd=PROJECT, env=os.environ | environment, stdout=subprocess.PIPE, text=True
     )
+    if done.returncode:
+        print(f"{name} {loss} {rate}: failed (exit code {done.returncode}), left out", file=sys.stderr)
+        return {"seconds": [], "ndcg@10": []}
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"{name} {loss} {rate}: {found}", file=sys.stderr)
     return found

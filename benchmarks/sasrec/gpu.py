@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.sasrec import contender
 from benchmarks.sasrec.synthetic import MEAN_TARGETS, sequences
+from benchmarks.sasrec.with_ours import Ours
 
 WIDTH, LAYERS, HEADS, NEGATIVES = 256, 4, 4, 8192
 EVENTS, STEPS, EPOCHS = 8192 * contender.LENGTH, 16, 5  # events of a step; steps of an epoch
@@ -51,13 +52,16 @@ def events_per_s(mean_targets: float) -> float:
     Batches are of as many people: attention's kernels take no more than 65,535 of them, and in one of as many
     events there would be more where histories are short.
     """
-    from benchmarks.sasrec.with_ours import Ours
-
     batch = round(EVENTS / min(mean_targets + 1, contender.LENGTH))
     data = sequences(STEPS * batch, CATALOGUE, 1, mean_targets)
     ours = Ours(data, contender.Options(True, 1, Path()), width=WIDTH, layers=LAYERS, heads=HEADS)
     ours.params = replace(
-        ours.params, negatives=NEGATIVES, batch_size=batch, batch_of="people", device="cuda"
+        ours.params,
+        negatives=NEGATIVES,
+        batch_size=batch,
+        batch_of="people",
+        device="cuda",
+        precision="bf16",
     )
     clock = contender.Clock()
     ours.fit(1 + EPOCHS, clock)

@@ -1,16 +1,18 @@
 """The sequences and the measure that all contenders of `benchmarks.train` share, and two that learn."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import train
 from benchmarks.sasrec import contender
 from benchmarks.sasrec.contender import Clock, Contender, Data, Options
 from benchmarks.sasrec.synthetic import sequences
 from benchmarks.sasrec.with_ours import Ours
 from benchmarks.sasrec.with_torch import Plain
-from benchmarks.train import faster, learned_from, ratios_of, seconds_to
+from benchmarks.train import faster, learned_from, per_second, ratios_of, seconds_to
 
 
 def test_sequences_have_the_length_that_was_asked_for_and_repeat() -> None:
@@ -66,6 +68,26 @@ def test_what_is_ours_and_the_plain_form_learn(
 def test_ratios_are_ours_over_each_with_the_same_loss() -> None:
     rates = {"ours exact": 20.0, "torch exact": 5.0, "ours sampled": 90.0, "torch sampled": 30.0}
     assert ratios_of(rates) == {"exact_over_torch": 4.0, "sampled_over_torch": 3.0}
+
+
+def test_a_contender_that_fails_is_told_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sequences(8, 20, seed=1).save(tmp_path / "data.npz")
+    monkeypatch.setattr(train, "python_of", lambda name: [sys.executable])  # in ours RecBole is not there
+    found = train.run("recbole", tmp_path, 1, "exact", {})
+    assert "recbole exact 0.001: failed (exit code 1), left out" in capfd.readouterr().err
+    rates = {"ours exact": 20.0, "recbole exact": per_second(8, found["seconds"])}
+    assert rates["recbole exact"] is None
+    assert ratios_of(rates) == {}
+
+
+def test_data_that_cannot_be_read_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--path", str(tmp_path)])
+    assert train.main() == 2
+    assert f"train: refused: {tmp_path / 'Beauty.txt'} does not exist" in capsys.readouterr().err
 
 
 def test_the_time_to_a_level_is_that_of_the_line_between_the_two_points_around_it() -> None:
