@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.alignment import farthest
 from models.baselines import Baseline
+from models.interest import InterestModel
 from models.metrics import auc, calibration_error, f1, gauc, log_loss
 from models.ranking import HEADS, outcomes
 from models.scoring import Scorer, Weights, behaviour_logits
@@ -24,11 +25,13 @@ def alpha(weights: Weights, users: Tensor, challenger: Scorer, pinned: Pinned) -
     """The audit of the modality weights, over the videos that have every modality.
 
     Their means over the test users, their entropy, how they are distributed over people, over the people of
-    each segment of the profile, and over the videos of each category.
+    each segment of the profile, and over the videos of each category. `learned`: whether the model weighs at
+    all; the weights of `uniform` and `early` are even by construction, and a baseline has none.
     """
-    modalities = list(challenger.model.spec.modalities)
+    model, modalities = challenger.model, list(challenger.model.spec.modalities)
     full_V = challenger.catalogue.has_VM.all(1).numpy()
-    told = {"max_entropy": math.log(max(len(modalities), 1))}
+    learned = isinstance(model, InterestModel) and model.preference is not None
+    told = {"learned": learned, "max_entropy": math.log(max(len(modalities), 1))}
     if not modalities or not full_V.any():
         return told | {"mean": {}, "entropy": None, "people": {}, "by_segment": {}, "by_category": {}}
     alpha_BM, alpha_VM = weights.alpha_BM.numpy(), weights.alpha_VM.numpy()[full_V]

@@ -171,11 +171,13 @@ def _calibrated(params: Gate, evidence: Evidence) -> Condition:
 def _weights(params: Gate, evidence: Evidence) -> Iterator[Condition]:
     """α has not collapsed: neither equal everywhere nor all on one modality."""
     differ, spread = "modality_weights_differ", "modality_weights_spread"
+    idle = None
     if not evidence.weighable:
-        for name in (differ, spread):
-            yield Condition(
-                name, "skipped", "no video has several modalities and misses none: nothing to weigh"
-            )
+        idle = "no video has several modalities and misses none: nothing to weigh"
+    elif _at(evidence.metrics, "alpha", "learned") is False:
+        idle = "the challenger learns no modality weights, so none can collapse"
+    if idle:
+        yield from (Condition(name, "skipped", idle) for name in (differ, spread))
         return
     yield _weights_differ(params, evidence.metrics, differ)
     yield _weights_spread(params, evidence.metrics, spread)

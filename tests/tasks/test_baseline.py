@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,9 +33,9 @@ def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "log_run", lambda *_: "not logged")
 
 
-def judged(night: Night, model: str, epochs: int = 40) -> dict:
+def judged(night: Night, model: str, epochs: int = 40, **changes: Any) -> dict:
     """The metrics of a night of this model."""
-    params = replace(PARAMS.train, model=model, epochs=epochs, patience=15)  # type: ignore[arg-type]
+    params = replace(PARAMS.train, model=model, epochs=epochs, patience=15, **changes)  # type: ignore[arg-type]
     train.run(params, night)
     evaluate.run(replace(PARAMS.evaluate, bootstrap_samples=200), night)
     return json.loads((night.folder("evaluate") / "metrics.json").read_text())
@@ -67,11 +68,26 @@ def test_a_night_of_it_is_trained_ranked_and_served(name: str, night: Night) -> 
 
 def test_the_gate_says_why_a_model_without_ranking_heads_is_not_served(night: Night) -> None:
     metrics = judged(night, "sasrec", epochs=1)
-    evidence = Evidence(metrics, champion=None, weighable=False, completions=True, checks="passed")
+    evidence = Evidence(metrics, champion=None, weighable=True, completions=True, checks="passed")
     found = {c["name"]: c for c in gate.judge(PARAMS.gate, evidence, str(night.day))["conditions"]}
     assert found["calibration"]["outcome"] == "errored"
     assert "ranks no behaviours" in found["calibration"]["why"]
-    assert found["drift"]["outcome"] == "skipped"
+    for name in ("modality_weights_differ", "modality_weights_spread", "drift"):
+        assert found[name]["outcome"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("change", "learned"),
+    [({"fusion": "uniform"}, False), ({"fusion": "early"}, False), ({"fusion": "user"}, True)],
+    ids=str,
+)
+def test_the_gate_is_told_whether_modality_weights_are_learned(
+    change: dict, learned: bool, night: Night
+) -> None:
+    metrics = judged(night, "interest", epochs=1, **change)
+    evidence = Evidence(metrics, champion=None, weighable=True, completions=True, checks="passed")
+    found = {c["name"]: c for c in gate.judge(PARAMS.gate, evidence, str(night.day))["conditions"]}
+    assert (found["modality_weights_differ"]["outcome"] == "skipped") == (not learned)
 
 
 def test_a_baseline_that_is_the_champion_has_no_space_to_be_held_to(night: Night, tmp_path: Path) -> None:

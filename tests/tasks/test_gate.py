@@ -30,7 +30,7 @@ METRICS: dict[str, Any] = {
     },
     "differences": {name: {"ndcg@10": GOOD} for name in ("champion", "popularity", "trending", "itemcf")},
     "slices": {name: {"users": 20, "difference": EVEN} for name in gate.SLICES},
-    "alpha": {"mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
+    "alpha": {"learned": True, "mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
     "drift": {"against": "champion, version 3", "modalities": {"text": {"p95": 0.05}}, "farthest": 0.05},
 }
 EVIDENCE = Evidence(METRICS, champion="3", weighable=True, completions=True, checks="passed")
@@ -157,6 +157,17 @@ def test_what_cannot_apply_is_skipped_with_its_reason():
     assert set(skipped) == {"calibration", "modality_weights_differ", "modality_weights_spread"}
     assert all(skipped.values())
     assert found["promote"]
+
+
+@pytest.mark.parametrize("mean", [{}, dict.fromkeys(SHARES, 1 / 3)])
+def test_weights_that_are_even_by_construction_are_no_collapse(mean):
+    even = {"mean": mean, "entropy": 1.0986 if mean else None, "max_entropy": 1.0986}
+    unlearned = verdict(changed(even | {"learned": False}, "alpha"))
+    assert outcome(unlearned, "modality_weights_differ") == "skipped"
+    assert outcome(unlearned, "modality_weights_spread") == "skipped"
+    assert unlearned["promote"]
+    for told in ({}, {"learned": True}, {"learned": None}):
+        assert not verdict(changed(even | told, "alpha"))["promote"]
 
 
 def test_drift_is_skipped_where_there_is_no_space_to_compare_with_and_says_why():
