@@ -22,6 +22,7 @@ class Within:
 
 _FLOAT_MAX, _ABOVE_0 = sys.float_info.max, math.ulp(0.0)
 Whole = Annotated[int, Within(0, math.inf, "0 or more")]
+Seed = Annotated[int, Within(0, 2**32 - 1, f"from 0 to {2**32 - 1}")]
 Count = Annotated[int, Within(1, math.inf, "1 or more")]
 Finite = Annotated[float, Within(-_FLOAT_MAX, _FLOAT_MAX, "a finite number")]
 NotNegative = Annotated[float, Within(0, _FLOAT_MAX, "a finite number, 0 or more")]

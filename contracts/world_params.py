@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from contracts.strict import Count, Share, Whole
+from contracts.strict import Count, Seed, Share, Whole
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class World:
     outage_share: share of the people who can reach it on that day.
     """
 
-    seed: Whole
+    seed: Seed
     first_day: str
     users: Count
     videos: Count

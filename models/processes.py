@@ -77,7 +77,7 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 def part_ways() -> None:
     """From here on each process draws its own random numbers; the first goes on with the shared ones."""
     if rank():
-        torch.manual_seed(torch.initial_seed() + rank())
+        torch.manual_seed(torch.initial_seed() + (rank() << 48))  # far from the seeds of other steps
 
 
 def agreed(value: float) -> float:

@@ -65,6 +65,11 @@ class Objective:
     last_VMD: Tensor | None = None
 
 
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """Of all that a step draws, so that a run can go on from any of them; as large as torch takes."""
+    return ((seed * 1_000_003 + epoch) * 1_000_003 + step) % (1 << 63)
+
+
 def batches(
     users: Tensor, lengths: Tensor, size: int, batch_of: Literal["people", "events"], seed: int, epoch: int
 ) -> Iterator[Tensor]:

@@ -22,7 +22,7 @@ from models import processes
 from models.devices import attention_on, moved, multiplies_bf16
 from models.interest import InterestModel
 from models.scoring import Scorer, Targets, mean_ndcg, read_once
-from models.training import Objective, batches, descend, losses
+from models.training import Objective, batches, descend, losses, step_seed
 
 K = 10  # of the validation NDCG that stops training
 
@@ -64,7 +64,7 @@ class Checkpoint:
         """Set model and optimiser to where a killed run was, if this is the same run."""
         if not self.path.exists():
             return None
-        saved = torch.load(self.path, weights_only=True)
+        saved = torch.load(self.path, map_location="cpu", weights_only=True)
         if saved["identity"] != self.identity:
             return None
         model.load_state_dict(saved["model"])
@@ -160,7 +160,7 @@ def _steps(
     order = list(batches(users, lengths[users], *cut, params.seed, progress.epoch))
     device = next(model.parameters()).device
     for i, users_B in list(enumerate(order))[progress.step :]:
-        torch.manual_seed((params.seed * 1_000_003 + progress.epoch) * 1_000_003 + i)
+        torch.manual_seed(step_seed(params.seed, progress.epoch, i))
         done = progress.epoch + (i + 1) / len(order)
         for group in optimiser.param_groups:
             group["lr"] = params.learning_rate * schedule(done, params.warmup_epochs, params.epochs)

@@ -21,7 +21,7 @@ from contracts import step
 from contracts.digests import of_file, of_folder
 from contracts.errors import InputError
 from contracts.model_params import Train
-from contracts.place import Night
+from contracts.place import PROJECT, Night
 from contracts.receipts import Receipt, write_json
 from contracts.tables import BEHAVIOURS
 from models import processes
@@ -35,7 +35,7 @@ from models.scoring import Scorer, Targets, behaviour_logits
 from models.training import Objective, People
 from tasks import tracking
 from tasks.baseline import train_baseline
-from tasks.fitting import Checkpoint, K, fit
+from tasks.fitting import Checkpoint, K, choose_device, fit
 from tasks.pinned import Pinned, Views, targets
 from tasks.space import Space, served
 
@@ -95,13 +95,21 @@ def train_interest(
     """Train our own model: what it is scored with, validation's targets, its curve."""
     job = prepare(params, pinned, spec)
     snapshot = of_folder(pinned.night.workspace / "snapshot")
-    of = [asdict(params), snapshot, of_file(_heads(pinned)), step.code_commit()]
-    identity = json.dumps(of, sort_keys=True)
+    device = choose_device(params.device).type  # auto may be another one when the run goes on
+    identity = json.dumps(
+        [asdict(params), device, snapshot, of_file(_heads(pinned)), of_code()], sort_keys=True
+    )
     checkpoint = Checkpoint(pinned.night.workspace / "train.checkpoint", identity)
     curve = fit(job.scorer, job.valid, params, job.objective, checkpoint)
     calibrate(job.scorer, pinned.views("valid"))
     checkpoint.remove()
     return job.scorer, job.valid, curve
+
+
+def of_code() -> list[str]:
+    """Digests of what training may run. The commit would not do: code need not be committed."""
+    folders = ("contracts", "models", "tasks")
+    return [of_file(path) for folder in folders for path in sorted((PROJECT / folder).rglob("*.py"))]
 
 
 def _heads(pinned: Pinned) -> Path:

@@ -19,7 +19,7 @@ from models.likes import known_likes
 from models.metrics import auc
 from models.ranks import CHUNK_USERS
 from models.scoring import Scorer
-from models.training import batches, descend
+from models.training import batches, descend, step_seed
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _epoch(
     users, cut = lengths.nonzero().squeeze(1), (fitting.batch_size, fitting.batch_of)
     order = batches(users, lengths[users], *cut, fitting.seed, epoch)
     for i, users_B in enumerate(order):
-        torch.manual_seed((fitting.seed * 1_000_003 + epoch) * 1_000_003 + i)
+        torch.manual_seed(step_seed(fitting.seed, epoch, i))
         loss = model.train().loss(histories.batch(users_B, model.spec.max_length), row_V)
         descend(model, optimiser, loss, fitting.clip_norm, f"epoch {epoch + 1}, step {i + 1}")
         losses.append(float(loss.detach()))

@@ -17,7 +17,7 @@ from models.determinism import settle
 from models.devices import moved
 from models.interest import LEARNED
 from models.scoring import Scorer, Targets
-from models.training import Objective
+from models.training import Objective, step_seed
 from tasks import fitting
 from tasks.fitting import Checkpoint, fit, schedule
 from tests.models.worlds import catalogue, model, people
@@ -105,6 +105,25 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before_it(
     with pytest.raises(KilledError):
         learn(replace(PARAMS, seed=2), Checkpoint(path, "another run", seconds=0))
     assert path.read_bytes() == before
+
+
+def test_a_checkpoint_is_read_onto_the_cpu_wherever_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked, real = tmp_path / "checkpoint", [], torch.load
+    torch.save({"identity": "of a GPU"}, path)
+    monkeypatch.setattr(torch, "load", lambda *a, **k: asked.append(k["map_location"]) or real(*a, **k))
+    model = torch.nn.Linear(1, 1)
+    assert Checkpoint(path, "mine").load(model, torch.optim.AdamW(model.parameters())) is None
+    assert asked == ["cpu"]
+
+
+@pytest.mark.parametrize("seed", [1, 20260312, 2**32 - 1])
+def test_every_seed_that_params_may_hold_can_be_drawn_from(seed: int) -> None:
+    drawn = {step_seed(seed, epoch, step) for epoch in range(3) for step in range(3)}
+    assert len(drawn) == 9
+    for one in drawn:
+        torch.manual_seed(one + (3 << 48))  # as the fourth process does
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -295,6 +295,33 @@ def test_a_killed_run_is_another_one_where_the_snapshot_changed(
             pq.write_table(pq.read_table(path).slice(1), path)
         train.run(SMALL, other)
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("of_code", lambda: ["edited"]), ("choose_device", lambda _: torch.device("cuda"))]
+)
+def test_a_killed_run_is_another_one_where_code_or_device_is_another(
+    name: str, other: Callable[..., Any], night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(train, "fit", lambda *parts: found.append(parts[-1].identity) or [{"epoch": 1.0}])
+    train.run(SMALL, night)
+    monkeypatch.setattr(train, name, other)
+    train.run(SMALL, night)
+    assert found[0] != found[1]
+
+
+def test_the_code_of_a_run_is_known_by_what_its_files_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train.of_code() == train.of_code()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "losses.py").write_text("a = 1")
+    monkeypatch.setattr(train, "PROJECT", tmp_path)
+    before = train.of_code()
+    (tmp_path / "models" / "losses.py").write_text("a = 2")
+    assert len(before) == 1
+    assert train.of_code() != before
 
 
 @pytest.mark.parametrize("modalities", [(), ("text",)])
