@@ -111,6 +111,32 @@ def test_every_step_is_a_task_a_section_of_params_and_a_dvc_stage() -> None:
     assert [step for step in STEPS if not (PROJECT / "tasks" / f"{step}.py").exists()] == []
 
 
+def test_a_stage_depends_on_every_file_of_tasks_that_its_step_imports() -> None:
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    changes_nothing = {"tracking"}  # what it tells MLflow is no output of a stage
+    for step, stage in stages.items():
+        held = {Path(dep).stem for dep in stage["deps"] if str(dep).startswith("tasks/")}
+        assert of_tasks(step) - held - changes_nothing == set(), step
+
+
+def of_tasks(name: str) -> set[str]:
+    """A module of tasks and all that it imports of tasks, however far down."""
+    reached, left = set[str](), {name}
+    while left:
+        reached |= left
+        found = {module for one in left for module in _of_tasks(PROJECT / "tasks" / f"{one}.py")}
+        left = found - reached
+    return reached
+
+
+def _of_tasks(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "tasks":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("tasks."):
+            yield str(node.module).split(".")[1]
+
+
 def test_every_stage_runs_its_step_and_tracks_its_section_of_params() -> None:
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name, stage in stages.items():
