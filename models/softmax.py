@@ -13,7 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 from models import losses
 
 GPU_CHUNK_SCORES = 1 << 27  # scores held at a time on a GPU: 256 MiB in bf16
-ALIGN = {"cuda": 64}  # its matrix products want sides that are multiples of 8, and more at a time
+ALIGN = {("cpu", torch.bfloat16): 32, ("cuda", torch.bfloat16): 64, ("cuda", torch.float32): 64}
+# Of these products the sides are filled up to multiples; others gain nothing by it.
 
 Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
 
@@ -32,7 +33,7 @@ class _ProductSoftmax(torch.autograd.Function):
     def forward(ctx: Any, z_NE: Tensor, w_CE: Tensor, own_N: Tensor, weight_N: Tensor, ban: Ban) -> Tensor:
         kind = z_NE.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z_NE.dtype
-        (C, E), align = w_CE.shape, ALIGN.get(kind, 1)
+        (C, E), align = w_CE.shape, ALIGN.get((kind, dtype), 1)
         with torch.autocast(kind, enabled=False):  # one more candidate, the target: it moves no z here
             w_1E = F.pad(w_CE.to(dtype), (0, -E % align, 0, 1 + (-C - 1) % align))
             gz_NE, gw_1E = torch.empty_like(z_NE), torch.zeros(w_1E.shape)
@@ -40,17 +41,21 @@ class _ProductSoftmax(torch.autograd.Function):
             share_N = torch.empty_like(own_N)
             held = losses.CHUNK_SCORES if kind == "cpu" else GPU_CHUNK_SCORES
             size = max(1, held // len(w_1E))
+            scores, shares = w_1E.new_empty(
+                2, min(size, len(z_NE)), len(w_1E)
+            )  # new pages cost what products do
+            part_1E = torch.empty_like(w_1E)
             for start in range(0, len(z_NE), size):
                 chunk = slice(start, start + size)
-                score_n1 = z_NE[chunk] @ w_1E.T
+                z_nE, weight_n1 = z_NE[chunk], weight_N[chunk, None]
+                score_n1 = torch.mm(z_nE, w_1E.T, out=scores[: len(z_nE)])
                 ban(score_n1[:, :C], chunk)
                 score_n1[:, C:-1] = -torch.inf
                 score_n1[:, -1] = own_N[chunk]
-                share_n1 = torch.softmax(score_n1, 1)
+                share_n1 = torch.softmax(score_n1, 1, out=shares[: len(z_nE)])
                 share_N[chunk] = share_n1[:, -1]
-                weight_n1 = weight_N[chunk, None]
                 gz_NE[chunk] = weight_n1 * (share_n1 @ w_1E)[:, :E]
-                gw_1E += share_n1.T @ (weight_n1 * z_NE[chunk]).to(dtype)
+                gw_1E += torch.mm(share_n1.T, (weight_n1 * z_nE).to(dtype), out=part_1E)
         ctx.save_for_backward(gz_NE, gw_1E[:C, :E], weight_N * (share_N - 1))
         told_N = -share_N.clamp(min=torch.finfo(dtype).tiny).log()  # one that underflows is told as 87
         return (weight_N * told_N).sum()
