@@ -28,12 +28,17 @@ def known_likes(histories: Histories, row_V: Tensor) -> Seen:
     return Seen(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), row_E[row_E >= 0])
 
 
-def liked_rows(batch: Batch, row_V: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct known videos each user liked, as ID rows in order of the first time: row_BT, mask_BT."""
+def first_likes(batch: Batch, row_V: Tensor) -> Tensor:
+    """Whether an event is the first at which its user likes a known video [B, T]."""
     row_BT = row_V[batch.video_BT]
     fit_BT = batch.mask_BT & batch.positive_BT & (row_BT >= 0)
     alike_BTT = (row_BT[:, :, None] == row_BT[:, None, :]) & fit_BT[:, None, :]
-    fit_BT = fit_BT & ~alike_BTT.tril(-1).any(2)
+    return fit_BT & ~alike_BTT.tril(-1).any(2)
+
+
+def liked_rows(batch: Batch, row_V: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct known videos each user liked, as ID rows in order of the first time: row_BT, mask_BT."""
+    row_BT, fit_BT = row_V[batch.video_BT], first_likes(batch, row_V)
     order_BT = (
         (~fit_BT).long().argsort(dim=1, stable=True)[:, : int(fit_BT.sum(1).max()) if len(fit_BT) else 0]
     )

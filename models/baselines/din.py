@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.baselines.baseline import Baseline, Known
 from models.histories import Batch
 from models.interest import Interest, Spec
-from models.likes import liked_rows
+from models.likes import first_likes, liked_rows
 from models.losses import behaviour_loss
 from models.profiles import Profiles
 from models.ranking import HEADS, outcomes
@@ -68,7 +68,7 @@ class DIN(Baseline):
     def loss(self, batch: Batch, row_V: Tensor) -> Tensor:
         """Binary cross-entropy of what was done at every viewing, from what was liked before it."""
         row_BT, spec = row_V[batch.video_BT], self.spec
-        fit_BT = batch.mask_BT & batch.positive_BT & (row_BT >= 0)
+        fit_BT = first_likes(batch, row_V)
         here_BT = batch.mask_BT & (row_BT >= 0)
         at_N, when_N = here_BT.nonzero().T
         before_NT = fit_BT[at_N] & (torch.arange(row_BT.shape[1]) < when_N[:, None])
