@@ -109,11 +109,13 @@ def _told(covariance: Covariance, x_BTMD: Tensor, response_BTG: Tensor, mixture_
 def taste(x_BTMD: Tensor, response_BT: Tensor, batch: Batch) -> Tensor:
     """θ_BSD, the posterior mean of what a person likes: ⟨θ, f⟩ foretells the response to a video f / √D.
 
-    f is the mean of a video's modalities, here as there. E[θ | r] = Σ_t λ^(days since t) TASTE f_t (K⁻¹ r)_t,
-    and with K = L Lᵀ that is Σ_t (L⁻¹ λ F)_t (L⁻¹ r)_t: a sum over events, which every state has its part of.
+    f is the mean of the modalities that a video has, here as there.
+    E[θ | r] = Σ_t λ^(days since t) TASTE f_t (K⁻¹ r)_t, and with K = L Lᵀ that is Σ_t (L⁻¹ λ F)_t (L⁻¹ r)_t:
+    a sum over events, which every state has its part of.
     """
     mask_BT1, day_BT = batch.mask_BT.unsqueeze(2), batch.day_BT
-    f_BTD = x_BTMD.float().mean(2) * x_BTMD.shape[3] ** -0.5
+    has_BT1 = x_BTMD.any(3).sum(2, keepdim=True)
+    f_BTD = x_BTMD.float().sum(2) / has_BT1.clamp(min=1) * x_BTMD.shape[3] ** -0.5
     newest_B1 = F.pad(torch.where(batch.mask_BT, day_BT, 0), (1, 0)).amax(1, keepdim=True)
     fading_BT1 = LASTING ** (newest_B1 - day_BT).clamp(0, OLDEST).float().unsqueeze(2)
     both_BTD = torch.cat([response_BT.unsqueeze(2), f_BTD * fading_BT1], 2) * mask_BT1

@@ -51,7 +51,10 @@ def changes(scorer: Scorer, past: Histories, users: Tensor, alpha_BM: Tensor, vi
     x_VMD, told = model.items(scorer.catalogue).x_VMD, []
     for users_B, weight_BM in zip(users.split(PEOPLE), alpha_BM.split(PEOPLE), strict=True):
         batch = past.batch(users_B, viewings)
-        f_BTD = torch.einsum("btmd,bm->btd", x_VMD[batch.video_BT], weight_BM) * x_VMD.shape[2] ** -0.5
+        x_BTMD = x_VMD[batch.video_BT]
+        share_BTM = weight_BM.unsqueeze(1) * x_BTMD.any(3)
+        share_BTM = (share_BTM / share_BTM.sum(2, keepdim=True)).nan_to_num()  # of what a video has
+        f_BTD = torch.einsum("btmd,btm->btd", x_BTMD, share_BTM) * x_BTMD.shape[3] ** -0.5
         answer_BT = model.answers(batch, scorer.catalogue.id_row_V)
         told.append(drift.log_evidence(f_BTD, answer_BT, batch, day_K))
     return Changes(users, drift.weigh(torch.cat(told), day_K))

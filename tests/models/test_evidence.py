@@ -73,6 +73,17 @@ def test_a_change_to_later_events_never_changes_what_was_told_before(cut: int) -
     assert not torch.equal(before[:, cut + 1 :], after[:, cut + 1 :])
 
 
+@pytest.mark.parametrize("missing", [[0], [2], [0, 1]])
+def test_what_a_video_lacks_is_not_taken_for_zero(missing: list[int]) -> None:
+    past = histories((0, 1, 5, 8))
+    batch, (x_BTMD, response_BT) = past.batch(everybody(past), T), inputs()
+    there = [m for m in range(M) if m not in missing]
+    x_BTMD[3, 2] = x_BTMD[3, 2, there].mean(0)  # as if it had all, and they agreed
+    whole_BSD = taste(x_BTMD, response_BT, batch)
+    x_BTMD[3, 2, missing] = 0.0
+    assert torch.allclose(taste(x_BTMD, response_BT, batch), whole_BSD, atol=1e-5)
+
+
 def test_what_is_foretold_is_the_posterior_mean_at_every_beginning_of_a_history() -> None:
     past = histories((0, 1, 5, 8))
     batch, (x_BTMD, response_BT) = past.batch(everybody(past), T), inputs()

@@ -51,6 +51,21 @@ def test_whose_taste_was_turned_over_is_found_with_the_day_and_the_others_are_le
     assert changes.figures(told) == {"people": PEOPLE, "changed": 4, "by_day": {str(turned): 4}}
 
 
+def test_what_a_video_lacks_is_not_taken_for_zero() -> None:
+    scorer, past = planted()
+    has_VM = torch.zeros_like(scorer.catalogue.has_VM)
+    has_VM[1:, 0] = True  # pictures only; the first video has nothing
+    scorer = replace(scorer, catalogue=replace(scorer.catalogue, has_VM=has_VM))
+    told = [
+        found(scorer, past, torch.tensor(weight_M).expand(PEOPLE, -1)).found
+        for weight_M in ([1.0, 0.0, 0.0], [0.2, 0.3, 0.5])
+    ]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert torch.allclose(told[0].p_BK, told[1].p_BK, atol=1e-4)
+    assert torch.allclose(told[0].p_never_B, told[1].p_never_B, atol=1e-4)
+
+
 def test_what_lies_before_the_newest_viewings_is_not_looked_at() -> None:
     scorer, past = planted()
     after = found(scorer, past, viewings=(DAYS - CHANGE) * A_DAY)
