@@ -183,7 +183,10 @@ def million(args: argparse.Namespace) -> Part:
     """What a catalogue of a million videos costs us with the sampled loss."""
     with data(args.users, 1_000_000) as folder:
         found = run("ours", folder, 2, "sampled", {})
-    return {"sequences_per_s": round(args.users / found["seconds"][1], 1), "peak_mib": found["peak_mib"]}, {}
+    return {
+        "sequences_per_s": per_second(args.users, found["seconds"]),
+        "peak_mib": found.get("peak_mib"),
+    }, {}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from contracts.strict import Count, Finite, NotNegative, Positive, Share, Whole
+from contracts.strict import Count, Finite, NotNegative, Positive, Seed, Share, Whole
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Align:
     twin_cosine: Finite
     anchor_weight: NotNegative
     max_drift: NotNegative
-    seed: Whole
+    seed: Seed
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Train:
     warmup_epochs: Whole
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
-    seed: Whole
+    seed: Seed
 
 
 @dataclass(frozen=True)
@@ -147,17 +147,18 @@ class Evaluate:
     cold_events: Whole
     half_life_days: NotNegative
     bootstrap_samples: Count
-    seed: Whole
+    seed: Seed
 
 
 @dataclass(frozen=True)
 class Gate:
     """Bounds a challenger must meet.
 
-    min_gain: the lower end of the paired bootstrap interval of NDCG@k against the champion must exceed this.
+    min_gain: the lower end of the paired bootstrap interval of NDCG@k against the champion must exceed this;
+        while there is none, against popularity, what is trending, and ItemCF.
     max_slice_loss: no slice may lose more NDCG@k than this, unless its interval says that it may be chance.
     min_users: an evaluation on fewer users decides nothing.
-    max_calibration_error: of the ranking head for complete views.
+    max_calibration_error: of the ranking head for complete views or, where data does not tell these, likes.
     min_modality_entropy_gap, max_modality_share: α counts as collapsed when its mean entropy is nearer than
         min_modality_entropy_gap to ln M, or when one modality's mean share is more than max_modality_share.
     max_drift: 95 % of the probe videos may be at most this far (1 − cosine) from where the champion has them.

@@ -19,7 +19,7 @@ from models import ranks
 from models.histories import Seen
 
 STRONG = 1 / 64  # share of the catalogue that is strong
-SAMPLE = 64  # users, at least, whose mean score tells which videos are strong
+SAMPLE = 64  # users, at most, whose mean score tells which videos are strong
 SLACK = 1e-4  # share of the largest score by which rounding may move one between two matrix products
 BLOCK = 1 << 20  # scores of a block: what a cache can hold
 PAIRS = 256  # targets whose own scores come from one small matrix

@@ -46,7 +46,7 @@ class Items:
     """Every video in the shared space.
 
     x_VMD: x̃_m, zero where missing; aligned_VMD: the same as it was before training.
-    id_VD, g_V: ID embedding and its share (METHODS.md, section 5).
+    id_VD, g_V: ID embedding and its share (docs/model.md).
     bias_V: how liked the video is by everybody.
     id_row_V: row of its ID embedding, −1 for a new video; number_VK: what else is known of it (`with_known`),
     K = 2 P.

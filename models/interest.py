@@ -129,7 +129,7 @@ class InterestModel(nn.Module):
     to like (models/evidence.py), with a learned weight. Like u it reads histories of any length. With
     `Spec.walk` the scores also hold where a random walk over who liked what ends (models/walk.py).
 
-    Levels of fusion (arXiv 2509.04751 and its survey; METHODS.md, section 6):
+    Levels of fusion (arXiv 2509.04751 and its survey):
         attention: equations (1) and (2), one stream of fused events.
         user: the same with weights that depend on the person only, so that scores are inner products.
         uniform: the same with even weights. early: one joint vector a video, made before any weighing.

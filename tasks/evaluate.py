@@ -157,7 +157,8 @@ def rank_model(name: str, scorer: Scorer, aims: Targets, k: int) -> tuple[Ranked
 def _rank_baselines(pinned: Pinned, seen: Seen, aims: Targets, params: Evaluate) -> dict[str, Ranked]:
     """Popularity, that of the last days, and ItemCF, from what people liked in training.
 
-    ItemCF reads what they liked since, too.
+    As for every model, a person's past are their newest `sequences.max_length` viewings. ItemCF reads what
+    they liked since, too.
     """
     V, k, train = pinned.videos.num_rows, max(params.cutoffs), pinned.histories("train")
     past, now = liked(train), liked(pinned.histories("test"))

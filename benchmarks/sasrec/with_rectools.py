@@ -14,7 +14,6 @@ from benchmarks.sasrec.contender import (
     HEADS,
     LAYERS,
     LENGTH,
-    NEGATIVES,
     WIDTH,
     Clock,
     Data,
@@ -33,8 +32,12 @@ class Watched(Epochs, pytorch_lightning.Callback):
 
 class RecTools:
     def __init__(self, data: Data, options: Options) -> None:
+        if options.sampled:
+            raise ValueError(
+                "RecTools draws negatives for every event, which is another loss than the others'"
+            )
         pytorch_lightning.seed_everything(options.seed)
-        self.data, self.sampled, self.rate = data, options.sampled, options.rate
+        self.data, self.rate = data, options.rate
         self.dataset = Dataset.construct(
             pd.DataFrame(
                 {
@@ -65,8 +68,7 @@ class RecTools:
             n_factors=WIDTH,
             dropout_rate=DROPOUT,
             session_max_len=LENGTH,
-            loss="sampled_softmax" if self.sampled else "softmax",
-            n_negatives=NEGATIVES if self.sampled else 1,
+            loss="softmax",
             lr=self.rate,
             batch_size=BATCH,
             epochs=epochs,

@@ -69,12 +69,14 @@ def test_padding_changes_nothing(encoder: str, fusion: str) -> None:
 def test_what_stands_in_the_padding_changes_nothing(encoder: str, fusion: str) -> None:
     made, past = model(encoder=encoder, fusion=fusion), histories()
     batch, items = past.batch(everybody(past), 8), made.items(catalogue())
-    filled = replace(
-        batch,
-        video_BT=torch.where(batch.mask_BT, batch.video_BT, 7),
-        ratio_BT=torch.where(batch.mask_BT, batch.ratio_BT, 1.5),
-        hour_BT=torch.where(batch.mask_BT, batch.hour_BT, 23),
-    )
+    draw, changed = torch.Generator().manual_seed(3), {}
+    for name, value in vars(batch).items():
+        if name in ("users_B", "mask_BT", "share_BTM"):
+            continue
+        other = torch.randint(2, value.shape, generator=draw).to(value.dtype)
+        changed[name] = value.clone()
+        changed[name][~batch.mask_BT] = other[~batch.mask_BT]
+    filled = replace(batch, **changed)
     assert torch.equal(
         made.newest(batch, profiles(), items).z_ND, made.newest(filled, profiles(), items).z_ND
     )

@@ -88,7 +88,7 @@ def test_content_of_other_videos_is_worse_than_their_own(metrics: dict, tmp_path
     assert ours["auc"] > theirs["auc"] + 0.03
 
 
-def test_the_same_inputs_give_the_same_bytes_whatever_the_chunks(night: Night) -> None:
+def test_the_same_inputs_give_the_same_bytes(night: Night) -> None:
     first = evaluate.run(PARAMS, night).digests
     assert sorted(first) == ["metrics.json", "per_user.parquet", "recommendations.parquet"]
     assert evaluate.run(PARAMS, night).digests == first
