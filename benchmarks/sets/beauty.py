@@ -38,8 +38,8 @@ KNOBS = {
     "popularity": FITTING,
     "itemcf": FITTING,
     "mf_bpr": Fitting(40, 5, 256, 0.003, 0.1, 5.0, 1),
-    "lightgcn": Fitting(40, 5, 1024, 0.01, 0.0, 5.0, 1),
-    "sasrec": Fitting(30, 4, 128, 0.002, 0.01, 5.0, 1, "events"),
+    "lightgcn": Fitting(80, 5, 1024, 0.01, 0.0, 5.0, 1),
+    "sasrec": Fitting(60, 4, 128, 0.002, 0.01, 5.0, 1, "events"),
     "bert4rec": Fitting(40, 5, 128, 0.002, 0.01, 5.0, 1),
 }
 OURS = Train(
