@@ -41,10 +41,10 @@ def joined(items: Items) -> Tensor:
 def products(z_ND: Tensor, u_NE: Tensor, items: Items) -> tuple[Tensor, Tensor]:
     """Where u meets no content, scores are inner products of a person's vector and a video's: q_NX, w_VX.
 
-    ⟨z, Σ_m α_m x̃_m⟩ = ⟨[α_v z ; α_t z ; α_a z], [x̃_v ; x̃_t ; x̃_a]⟩: any exact or
-    approximate index of inner products can serve them. What a video lacks takes no part in its α, so each set
-    of modalities that some video has is a block of its own, zero in the videos that have another. Behind the
-    blocks: the ID embedding's D, and 1 for the bias.
+    ⟨z, Σ_m α_m x̃_m⟩ = ⟨[α_v z ; α_t z ; α_a z], [x̃_v ; x̃_t ; x̃_a]⟩: any exact or approximate index of inner
+    products can serve them. What a video lacks takes no part in its α, so each set of modalities that some
+    video has is a block of its own, zero in the videos that have another. Behind the blocks: the ID
+    embedding's D, and 1 for the bias.
     """
     tag_NM, scale = u_NE[:, -items.has_VM.shape[1] :], z_ND.shape[-1] ** -0.5
     sets_PM, set_V = items.has_VM.unique(dim=0, return_inverse=True)

@@ -13,8 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 from models import losses
 
 GPU_CHUNK_SCORES = 1 << 27  # scores held at a time on a GPU: 256 MiB in bf16
+# Sides of these products are filled up to multiples; those of others gain nothing by it.
 ALIGN = {("cpu", torch.bfloat16): 32, ("cuda", torch.bfloat16): 64, ("cuda", torch.float32): 64}
-# Of these products the sides are filled up to multiples; others gain nothing by it.
 
 Ban = Callable[[Tensor, slice], object]  # sets the scores [n, C] that are no negatives of a chunk to −inf
 
@@ -41,9 +41,8 @@ class _ProductSoftmax(torch.autograd.Function):
             share_N = torch.empty_like(own_N)
             held = losses.CHUNK_SCORES if kind == "cpu" else GPU_CHUNK_SCORES
             size = max(1, held // len(w_1E))
-            scores, shares = w_1E.new_empty(
-                2, min(size, len(z_NE)), len(w_1E)
-            )  # new pages cost what products do
+            # Held over all chunks: new pages cost what a product does.
+            scores, shares = w_1E.new_empty(2, min(size, len(z_NE)), len(w_1E))
             part_1E = torch.empty_like(w_1E)
             for start in range(0, len(z_NE), size):
                 chunk = slice(start, start + size)

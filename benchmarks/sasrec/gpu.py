@@ -17,10 +17,7 @@ from benchmarks.sasrec.with_ours import Ours
 WIDTH, LAYERS, HEADS, NEGATIVES = 256, 4, 4, 8192
 EVENTS, STEPS, EPOCHS = 8192 * contender.LENGTH, 16, 5  # events of a step; steps of an epoch
 CATALOGUE = 100_000
-HISTORIES = {
-    "short": MEAN_TARGETS,
-    "full": 10 * contender.LENGTH,
-}  # mean targets; `full`: nearly all fill LENGTH
+HISTORIES = {"short": MEAN_TARGETS, "full": 10 * contender.LENGTH}  # mean targets; `full`: nearly all cut
 SIDE, TIMES = 8192, 50  # of the matrices that tell what the chip can
 
 

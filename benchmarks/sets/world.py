@@ -26,7 +26,15 @@ from tasks.pinned import Pinned
 
 SEEDS = (1, 2, 3)
 BOOTSTRAP = 2000
-ABLATED = ("no sequence", "history hidden", "no profile", "shuffled content", "IDs only")
+ABLATED = (
+    "no sequence",
+    "history hidden",
+    "no profile",
+    "shuffled content",
+    "IDs only",
+    "no alignment",
+    "fusion uniform",
+)
 
 
 def measure(path: Path) -> tuple[dict, dict]:
