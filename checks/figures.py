@@ -4,15 +4,17 @@ Each function reads a stream of Arrow batches and returns figure name -> value; 
 to measure, which is not the same as zero. Only 8 bytes a row are held, to find repeated keys.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.landing import LANDED
+from contracts.records import LANDED
 
 Figures = dict[str, float | None]
 
@@ -22,6 +24,8 @@ VIEWING_COLUMNS = (*VIEWING_KEY, "watched_ms", "watch_ratio")
 VECTOR_KEY = ("video_id", "modality", "segment")
 VECTOR_COLUMNS = (*VECTOR_KEY, "vector", "fingerprint")
 MODALITIES = ("visual", "text", "audio")
+STATES = ("users", "videos", "features")  # kinds of landing files; of events see `events`
+FEW_RECORDS = 20
 NORM_TOLERANCE = 1e-3  # of encoders' vectors, which are of unit length; landed ones come as they are
 
 
@@ -49,6 +53,26 @@ def events(
         "missing_video_share": _share(missing["video_id"], rows),
         "refused_share": _share(sum(refused.values()), rows),
         **{f"refused_{reason}_share": _share(n, rows) for reason, n in sorted(refused.items())},
+    }
+
+
+def landings(files: Iterable[Mapping[str, Any]], bound: float) -> Figures:
+    """Figures of the files that the night brought.
+
+    Args:
+        files: `kind`, `rows`, `rejected` of each.
+        bound: a file of which a larger share was refused counts as lost.
+    """
+    lost, rows, refused = 0, Counter[str](), Counter[str]()
+    for file in files:
+        lost += file["rejected"] > bound * file["rows"]
+        rows[file["kind"]] += file["rows"]
+        refused[file["kind"]] += file["rejected"]
+    shares = {kind: _share(refused[kind], rows[kind]) for kind in STATES}
+    return {
+        "lost_files": lost,
+        # Of a few records one that is bad is a large share, and no reason to stop a night.
+        **{f"{k}_refused_share": share if refused[k] >= FEW_RECORDS else None for k, share in shares.items()},
     }
 
 

@@ -6,10 +6,13 @@ transaction a table may remember which inputs a day was made of (`inputs`), whic
 a day needs no work.
 """
 
+import fcntl
 import json
+import sys
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,59 +21,118 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, LessThanOrEqual, Or
-from pyiceberg.table import Table
+from pyiceberg.expressions import (
+    AlwaysFalse,
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    EqualTo,
+    In,
+    LessThanOrEqual,
+    Not,
+    NotEqualTo,
+    Or,
+    parser,
+)
+from pyiceberg.table import DataScan, Table
 
 from contracts import place
 from contracts.errors import InputError
+from contracts.records import LANDED
 from contracts.tables import TABLES, TableSpec
 
 NAMESPACE = "undercurrent"
 SCHEMA_PROPERTY = "undercurrent.schema"
 INPUTS_PROPERTY = "undercurrent.inputs."
+# Tables whose rows came with the landing folder of their `day`, or were made of such rows.
+RECEIVED = ("landings", "events", "users", "videos", "features", "interactions")
 
 Partition = Mapping[str, Any]  # column -> value, a conjunction of equalities
 
 
 class Lake:
-    """The tables of one warehouse, made when first asked for."""
+    """The tables of one warehouse, made when first asked for.
 
-    def __init__(self, catalog_uri: str | None = None, warehouse: Path | None = None) -> None:
+    Args:
+        without: days whose received rows are not to be seen: no scan and no list of files gives them.
+    """
+
+    def __init__(
+        self, catalog_uri: str | None = None, warehouse: Path | None = None, without: Collection[date] = ()
+    ) -> None:
+        self.without = frozenset(without)
+        self._pinned: dict[str, int | None] = {}
         self.warehouse = warehouse or place.warehouse()
         self.warehouse.mkdir(parents=True, exist_ok=True)
         uri = catalog_uri or place.catalog_uri()
         self._catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(self.warehouse))
         self._catalog.create_namespace_if_not_exists(NAMESPACE)
 
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """One at a time of those that ask for the same `what`; the others wait, and say so."""
+        with (self.warehouse / f".{what}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"lake: another process holds {what!r}; waiting for it", file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def table(self, name: str) -> Table:
         """The Iceberg table, made when missing.
 
         Raises:
-            InputError: the table was made under another declaration of its columns.
+            InputError: the table was made under another declaration of its columns, or in another folder.
         """
         spec = TABLES[name]
         identifier = f"{NAMESPACE}.{name}"
         try:
             table = self._catalog.load_table(identifier)
         except NoSuchTableError:
-            table = self._create(spec, identifier)
+            with self.alone(f"create-{name}"):
+                table = self._create(spec, identifier)
+        self._same_place(table)
         found = table.properties.get(SCHEMA_PROPERTY)
-        if found != spec.digest:
+        partition = tuple(field.name for field in table.spec().fields)
+        if (found, partition) != (spec.digest, spec.partition):
             raise InputError(
-                f"table {name!r} in {self.warehouse} has schema version {found}, "
-                f"this code needs {spec.digest}; "
-                "point UNDERCURRENT_HOME at a new folder and ingest again, or run the code that made it"
+                f"table {name!r} in {self.warehouse} has schema version {found}, partitioned by"
+                f" {', '.join(partition) or 'nothing'}; this code needs {spec.digest}, by"
+                f" {', '.join(spec.partition)}; point UNDERCURRENT_HOME at a new folder and ingest again, or"
+                " run the code that made it"
             )
         return table
 
     def _create(self, spec: TableSpec, identifier: str) -> Table:
-        table = self._catalog.create_table(
+        """Columns and partitions in one commit: a table that was half made would stay so."""
+        if self._catalog.table_exists(identifier):
+            return self._catalog.load_table(identifier)
+        making = self._catalog.create_table_transaction(
             identifier, schema=spec.schema, properties={SCHEMA_PROPERTY: spec.digest}
         )
-        with table.update_spec() as update:
+        with making, making.update_spec() as update:
             for column in spec.partition:
                 update.add_identity(column)
-        return table
+        return self._catalog.load_table(identifier)
+
+    def _same_place(self, table: Table) -> None:
+        """Iceberg notes absolute paths: a lake that was moved, or a copy, would read and write the old one.
+
+        Raises:
+            InputError: the table's folder is not below this warehouse.
+        """
+        location = Path(table.location().removeprefix("file://"))
+        if not location.resolve().is_relative_to(self.warehouse.resolve()):
+            raise InputError(
+                f"the lake in {self.warehouse} was made in {location.parent.parent}, and its tables point"
+                " there; move it back, or make the old path a link to the new one, or point"
+                " UNDERCURRENT_HOME at a new folder and ingest again"
+            )
+
+    def pin(self, versions: Mapping[str, int | None]) -> None:
+        """From now on read these tables at these versions (None: empty), whatever is committed to them."""
+        self._pinned = dict(versions)
 
     def version(self, name: str) -> int | None:
         """The current Iceberg snapshot id; None while the table is empty."""
@@ -88,29 +150,42 @@ class Lake:
         name: str,
         replace: Sequence[Partition],
         paths: Sequence[Path],
-        inputs: Mapping[str, str] | None = None,
+        inputs: Mapping[str, str | None] | None = None,
     ) -> int | None:
         """Replace partitions by files, in one transaction.
 
         Args:
             replace: partitions whose rows go away; none to append.
             paths: Parquet files inside the table's folder, each holding rows of a single partition.
-            inputs: key (a day) -> digest of what it was made of, remembered with the table.
+            inputs: key (a day) -> digest of what it was made of, remembered with the table; None: forgotten.
 
         Returns:
             The new snapshot id (None while the table stays empty).
         """
-        table = self.table(name)
-        with warnings.catch_warnings(), table.transaction() as transaction:
-            # What a day had before may be nothing: that is no news.
-            warnings.filterwarnings("ignore", "Delete operation did not match any records")
-            if replace and table.current_snapshot():
-                transaction.delete(_any_of(replace))
-            if paths:
-                transaction.add_files([str(path) for path in paths])
-            if inputs:
-                transaction.set_properties({INPUTS_PROPERTY + key: value for key, value in inputs.items()})
-        return self.version(name)
+        made = {INPUTS_PROPERTY + key: value for key, value in (inputs or {}).items()}
+        with self.alone(f"commit-{name}"):
+            table = self.table(name)
+            gone = [key for key, value in made.items() if value is None and key in table.properties]
+            with warnings.catch_warnings(), table.transaction() as transaction:
+                # What a day had before may be nothing: that is no news.
+                warnings.filterwarnings("ignore", "Delete operation did not match any records")
+                if replace and table.current_snapshot():
+                    transaction.delete(_any_of(replace))
+                if paths:
+                    transaction.add_files([str(path) for path in paths])
+                if gone:
+                    transaction.remove_properties(*gone)
+                transaction.set_properties({key: value for key, value in made.items() if value is not None})
+            return self.version(name)
+
+    def has_version(self, name: str, version: int) -> bool:
+        """Whether an old version can still be read."""
+        return self.table(name).snapshot_by_id(version) is not None
+
+    def set_property(self, name: str, key: str, value: str) -> None:
+        """Remember something with a table; makes no new version of it."""
+        with self.alone(f"commit-{name}"), self.table(name).transaction() as transaction:
+            transaction.set_properties({key: value})
 
     def inputs(self, name: str) -> dict[str, str]:
         """What `commit` was told each day was made of."""
@@ -126,7 +201,7 @@ class Lake:
         name: str,
         rows: pa.Table,
         replace: Sequence[Partition] = (),
-        inputs: Mapping[str, str] | None = None,
+        inputs: Mapping[str, str | None] | None = None,
     ) -> int | None:
         """Replace partitions by (or append) Arrow rows, split into one file a partition."""
         spec = TABLES[name]
@@ -147,8 +222,7 @@ class Lake:
         version: int | None = None,
     ) -> pa.Table:
         """Rows as an Arrow table, in no particular order; `version` reads an old snapshot."""
-        scan = self.table(name).scan(where or AlwaysTrue(), tuple(columns), snapshot_id=version)
-        return scan.to_arrow()
+        return self._scan(name, where, columns, version).to_arrow()
 
     def files(self, name: str, where: BooleanExpression | str | None = None) -> list[str]:
         """Paths of the Parquet files that hold the rows, for `spark.read.parquet(*paths)`.
@@ -157,8 +231,24 @@ class Lake:
         """
         if self.table(name).current_snapshot() is None:
             return []
-        tasks = self.table(name).scan(where or AlwaysTrue()).plan_files()
+        tasks = self._scan(name, where, ("*",), None).plan_files()
         return sorted(task.file.file_path for task in tasks)
+
+    def _scan(
+        self, name: str, where: BooleanExpression | str | None, columns: Sequence[str], version: int | None
+    ) -> DataScan:
+        asked = parser.parse(where) if isinstance(where, str) else where or AlwaysTrue()
+        if name in self._pinned and version is None:
+            version = self._pinned[name]
+            asked = AlwaysFalse() if version is None else asked  # it was empty when it was pinned
+        return self.table(name).scan(And(asked, self._visible(name)), tuple(columns), snapshot_id=version)
+
+    def _visible(self, name: str) -> BooleanExpression:
+        """What of a table is to be seen; an encoder's vectors are, whichever night made them."""
+        if not self.without or name not in RECEIVED:
+            return AlwaysTrue()
+        seen = Not(In("day", self.without))  # type: ignore[call-arg, arg-type]
+        return Or(seen, NotEqualTo("fingerprint", LANDED)) if name == "features" else seen  # type: ignore[call-arg, arg-type]
 
 
 def up_to(day: date) -> BooleanExpression:

@@ -18,9 +18,16 @@ from contracts.world_params import World
 
 @dataclass(frozen=True)
 class Ingest:
-    """batch_rows: how many records are held in memory at a time."""
+    """What is held of landing files, and how much one may hold.
+
+    batch_rows: how many records are held in memory at a time.
+    max_record_kib: a longer line is refused.
+    max_file_mib: a file that holds more, without compression, stops the step.
+    """
 
     batch_rows: Count
+    max_record_kib: Count
+    max_file_mib: Count
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,8 @@ class Checks:
     min_rows: fewer events than this block the night.
     min_of_usual: fewer events than this share of the median of the days before are worth a warning.
     max_unreadable: more than this share of lines that ingest could not read block the night.
+    max_unreadable_file: a night with more than this share of its users, videos or features refused is
+        blocked; a single file of any kind with more is worth a warning.
     max_missing_user, max_missing_video: shares of received events without these.
     max_rejected: more than this share of events refused by clean blocks the night.
     max_one_reason: more than this share refused for any one reason is worth a warning.
@@ -112,6 +121,7 @@ class Checks:
     min_rows: Whole
     min_of_usual: NotNegative
     max_unreadable: Share
+    max_unreadable_file: Share
     max_missing_user: Share
     max_missing_video: Share
     max_rejected: Share

@@ -1,6 +1,7 @@
 """Where things are. Addresses come from the environment, never from params.yaml."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -8,11 +9,53 @@ from pathlib import Path
 from contracts.errors import InputError
 
 PROJECT = Path(__file__).resolve().parent.parent
+MARKER = ".made-at"  # a file of the home
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def home() -> Path:
-    """The folder that holds everything the pipeline keeps (UNDERCURRENT_HOME, default `var`)."""
-    return Path(os.environ.get("UNDERCURRENT_HOME", "var")).resolve()
+    """The folder that holds everything the pipeline keeps (UNDERCURRENT_HOME, default `var`).
+
+    Raises:
+        InputError: it was made under another path, or its path cannot be used.
+    """
+    folder = home_path()
+    marker = folder / MARKER
+    made_at = marker.read_text(encoding="utf-8").strip() if marker.exists() else str(folder)
+    if Path(made_at).resolve() != folder:
+        raise InputError(
+            f"UNDERCURRENT_HOME is {folder}, which was made as {made_at}: its lake, MLflow and record hold"
+            f" that path; move it back, or make {made_at} a link to it, or start in an empty folder and"
+            " ingest again"
+        )
+    return folder
+
+
+def home_path() -> Path:
+    """Where the home is, whatever may be there: for whoever is about to empty it.
+
+    Raises:
+        InputError: its path cannot be used.
+    """
+    return _usable("UNDERCURRENT_HOME", Path(os.environ.get("UNDERCURRENT_HOME", "var")).resolve())
+
+
+def mark_home() -> None:
+    """Note in the home which path it was made under, for `home` to compare with."""
+    marker = home() / MARKER
+    if not marker.exists():
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        temporary = marker.with_name(f"{MARKER}.{os.getpid()}")
+        temporary.write_text(f"{marker.parent}\n", encoding="utf-8")
+        temporary.replace(marker)
+
+
+def _usable(variable: str, folder: Path) -> Path:
+    """Spark takes paths for patterns, so these characters would find other files, or none."""
+    strange = [c for c in str(folder) if c in "[{*?\\" or not c.isprintable()]
+    if strange:
+        raise InputError(f"{variable} is {str(folder)!r}; choose a path without {strange[0]!r}")
+    return folder
 
 
 def landing() -> Path:
@@ -22,7 +65,8 @@ def landing() -> Path:
 
 def warehouse() -> Path:
     """Root of the Iceberg tables' files (UNDERCURRENT_WAREHOUSE)."""
-    return Path(os.environ.get("UNDERCURRENT_WAREHOUSE", home() / "lake")).resolve()
+    folder = Path(os.environ.get("UNDERCURRENT_WAREHOUSE", home() / "lake")).resolve()
+    return _usable("UNDERCURRENT_WAREHOUSE", folder)
 
 
 def catalog_uri() -> str:
@@ -80,6 +124,8 @@ def parse_day(text: str, what: str = "night") -> date:
         InputError: the text is not such a date.
     """
     try:
+        if not DAY.fullmatch(text):  # Python also reads 20260112 and 2026-W03-1
+            raise ValueError
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"{what}: {text!r} is not a date; write it as YYYY-MM-DD") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import params as parameters
+from contracts import place
 from contracts.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, ChecksBlocked, InputError
 from contracts.place import PROJECT, Night, parse_day
 from contracts.receipts import Receipt, write_receipt
@@ -50,6 +51,7 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
         run(section, night)
         return path
     path.unlink(missing_ok=True)
+    place.mark_home()
     started, clock = time.time(), time.perf_counter()
     print(f"{step}: night {night.day}", file=sys.stderr)
     receipt = run(section, night)

@@ -109,6 +109,14 @@ LANDINGS = _table(
     rejected=pa.int64(),
 )
 
+AUDITS = _table(
+    "audits",
+    "what the data checks last said of the night that took in `day`: passed, warned or blocked",
+    ("day",),
+    day=pa.date32(),
+    outcome=pa.string(),
+)
+
 REJECTS = _table(
     "rejects",
     "one refused record; `day` is the day whose processing refused it, `received_day` the landing folder's",
@@ -178,5 +186,6 @@ FEATURES = _table(
 )
 
 TABLES = {
-    spec.name: spec for spec in (EVENTS, USERS, VIDEOS, LANDINGS, REJECTS, INTERACTIONS, SEQUENCES, FEATURES)
+    spec.name: spec
+    for spec in (EVENTS, USERS, VIDEOS, LANDINGS, AUDITS, REJECTS, INTERACTIONS, SEQUENCES, FEATURES)
 }

@@ -80,7 +80,7 @@ def play() -> str:
     for name in ELSEWHERE:
         if os.environ.pop(name, None):
             _say(f"{name} is left aside: the demo keeps to its own home")
-    make_fresh(place.home())
+    make_fresh(place.home_path())
     os.environ.setdefault("JDK_JAVA_OPTIONS", SHORT_JOBS)
     _say("making the demo world: its audience, its logs, its videos (a minute or two)")
     _world("make")

@@ -45,10 +45,9 @@ class StepOperator(BaseOperator):
             RuntimeError: the step failed.
         """
         try:
-            night = night_of(context)
+            code, last = self._run(night_of(context))
         except InputError as error:
             raise AirflowFailException(f"{self.task_id}: refused: {error}") from None
-        code, last = self._run(night)
         if code in (REFUSED_INPUT, CHECKS_BLOCKED):
             raise AirflowFailException(last)
         if code != DONE:

@@ -23,10 +23,10 @@ from tqdm import tqdm
 from contracts import digests, place, step
 from contracts.errors import InputError
 from contracts.lake import Lake
-from contracts.landing import LANDED
 from contracts.params import Embed
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
+from contracts.records import LANDED
 from contracts.tables import REJECTS, SYNCHRONY, WHOLE_VIDEO
 from media.clip import SYNCHRONY_METHOD, Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders

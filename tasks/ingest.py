@@ -1,6 +1,7 @@
 """Take landing files into `events`, `users`, `videos` and `features`, each file once, known by its content.
 
-A day whose files are as they were is left alone; a day with a new or changed file is replaced as a whole.
+A day whose files are as they were is left alone; a day with a new, changed or withdrawn file is replaced as a
+whole. A day whose folder is gone altogether was archived: its rows stay.
 """
 
 import sys
@@ -18,11 +19,15 @@ from tqdm import tqdm
 from contracts import digests, landing, place, step
 from contracts.errors import InputError
 from contracts.lake import Lake
-from contracts.landing import Kind, Refused
+from contracts.landing import Limits
 from contracts.params import Ingest
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
+from contracts.records import KINDS, LANDED, Kind, Refused
 from contracts.tables import TABLES
+
+KIB = 1024
+BATCH_BYTES = 64 * KIB * KIB
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,20 @@ def run(params: Ingest, night: Night) -> Receipt:
     """Ingest every day up to the night that has new or changed files.
 
     Raises:
-        InputError: the night has no events folder, or a file cannot be read.
+        InputError: the night has no events, or something in the landing folder cannot be read.
     """
     root, lake = place.landing(), Lake()
+    landing.check_kinds(root)
     if not landing.files(root, "events", night.day):
         raise InputError(
             f"{root}/events/dt={night.day} holds no files; land the night's events there "
             "(docs/data-contract.md), or point UNDERCURRENT_LANDING at the folder that has them"
         )
     counts: Counter[str] = Counter()
-    ledger = lake.scan("landings").to_pylist()
-    for kind in landing.KINDS.values():
-        counts.update(_ingest_kind(lake, root, kind, night.day, ledger, params.batch_rows))
+    with lake.alone("ingest"):
+        ledger = lake.scan("landings").to_pylist()
+        for kind in KINDS.values():
+            counts.update(_ingest_kind(lake, root, kind, night.day, ledger, params))
     rejected = {reason: n for reason, n in counts.items() if reason not in ("rows", "kept", "files", "days")}
     tables = ("events", "users", "videos", "features", "landings", "rejects")
     return Receipt(
@@ -61,7 +68,7 @@ def run(params: Ingest, night: Night) -> Receipt:
 
 
 def _ingest_kind(
-    lake: Lake, root: Path, kind: Kind, until: date, ledger: list[dict], batch_rows: int
+    lake: Lake, root: Path, kind: Kind, until: date, ledger: list[dict], params: Ingest
 ) -> Counter[str]:
     """Replace the days of one kind whose files changed; returns the counts.
 
@@ -69,51 +76,86 @@ def _ingest_kind(
     next run takes them again.
     """
     listing = _listing(root, kind, until)
-    done: dict[date, set[str]] = {}
-    for row in ledger:
-        if row["kind"] == kind.name:
-            done.setdefault(row["day"], set()).add(row["digest"])
-    changed = [day for day, landed in listing.items() if {file.digest for file in landed} != done.get(day)]
+    changed = _changed(
+        root, kind, listing, [r for r in ledger if r["kind"] == kind.name and r["day"] <= until]
+    )
     if not changed:
         return Counter()
     kept, refused, entries = _Parts(lake, kind.table.name), _Parts(lake, "rejects"), []
     counts: Counter[str] = Counter(days=len(changed))
     for day in tqdm(changed, f"ingest {kind.name}", unit="day"):
-        for file in listing[day]:
-            entry, reasons = _take(file, kind, day, batch_rows, kept, refused)
+        for file in listing.get(day, []):
+            entry, reasons = _take(file, kind, day, params, kept, refused)
             entries.append(entry)
             counts.update(reasons)
             counts.update(files=1, rows=entry["rows"], kept=entry["kept"])
-    fingerprint = {"fingerprint": landing.LANDED} if kind.name == "features" else {}
+    fingerprint = {"fingerprint": LANDED} if kind.name == "features" else {}
     lake.commit(kind.table.name, [{"day": day} | fingerprint for day in changed], kept.close())
     lake.commit("rejects", [{"day": day, "step": f"ingest.{kind.name}"} for day in changed], refused.close())
-    lake.write("landings", pa.Table.from_pylist(entries), [{"day": d, "kind": kind.name} for d in changed])
+    taken = pa.Table.from_pylist(entries, TABLES["landings"].schema)
+    lake.write("landings", taken, [{"day": day, "kind": kind.name} for day in changed])
     return counts
 
 
 def _listing(root: Path, kind: Kind, until: date) -> dict[date, list[Landed]]:
-    """The files of each day; a file that came before under another name or day is left out."""
+    """The files of each day that has a folder; what is there twice counts once.
+
+    What happened (events) happened once, whichever day's folder tells it again; a state may come back.
+    """
     seen: set[str] = set()
     listing: dict[date, list[Landed]] = {}
     for day in landing.days(root, kind.name):
         if day > until:
             break
+        listing[day] = []
+        if not kind.happened:
+            seen.clear()
         for path in landing.files(root, kind.name, day):
-            file = Landed(path, path.relative_to(root).as_posix(), digests.of_file(path))
+            file = Landed(path, path.relative_to(root).as_posix(), _digest_of(path))
             if file.digest not in seen:
-                listing.setdefault(day, []).append(file)
+                listing[day].append(file)
             seen.add(file.digest)
     return listing
 
 
+def _changed(root: Path, kind: Kind, listing: dict[date, list[Landed]], ledger: list[dict]) -> list[date]:
+    """The days whose files are not those that were taken in.
+
+    Raises:
+        InputError: of a day whose folder is gone some files now lie under another day, others nowhere.
+    """
+    done: dict[date, set[str]] = {}
+    for row in ledger:
+        done.setdefault(row["day"], set()).add(row["digest"])
+    here = {day: {file.digest for file in landed} for day, landed in listing.items()}
+    changed = [day for day, found in here.items() if found != done.get(day, set())]
+    elsewhere = set().union(*here.values()) if kind.happened else set()
+    for day in sorted(done.keys() - here.keys()):
+        if done[day] <= elsewhere:
+            changed.append(day)
+        elif done[day] & elsewhere:
+            raise InputError(
+                f"{root / kind.name}: of the files of dt={day} some now lie under another day and the others"
+                " are gone; restore the folder, or move the other files too"
+            )
+    return sorted(changed)
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return digests.of_file(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); deliver it again or remove it") from None
+
+
 def _take(
-    file: Landed, kind: Kind, day: date, batch_rows: int, kept: "_Parts", refused: "_Parts"
+    file: Landed, kind: Kind, day: date, params: Ingest, kept: "_Parts", refused: "_Parts"
 ) -> tuple[dict[str, Any], Counter[str]]:
     """Read one file into the parts of its day; returns its entry in the ledger and why lines were refused."""
     entry: dict[str, Any] = {"kind": kind.name, "day": day, "path": file.name, "digest": file.digest}
     entry |= {"rows": 0, "kept": 0, "rejected": 0}
     reasons: Counter[str] = Counter()
-    for rows, rejects in _batches(file, kind, day, batch_rows):
+    for rows, rejects in _batches(file, kind, day, params):
         kept.add(day, rows)
         refused.add(day, rejects)
         reasons.update(row["reason"] for row in rejects)
@@ -123,12 +165,15 @@ def _take(
     return entry, reasons
 
 
-def _batches(file: Landed, kind: Kind, day: date, size: int) -> Iterator[tuple[list[dict], list[dict]]]:
-    """A file's rows and rejects, `size` records at a time."""
+def _batches(file: Landed, kind: Kind, day: date, params: Ingest) -> Iterator[tuple[list[dict], list[dict]]]:
+    """A file's rows and rejects, `batch_rows` records or BATCH_BYTES at a time."""
     rows: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
-    for line, raw, row in landing.read(file.path, kind):
+    limits = Limits(int(params.max_record_kib * KIB), int(params.max_file_mib * KIB * KIB))
+    held = 0
+    for line, raw, row in landing.read(file.path, kind, limits):
         source = {"day": day, "source_file": file.name, "source_line": line}
+        held += len(raw) if isinstance(raw, bytes) else 0
         if isinstance(row, Refused):
             record = f"{row}\n{landing.as_text(raw)}"
             rejects.append(
@@ -137,9 +182,9 @@ def _batches(file: Landed, kind: Kind, day: date, size: int) -> Iterator[tuple[l
             )
         else:
             rows.append(row | source)
-        if len(rows) + len(rejects) >= size:
+        if len(rows) + len(rejects) >= params.batch_rows or held >= BATCH_BYTES:
             yield rows, rejects
-            rows, rejects = [], []
+            rows, rejects, held = [], [], 0
     yield rows, rejects
 
 

@@ -28,6 +28,7 @@ from contracts.errors import DONE, REFUSED_INPUT, InputError
 from contracts.params import Embed
 from contracts.place import PROJECT
 from contracts.receipts import write_json
+from contracts.records import KINDS
 from media.clip import Clip, Sampling, Unreadable
 from media.decoders import Decoders, Limits
 from models.determinism import settle
@@ -121,7 +122,7 @@ def videos(folder: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: there is none.
     """
-    kind = landing.KINDS["videos"]
+    kind = KINDS["videos"]
     files = [path for day in landing.days(folder, "videos") for path in landing.files(folder, "videos", day)]
     rows = [row for path in files for _, _, row in landing.read(path, kind) if isinstance(row, dict)]
     newest = {row["video_id"]: row for row in rows}

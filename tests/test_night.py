@@ -14,6 +14,7 @@ import yaml
 
 from contracts import landing
 from contracts.place import PROJECT
+from contracts.records import KINDS
 from contracts.steps import STEPS
 from tasks.record import project_files
 
@@ -106,7 +107,7 @@ def test_nothing_is_lost_between_the_landing_files_and_the_interactions(checkout
     root, until = checkout.folder / "var" / "landing", date.fromisoformat(NIGHT)
     landed = [
         record
-        for kind in landing.KINDS.values()
+        for kind in KINDS.values()
         for day in landing.days(root, kind.name)
         if day <= until
         for path in landing.files(root, kind.name, day)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 from tqdm import tqdm
 
 from contracts.errors import InputError
-from contracts.landing import KINDS
+from contracts.records import KINDS
 
 Record = dict[str, Any]
 Days = dict[date, list[Record]]
@@ -62,6 +63,9 @@ def read_table(
     if not table.num_rows:
         raise InputError(f"{path} has no rows; get the release's own file")
     for name in columns:
+        if pa.types.is_floating(table[name].type):  # in these files "nan" says that there is none
+            known = pc.if_else(pc.is_finite(table[name]), table[name], None)
+            table = table.set_column(table.schema.get_field_index(name), name, known)
         if table[name].null_count and name not in optional:
             raise InputError(f"{path}: column {name} is empty in some rows; get the release's own file")
     return table.to_pylist()
@@ -77,8 +81,17 @@ def need_folder(path: Path, files: Iterable[str]) -> None:
 
 
 def instant(milliseconds: int) -> datetime:
-    """UTC time of epoch milliseconds."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
+    """UTC time of epoch milliseconds.
+
+    Raises:
+        InputError: it lies beyond the year 9999.
+    """
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
+    except OverflowError:
+        raise InputError(
+            f"{milliseconds} is no time in epoch milliseconds; get the release's own file"
+        ) from None
 
 
 def by_day(events: Iterable[Record]) -> Days:

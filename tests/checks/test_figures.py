@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checks import figures
-from contracts.landing import LANDED
+from contracts.records import LANDED
 from contracts.tables import EVENTS, FEATURES, INTERACTIONS, TableSpec
 
 DAY = date(2026, 3, 5)

@@ -1,3 +1,4 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -87,3 +88,73 @@ def test_each_declaration_has_a_spark_and_an_iceberg_form_with_the_same_columns(
     assert [field.name for field in spec.spark_schema()] == spec.schema.names
     assert [field.name for field in iceberg.schema().fields] == spec.schema.names
     assert {field.name for field in iceberg.spec().fields} == set(spec.partition)
+
+
+def test_a_table_whose_making_is_killed_is_made_whole_later(monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyiceberg.table.update.spec.UpdateSpec.add_identity", killed)
+        with pytest.raises(Killed):
+            Lake().table("landings")
+    assert [field.name for field in Lake().table("landings").spec().fields] == list(LANDINGS.partition)
+
+
+def test_a_lake_that_was_copied_or_moved_is_refused_and_the_original_left_alone(home, tmp_path):
+    Lake().write("landings", _rows(FIRST))
+    copy = tmp_path / "copy"
+    shutil.copytree(home, copy)
+    moved = Lake(f"sqlite:///{copy / 'lake' / 'catalog.db'}", copy / "lake")
+    with pytest.raises(InputError, match=r"was made in .*; move it back"):
+        moved.write("landings", _rows(SECOND))
+    assert _days(Lake().scan("landings")) == [FIRST]
+
+
+def test_a_lake_moved_with_a_link_in_its_old_place_goes_on(home, tmp_path, monkeypatch):
+    Lake().write("landings", _rows(FIRST))
+    home.rename(tmp_path / "new")
+    home.symlink_to(tmp_path / "new")
+    lake = Lake(f"sqlite:///{tmp_path / 'new' / 'lake' / 'catalog.db'}", tmp_path / "new" / "lake")
+    lake.write("landings", _rows(SECOND))
+    assert _days(lake.scan("landings")) == [FIRST, SECOND]
+
+
+def test_a_pinned_table_is_read_as_it_was(home):
+    lake = Lake()
+    lake.write("landings", _rows(FIRST))
+    lake.pin({name: lake.version(name) for name in ("landings", "audits")})
+    Lake().write("landings", _rows(SECOND))
+    row = pa.Table.from_pylist([{"day": FIRST, "outcome": "blocked"}], TABLES["audits"].schema)
+    Lake().write("audits", row)
+    assert _days(lake.scan("landings")) == [FIRST]
+    assert len(lake.files("landings")) == 1
+    assert lake.scan("audits").num_rows == 0
+
+
+def test_days_left_out_are_in_no_scan_and_no_list_of_files():
+    Lake().write("landings", _rows(FIRST, SECOND))
+    lake = Lake(without=[FIRST])
+    assert _days(lake.scan("landings")) == [SECOND]
+    assert _days(lake.scan("landings", "kind = 'events'")) == [SECOND]
+    assert len(lake.files("landings", up_to(SECOND))) == 1
+
+
+def test_many_writers_at_once_lose_nothing():
+    Lake().table("landings")
+    days = [date(2026, 3, n) for n in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda day: Lake().write("landings", _rows(day), inputs={str(day): "d"}), days))
+    lake = Lake()
+    assert _days(lake.scan("landings")) == days
+    assert sorted(lake.inputs("landings")) == [str(day) for day in days]
+
+
+def test_an_input_can_be_forgotten():
+    lake = Lake()
+    lake.write("landings", _rows(FIRST), inputs={str(FIRST): "a", str(SECOND): "b"})
+    lake.commit("landings", [{"day": FIRST}], [], {str(FIRST): None, "never there": None})
+    assert lake.inputs("landings") == {str(SECOND): "b"}

@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+import re
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 from contracts import landing
 from contracts.errors import InputError
-from contracts.landing import KINDS, Refused
+from contracts.landing import Limits
+from contracts.records import KINDS, Refused
 
 DAY = date(2026, 3, 5)
 
@@ -111,7 +114,132 @@ def test_a_file_of_another_kind_and_a_folder_without_a_date_are_named(tmp_path):
 @given(st.binary(max_size=200).filter(lambda line: b"\n" not in line and line.strip()))
 def test_no_line_whatever_raises_anything_but_a_counted_refusal(tmp_path_factory, line):
     path = tmp_path_factory.mktemp("lines") / "f.jsonl"
-    path.write_bytes(line + b"\n")
+    path.write_bytes(b"{}\n" + line + b"\n")
     for kind in KINDS:
-        (row,) = _read(path, kind)
-        assert isinstance(row, dict | Refused)
+        _, *rows = _read(path, kind)
+        assert rows
+        assert all(isinstance(row, dict | Refused) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["dt=20260112", "dt=2026-W03-1", "dt=2026-02-30", "2026-01-12", "dt=٢٠٢٦-٠١-١٢"]
+)
+def test_a_day_has_one_form_and_anything_else_is_named(tmp_path, name):
+    (tmp_path / "events" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=name):
+        landing.days(tmp_path, "events")
+
+
+def test_folders_as_spark_writes_them_are_read(tmp_path):
+    day = tmp_path / "events" / f"dt={DAY}"
+    for name in ("hour=05/a.jsonl", "hour=06/a.jsonl", "part.parquet/part-00000.snappy.parquet"):
+        (day / name).parent.mkdir(parents=True, exist_ok=True)
+        (day / name).write_bytes(b"")
+    (day / "part.parquet" / "_SUCCESS").write_bytes(b"")
+    (day / "part.parquet" / ".part-00000.snappy.parquet.crc").write_bytes(b"")
+    found = [path.relative_to(day).as_posix() for path in landing.files(tmp_path, "events", DAY)]
+    assert found == ["hour=05/a.jsonl", "hour=06/a.jsonl", "part.parquet/part-00000.snappy.parquet"]
+
+
+@pytest.mark.parametrize("make", ["fifo", "device", "dangling", "folder", "loop", "bytes"])
+def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path, make):
+    day = tmp_path / "events" / f"dt={DAY}"
+    day.mkdir(parents=True)
+    name = day / "x.jsonl"
+    if make == "fifo":
+        os.mkfifo(name)
+    elif make == "bytes":
+        (day / os.fsdecode(b"\xff.jsonl")).write_bytes(b"")
+        name = day / "\\xff.jsonl"
+    elif make == "folder":
+        name = day / "more"
+        name.mkdir()
+    else:
+        name.symlink_to({"device": "/dev/zero", "dangling": "nowhere", "loop": day}[make])
+    with pytest.raises(InputError, match=re.escape(name.name)) as caught:
+        landing.files(tmp_path, "events", DAY)
+    str(caught.value).encode()  # it can be printed
+
+
+def test_a_folder_of_days_under_a_mistyped_name_is_not_passed_over(tmp_path):
+    (tmp_path / "event" / f"dt={DAY}").mkdir(parents=True)
+    (tmp_path / "media").mkdir()
+    with pytest.raises(InputError, match=r"event is read by nothing; rename it \(did you mean events\?\)"):
+        landing.check_kinds(tmp_path)
+
+
+def test_objects_on_one_line_are_taken_apart(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(b'{"event_id": "a"}{"event_id": "}{"} {"event_id": "c"}{"event\n{"event_id": "d"}\n')
+    found = [(n, row) for n, _, row in landing.read(path, KINDS["events"])]
+    taken = [(n, row["event_id"]) for n, row in found if isinstance(row, dict)]
+    assert taken == [(1, "a"), (1, "}{"), (1, "c"), (2, "d")]
+    assert [(n, row.reason) for n, row in found if isinstance(row, Refused)] == [(1, "malformed_json")]
+
+
+def test_a_line_too_long_is_one_refusal_unless_it_holds_many_objects(tmp_path):
+    path, limits = tmp_path / "f.jsonl", Limits(record_bytes=100, file_bytes=10_000)
+    path.write_bytes(b'{"event_id": "' + b"a" * 500 + b'"}\n{"event_id": "b"}\n')
+    (n, _, refused), (m, _, row) = landing.read(path, KINDS["events"], limits)
+    assert (n, refused.reason, m, row["event_id"]) == (1, "too_long", 2, "b")
+    path.write_bytes(b'{"event_id": "a"}' * 50)
+    with pytest.raises(InputError, match="line 1 holds many JSON objects; write one a line"):
+        list(landing.read(path, KINDS["events"], limits))
+
+
+@pytest.mark.parametrize("content", [b"\n" * 200_000, b"0" * 200_000, b'{"event_id": "a"}\n' * 20_000])
+def test_a_gzip_bomb_is_refused_by_the_bound_that_stops_it(tmp_path, content):
+    path = tmp_path / "f.jsonl.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match=r"ingest\.max_file_mib"):
+        list(landing.read(path, KINDS["events"], Limits(record_bytes=1000, file_bytes=100_000)))
+
+
+def test_a_parquet_bomb_is_refused_by_the_bound_that_stops_it(tmp_path):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"comment_text": ["x" * 10_000] * 10_000}), path)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(InputError, match=r"ingest\.max_file_mib"):
+        list(landing.read(path, KINDS["events"], Limits(file_bytes=20_000_000)))
+
+
+def test_a_damaged_deflate_stream_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "f.jsonl.gz"
+    whole = bytearray(gzip.compress(b"".join(b'{"event_id": "%d"}\n' % n for n in range(5000))))
+    whole[len(whole) // 2] ^= 0xFF
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"f\.jsonl\.gz cannot be read"):
+        _read(path, "events")
+
+
+def test_a_byte_order_mark_costs_nothing(tmp_path):
+    assert _one(tmp_path, "events", b'\xef\xbb\xbf{"event_id": "a"}')["event_id"] == "a"
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["event_id", "user_id"]), st.text(max_size=5)), min_size=1))
+def test_how_records_are_cut_into_lines_changes_nothing(tmp_path_factory, records):
+    folder = tmp_path_factory.mktemp("cut")
+    texts = [json.dumps(record, ensure_ascii=False) for record in records]
+    (folder / "lines.jsonl").write_text("\n".join(texts), encoding="utf-8")
+    (folder / "one.jsonl").write_text("".join(texts), encoding="utf-8")
+    apart, together = (
+        [row if isinstance(row, dict) else row.reason for row in _read(folder / name, "events")]
+        for name in ("lines.jsonl", "one.jsonl")
+    )
+    assert apart == together
+
+
+@pytest.mark.shared_data
+def test_the_files_that_went_wrong_are_read_or_refused_as_their_readme_says(shared_data):
+    folder = shared_data / "odd_landing"
+    assert sum(isinstance(row, dict) for row in _read(folder / "firehose.jsonl", "events")) == 106
+    (refused,) = _read(folder / "bad_utf8.parquet", "videos")
+    assert refused.reason == "wrong_type"
+    late = _read(folder / "ts_out_of_range.parquet", "events")
+    assert {row.reason for row in late if isinstance(row, Refused)} == {"wrong_type"}
+    times = [row["registration_time"] for row in _read(folder / "int96.parquet", "users")]
+    assert max(time.year for time in times) == 9999
+    for row in _read(folder / "decimal_users.parquet", "users"):
+        assert not any('"' in value or value == "NaN" for _, value in row["profile"])
+    with pytest.raises(InputError, match=r"zlib\.jsonl\.gz cannot be read"):
+        _read(folder / "zlib.jsonl.gz", "events")

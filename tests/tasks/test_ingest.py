@@ -1,3 +1,6 @@
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from contracts.errors import InputError
@@ -7,7 +10,7 @@ from contracts.place import Night
 from tasks import ingest
 from tests.landings import DAY, at, event, land, small_platform, timedelta
 
-PARAMS = Ingest(batch_rows=7)
+PARAMS = Ingest(batch_rows=7, max_record_kib=64, max_file_mib=64)
 
 
 @pytest.fixture
@@ -104,3 +107,71 @@ def test_ready_made_vectors_land_as_features(landing, night):
     (row,) = Lake().scan("features").to_pylist()
     assert (row["vector"], row["fingerprint"], row["segment"]) == ([0.5, 1.0], "landed", -1)
     assert receipt.rows.rejected == {"wrong_type": 1}
+
+
+def _captions(lake):
+    rows = lake.scan("videos").to_pylist()
+    newest = {}
+    for row in sorted(rows, key=lambda row: row["day"]):
+        newest[row["video_id"]] = row["caption"]
+    return newest
+
+
+def test_a_state_that_comes_back_is_current_again(landing, night):
+    days = small_platform(landing)
+    for day, caption in zip(days[1:], ("first", "second", "first"), strict=True):
+        land(landing, "videos", day, [{"video_id": "v0", "caption": caption}], "dump.jsonl")
+    ingest.run(PARAMS, night)
+    assert _captions(Lake())["v0"] == "first"
+
+
+def test_a_file_moved_to_another_day_stands_there_only(landing, night):
+    days = small_platform(landing)
+    ingest.run(PARAMS, night)
+    whole = Lake().scan("events").num_rows
+    for old in (landing / "events" / f"dt={days[0]}", landing / "events" / f"dt={days[1]}"):
+        (old / "part-0.jsonl").rename(landing / "events" / f"dt={days[2]}" / f"from-{old.name}.jsonl")
+    old.rmdir()  # one of the two folders is gone, the other is left empty
+    ingest.run(PARAMS, night)
+    lake = Lake()
+    assert lake.scan("events", on(days[0], days[1])).num_rows == 0
+    assert lake.scan("events").num_rows == whole
+
+
+def test_a_file_withdrawn_takes_its_rows_along_and_a_folder_archived_does_not(landing, night):
+    days = small_platform(landing)
+    ingest.run(PARAMS, night)
+    (landing / "events" / f"dt={days[0]}" / "part-0.jsonl").unlink()
+    shutil.rmtree(landing / "events" / f"dt={days[1]}")
+    ingest.run(PARAMS, night)
+    lake = Lake()
+    assert lake.scan("events", on(days[0])).num_rows == 0
+    assert lake.scan("events", on(days[1])).num_rows > 0
+    assert ingest.run(PARAMS, night).rows.rows_in == 0
+
+
+def test_part_of_a_day_moved_and_the_rest_gone_is_refused(landing, night):
+    days = small_platform(landing)
+    old = landing / "events" / f"dt={days[0]}"
+    land(landing, "events", days[0], [event(9, "u0", "v0", "view", at(days[0], 9))], "more.jsonl")
+    ingest.run(PARAMS, night)
+    (old / "more.jsonl").rename(landing / "events" / f"dt={days[1]}" / "more.jsonl")
+    shutil.rmtree(old)
+    with pytest.raises(InputError, match=rf"of the files of dt={days[0]} some now lie under another day"):
+        ingest.run(PARAMS, night)
+
+
+def test_two_at_once_give_what_one_gives(landing, night):
+    small_platform(landing)
+    with ThreadPoolExecutor(2) as both:
+        rows = [one.result().rows.rows_in for one in [both.submit(ingest.run, PARAMS, night) for _ in "12"]]
+    lake = Lake()
+    assert sorted(rows)[0] == 0
+    assert sum(rows) == sum(lake.scan(name).num_rows for name in ("events", "users", "videos"))
+
+
+def test_a_file_that_is_away_when_it_is_read_is_named(landing, night, monkeypatch):
+    small_platform(landing)
+    monkeypatch.setattr("contracts.digests.of_file", lambda path: path.with_name("gone").read_bytes())
+    with pytest.raises(InputError, match=r"part-0\.jsonl cannot be read"):
+        ingest.run(PARAMS, night)

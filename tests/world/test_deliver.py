@@ -7,7 +7,7 @@ import pytest
 from contracts import landing as contract
 from contracts.digests import of_folder
 from contracts.errors import InputError
-from contracts.landing import KINDS, Refused
+from contracts.records import KINDS, Refused
 from tests.world.conftest import Made
 from tests.world.worlds import CLEAN, days
 from world import deliver

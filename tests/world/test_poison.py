@@ -8,7 +8,7 @@ import pytest
 
 from contracts import landing as contract
 from contracts.errors import InputError
-from contracts.landing import KINDS, Refused
+from contracts.records import KINDS, Refused
 from tests.world.conftest import Made
 from world.poison import mend, poison
 

@@ -37,7 +37,7 @@ def test_every_spoiled_line_is_refused_for_the_reason_foretold_and_no_other_line
 ):
     poison(landing, dirty_world, NIGHT, seed=3)
     night = Night(NIGHT, tmp_path / "night")
-    ingest.run(Ingest(batch_rows=5000), night)
+    ingest.run(Ingest(batch_rows=5000, max_record_kib=64, max_file_mib=64), night)
     clean.run(CLEAN, night)
     rejects = Lake().scan("rejects", columns=("source_file", "source_line", "reason")).to_pylist()
     refused = {(row["source_file"], row["source_line"]): row["reason"] for row in rejects}
@@ -62,7 +62,7 @@ def test_the_sentiment_of_a_comment_has_the_sign_that_was_meant(
     monkeypatch.setattr(viewing, "COMMENTING", 0.3)
     make(days(users=40, videos=40), CLEAN, landing, home / "truth")
     night = Night(date(2026, 3, 3), tmp_path / "night")
-    ingest.run(Ingest(batch_rows=5000), night)
+    ingest.run(Ingest(batch_rows=5000, max_record_kib=64, max_file_mib=64), night)
     clean.run(CLEAN, night)
 
     meant: dict[tuple[str, str], set[int]] = {}

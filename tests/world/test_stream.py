@@ -10,7 +10,7 @@ import pytest
 from contracts import landing as contract
 from contracts.digests import of_folder
 from contracts.errors import InputError
-from contracts.landing import KINDS, Refused
+from contracts.records import KINDS, Refused
 from world import stream
 from world.stream import Plan, chunks, write_stream
 

@@ -86,7 +86,10 @@ def test_taking_a_world_in_opens_no_file_of_the_truth(
     opened: list[str] = []
     watching = True
     sys.addaudithook(lambda name, args: opened.append(str(args[0])) if watching and name == "open" else None)
-    ingest.run(Ingest(batch_rows=5000), Night(parse_day("2026-03-03"), tmp_path / "night"))
+    ingest.run(
+        Ingest(batch_rows=5000, max_record_kib=64, max_file_mib=64),
+        Night(parse_day("2026-03-03"), tmp_path / "night"),
+    )
     watching = False
     assert any(str(tiny.landing) in name for name in opened)
     assert not any(str(tiny.truth) in name for name in opened)

@@ -1,0 +1,104 @@
+"""Records of Parquet files that anybody may have written, as plain Python values.
+
+Types that JSON lacks become what a JSON file would hold: times and dates ISO text, decimals numbers, bytes
+text, NaN missing. A value that cannot be (text that is not UTF-8, a time beyond the year 9999) stays
+something that the record's type refuses, so that it costs its row and not the file.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import InputError
+
+BATCH_ROWS = 1024
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+MIB = 1 << 20
+
+
+def parquet_records(path: Path, file_bytes: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every record with its number from 1.
+
+    Raises:
+        InputError: it is no Parquet file, a column cannot be read, or it holds more than `file_bytes` without
+            compression.
+    """
+    number = held = 0
+    try:
+        # INT96 in nanoseconds, the default, wraps around outside 1677 to 2262.
+        file = pq.ParquetFile(path, coerce_int96_timestamp_unit="us", pre_buffer=False)
+        groups = range(file.metadata.num_row_groups)
+        _bound(path, sum(file.metadata.row_group(n).total_byte_size for n in groups), file_bytes)
+        names = file.schema_arrow.names
+        for batch in file.iter_batches(BATCH_ROWS):
+            held += batch.nbytes
+            _bound(path, held, file_bytes)
+            columns = [_values(column) for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                number += 1
+                yield number, dict(zip(names, values, strict=True))
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a readable Parquet file ({first}); deliver the file again") from None
+
+
+def _bound(path: Path, size: int, most: int) -> None:
+    if size > most:
+        raise InputError(
+            f"{path} holds more than {most // MIB} MiB without compression, which is ingest.max_file_mib in"
+            " params.yaml; split the file, or raise the bound"
+        )
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column as Python values of the kinds that JSON knows."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        # As numbers: pyarrow's own values know neither every zone nor every year.
+        return [_time(value, kind.unit) for value in column.view(pa.int64()).to_pylist()]
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        column = column.cast(pa.large_binary())
+    return [_plain(value) for value in column.to_pylist()]
+
+
+def _time(value: int | None, unit: str) -> str | None:
+    if value is None:
+        return None
+    try:
+        return (EPOCH + timedelta(microseconds=value * 10**6 // PER_SECOND[unit])).isoformat()
+    except OverflowError:
+        return f"{value} {unit} after 1970"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return _decoded(value)
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, Decimal):
+        return _number(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _decoded(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _number(value: Decimal) -> int | float | str:
+    """The same number, exactly, or else its text."""
+    if value == value.to_integral_value():
+        return int(value)
+    return float(value) if Decimal(repr(float(value))) == value else str(value)
