@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from checks.figures import MODALITIES, Figures
+from checks.figures import MODALITIES, STATES, Figures
 from contracts.params import Checks
 
 
@@ -33,7 +33,18 @@ class Expectation:
 
 def expectations(p: Checks, measured: Mapping[str, Figures]) -> list[Expectation]:
     """All that is expected of the measured tables, in the order of the night."""
-    return [*_events(p, measured["events"]), *_interactions(p), *_features(p)]
+    return [*_landings(p), *_events(p, measured["events"]), *_interactions(p), *_features(p)]
+
+
+def _landings(p: Checks) -> list[Expectation]:
+    table, bound = "landings", p.max_unreadable_file
+    return [
+        Expectation(table, "lost_files", f"files of which over {bound:.0%} was refused", "warn", high=0),
+        *[
+            Expectation(table, f"{kind}_refused_share", f"share of {kind} that ingest refused", high=bound)
+            for kind in STATES
+        ],
+    ]
 
 
 def _events(p: Checks, measured: Figures) -> list[Expectation]:

@@ -20,7 +20,8 @@ MARKS = {
     "followed": "follow",
     "disliked": "dislike",
 }
-BY_TIME = ("event_time", "source_file", "source_line")
+# A line may hold several events; then their content decides.
+BY_TIME = ("event_time", "source_file", "source_line", "event_id", "event_type", "watch_ms", "comment_text")
 
 
 def with_work_day(events: DataFrame, p: Clean) -> DataFrame:
@@ -50,7 +51,8 @@ def interactions(kept: DataFrame, p: Clean) -> DataFrame:
     """One row a person × video × viewing from kept events.
 
     A viewing starts with an impression, with a view that no impression announced, or after
-    `viewing_gap_minutes` of silence; behaviours belong to the viewing they follow.
+    `viewing_gap_minutes` of silence; behaviours belong to the viewing they follow. What happens at the same
+    instant belongs together: no two viewings of a person and video start at one time.
     """
     numbered = _number_viewings(with_sentiment(kept), p)
     marks = {
@@ -135,14 +137,15 @@ def _mark_repeats_and_bots(events: DataFrame, p: Clean) -> DataFrame:
 
 def _number_viewings(kept: DataFrame, p: Clean) -> DataFrame:
     """Adds `viewing`: 1, 2, … within person × video × work day."""
-    in_order = Window.partitionBy("user_id", "video_id", "work_day").orderBy(*BY_TIME, "event_id")
+    in_order = Window.partitionBy("user_id", "video_id", "work_day").orderBy(*BY_TIME)
     silence = F.unix_micros("event_time") - F.unix_micros(F.lag("event_time").over(in_order))
-    gap = F.coalesce(silence > p.viewing_gap_minutes * 60_000_000, F.lit(True))
+    gap = silence > p.viewing_gap_minutes * 60_000_000
     unannounced = (F.col("event_type") == "view") & (F.lag("event_type").over(in_order) != "impression")
-    starts = gap | (F.col("event_type") == "impression") | unannounced
+    begins = gap | (F.col("event_type") == "impression") | unannounced
+    starts = silence.isNull() | ((silence > 0) & begins)
     marked = kept.withColumn("starts", starts.cast("int"))
     return marked.withColumn("viewing", F.sum("starts").over(in_order)).drop("starts")
 
 
 def _position() -> Column:
-    return F.struct("event_time", "source_file", "source_line")
+    return F.struct(*BY_TIME[:4])

@@ -30,7 +30,7 @@ def train_baseline(
     nothing: dict = {"modalities": {}, "fingerprints": {}, "categories": {}, "numbers": {}, "contexts": {}}
     spec = replace(spec, **nothing, video_numbers={})
     model, histories = BASELINES[spec.model](spec), pinned.histories("train")
-    people = People(histories, pinned.profiles(spec), pinned.seen("train"))
+    people = People(histories, pinned.profiles(spec, "train"), pinned.seen("train"))
     scorer, views = Scorer(model, pinned.catalogue({}, spec.video_ids), people), pinned.views("valid")
     valid = targets(views, people.seen, pinned.videos.num_rows)
 

@@ -1,6 +1,7 @@
 """Check the night's events, viewings and vectors; an error-level failure stops the night before training.
 
 Writes `check/results.json` and the Data Docs first and judges then, so that a blocked night can be examined.
+No later night sees what a blocked night brought, until this step passes it.
 """
 
 import statistics
@@ -20,7 +21,8 @@ from checks.figures import Figures
 from checks.outcome import Finding
 from checks.suites import expectations
 from checks.validation import validate
-from contracts import digests, place, step
+from contracts import audits, digests, place, step
+from contracts.audits import lake_of
 from contracts.errors import ChecksBlocked
 from contracts.lake import Lake, on, up_to
 from contracts.params import Checks
@@ -38,21 +40,23 @@ def run(params: Checks, night: Night) -> Receipt:
     Raises:
         ChecksBlocked: an error-level expectation failed.
     """
-    lake = Lake()
+    lake = lake_of(night.day)
     reads = {name: lake.version(name) for name in READS}
-    measured = measure(lake, night)
+    measured = measure(lake, night, params)
     site = place.home() / "data_docs"
     findings = validate(
         expectations(params, measured), measured, str(night.day), place.home() / "checks", site
     )
+    judged = outcome.judge(findings)
     results = {
         "night": str(night.day),
-        "outcome": outcome.judge(findings),
+        "outcome": judged,
         "figures": measured,
         "checks": [finding.record() for finding in findings],
     }
     path = night.folder("check") / "results.json"
     write_json(path, results)
+    audits.note(night.day, judged)
     docs = site / "index.html"
     _warn(findings)
     _block(findings, night.day, f"{docs} and {path}")
@@ -60,16 +64,17 @@ def run(params: Checks, night: Night) -> Receipt:
         reads=reads,
         digests={"results.json": digests.of_file(path)},
         facts={
-            "outcome": results["outcome"],
+            "outcome": judged,
             "data_docs": str(docs),
+            "missing_days": [str(day) for day in sorted(lake.without)],
             "warnings": [finding.sentence() for finding in outcome.failed(findings, "warn")],
             "results": results["checks"],
         },
     )
 
 
-def measure(lake: Lake, night: Night) -> dict[str, Figures]:
-    """The figures of the night's events, of its viewings, and of all vectors known by then."""
+def measure(lake: Lake, night: Night, params: Checks) -> dict[str, Figures]:
+    """The figures of the night's files, events and viewings, and of all vectors known by then."""
     day = night.day
     events = _batches(lake, "events", figures.EVENT_COLUMNS, on(day))
     viewings = _batches(lake, "interactions", figures.VIEWING_COLUMNS, on(day))
@@ -77,7 +82,9 @@ def measure(lake: Lake, night: Night) -> dict[str, Figures]:
     videos = lake.scan("videos", up_to(day), ("video_id", "media_uri", "caption"))
     captioned = pc.and_(pc.is_valid(videos["caption"]), pc.not_equal(videos["caption"], ""))
     fingerprints = read_receipt(night.receipts, "embed")["facts"]["fingerprints"]
+    landed = lake.scan("landings", on(day), ("kind", "rows", "rejected")).to_pylist()
     return {
+        "landings": figures.landings(landed, params.max_unreadable_file),
         "events": figures.events(
             events, _refused(lake, day), _unreadable(lake, day), _usual_events(lake, day)
         ),

@@ -1,23 +1,25 @@
 """Clean the events of every day that changed: `interactions`, and `rejects` with the reason of each.
 
-A day is cleaned again when events for it have arrived since (late ones included) or a parameter changed.
+A day is cleaned again when events for it have arrived since (late ones included) or were withdrawn, when a
+video of it was catalogued or corrected, or when a parameter changed.
 Rows in = kept + rejected, checked on what was written.
 """
 
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, Observation, SparkSession, Window
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from contracts import digests, step
+from contracts.audits import lake_of
 from contracts.lake import Lake, on, up_to
 from contracts.params import Clean
 from contracts.place import Night
@@ -26,24 +28,41 @@ from contracts.tables import INTERACTIONS, REJECTS
 from spark_jobs import clean
 from spark_jobs.sentiment import METHOD
 from spark_jobs.session import session
+from tasks import catalogue
 from tasks.staging import stage
 
 
 def run(params: Clean, night: Night) -> Receipt:
     """Clean the days up to the night whose events changed, and replace them in one commit a table."""
-    lake = Lake()
-    made_of = day_inputs(lake, params, night.day)
-    known = lake.inputs("interactions")
-    todo = [day for day, digest in made_of.items() if known.get(str(day)) != digest]
-    reads = {name: lake.version(name) for name in ("events", "videos")}
-    rows = _clean_days(lake, params, night.day, todo, made_of) if todo else Rows(0, 0)
+    lake = lake_of(night.day)
+    with lake.alone("clean"):
+        made_of = day_inputs(lake, params, night.day)
+        reads = {name: lake.version(name) for name in ("events", "videos")}
+        todo = _todo(lake, night.day, made_of)
+        rows = _clean_days(lake, params, night.day, todo, made_of) if todo else Rows(0, 0)
+        catalogue.remember(lake, night.day)
+        if spark := SparkSession.getActiveSession():
+            spark.stop()
     return Receipt(
         reads=reads,
         writes={name: lake.version(name) for name in ("interactions", "rejects")},
         rows=rows,
         digests={"inputs": digests.of_lines([made_of[day] for day in sorted(made_of)])},
-        facts={"days": [str(day) for day in todo], "night": _night(lake, night.day)},
+        facts={
+            "days": [str(day) for day in todo],
+            "missing_days": [str(day) for day in sorted(lake.without)],
+            "night": _night(lake, night.day),
+        },
     )
+
+
+def _todo(lake: Lake, until: date, made_of: dict[date, str]) -> list[date]:
+    """The days whose events, parameters or videos changed, and those whose events were withdrawn."""
+    known = {date.fromisoformat(day): digest for day, digest in lake.inputs("interactions").items()}
+    changed = {day for day, digest in made_of.items() if known.get(day, "").split(".")[0] != digest}
+    withdrawn = {day for day in known.keys() - made_of.keys() if day <= until}
+    touched = {day for day in catalogue.touched(lake, until) if day in made_of}
+    return sorted(changed | withdrawn | touched)
 
 
 def day_inputs(lake: Lake, params: Clean, until: date) -> dict[date, str]:
@@ -69,13 +88,15 @@ def _clean_days(
     lake: Lake, params: Clean, until: date, days: Sequence[date], made_of: dict[date, str]
 ) -> Rows:
     """Clean these days in one Spark job; returns the counts, taken from what was written."""
-    spark = session("clean")
     received = sorted({day + timedelta(n) for day in days for n in range(params.late_days + 1)})
     paths = lake.files("events", on(*[day for day in received if day <= until]))
+    if not paths:
+        _commit(lake, days, [], [], {day: made_of.get(day) for day in days})
+        return Rows(0, 0)
+    spark = session("clean")
     events = clean.with_work_day(spark.read.parquet(*paths), params)
-    seen = Observation("events")
-    mine = events.where(F.col("work_day").isin(list(days))).observe(seen, F.count("*").alias("rows"))
-    judged = clean.judge(mine, _catalogue(spark, lake, until), params).persist()
+    mine = events.where(F.col("work_day").isin(list(days)))
+    judged = clean.judge(mine, catalogue.durations(spark, lake, until), params).persist()
 
     kept_paths = stage(
         lake,
@@ -86,26 +107,25 @@ def _clean_days(
     refused_paths = stage(
         lake, REJECTS, clean.rejects(judged.where("reason IS NOT NULL")), ["source_file", "source_line"]
     )
-    rows = Rows(seen.get["rows"], _sum_events(kept_paths), _by_reason(refused_paths))
+    rows = Rows(mine.count(), _sum_events(kept_paths), _by_reason(refused_paths))
+    videos = catalogue.digest_by_day(judged)
     judged.unpersist()
-    spark.stop()
-
-    inputs = {str(day): made_of[day] for day in days}
-    lake.commit("rejects", [{"day": day, "step": "clean"} for day in days], refused_paths)
-    lake.commit("interactions", [{"day": day} for day in days], kept_paths, inputs)
+    made = {day: f"{made_of[day]}.{videos.get(day, '')}" if day in made_of else None for day in days}
+    _commit(lake, days, kept_paths, refused_paths, made)
     return rows
 
 
-def _catalogue(spark: SparkSession, lake: Lake, until: date) -> DataFrame:
-    """`video_id`, `duration_ms` of every video known by then, its newest record."""
-    paths = lake.files("videos", up_to(until))
-    if not paths:
-        return spark.createDataFrame([], "video_id string, duration_ms long")
-    newest = Window.partitionBy("video_id").orderBy(
-        F.desc("day"), F.desc("source_file"), F.desc("source_line")
-    )
-    ranked = spark.read.parquet(*paths).withColumn("age", F.row_number().over(newest))
-    return ranked.where("age = 1").select("video_id", "duration_ms")
+def _commit(
+    lake: Lake,
+    days: Sequence[date],
+    kept: Sequence[Path],
+    refused: Sequence[Path],
+    made_of: Mapping[date, str | None],
+) -> None:
+    """Replace the days, rejects first: a killed run is seen by its days' old inputs, and run again."""
+    lake.commit("rejects", [{"day": day, "step": "clean"} for day in days], refused)
+    inputs = {str(day): made for day, made in made_of.items()}
+    lake.commit("interactions", [{"day": day} for day in days], kept, inputs)
 
 
 def _sum_events(paths: Sequence[Path]) -> int:

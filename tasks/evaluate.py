@@ -115,7 +115,7 @@ def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:
                 f" snapshot has {now}; train again with these encoders, or set section embed back"
             )
     spec = model.spec
-    people = People(pinned.histories("test", spec.contexts), pinned.profiles(spec), seen)
+    people = People(pinned.histories("test", spec.contexts), pinned.profiles(spec, "test"), seen)
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     return Scorer(model, catalogue, people)
 

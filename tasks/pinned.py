@@ -64,7 +64,13 @@ class Pinned:
 
     @cached_property
     def users(self) -> pa.Table:
+        """Profiles as they were known when the test began."""
         return self._table("users")
+
+    @cached_property
+    def users_train(self) -> pa.Table:
+        """The same people, as they were known when training ended."""
+        return self._table("users_train")
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
@@ -130,12 +136,16 @@ class Pinned:
         number_VP = _standardised(self.videos, numbers or {})
         return Catalogue(features, has_VM, _ints(pc.fill_null(known, -1)), self._born(), number_VP)
 
-    def profiles(self, spec: Spec) -> Profiles:
-        """Everybody's static profile in the model's vocabulary; a value it does not know is unknown."""
-        categories = [_codes(_column(self.users, name), values) for name, values in spec.categories.items()]
-        none = torch.zeros(self.users.num_rows, 0, dtype=torch.long)
+    def profiles(self, spec: Spec, name: str) -> Profiles:
+        """`train` or `test`: everybody's profile as it was known then, in the model's vocabulary.
+
+        A value that the model does not know is unknown.
+        """
+        users = self.users_train if name == "train" else self.users
+        categories = [_codes(_column(users, column), values) for column, values in spec.categories.items()]
+        none = torch.zeros(users.num_rows, 0, dtype=torch.long)
         return Profiles(
-            torch.stack(categories, 1) if categories else none, _standardised(self.users, spec.numbers)
+            torch.stack(categories, 1) if categories else none, _standardised(users, spec.numbers)
         )
 
     def histories(self, name: str, contexts: Mapping[str, Sequence[str]] | None = None) -> Histories:

@@ -1,11 +1,12 @@
 """Pin what tonight's model sees: from here on everything is files that DVC tracks.
 
-Histories, targets and statistics are cut by day: training ends two days before the night, validation
-is the day before it, the test is the day itself. Nothing later leaks into anything earlier.
+Histories, profiles, targets and statistics are cut by day: training ends two days before the night,
+validation is the day before it, the test is the day itself. Nothing later leaks into anything earlier. What
+an earlier night brought and the data checks blocked is left out (contracts/split.py, contracts/audits.py).
 """
 
 import sys
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from contracts import step
+from contracts.audits import lake_of
 from contracts.digests import of_folder
 from contracts.errors import InputError
 from contracts.lake import Lake, on, up_to
 from contracts.model_params import Snapshot
 from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
+from contracts.split import Split, split_of
 from contracts.tables import BEHAVIOURS, WHOLE_VIDEO
 from tasks.registry import champion_bundle
 from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
@@ -36,44 +39,53 @@ def run(params: Snapshot, night: Night) -> Receipt:
     Raises:
         InputError: there is no history to train on, or no viewing to test on.
     """
-    lake, out = Lake(), night.folder("snapshot")
+    lake, out = lake_of(night.day), night.folder("snapshot")
     versions = {name: lake.version(name) for name in TABLES}
-    test, valid, train = night.day, night.day - timedelta(1), night.day - timedelta(2)
-    videos = _catalogue(lake, train, test)
+    lake.pin(versions)
+    split = split_of(night.day, lake.without)
+    videos = _catalogue(lake, split)
     rows = videos["video_id"]
 
     histories = {
-        name: _histories(lake, params, rows, day) for name, day in (("train", train), ("test", valid))
+        name: _histories(lake, params, rows, day)
+        for name, day in (("train", split.train), ("test", split.known))
     }
-    views = {name: _views(lake, params, rows, day) for name, day in (("valid", valid), ("test", test))}
-    _need(histories["train"], f"no viewing up to {train} is in the lake; a night needs three days of events")
-    _need(views["test"], f"no viewing of {test} is in the lake; ingest and clean that day first")
+    views = {
+        name: _views(lake, params, rows, day) for name, day in (("valid", split.valid), ("test", split.test))
+    }
+    _need(
+        histories["train"],
+        f"no viewing up to {split.train} is in the lake; a night needs three days of events",
+    )
+    _need(views["test"], f"no viewing of {split.test} is in the lake; ingest and clean that day first")
     people = pc.unique(pa.chunked_array([t["user_id"] for t in (*histories.values(), *views.values())]))
-    users = _users(lake, params, people, test)
+    users = _users(lake, params, people, split)
     embedded = read_receipt(night.receipts, "embed")["facts"]
     modalities = _features(lake, rows, embedded["fingerprints"], out / "features.safetensors")
-    videos = add_columns(videos, comment_numbers(lake, rows, train))
+    videos = add_columns(videos, comment_numbers(lake, rows, split.train))
     videos = add_columns(videos, synchrony_numbers(lake, rows, embedded["synchrony"]))
 
     for name, table in {
         "catalogue": videos,
-        "users": users,
+        "users": users["test"],
+        "users_train": users["train"],
         "train": histories["train"],
         "test": histories["test"],
         "valid_views": views["valid"],
         "test_views": views["test"],
-        "seen_train": _seen(lake, rows, train),
-        "seen_test": _seen(lake, rows, valid),
+        "seen_train": _seen(lake, rows, split.train),
+        "seen_test": _seen(lake, rows, split.known),
     }.items():
         pq.write_table(table, out / f"{name}.parquet")
     champion = champion_bundle(out / "champion", night.day)
     manifest = {
         "night": str(night.day),
-        "train_until": str(train),
-        "valid_day": str(valid),
-        "test_day": str(test),
+        "train_until": str(split.train),
+        "valid_day": str(split.valid),
+        "test_day": str(split.test),
+        "missing_days": [str(day) for day in sorted(lake.without)],
         "videos": videos.num_rows,
-        "users": users.num_rows,
+        "users": len(people),
         "modalities": modalities,
         "positive_watch_ratio": params.positive_watch_ratio,
         "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
@@ -83,11 +95,12 @@ def run(params: Snapshot, night: Night) -> Receipt:
     return Receipt(reads=versions, digests=of_folder(out), facts=manifest)
 
 
-def _catalogue(lake: Lake, train: date, test: date) -> pa.Table:
-    """One row a video known by the test day, sorted by id; `train_views` counts viewings up to `train`."""
+def _catalogue(lake: Lake, split: Split) -> pa.Table:
+    """One row a video known by the test day, sorted by id; `train_views` counts training viewings."""
     columns = ("video_id", "author_id", "category", "caption", "duration_ms", "upload_time", "day")
-    videos = _newest(lake.scan("videos", up_to(test), (*columns, "source_file", "source_line")), "video_id")
-    seen = lake.scan("interactions", up_to(train), ("video_id", "viewed"))
+    known = lake.scan("videos", up_to(split.test), (*columns, "source_file", "source_line"))
+    videos = _newest(known, "video_id")
+    seen = lake.scan("interactions", up_to(split.train), ("video_id", "viewed"))
     counts = seen.filter(seen["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
     position = pc.index_in(videos["video_id"], counts["video_id"].combine_chunks())
     views = pc.fill_null(counts["viewed_count"].take(position), 0).cast(pa.int32())
@@ -174,9 +187,17 @@ def _bit(bits: pa.Array, name: str) -> pa.Array:
 
 
 def _row_of(ids: pa.Array, videos: pa.ChunkedArray) -> pa.Array:
-    """Row numbers in the catalogue. Clean refused events of unknown videos, so each id has one."""
+    """Row numbers in the catalogue.
+
+    Raises:
+        InputError: an id has none, so its day was cleaned with another catalogue than the night's.
+    """
     rows = pc.index_in(ids, videos.combine_chunks()).cast(pa.int32())
-    assert rows.null_count == 0, f"{rows.null_count} viewings of videos that the catalogue does not hold"
+    if rows.null_count:
+        raise InputError(
+            f"{rows.null_count} viewings are of videos that the catalogue of this night does not hold; run"
+            " `python -m tasks.clean` and `python -m tasks.sequences` for this night again"
+        )
     return rows
 
 
@@ -191,23 +212,32 @@ def _seen(lake: Lake, videos: pa.ChunkedArray, until: date) -> pa.Table:
     return lists.rename_columns({"video_row_list": "video_rows"})
 
 
-def _users(lake: Lake, params: Snapshot, people: pa.Array, test: date) -> pa.Table:
-    """Profiles of the people in the snapshot, as of the test day; who has none gets nulls.
+def _users(lake: Lake, params: Snapshot, people: pa.Array, split: Split) -> dict[str, pa.Table]:
+    """Profiles of the people in the snapshot, as they were known when training ended and when the test began.
+
+    Both tables hold the same people in the same order; who had no profile by then gets nulls.
 
     Raises:
         InputError: people have profiles, and none ever had a column that params.yaml names.
     """
-    records = _newest(lake.scan("users", up_to(test)), "user_id")
-    ids = pc.array_sort_indices(people)
-    ordered = people.take(ids)
-    mine = records.take(pc.index_in(ordered, records["user_id"].combine_chunks()))
-    registered = mine["registration_time"].cast(pa.date32())
-    today = pa.scalar(test, pa.date32())
-    days = pc.days_between(registered, pa.array([today.as_py()] * len(ordered), pa.date32()))
-    profiles = [dict(profile or ()) for profile in mine["profile"].to_pylist()]
+    records = lake.scan("users", up_to(split.known))
     _need_columns(params, sorted({name for one in records["profile"].to_pylist() for name, _ in one or ()}))
+    ordered = people.take(pc.array_sort_indices(people))
+    return {
+        name: _profiles(records.filter(pc.less_equal(records["day"], day)), params, ordered, day)
+        for name, day in (("train", split.train), ("test", split.known))
+    }
+
+
+def _profiles(records: pa.Table, params: Snapshot, people: pa.Array, day: date) -> pa.Table:
+    """The newest of these records for each of the people, as columns."""
+    newest = _newest(records, "user_id")
+    mine = newest.take(pc.index_in(people, newest["user_id"].combine_chunks()))
+    registered = mine["registration_time"].cast(pa.date32())
+    days = pc.days_between(registered, pa.array([day] * len(people), pa.date32()))
+    profiles = [dict(profile or ()) for profile in mine["profile"].to_pylist()]
     columns: dict[str, pa.Array] = {
-        "user_id": ordered,
+        "user_id": people,
         "registration_day": registered,
         "days_registered": pc.cast(days, pa.float64()),
     }

@@ -135,7 +135,9 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     """The model at its start, align's projections and popularity, over the snapshot's training days."""
     model = InterestModel(spec)
     model.fusion.project.load_state_dict(load_file(_heads(pinned)))
-    people = People(pinned.histories("train", spec.contexts), pinned.profiles(spec), pinned.seen("train"))
+    people = People(
+        pinned.histories("train", spec.contexts), pinned.profiles(spec, "train"), pinned.seen("train")
+    )
     views_V, known_V = pinned.train_views, pinned.train_views > 0
     liked_V = trending(people.histories, len(views_V), params.half_life_days)
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
@@ -195,7 +197,7 @@ def calibrate(scorer: Scorer, views: Views) -> None:
 def describe(params: Train, pinned: Pinned, width: int) -> Spec:
     """The model's description: vocabularies and statistics from the training days only."""
     trained = pa.array((pinned.histories("train").lengths > 0).numpy())
-    profiles = pinned.users.filter(trained).drop_columns("user_id")
+    profiles = pinned.users_train.filter(trained).drop_columns("user_id")
     names = profiles.schema.names if params.profile else []
     texts = [n for n in names if pa.types.is_string(profiles.schema.field(n).type)]
     numbers = [n for n in names if pa.types.is_floating(profiles.schema.field(n).type)]

@@ -137,6 +137,7 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
         "train_until": str(NIGHT - timedelta(2)),
         "valid_day": str(NIGHT - timedelta(1)),
         "test_day": str(NIGHT),
+        "missing_days": [],
         "videos": world.videos,
         "users": world.users,
         "modalities": covered,
@@ -173,7 +174,8 @@ def _users(world: Planted, age_U: np.ndarray, out: Path) -> None:
         "age_band": [None if user % 11 == 0 else AGES[age] for user, age in enumerate(age_U)],
         "city_tier": [f"tier{user % 3}" for user in range(world.users)],
     }
-    _write(out / "users.parquet", pa.table(table))
+    for name in ("users", "users_train"):
+        _write(out / f"{name}.parquet", pa.table(table))
 
 
 def _histories(views: list[dict]) -> pa.Table:

@@ -72,13 +72,15 @@ def _snapshot(
     }
     pq.write_table(pa.table(views), out / "test_views.parquet")
     users = {"user_id": [f"u{i:03d}" for i in range(PEOPLE)], "age_band": ["18-24", "25-34"] * (PEOPLE // 2)}
-    pq.write_table(pa.table(users), out / "users.parquet")
+    for name in ("users", "users_train"):
+        pq.write_table(pa.table(users), out / f"{name}.parquet")
     covered = {m: {"width": WIDTHS[m], "covered": 34, "fingerprint": f"{m}-f1"} for m in modalities}
     manifest = {
         "night": str(night.day),
         "train_until": str(night.day - timedelta(2)),
         "valid_day": str(night.day - timedelta(1)),
         "test_day": str(night.day),
+        "missing_days": [],
         "videos": VIDEOS,
         "users": PEOPLE,
         "modalities": covered,

@@ -166,3 +166,26 @@ def test_every_event_is_kept_or_refused_once_in_whatever_order_they_come(spark, 
         (line, reason) for line, reason in _reasons(spark, shuffled).items() if reason
     }
     assert joined == _interactions(spark, shuffled)
+
+
+def test_two_views_of_one_instant_are_one_viewing(spark):
+    rows = [_event(1, watch_ms=3000), _event(2, watch_ms=5000), _event(3, kind="impression")]
+    (row,) = _interactions(spark, rows)
+    assert (row["events"], row["watched_ms"]) == (3, 5000)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["view", "impression", "like"]), st.integers(0, 3), st.integers(1, 2)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_no_two_viewings_of_a_video_start_at_one_instant(spark, told):
+    rows = [
+        _event(line, kind, NOON + timedelta(hours=hour), event_id=f"e{n}")
+        for n, (kind, hour, line) in enumerate(told)
+    ]
+    starts = [row["started_at"] for row in _interactions(spark, rows)]
+    assert len(starts) == len(set(starts))

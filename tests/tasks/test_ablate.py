@@ -149,7 +149,7 @@ def test_whose_history_is_hidden_is_told_what_a_new_user_is(night: Night) -> Non
     pinned = Pinned(night)
     spec = ablate.train.describe(params().train, pinned, 16)
     past = pinned.histories("test", spec.contexts)
-    people = evaluate.People(past, pinned.profiles(spec), pinned.seen("test"))
+    people = evaluate.People(past, pinned.profiles(spec, "test"), pinned.seen("test"))
     model = ablate.train.InterestModel(spec).eval()
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
     hidden = ablate._without_histories(evaluate.Scorer(model, catalogue, people))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from checks import figures
 from contracts import step
 from contracts.errors import CHECKS_BLOCKED, ChecksBlocked
 from contracts.lake import Lake
@@ -89,7 +90,8 @@ def test_a_night_with_nothing_wrong_passes_and_leaves_docs_and_results(night, ho
     results = _results(night)
     assert receipt.facts["results"] == results["checks"]
     assert {c["outcome"] for c in results["checks"]} == {"passed", "skipped"}
-    assert [c["figure"] for c in results["checks"] if c["outcome"] == "skipped"] == ["audio_widths"]
+    skipped = [c["figure"] for c in results["checks"] if c["outcome"] == "skipped"]
+    assert skipped == [*(f"{kind}_refused_share" for kind in figures.STATES), "audio_widths"]
 
 
 def test_the_same_night_checked_twice_gives_the_same_results(night):
@@ -183,6 +185,7 @@ OUTCOMES_OF_KNOBS = [
     ("min_rows", ROWS + 1, "blocked"),
     ("min_of_usual", 1.1, "warned"),
     ("max_unreadable", 0.001, "blocked"),
+    ("max_unreadable_file", 0.001, "warned"),
     ("max_missing_user", 0.001, "blocked"),
     ("max_missing_video", 0.001, "blocked"),
     ("max_rejected", 0.001, "blocked"),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts import audits
 from contracts.lake import Lake, on
 from contracts.params import Ingest, load
 from contracts.place import PROJECT, Night
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("keep_spark")
 
 
 def _take_in(night: Night):
-    ingest.run(Ingest(batch_rows=1000), night)
+    ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     return clean.run(PARAMS.clean, night)
 
 
@@ -74,3 +75,111 @@ def test_histories_are_made_for_the_night_and_the_two_days_before_and_only_when_
     table = Lake().scan("sequences", on(DAY - timedelta(1)))
     assert {len(videos) for videos in table["video_ids"].to_pylist()} == {9}
     assert sequences.run(PARAMS.sequences, night).facts["days"] == []
+
+
+def _reasons(day=DAY):
+    return Lake().scan("rejects", on(day)).to_pylist()
+
+
+def _events_of(video: str, day=DAY) -> int:
+    rows = Lake().scan("interactions", on(day)).to_pylist()
+    return sum(row["events"] for row in rows if row["video_id"] == video)
+
+
+def test_a_video_catalogued_after_its_events_brings_them_back(landing, night):
+    dates = small_platform(landing)
+    unknown = [event(900 + n, "u0", "late", "view", at(dates[0], 9, n)) for n in range(3)]
+    land(landing, "events", dates[0], unknown, "more.jsonl")
+    _take_in(night)
+    assert {row["reason"] for row in _reasons(dates[0])} == {"unknown_video"}
+    before = Lake().inputs("interactions")
+    tomorrow = Night(DAY + timedelta(1), night.workspace)
+    land(landing, "events", tomorrow.day, [event(990, "u1", "v0", "view", at(tomorrow.day, 9))])
+    land(landing, "videos", tomorrow.day, [{"video_id": "late", "duration_ms": 9000}])
+    receipt = _take_in(tomorrow)
+    # Tomorrow's events may be late ones of the two days before it, too.
+    again = {str(day) for day in (dates[0], DAY - timedelta(1), DAY, tomorrow.day)}
+    assert set(receipt.facts["days"]) == again
+    assert (_reasons(dates[0]), _events_of("late", dates[0])) == ([], 3)
+    after = Lake().inputs("interactions")
+    assert {day for day in after if before.get(day) != after[day]} == again
+
+
+def test_a_video_catalogued_in_a_repair_of_the_same_night_brings_its_events_back(landing, night):
+    small_platform(landing)
+    land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
+    _take_in(night)
+    land(landing, "videos", DAY, [{"video_id": "late"}], "repair.jsonl")
+    assert _take_in(night).facts["days"] == [str(DAY)]
+    assert (_reasons(), _events_of("late")) == ([], 1)
+
+
+def test_a_corrected_duration_is_in_the_ratios_of_the_days_that_hold_the_video(landing, night):
+    dates = small_platform(landing)
+    land(landing, "videos", dates[0], [{"video_id": "rare", "duration_ms": 10_000}], "rare.jsonl")
+    land(
+        landing,
+        "events",
+        dates[1],
+        [event(900, "u0", "rare", "view", at(dates[1], 20), watch_ms=5000)],
+        "x.jsonl",
+    )
+    _take_in(night)
+    land(landing, "videos", DAY, [{"video_id": "rare", "duration_ms": 50_000}], "corrected.jsonl")
+    assert _take_in(night).facts["days"] == [str(dates[1])]
+    (row,) = [r for r in Lake().scan("interactions").to_pylist() if r["video_id"] == "rare"]
+    assert row["watch_ratio"] == 0.1
+
+
+def test_an_earlier_night_knows_only_its_own_catalogue(landing, night):
+    small_platform(landing)
+    land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
+    land(landing, "events", DAY + timedelta(1), [event(990, "u1", "v0", "view", at(DAY + timedelta(1), 9))])
+    land(landing, "videos", DAY + timedelta(1), [{"video_id": "late"}])
+    _take_in(Night(DAY + timedelta(1), night.workspace))
+    assert _events_of("late") == 1
+    _take_in(night)
+    assert _events_of("late") == 0
+
+
+def test_a_new_video_that_no_event_waited_for_touches_no_day(landing, night):
+    small_platform(landing)
+    _take_in(night)
+    land(landing, "videos", DAY, [{"video_id": "new"}], "new.jsonl")
+    assert _take_in(night).facts["days"] == []
+
+
+def test_a_day_whose_events_were_withdrawn_has_no_interactions(landing, night):
+    dates = small_platform(landing)
+    _take_in(night)
+    (landing / "events" / f"dt={dates[0]}" / "part-0.jsonl").unlink()
+    _take_in(night)
+    assert Lake().scan("interactions", on(dates[0])).num_rows == 0
+
+
+def test_a_first_night_without_a_readable_event_cleans_nothing(landing, night):
+    small_platform(landing, days=1)
+    land(landing, "events", DAY, ["{broken\n"])
+    receipt = _take_in(night)
+    assert (receipt.rows.rows_in, receipt.facts["night"]["viewings"]) == (0, 0)
+
+
+def test_what_a_blocked_night_brought_is_not_seen_by_the_next(landing, night):
+    small_platform(landing)
+    yesterday = DAY - timedelta(1)
+    late = event(990, "u0", "v7", "view", at(DAY - timedelta(2), 23), watch_ms=4000)
+    land(landing, "events", yesterday, [late], "late.jsonl")
+    land(landing, "videos", yesterday, [{"video_id": "v0", "duration_ms": 100_000}], "bad.jsonl")
+    _take_in(Night(yesterday, night.workspace))
+    joined = Lake().scan("interactions", on(DAY - timedelta(2))).num_rows
+    audits.note(yesterday, "blocked")
+    receipt = _take_in(night)
+    assert receipt.facts["missing_days"] == [str(yesterday)]
+    seen = audits.lake_of(DAY)
+    assert seen.scan("interactions", on(yesterday)).num_rows == 0
+    assert seen.scan("interactions", on(DAY - timedelta(2))).num_rows == joined - 1
+    ratios = [r["watch_ratio"] for r in seen.scan("interactions").to_pylist() if r["video_id"] == "v0"]
+    assert max(ratios) > 0.1  # by the duration that is not of the blocked night
+    audits.note(yesterday, "passed")
+    _take_in(night)
+    assert audits.lake_of(DAY).scan("interactions", on(DAY - timedelta(2))).num_rows == joined

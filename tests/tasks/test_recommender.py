@@ -80,7 +80,9 @@ def test_it_recommends_exactly_what_the_evaluation_ranked(pinned):
     model = _model(pinned)
     answers = _loaded(pinned.night, model).predict(None, _rows(pinned), {"k": K})
     people = People(
-        pinned.histories("test", model.spec.contexts), pinned.profiles(model.spec), pinned.seen("test")
+        pinned.histories("test", model.spec.contexts),
+        pinned.profiles(model.spec, "test"),
+        pinned.seen("test"),
     )
     spec = model.spec
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)

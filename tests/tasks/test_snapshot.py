@@ -27,7 +27,7 @@ def _vector(video: str, value: float, fingerprint: str = "f", segment: int = -1)
 
 
 def _lake_until(landing: Path, night: Night) -> None:
-    ingest.run(Ingest(batch_rows=1000), night)
+    ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     clean.run(PARAMS.clean, night)
     sequences.run(PARAMS.sequences, night)
     write_receipt(
@@ -95,7 +95,7 @@ def test_everybody_with_a_past_or_a_target_has_a_profile_row_known_or_not(night)
     users = {row["user_id"]: row for row in _read(night, "users")}
     assert set(users) == {f"u{n}" for n in range(6)} | {"new"}
     assert users["u0"]["age_band"] == "18-24"
-    assert users["u0"]["days_registered"] == 3
+    assert users["u0"]["days_registered"] == 2  # when the test day began
     assert users["new"]["age_band"] is None
     assert users["new"]["days_registered"] is None
 
@@ -196,3 +196,35 @@ def test_a_profile_column_that_nobody_has_is_refused_with_those_that_are_there(n
         InputError, match=r"profile_numbers has 'height'.* ever had; they have age_band, city_tier"
     ):
         snapshot.run(params, night)
+
+
+def test_a_profile_that_came_later_is_not_known_earlier(landing, tmp_path):
+    days = small_platform(landing)
+    for day, tier in zip(days[1:], ("2", "3", "4"), strict=True):
+        profile = {"user_id": "u0", "registration_time": at(days[0], 0), "age_band": "18-24"}
+        land(landing, "users", day, [profile | {"city_tier": tier}], "changed.jsonl")
+    night = Night(DAY, tmp_path / "night")
+    _lake_until(landing, night)
+    snapshot.run(PARAMS.snapshot, night)
+    rows = {name: _read(night, name) for name in ("users_train", "users")}
+    assert {name: table[0]["city_tier"] for name, table in rows.items()} == {"users_train": "2", "users": "3"}
+    assert {name: table[0]["days_registered"] for name, table in rows.items()} == {
+        "users_train": 1,
+        "users": 2,
+    }
+    assert [row["user_id"] for row in rows["users"]] == [row["user_id"] for row in rows["users_train"]]
+
+
+def test_what_is_committed_while_the_snapshot_is_taken_is_not_in_it(night, monkeypatch):
+    snapshot.run(PARAMS.snapshot, night)
+    before = {name: _read(night, name) for name in ("test_views", "catalogue", "users")}
+    taken = snapshot.split_of
+
+    def meanwhile(*arguments):
+        Lake().commit("interactions", [{"day": DAY}], [])
+        Lake().commit("users", [{"day": DAY - timedelta(3)}], [])
+        return taken(*arguments)
+
+    monkeypatch.setattr(snapshot, "split_of", meanwhile)
+    snapshot.run(PARAMS.snapshot, night)
+    assert {name: _read(night, name) for name in before} == before

@@ -172,7 +172,9 @@ def test_heads_are_calibrated_on_the_validation_day(night: Night) -> None:
     train.run(replace(SMALL, learning_rate=1e-9, epochs=1), night)
     pinned, model = Pinned(night), load_bundle(night.folder("train"))
     people = People(
-        pinned.histories("train", model.spec.contexts), pinned.profiles(model.spec), pinned.seen("train")
+        pinned.histories("train", model.spec.contexts),
+        pinned.profiles(model.spec, "train"),
+        pinned.seen("train"),
     )
     spec, views = model.spec, pinned.views("valid")
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
@@ -248,7 +250,7 @@ def test_the_model_kept_is_the_best_of_the_curve(night: Night) -> None:
 
 def test_vocabularies_come_from_training_days_only(night: Night, tmp_path: Path) -> None:
     other = copied(night, tmp_path / "night")
-    path = other.output("snapshot", "users.parquet")
+    path = other.output("snapshot", "users_train.parquet")
     users, trained = pq.read_table(path), pq.read_table(other.output("snapshot", "train.parquet"))
     late = [user for user in users["user_id"].to_pylist() if user not in set(trained["user_id"].to_pylist())]
     assert late
