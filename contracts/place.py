@@ -43,6 +43,12 @@ def record() -> Path:
     return Path(os.environ.get("UNDERCURRENT_RECORD", home() / "record")).resolve()
 
 
+def record_remote() -> str:
+    """The record's DVC store, a folder or an address (UNDERCURRENT_RECORD_REMOTE)."""
+    address = os.environ.get("UNDERCURRENT_RECORD_REMOTE", f"{record()}-store")
+    return address if "://" in address else str(record() / address)
+
+
 @dataclass(frozen=True)
 class Night:
     """One night: the day whose logs it takes in, the folder that holds its files, and its parameters' file.
