@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 
+from contracts import place
 from contracts.errors import DONE, FAILED, REFUSED_INPUT, InputError
 from ops import airflow_home, components, mlflow_pages, ports
 from ops.airflow_api import AirflowApi
@@ -17,10 +18,10 @@ def main() -> int:
     try:
         return run(ports.from_environment())
     except InputError as error:
-        print(f"up: refused: {error}", file=sys.stderr)
+        print(f"up: refused: {place.without_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
     except (ComponentDiedError, TimeoutError, RuntimeError) as error:
-        print(f"up: {error}", file=sys.stderr)
+        print(f"up: {place.without_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("up: ended", file=sys.stderr)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from contracts import place
 from contracts.errors import DONE, FAILED, REFUSED_INPUT, InputError
 from contracts.place import parse_day, without_credentials
+from contracts.step import tell_without_credentials
 from tasks.record import MODEL_HALF, outputs
 from tasks.repository import call, hand_over_store, revisions, tag_of
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--night", required=True, metavar="YYYY-MM-DD[.N]", help=known)
     parser.add_argument("--into", type=Path, help="folder of the clone (default: under UNDERCURRENT_HOME)")
     args = parser.parse_args(argv)
+    sys.excepthook = tell_without_credentials
     try:
         return _compared(args.night, args.into)
     except InputError as error:
