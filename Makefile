@@ -30,5 +30,5 @@ lint: setup ## ruff and mypy
 bench: setup ## a benchmark: make bench BENCH=nights ARGS="--source segmm --path DIR --first 2024-01-03"
 	@$(PYTHON) -m benchmarks.$(BENCH) $(ARGS)
 
-reproduce: setup ## a recorded night again from its tag: make reproduce NIGHT=2026-03-12
+reproduce: setup ## a recorded night again from its tag: make reproduce NIGHT=2026-03-12 (or 2026-03-12.2)
 	@$(PYTHON) -m tasks.reproduce --night "$(NIGHT)"

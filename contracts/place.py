@@ -11,6 +11,8 @@ from contracts.errors import InputError
 PROJECT = Path(__file__).resolve().parent.parent
 MARKER = ".made-at"  # a file of the home
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_LOGIN = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>@:]*:[^\s"<>]*)@""")
+_SECRET = re.compile(r"""(?i)([?&;][\w.-]*(?:password|passwd|pwd|secret|token|key)[\w.-]*=)[^&;\s"'<>]+""")
 
 
 def home() -> Path:
@@ -84,6 +86,12 @@ def record() -> Path:
     return Path(os.environ.get("UNDERCURRENT_RECORD", home() / "record")).resolve()
 
 
+def record_remote() -> str:
+    """The record's DVC store, a folder or an address (UNDERCURRENT_RECORD_REMOTE)."""
+    address = os.environ.get("UNDERCURRENT_RECORD_REMOTE", f"{record()}-store")
+    return address if "://" in address else str(record() / address)
+
+
 @dataclass(frozen=True)
 class Night:
     """One night: the day whose logs it takes in, the folder that holds its files, and its parameters' file.
@@ -129,3 +137,12 @@ def parse_day(text: str, what: str = "night") -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"{what}: {text!r} is not a date; write it as YYYY-MM-DD") from None
+
+
+def without_credentials(text: str) -> str:
+    """The text with the logins of its addresses hidden: `scheme://user:secret@host` as `scheme://***@host`.
+
+    Secrets in an address's query (`?password=…`, `&token=…`) are hidden too. In doubt more is hidden: a
+    password may hold `/` or `@` as it is.
+    """
+    return _SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))

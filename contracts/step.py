@@ -10,15 +10,17 @@ import resource
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from contracts import params as parameters
 from contracts import place
 from contracts.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, ChecksBlocked, InputError
-from contracts.place import PROJECT, Night, parse_day
+from contracts.place import PROJECT, Night, parse_day, without_credentials
 from contracts.receipts import Receipt, write_receipt
 
 Run = Callable[[Any, Night], Receipt]
@@ -26,19 +28,31 @@ EPILOG = "exit codes: 0 done, 1 failed, 2 refused input, 3 checks blocked"
 
 
 def main(step: str, run: Run, doc: str | None, argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run the step with its own section of params.yaml, write its receipt."""
+    """Parse the command line, run the step with its own section of params.yaml, write its receipt.
+
+    Addresses of databases and stores may hold passwords: none is told, not in a traceback either.
+    """
+    sys.excepthook = tell_without_credentials
     args = _parser(step, doc).parse_args(argv)
     try:
         night = Night(parse_day(args.night), (args.workspace or Path("night")).resolve(), args.params)
         section = parameters.load(args.params).section(step)
         execute(step, run, section, night)
     except InputError as error:
-        print(f"{step}: refused: {error}", file=sys.stderr)
+        print(f"{step}: refused: {without_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
     except ChecksBlocked as blocked:
-        print(f"{step}: blocked: {blocked}", file=sys.stderr)
+        print(f"{step}: blocked: {without_credentials(str(blocked))}", file=sys.stderr)
         return CHECKS_BLOCKED
     return DONE
+
+
+def tell_without_credentials(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A traceback as Python prints it (`sys.excepthook`), with the credentials in it hidden."""
+    told = "".join(traceback.format_exception(kind, error, trace))
+    print(without_credentials(told), end="", file=sys.stderr)
 
 
 def execute(step: str, run: Run, section: Any, night: Night) -> Path:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contracts import place
-from contracts.receipts import write_json
-from ops import child
+from ops import child, private
 from ops.ports import LOOPBACK
+from ops.private import write_private
 
 USER = "admin"
 NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -79,10 +79,7 @@ def prepare(environment: Mapping[str, str], log: Path) -> None:
 
 def password() -> str:
     """The local user's password, made up on the first call and kept where only we can read it."""
-    path = _passwords_file()
-    if not path.exists():
-        _write_private(path, {USER: secrets.token_urlsafe(12)})
-    return str(json.loads(path.read_text(encoding="utf-8"))[USER])
+    return private.password(_passwords_file(), USER)
 
 
 def _passwords_file() -> Path:
@@ -94,14 +91,5 @@ def _secrets() -> dict[str, str]:
     path = folder() / "secrets.json"
     if not path.exists():
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        _write_private(path, {"fernet": fernet, "api": secrets.token_hex(32), "jwt": secrets.token_hex(32)})
+        write_private(path, {"fernet": fernet, "api": secrets.token_hex(32), "jwt": secrets.token_hex(32)})
     return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _write_private(path: Path, value: Mapping[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before = os.umask(0o077)
-    try:
-        write_json(path, value)
-    finally:
-        os.umask(before)

@@ -28,12 +28,9 @@ def triggerer(environment: Mapping[str, str]) -> Component:
 
 
 def mlflow_pages(ports: Ports) -> Component:
-    """MLflow's web pages over the registry that the steps write to."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports.mlflow)]
-    command += ["--backend-store-uri", place.tracking_uri(), "--workers", "1"]
-    command += ["--artifacts-destination", str(place.home() / "mlflow" / "artifacts")]
-    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no queue of jobs: we only show pages
-    return Component("mlflow", command, os.environ | no_jobs | NO_TELEMETRY)
+    """MLflow's web pages over the registry that the steps write to, behind a login."""
+    command = [sys.executable, "-m", "ops.mlflow_pages", "--port", str(ports.mlflow)]
+    return Component("mlflow", command, os.environ | NO_TELEMETRY | {"UNDERCURRENT_HOME": str(place.home())})
 
 
 def night_pages(ports: Ports) -> Component:

@@ -56,10 +56,10 @@ def main() -> int:
     try:
         print(play())
     except InputError as error:
-        print(f"demo: refused: {error}", file=sys.stderr)
+        print(f"demo: refused: {place.without_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
     except (FaultError, ComponentDiedError, TimeoutError, subprocess.CalledProcessError) as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"demo: {place.without_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)

@@ -59,7 +59,7 @@ class StepOperator(BaseOperator):
             child.ask_to_end(self._child)
 
     def _run(self, night: date) -> tuple[int, str]:
-        """Exit code and last line."""
+        """Exit code and last line; no credentials get into the log."""
         home = place.home()
         command = [sys.executable, "-m", f"tasks.{self.task_id}", "--night", str(night)]
         command += ["--workspace", str(home / "nights" / str(night))]
@@ -74,7 +74,7 @@ class StepOperator(BaseOperator):
             assert self._child.stdout is not None
             for line in self._child.stdout:
                 if line.strip():
-                    last = line.rstrip()
+                    last = place.without_credentials(line.rstrip())
                     self.log.info(last)
             return self._child.wait(), last
         finally:

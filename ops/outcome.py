@@ -1,6 +1,5 @@
 """What became of a run: Airflow's word, the verdict's and the receipts', and the champion's in MLflow."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from contracts import place
-from contracts.receipts import read_receipt
+from ops import results
 from ops.airflow_api import AirflowApi
+from ops.results import UnreadableError
 
 MODELS = ("challenger", "champion", "popularity", "trending", "itemcf")
 WORDS = {True: "promote", False: "refuse", None: "-"}
@@ -130,13 +130,15 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _completed(state: str, workspace: Path) -> Outcome:
     """The outcome of a run whose steps are all done."""
-    verdict = json.loads((workspace / "gate" / "verdict.json").read_text(encoding="utf-8"))
-    metrics = json.loads((workspace / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
-    told, now = read_receipt(workspace / "receipts", "promote")["facts"]["champion"], champion()
+    try:
+        verdict, ndcg = results.verdict(workspace), results.ndcg(workspace)
+        told = results.promotion(workspace).facts.champion
+    except UnreadableError as error:
+        raise FaultError(f"{workspace}/{error}") from None
+    now = champion()
     if told != now:
         raise FaultError(f"promote's receipt in {workspace} says champion {told}, MLflow says {now}")
-    ndcg = {name: float(figures[metrics["primary"]]) for name, figures in metrics["models"].items()}
-    return Outcome(state, None, verdict["promote"], verdict["summary"], now, ndcg)
+    return Outcome(state, None, verdict.promote, verdict.summary, now, ndcg)
 
 
 def _fault(run: str, state: str, stop: Stop | None) -> str:

@@ -4,18 +4,20 @@ A list of the nights, their reports and receipts, and the data docs; nothing els
 """
 
 import argparse
-import json
+import os
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from contracts import place
+from ops import results
 from ops.outcome import MODELS
-from ops.ports import LOOPBACK
+from ops.ports import LOOPBACK, own_hosts
+from ops.results import UnreadableError
 
 SERVED = ("nights", "data_docs")  # folders of the home
 
@@ -29,13 +31,31 @@ class Pages(SimpleHTTPRequestHandler):
         self.home = home
         super().__init__(*args, directory=str(home))
 
+    def parse_request(self) -> bool:
+        """Refuse a request that names another host: DNS rebinding."""
+        if not super().parse_request():
+            return False
+        port = cast(ThreadingHTTPServer, self.server).server_port
+        if self.headers.get("Host") in own_hosts(port):
+            return True
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        return False
+
     def send_head(self) -> Any:
-        """A file of the served folders; outside them there is nothing."""
+        """A file of the served folders; outside them there is nothing, and no link leads there."""
         found = Path(self.translate_path(self.path))
-        if not any(found.is_relative_to(self.home / name) for name in SERVED):
+        looked_at = [
+            path for path in (found, found / "index.html", found / "index.htm") if os.path.lexists(path)
+        ]
+        if not found.exists() or not all(map(self._is_served, looked_at)):
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         return super().send_head()
+
+    def _is_served(self, path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        inside = any(real.is_relative_to((self.home / name).resolve()) for name in SERVED)
+        return inside and (real.is_file() or real.is_dir())
 
     def do_GET(self) -> None:
         """The list of the nights, or a file."""
@@ -66,27 +86,26 @@ def index(home: Path) -> str:
 
 def _night(folder: Path) -> dict[str, Any]:
     """What its files say became of a night; a check that blocked it has the last word."""
-    checks = _read(folder / "check" / "results.json")
-    verdict = _read(folder / "gate" / "verdict.json")
-    if checks.get("outcome") == "blocked":
-        met = [check for check in checks["checks"] if check["outcome"] == "failed"]
-        why = "; ".join(
-            f"{c['table']}.{c['figure']}: {c['meaning']}" for c in met if c["severity"] == "error"
-        )
-        return {"night": folder.name, "state": "blocked", "why": why, "ndcg": {}, "report": False}
-    state = "unfinished" if not verdict else "promoted" if verdict["promote"] else "refused"
-    metrics = _read(folder / "evaluate" / "metrics.json") if verdict else {}
-    return {
-        "night": folder.name,
-        "state": state,
-        "why": verdict.get("summary", "").partition(": ")[2],
-        "ndcg": {name: figures[metrics["primary"]] for name, figures in metrics.get("models", {}).items()},
-        "report": (folder / "report" / "report.html").exists(),
-    }
+    try:
+        state, why, ndcg = _state(folder)
+    except UnreadableError as error:
+        state, why, ndcg = "unreadable", str(error), {}
+    report = state != "blocked" and (folder / "report" / "report.html").exists()
+    return {"night": folder.name, "state": state, "why": why, "ndcg": ndcg, "report": report}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _state(folder: Path) -> tuple[str, str, dict[str, float]]:
+    """How the night ended, why, and the figure that the gate decided by, for each model."""
+    if (folder / "check" / "results.json").exists():
+        found = results.checks(folder)
+        if found.outcome == "blocked":
+            met = [c for c in found.checks if (c.outcome, c.severity) == ("failed", "error")]
+            return "blocked", "; ".join(f"{c.table}.{c.figure}: {c.meaning}" for c in met), {}
+    if not (folder / "gate" / "verdict.json").exists():
+        return "unfinished", "", {}
+    verdict = results.verdict(folder)
+    ndcg = results.ndcg(folder) if (folder / "evaluate" / "metrics.json").exists() else {}
+    return "promoted" if verdict.promote else "refused", verdict.summary.partition(": ")[2], ndcg
 
 
 def main() -> None:

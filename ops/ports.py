@@ -47,6 +47,16 @@ def require_free(name: str, port: int) -> None:
             ) from None
 
 
+def own_hosts(port: int) -> frozenset[str]:
+    """The Host headers of requests that are meant for a server of ours.
+
+    Any other name that leads here is a trick: a page of elsewhere would read our answers as its own (DNS
+    rebinding).
+    """
+    names = (LOOPBACK, "localhost", "[::1]")
+    return frozenset(f"{name}:{port}" for name in names) | (frozenset(names) if port == 80 else frozenset())
+
+
 def _variable(name: str) -> str:
     return f"UNDERCURRENT_{name.upper()}_PORT"
 

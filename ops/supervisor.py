@@ -112,4 +112,4 @@ class Supervisor:
 
     def _tail(self, name: str) -> str:
         lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-TAIL_LINES:])
+        return place.without_credentials("\n".join(lines[-TAIL_LINES:]))

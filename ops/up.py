@@ -4,8 +4,9 @@ import signal
 import sys
 import time
 
+from contracts import place
 from contracts.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from ops import airflow_home, components, ports
+from ops import airflow_home, components, mlflow_pages, ports
 from ops.airflow_api import AirflowApi
 from ops.ports import LOOPBACK, Ports
 from ops.supervisor import ComponentDiedError, Supervisor
@@ -17,10 +18,10 @@ def main() -> int:
     try:
         return run(ports.from_environment())
     except InputError as error:
-        print(f"up: refused: {error}", file=sys.stderr)
+        print(f"up: refused: {place.without_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
     except (ComponentDiedError, TimeoutError, RuntimeError) as error:
-        print(f"up: {error}", file=sys.stderr)
+        print(f"up: {place.without_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("up: ended", file=sys.stderr)
@@ -50,17 +51,19 @@ def run(where: Ports) -> int:
     print("up: starting Airflow and MLflow (some 30 s)", file=sys.stderr)
     with Supervisor(parts, logs) as supervisor:
         supervisor.wait_for(api.healthy, "Airflow", patience=180)
-        print(_where(where), file=sys.stderr)
+        print(where_to_look(where), file=sys.stderr)
         while True:
             supervisor.watch()
             time.sleep(1)
 
 
-def _where(where: Ports) -> str:
+def where_to_look(where: Ports) -> str:
+    """The addresses and logins."""
     return (
         f"up: Airflow           http://{LOOPBACK}:{where.airflow}/dags/nightly "
         f"(user {airflow_home.USER}, password {airflow_home.password()})\n"
-        f"up: MLflow            http://{LOOPBACK}:{where.mlflow}\n"
+        f"up: MLflow            http://{LOOPBACK}:{where.mlflow} "
+        f"(user {mlflow_pages.USER}, password {mlflow_pages.password()})\n"
         f"up: reports and data  http://{LOOPBACK}:{where.pages}\n"
         f"up: Ctrl-C ends all of them; their logs are in {airflow_home.folder() / 'components'}"
     )

@@ -2,120 +2,102 @@
 
 A night's commit holds the code, the parameters, receipts, metrics and the verdict as files, and snapshot,
 model and per-user results as DVC outputs, pushed to the record's store: whatever `make reproduce` needs.
+
+A tag is never moved. A night that is recorded again becomes a revision, `night/YYYY-MM-DD.2`, `.3` and so on;
+one that differs from its newest revision in nothing but receipts, which tell times, is not recorded again.
 """
 
-import fcntl
-import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
 
 from contracts import place, step
 from contracts.errors import InputError
 from contracts.params import Record
 from contracts.place import PROJECT, Night
 from contracts.receipts import Receipt, read_receipt
+from tasks import repository
+from tasks.repository import Repository, call, revisions, tag_of
 
 MODEL_HALF = ("snapshot", "align", "train", "evaluate", "gate")  # what DVC can run again from files alone
 KEPT = ("receipts", "check", *MODEL_HALF)
+LEFTOVERS = shutil.ignore_patterns(".*", "*.new")  # what a killed run was still writing
+NOT_COMPARED = ("night/receipts", ".dvc", "dvc.lock")  # times, where the store is, and digests of both
 
 
 def run(params: Record, night: Night) -> Receipt:
-    """Commit and tag the night.
+    """Commit and tag the night, unless it is recorded as it is.
 
     Raises:
         InputError: promote has not completed, or the project's folder is no git checkout.
+        RuntimeError: git or DVC failed.
     """
     read_receipt(night.receipts, "promote")
-    repository = place.record()
-    with _alone(repository):
-        git = Git(repository, params)
-        _prepare(repository, git)
-        _lay_out(repository, git, night)
-        _dvc(repository, "commit", "--force", "--quiet", *MODEL_HALF)
-        _dvc(repository, "push", "--quiet", *MODEL_HALF)
-        tag = f"night/{night.day}"
-        git("add", "--all")
-        if git("status", "--porcelain"):
-            git("commit", "--quiet", "-m", f"Night {night.day}, code {step.code_commit()}")
-        git("tag", "--force", tag)
-        commit = git("rev-parse", "HEAD")
-    return Receipt(facts={"tag": tag, "commit": commit, "repository": str(repository)})
+    with repository.alone(place.record(), params) as record:
+        _lay_out(record, night)
+        record.dvc("commit", "--force", *MODEL_HALF)
+        record.dvc("push", *MODEL_HALF)
+        record.git("add", "--all")
+        tag = _tag(record, night)
+        commit = record.git("rev-parse", f"{tag}^{{commit}}")
+    return Receipt(facts={"tag": tag, "commit": commit, "repository": str(record.folder)})
 
 
-class Git:
-    """git in one repository, signed by the record's author; fails loudly."""
-
-    def __init__(self, folder: Path, params: Record) -> None:
-        self._folder = folder
-        self._who = {
-            f"GIT_{role}_{field}": value
-            for role in ("AUTHOR", "COMMITTER")
-            for field, value in (("NAME", params.author_name), ("EMAIL", params.author_email))
-        }
-
-    def __call__(self, *arguments: str) -> str:
-        return call(["git", *arguments], self._folder, self._who)
+def _tag(record: Repository, night: Night) -> str:
+    """The tag of what is laid out: the newest revision's when that is the same, else a new one."""
+    taken = revisions(record.folder, night.day)
+    if taken and not _differs(record, taken[-1]):
+        record.git("reset", "--hard")
+        return taken[-1]
+    if record.git("status", "--porcelain"):
+        record.git("commit", "-m", f"Night {night.day}, code {step.code_commit()}")
+    tag = tag_of(night.day, _number(taken[-1]) + 1 if taken else 1)
+    record.git("tag", tag)
+    return tag
 
 
-def call(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
-    """Run a command in a folder; returns what it printed.
+def _number(tag: str) -> int:
+    return int(tag.partition(".")[2] or 1)
 
-    Raises:
-        RuntimeError: it failed; carries what it said.
-    """
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | (environment or {}), capture_output=True, text=True
+
+def _differs(record: Repository, tag: str) -> bool:
+    """Whether anything but receipts differs from a revision: a file, or the digest of a DVC output."""
+    but = [f":(exclude){name}" for name in NOT_COMPARED]
+    if record.git("diff", "--cached", "--name-only", tag, "--", ".", *but):
+        return True
+    before = yaml.safe_load(record.git("show", f"{tag}:dvc.lock"))
+    return outputs(before) != outputs(
+        yaml.safe_load((record.folder / "dvc.lock").read_text(encoding="utf-8"))
     )
-    if done.returncode:
-        raise RuntimeError(
-            f"{' '.join(command)} failed in {folder}: {done.stderr.strip() or done.stdout.strip()}"
-        )
-    return done.stdout.strip()
 
 
-@contextmanager
-def _alone(repository: Path) -> Iterator[None]:
-    """One writer at a time."""
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    with (repository.parent / f".{repository.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def outputs(lock: dict[str, Any], stages: Sequence[str] = MODEL_HALF) -> dict[str, str]:
+    """Output path -> md5 of what stages made, from a dvc.lock; not of receipts, which tell times."""
+    outs = [out for name in stages for out in lock["stages"][name]["outs"]]
+    return {out["path"]: out["md5"] for out in outs if not out["path"].startswith("night/receipts")}
 
 
-def _prepare(repository: Path, git: Git) -> None:
-    """Make the repository and its store (UNDERCURRENT_RECORD_REMOTE) when they are missing."""
-    if (repository / ".dvc").exists():
-        return
-    repository.mkdir(parents=True, exist_ok=True)
-    git("init", "--quiet", "--initial-branch=main")
-    _dvc(repository, "init", "--quiet")
-    store = os.environ.get(
-        "UNDERCURRENT_RECORD_REMOTE", str(repository.with_name(f"{repository.name}-store"))
-    )
-    _dvc(repository, "config", "core.analytics", "false")
-    _dvc(repository, "remote", "add", "--default", "store", store)
-
-
-def _lay_out(repository: Path, git: Git, night: Night) -> None:
+def _lay_out(record: Repository, night: Night) -> None:
     """Make the working tree the night's: the project's files as they are, and the night's folder."""
-    for name in git("ls-files").splitlines():
+    folder = record.folder
+    record.git("clean", "-ffd", "--exclude=/.dvc")  # what a killed run laid out and did not commit
+    for name in record.git("ls-files").splitlines():
         if not name.startswith(".dvc/"):
-            (repository / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
     for name in project_files():
-        target = repository / name
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, target)
-    ignored = (repository / ".gitignore").read_text(encoding="utf-8").splitlines()
-    (repository / ".gitignore").write_text("\n".join(line for line in ignored if line != "night/") + "\n")
-    (repository / "params.yaml").write_text(_params_of(night), encoding="utf-8")
-    shutil.rmtree(repository / "night", ignore_errors=True)
+    ignored = (folder / ".gitignore").read_text(encoding="utf-8").splitlines()
+    (folder / ".gitignore").write_text("\n".join(line for line in ignored if line != "night/") + "\n")
+    (folder / "params.yaml").write_text(_params_of(night), encoding="utf-8")
+    shutil.rmtree(folder / "night", ignore_errors=True)
     for part in KEPT:
-        shutil.copytree(night.workspace / part, repository / "night" / part)
+        shutil.copytree(night.workspace / part, folder / "night" / part, ignore=LEFTOVERS)
 
 
 def _params_of(night: Night) -> str:
@@ -136,10 +118,6 @@ def project_files() -> list[str]:
     return [
         name for name in listed.splitlines() if (PROJECT / name).is_file() and not name.startswith(".dvc/")
     ]
-
-
-def _dvc(repository: Path, *arguments: str) -> str:
-    return call([sys.executable, "-m", "dvc", *arguments], repository)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Run a recorded night again from its tag, and compare every digest with the record.
 
-Clones the record at `night/YYYY-MM-DD`, pulls the pinned snapshot from its store, runs the model half with
-the recorded code and parameters, and tells for each output whether the bytes are the same.
+Clones the record at the night's newest revision, or at the one that is named (`YYYY-MM-DD.2`), pulls the
+pinned snapshot from its store, runs the model half with the recorded code and parameters, and tells for each
+output whether the bytes are the same.
 """
 
 import argparse
@@ -16,8 +17,10 @@ from tqdm import tqdm
 
 from contracts import place
 from contracts.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from contracts.place import parse_day
-from tasks.record import MODEL_HALF, call
+from contracts.place import parse_day, without_credentials
+from contracts.step import tell_without_credentials
+from tasks.record import MODEL_HALF, outputs
+from tasks.repository import call, hand_over_store, revisions, tag_of
 
 AGAIN = MODEL_HALF[1:]  # the snapshot is pulled, not made: it pins what the lake held that night
 
@@ -25,40 +28,64 @@ AGAIN = MODEL_HALF[1:]  # the snapshot is pulled, not made: it pins what the lak
 def main(argv: list[str] | None = None) -> int:
     """Command line; exit code 0: every digest as recorded, 1: not so, 2: refused."""
     parser = argparse.ArgumentParser(prog="python -m tasks.reproduce", description=__doc__)
-    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="a recorded night")
+    known = "a recorded night, its newest revision; YYYY-MM-DD.1, .2, ...: that revision"
+    parser.add_argument("--night", required=True, metavar="YYYY-MM-DD[.N]", help=known)
     parser.add_argument("--into", type=Path, help="folder of the clone (default: under UNDERCURRENT_HOME)")
     args = parser.parse_args(argv)
+    sys.excepthook = tell_without_credentials
     try:
-        night = str(parse_day(args.night))
-        same = reproduce(night, args.into or place.home() / "reproduce" / night)
+        return _compared(args.night, args.into)
     except InputError as error:
-        print(f"reproduce: refused: {error}", file=sys.stderr)
+        print(f"reproduce: refused: {without_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"reproduce: failed: {without_credentials(str(error))}", file=sys.stderr)
+        return FAILED
+
+
+def _compared(night: str, into: Path | None) -> int:
+    """Reproduce, and print what came out the same; returns the exit code."""
+    tag = recorded_tag(night)
+    same = reproduce(tag, into or place.home() / "reproduce" / tag.removeprefix("night/"))
     for output, equal in same.items():
         print(f"{'same     ' if equal else 'DIFFERENT'}  {output}")
-    print(f"{sum(same.values())} of {len(same)} outputs have the recorded digest")
+    print(f"{tag}: {sum(same.values())} of {len(same)} outputs have the recorded digest")
     return DONE if all(same.values()) else FAILED
 
 
-def reproduce(night: str, folder: Path) -> dict[str, bool]:
-    """Output path -> whether it came out with the recorded digest.
+def recorded_tag(night: str) -> str:
+    """The tag of a night's newest revision, or of the revision that is named.
 
     Raises:
-        InputError: there is no record of that night.
+        InputError: no such night is recorded, or not in that revision.
     """
-    repository = place.record()
-    tag = f"night/{night}"
-    if not repository.exists() or tag not in call(["git", "tag"], repository).split():
+    day, dot, number = night.partition(".")
+    found = revisions(place.record(), parse_day(day))
+    if dot and not (number.isascii() and number.isdigit() and int(number)):
+        raise InputError(f"night: {night!r} names no revision; write it as {day}.2, or {day} for the newest")
+    tag = tag_of(parse_day(day), int(number)) if dot else found[-1] if found else f"night/{day}"
+    if tag not in found:
         raise InputError(
-            f"{repository} has no tag {tag}; see `git -C {repository} tag` for the recorded nights"
+            f"{place.record()} has no tag {tag}; see `git -C {place.record()} tag` for the recorded nights"
         )
+    return tag
+
+
+def reproduce(tag: str, folder: Path) -> dict[str, bool]:
+    """Output path -> whether it came out with the digest that is recorded under the tag.
+
+    Raises:
+        RuntimeError: the record could not be cloned, or its snapshot not be pulled.
+        subprocess.CalledProcessError: a step failed; its words are on the screen.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    call(["git", "clone", "--quiet", "--branch", tag, str(repository), str(folder)], Path.cwd())
+    call(["git", "clone", "--branch", tag, str(place.record()), str(folder)], Path.cwd())
+    hand_over_store(place.record(), folder)
     dvc = [sys.executable, "-m", "dvc"]
     recorded = _digests(folder)
-    call([*dvc, "pull", "--quiet", "snapshot"], folder)
-    for stage in tqdm(AGAIN, f"reproduce {night}", unit="step"):
+    call([*dvc, "pull", "snapshot"], folder)
+    for stage in tqdm(AGAIN, f"reproduce {tag}", unit="step"):
         subprocess.run(
             [*dvc, "repro", "--single-item", "--force", stage], cwd=folder, env=_own_world(folder), check=True
         )
@@ -76,10 +103,8 @@ def _own_world(folder: Path) -> dict[str, str]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Output path -> md5 from dvc.lock, of the steps run again; not of receipts, which tell times."""
-    lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))
-    outs = [out for stage in AGAIN for out in lock["stages"][stage]["outs"]]
-    return {out["path"]: out["md5"] for out in outs if not out["path"].startswith("night/receipts")}
+    """Output path -> md5 from dvc.lock, of the steps run again."""
+    return outputs(yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8")), AGAIN)
 
 
 if __name__ == "__main__":

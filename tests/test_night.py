@@ -143,6 +143,18 @@ def test_changing_one_parameter_runs_again_only_what_depends_on_it(checkout):
     assert again == {"gate", "promote", "record", "report"}
 
 
+def test_the_night_run_again_became_a_revision_and_its_retry_none(checkout):
+    git = ("git", "-C", "var/record")
+    first = checkout.receipt("record")["facts"]
+    assert first["tag"] == f"night/{NIGHT}.2"
+    checkout("python", "-m", "tasks.gate", "--night", NIGHT)  # the same again at another time
+    checkout("python", "-m", "tasks.record", "--night", NIGHT)
+    assert checkout.receipt("record")["facts"] == first
+    tags = checkout(*git, "tag").stdout.split()
+    assert tags == [f"night/{NIGHT}", f"night/{NIGHT}.2"]
+    assert len({checkout(*git, "rev-parse", tag).stdout for tag in tags}) == 2
+
+
 def test_a_night_that_was_never_recorded_cannot_be_reproduced(checkout):
     done = checkout("python", "-m", "tasks.reproduce", "--night", "2020-01-01", succeed=False)
     assert done.returncode == 2

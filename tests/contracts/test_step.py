@@ -52,6 +52,32 @@ def test_an_expected_end_is_one_sentence_an_exit_code_and_no_receipt(tmp_path, c
     assert not (tmp_path / "receipts" / "record.json").exists()
 
 
+ADDRESS = "postgresql://ann:s3cret@db/mlflow is away"
+
+
+@pytest.mark.parametrize("error", [InputError(ADDRESS), ChecksBlocked(ADDRESS)])
+def test_an_expected_end_tells_no_password(tmp_path, capsys, error):
+    _main(tmp_path, lambda params, night: _raise(error))
+    assert "postgresql://***@db/mlflow is away" in capsys.readouterr().err
+
+
+def test_a_traceback_tells_no_password(tmp_path):
+    code = (
+        "from contracts import step\n"
+        "def run(params, night):\n"
+        "    try:\n"
+        f"        raise OSError({ADDRESS!r})\n"
+        "    except OSError as error:\n"
+        f"        raise RuntimeError({ADDRESS!r}) from error\n"
+        f"step.main('record', run, None, ['--night', '2026-03-05', '--workspace', {str(tmp_path)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=step.PROJECT)
+    assert done.returncode == 1
+    assert "s3cret" not in done.stderr
+    assert "OSError: postgresql://***@db/mlflow is away" in done.stderr
+    assert done.stderr.endswith("RuntimeError: postgresql://***@db/mlflow is away\n")
+
+
 def test_a_bug_is_not_swallowed(tmp_path):
     with pytest.raises(KeyError):
         _main(tmp_path, lambda params, night: _raise(KeyError("bug")))

@@ -57,6 +57,19 @@ def test_any_other_failure_may_be_retried_and_carries_the_last_words(
         probe.execute(context("2026-03-09"))
 
 
+def test_no_password_of_a_step_s_words_gets_into_airflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "postgresql://ann:s3cret@db/x"
+    probe = step(tmp_path, monkeypatch, f"print('retrying {address}'); raise OSError('{address} is away')")
+    lines: list[str] = []
+    monkeypatch.setattr(probe.log, "info", lines.append)
+    with pytest.raises(RuntimeError, match=r"OSError: postgresql://\*\*\*@db/x is away"):
+        probe.execute(context("2026-03-09"))
+    assert "retrying postgresql://***@db/x" in lines
+    assert "s3cret" not in "".join(lines)
+
+
 def test_the_step_gets_the_night_its_workspace_and_the_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -1,4 +1,6 @@
+import http.client
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -80,3 +82,93 @@ def test_the_list_and_the_reports_are_served(address):
 def test_nothing_else_of_the_home_is_served(address, path):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         _get(f"{address}/{path}")
+
+
+def _status(address: str, path: str, host: str | None) -> int:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection.putrequest("GET", path, skip_host=True)
+    if host is not None:
+        connection.putheader("Host", host)
+    connection.endheaders()
+    return connection.getresponse().status
+
+
+def test_only_our_own_addresses_are_answered(address):
+    port, report = address.rpartition(":")[2], "/nights/2026-03-09/report/report.html"
+    for path in ("/", report):
+        for name in ("127.0.0.1", "localhost", "[::1]"):
+            assert _status(address, path, f"{name}:{port}") == 200
+        for other in (
+            f"evil.example:{port}",
+            "evil.example",
+            "127.0.0.1",
+            f"127.0.0.1.evil:{port}",
+            "",
+            None,
+        ):
+            assert _status(address, path, other) == 421, other
+
+
+def test_a_link_leads_nowhere_outside_the_served_folders(address, tmp_path):
+    night = tmp_path / "nights" / "2026-03-09"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "index.html").write_text("no")
+    (night / "file.json").symlink_to("../../secret.json")
+    (night / "folder").symlink_to(outside)
+    (night / "loop").symlink_to("loop")
+    (night / "sub").mkdir()
+    (night / "sub" / "index.html").symlink_to(tmp_path / "secret.json")
+    os.mkfifo(night / "fifo")
+    (night / "inside.html").symlink_to("report/report.html")
+    own = address.removeprefix("http://")
+    for path in ("file.json", "folder/", "folder/index.html", "loop", "sub/", "fifo", "a%00b"):
+        assert _status(address, f"/nights/2026-03-09/{path}", own) == 404, path
+    assert "the report" in _get(f"{address}/nights/2026-03-09/inside.html")
+
+
+BROKEN = {
+    "check/results.json": [
+        "{",
+        "[]",
+        "7",
+        "{}",
+        '{"outcome": "blocked"}',
+        '{"outcome": "blocked", "checks": [{}]}',
+    ],
+    "gate/verdict.json": [
+        "",
+        "null",
+        "{}",
+        '{"promote": "no", "summary": "x"}',
+        '{"promote": true}',
+        "[" * 10**5,
+    ],
+    "evaluate/metrics.json": [
+        '{"models": {}}',
+        '{"primary": "ndcg@5", "models": []}',
+        '{"primary": "ndcg@5", "models": {"challenger": {"ndcg@10": 0.5}}}',
+        '{"primary": "ndcg@5", "models": {"challenger": {"ndcg@5": "much"}}}',
+        '{"primary": "ndcg@5", "models": {"challenger": null}}',
+        "\xff",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name in BROKEN for text in BROKEN[name]])
+def test_a_night_with_a_broken_file_is_told_so_and_the_others_are_shown(tmp_path, name, text):
+    for night in ("2026-03-09", "2026-03-10"):
+        _decided(tmp_path, night, promote=True)
+    (tmp_path / "nights" / "2026-03-10" / name).write_text(text, encoding="latin-1")
+    page = index(tmp_path)
+    assert page.count("<b>unreadable</b>") == 1
+    assert f"<td>{name}: " in page
+    assert page.count("<b>promoted</b>") == 1
+    assert "0.2500" in page
+
+
+def test_a_file_that_cannot_be_opened_is_told_so_too(tmp_path):
+    _decided(tmp_path, "2026-03-09", promote=True)
+    (tmp_path / "nights" / "2026-03-09" / "gate" / "verdict.json").unlink()
+    (tmp_path / "nights" / "2026-03-09" / "gate" / "verdict.json").mkdir()
+    assert "gate/verdict.json: " in index(tmp_path)

@@ -37,6 +37,14 @@ def test_what_keeps_dying_is_reported_with_its_last_words(tmp_path: Path) -> Non
         supervisor.wait_for(lambda: False, "nothing", patience=60)
 
 
+def test_last_words_tell_no_password(tmp_path: Path) -> None:
+    broken = python("broken", "raise SystemExit('postgresql://ann:s3cret@db/x is away')")
+    with Supervisor([broken], tmp_path) as supervisor, pytest.raises(ComponentDiedError) as died:
+        supervisor.wait_for(lambda: False, "nothing", patience=60)
+    assert "postgresql://***@db/x is away" in str(died.value)
+    assert "s3cret" not in str(died.value)
+
+
 def test_waiting_for_what_never_comes_ends(tmp_path: Path) -> None:
     with Supervisor([LASTING], tmp_path) as supervisor, pytest.raises(TimeoutError, match="the moon"):
         supervisor.wait_for(lambda: False, "the moon", patience=0.1)

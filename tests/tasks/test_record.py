@@ -1,0 +1,335 @@
+"""record and reproduce on a small project of the test's: real git, real DVC, steps of a line."""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contracts.params import Record
+from contracts.place import Night
+from tasks import record, reproduce
+
+DAY = date(2026, 3, 12)
+ANN = Record(author_name="Ann", author_email="ann@example.com")
+STEP = """
+import json, pathlib, sys, time
+step = sys.argv[1]
+pathlib.Path(f"night/{step}").mkdir(parents=True, exist_ok=True)
+pathlib.Path(f"night/{step}/out.txt").write_text(f"made by {step}")
+pathlib.Path("night/receipts").mkdir(parents=True, exist_ok=True)
+pathlib.Path(f"night/receipts/{step}.json").write_text(json.dumps({"step": step, "started": time.time()}))
+"""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A project and a finished night of it, as record finds them."""
+
+    night: Night
+    project: Path
+
+    @property
+    def repository(self) -> Path:
+        return Path(os.environ["UNDERCURRENT_HOME"]) / "record"
+
+    def record(self) -> dict:
+        return dict(record.run(ANN, self.night).facts)
+
+    def tags(self) -> dict[str, str]:
+        """Tag -> its commit."""
+        names = self.git("tag").split()
+        return {name: self.git("rev-parse", f"{name}^{{commit}}") for name in names}
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "-C", str(self.repository), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def committed(self, tag: str) -> str:
+        """All files of a commit as one text, names included."""
+        names = self.git("ls-tree", "-r", "--name-only", tag).splitlines()
+        return "\n".join(f"{name}\n{self.git('show', f'{tag}:{name}')}" for name in names)
+
+    def finish(self, *steps: str, when: str = "02:00", said: str = "made by {}") -> None:
+        """Steps end (again): their files, and receipts that tell the time."""
+        for step in steps or ("check", *record.MODEL_HALF, "promote"):
+            if step != "promote":
+                (self.night.folder(step) / "out.txt").write_text(said.format(step))
+            receipt = self.night.folder("receipts") / f"{step}.json"
+            receipt.write_text(json.dumps({"step": step, "started": when}))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    project = tmp_path / "project"
+    project.mkdir()
+    stages = {}
+    for before, step in zip((None, *record.MODEL_HALF), record.MODEL_HALF, strict=False):
+        deps = [f"night/{before}"] if before else []
+        outs = [f"night/{step}", {f"night/receipts/{step}.json": {"cache": False}}]
+        stages[step] = {"cmd": f"python step.py {step}", "deps": [*deps, "step.py"], "outs": outs}
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (project / "step.py").write_text(STEP)
+    (project / "params.yaml").write_text('night: "2026-01-01"\n')
+    (project / ".gitignore").write_text("night/\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    monkeypatch.setattr(record, "PROJECT", project)
+    made = Recorded(Night(DAY, tmp_path / "workspace", project / "params.yaml"), project)
+    made.finish()
+    return made
+
+
+def test_a_night_run_again_is_a_revision_and_no_tag_is_ever_moved(recorded: Recorded) -> None:
+    assert recorded.record()["tag"] == "night/2026-03-12"
+    first = recorded.tags()
+    recorded.finish("train", said="made anew by {}")  # in a DVC output
+    assert recorded.record()["tag"] == "night/2026-03-12.2"
+    recorded.finish("check", said="made anew by {}")  # in a file of git's
+    assert recorded.record()["tag"] == "night/2026-03-12.3"
+    (recorded.project / "step.py").write_text(STEP + "# better\n")  # in the code
+    found = recorded.record()
+    assert found["tag"] == "night/2026-03-12.4"
+    assert recorded.tags()["night/2026-03-12"] == first["night/2026-03-12"]
+    assert recorded.tags()["night/2026-03-12.4"] == found["commit"]
+    assert len(set(recorded.tags().values())) == 4
+
+
+def test_a_retry_that_differs_in_nothing_but_times_keeps_tag_and_commit(recorded: Recorded) -> None:
+    first = recorded.record()
+    assert recorded.record() == first
+    recorded.finish(when="03:00")
+    recorded.finish("report", when="03:05")
+    assert recorded.record() == first
+    assert list(recorded.tags()) == ["night/2026-03-12"]
+    assert recorded.git("status", "--porcelain") == ""
+
+
+def test_a_retry_after_another_night_still_keeps_its_tag(recorded: Recorded, tmp_path: Path) -> None:
+    first = recorded.record()
+    later = Recorded(Night(date(2026, 3, 13), tmp_path / "later", recorded.night.params), recorded.project)
+    later.finish(said="later by {}")
+    assert later.record()["tag"] == "night/2026-03-13"
+    recorded.finish(when="03:00")
+    assert recorded.record() == first
+    assert len(recorded.tags()) == 2
+
+
+def test_a_commit_whose_tag_was_never_written_gets_it_at_the_next_attempt(recorded: Recorded) -> None:
+    first = recorded.record()
+    recorded.git("tag", "--delete", first["tag"])
+    assert recorded.record() == first
+
+
+@pytest.mark.parametrize("leftover", [".out.txt.4711", "out.new", ".staging/part"])
+def test_leftovers_of_killed_runs_are_not_recorded(recorded: Recorded, leftover: str) -> None:
+    for step in ("check", "train"):
+        path = recorded.night.workspace / step / leftover
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half a fi")
+    with pytest.MonkeyPatch.context() as patch:
+        _killed_at(patch, "add --all")
+        (recorded.project / "renamed_later.py").write_text("")
+        with pytest.raises(KeyboardInterrupt):
+            recorded.record()
+    (recorded.project / "renamed_later.py").unlink()
+    told = recorded.record()
+    assert leftover not in recorded.committed(told["tag"])
+    assert "renamed_later.py" not in recorded.committed(told["tag"])
+    assert [p.name for p in (recorded.repository / "night" / "train").iterdir()] == ["out.txt"]
+
+
+def _killed_at(patch: pytest.MonkeyPatch, words: str) -> None:
+    """The first command that has these words ends the run before it is started."""
+    run = subprocess.run
+
+    def killed(command, *arguments, **more):
+        if words in " ".join(command):
+            raise KeyboardInterrupt(words)
+        return run(command, *arguments, **more)
+
+    patch.setattr(subprocess, "run", killed)
+
+
+def _killed_after(patch: pytest.MonkeyPatch, commands: int) -> list[str]:
+    """The run ends after so many commands; returns what was run."""
+    run, ran = subprocess.run, list[str]()
+
+    def killed(command, *arguments, **more):
+        done = run(command, *arguments, **more)
+        if more.get("cwd") == Path(os.environ["UNDERCURRENT_HOME"]) / "record":
+            ran.append(" ".join(command))
+            if len(ran) == commands:
+                raise KeyboardInterrupt(command)
+        return done
+
+    patch.setattr(subprocess, "run", killed)
+    return ran
+
+
+@pytest.mark.parametrize("commands", [1, 2, 3, 4])
+def test_a_first_run_killed_while_it_prepares_is_made_good(recorded: Recorded, commands: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _killed_after(patch, commands)
+        with pytest.raises(KeyboardInterrupt):
+            recorded.record()
+    _is_whole(recorded)
+
+
+@pytest.mark.parametrize(
+    "state", ["nothing", ".git", ".git/refs/heads", ".dvc", ".dvc/tmp", ".dvc/config", "no remote"]
+)
+def test_any_half_made_repository_is_made_good(recorded: Recorded, state: str) -> None:
+    recorded.repository.mkdir(parents=True)
+    if state == ".dvc/config":
+        (recorded.repository / ".dvc").mkdir()
+        (recorded.repository / ".dvc" / "config").write_text("[core\n")
+    elif state == "no remote":
+        recorded.git("init")
+        subprocess.run(["dvc", "init", "--quiet"], cwd=recorded.repository, check=True)
+    elif state != "nothing":
+        (recorded.repository / state).mkdir(parents=True)
+    _is_whole(recorded)
+
+
+def _is_whole(recorded: Recorded) -> None:
+    assert recorded.record()["tag"] == "night/2026-03-12"
+    assert recorded.git("status", "--porcelain") == ""
+    store = recorded.repository.with_name("record-store")
+    assert str(store) in recorded.committed("night/2026-03-12")
+    assert len([path for path in store.rglob("*") if path.is_file()]) == 10  # five folders of one file
+
+
+LOCKS = (".git/index.lock", ".git/HEAD.lock", ".git/config.lock", ".git/refs/heads/main.lock",
+         ".git/refs/tags/night/2026-03-12.2.lock", ".git/packed-refs.lock", ".dvc/tmp/lock",
+         ".dvc/tmp/rwlock.lock")  # fmt: skip
+
+
+def test_lock_files_of_a_killed_run_stop_nobody(recorded: Recorded) -> None:
+    recorded.record()
+    for name in LOCKS:
+        (recorded.repository / name).touch()
+    busy = {"pid": os.getpid(), "cmd": "dvc commit"}  # the number has gone to another process since
+    held = {"write": {str(recorded.repository / "night" / "train"): busy}, "read": {}}
+    (recorded.repository / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(held))
+    recorded.finish("train", said="anew")
+    assert recorded.record()["tag"] == "night/2026-03-12.2"
+    (recorded.repository / ".dvc" / "tmp" / "rwlock").write_text('{"write": {')
+    recorded.finish("train", said="anew once more")
+    assert recorded.record()["tag"] == "night/2026-03-12.3"
+
+
+def test_a_command_that_outlives_its_killed_run_keeps_the_next_one_waiting(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    """SIGKILL of the step leaves its git or DVC alive; two writers would mix."""
+    recorded.record()
+    hook = recorded.repository / ".git" / "hooks" / "pre-commit"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nsleep 4\ntouch {tmp_path}/ended\n")
+    hook.chmod(0o755)
+    recorded.finish("train", said="anew")
+    child = os.fork()
+    if not child:
+        os.setsid()
+        try:
+            recorded.record()
+        finally:
+            os._exit(0)
+    while not (tmp_path / "started").exists():
+        time.sleep(0.05)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    hook.unlink()
+    recorded.record()
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_failed_command_always_gives_a_reason_and_no_password(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERCURRENT_RECORD_REMOTE", "http://ann:s3cret@127.0.0.1:9/store")
+    with pytest.raises(RuntimeError) as failed:
+        recorded.record()
+    told = str(failed.value)
+    assert "exit code" in told
+    assert "127.0.0.1" in told.partition("exit code")[2]  # DVC's own words
+    assert "s3cret" not in told
+
+
+def test_a_password_in_the_store_s_address_is_committed_nowhere_and_stands_on_no_command_line(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded.record()
+    monkeypatch.setenv("UNDERCURRENT_RECORD_REMOTE", "http://ann:s3cret@127.0.0.1:9/store?token=t0ken")
+    commands = []
+    run = subprocess.run
+
+    def without_push(command, *arguments, **more):
+        commands.append(" ".join(command))
+        return run(["true"] if "push" in command else command, *arguments, **more)
+
+    monkeypatch.setattr(subprocess, "run", without_push)
+    recorded.finish("train", said="anew")
+    committed = recorded.committed(recorded.record()["tag"])
+    assert "http://127.0.0.1:9/store" in committed
+    assert not any(secret in text for text in (committed, *commands) for secret in ("s3cret", "t0ken"))
+    local = recorded.repository / ".dvc" / "config.local"
+    assert "http://ann:s3cret@127.0.0.1:9/store?token=t0ken" in local.read_text()
+    assert local.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_store_follows_its_setting_and_reproduce_finds_it(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded.record()
+    monkeypatch.setenv("UNDERCURRENT_RECORD_REMOTE", str(tmp_path / "elsewhere"))
+    assert recorded.record()["tag"] == "night/2026-03-12"  # where it lies is no difference
+    assert any((tmp_path / "elsewhere").rglob("*"))
+    recorded.repository.with_name("record-store").rename(tmp_path / "gone")
+    assert set(reproduce.reproduce("night/2026-03-12", tmp_path / "again").values()) == {True}
+
+
+def test_reproduce_finds_the_store_of_a_home_that_was_moved(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded.record()
+    recorded.repository.parent.rename(tmp_path / "moved")
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "moved"))
+    assert set(reproduce.reproduce("night/2026-03-12", tmp_path / "again").values()) == {True}
+
+
+def test_reproduce_takes_the_newest_revision_or_the_one_that_is_named(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded.record()
+    (recorded.project / "step.py").write_text(STEP.replace("made by", "made anew by"))
+    recorded.finish(said="made anew by {}")
+    recorded.record()
+    for asked, said in (("2026-03-12", "anew"), ("2026-03-12.2", "anew"), ("2026-03-12.1", "made by")):
+        assert reproduce.main(["--night", asked, "--into", str(tmp_path / asked)]) == 0
+        assert said in (tmp_path / asked / "night" / "gate" / "out.txt").read_text()
+    assert "night/2026-03-12.2" in capsys.readouterr().out
+    for asked, told in (
+        ("2026-03-12.3", "has no tag night/2026-03-12.3"),
+        ("2026-03-13", "has no tag night/2026-03-13"),
+        ("2026-03-12.x", "'2026-03-12.x'"),
+        ("2026-03-12.0", "'2026-03-12.0'"),
+        ("tonight", "'tonight' is not a date"),
+    ):
+        assert reproduce.main(["--night", asked]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_reproduction_that_cannot_be_run_ends_in_a_sentence(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded.record()
+    recorded.repository.with_name("record-store").rename(tmp_path / "gone")
+    assert reproduce.main(["--night", "2026-03-12", "--into", str(tmp_path / "again")]) == 1
+    said = capsys.readouterr().err
+    assert "reproduce: failed: `" in said
+    assert "Traceback" not in said
