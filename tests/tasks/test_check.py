@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from checks import figures
-from contracts import step
+from contracts import audits, step
 from contracts.errors import CHECKS_BLOCKED, ChecksBlocked
 from contracts.lake import Lake
 from contracts.params import Checks, load
@@ -211,3 +211,44 @@ def test_each_knob_changes_the_outcome_of_a_slightly_dirty_night(night, knob, va
         _blocked_by(night, stricter)
     else:
         assert check.run(stricter, night).facts["outcome"] == outcome
+
+
+def test_a_blocked_night_is_hidden_from_later_nights_until_it_passes(night):
+    lake = Lake()
+    _put(lake, "events", [_event(n, user_id=None) for n in range(ROWS)])
+    _blocked_by(night)
+    assert audits.lake_of(DAY).without == frozenset()
+    later = audits.lake_of(DAY + timedelta(1))
+    assert later.without == {DAY}
+    assert [later.scan(name).num_rows for name in ("events", "interactions", "videos")] == [0, 0, 0]
+    assert later.scan("features").num_rows == 4  # an encoder's vectors are of the videos, not of the night
+    _put(lake, "events", [_event(n) for n in range(ROWS)])
+    check.run(PARAMS, night)
+    assert audits.lake_of(DAY + timedelta(1)).without == frozenset()
+
+
+def test_a_usual_day_is_of_days_that_were_not_blocked(night):
+    lake = Lake()
+    _put(lake, "landings", [_landed(DAY - timedelta(1), 100 * ROWS)])
+    _put(lake, "landings", [_landed(DAY - timedelta(4), ROWS)])
+    audits.note(DAY - timedelta(1), "blocked")
+    receipt = check.run(PARAMS, night)
+    assert receipt.facts["missing_days"] == [str(DAY - timedelta(1))]
+    assert receipt.facts["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("kind", figures.STATES)
+def test_a_kind_of_which_nearly_nothing_could_be_read_blocks(night, kind):
+    lost = _landed(DAY, 1, rejected=40) | {"kind": kind}
+    _put(Lake(), "landings", [_landed(DAY, ROWS), lost])
+    assert f"landings.{kind}_refused_share is 0.9756, must be at most 0.5" in _blocked_by(night)
+
+
+@pytest.mark.parametrize("kind", ["events", *figures.STATES])
+def test_a_file_of_which_nearly_nothing_could_be_read_is_warned_of(night, kind):
+    whole, lost = _landed(DAY, ROWS) | {"kind": kind}, _landed(DAY, 0, rejected=1) | {"kind": kind}
+    _put(Lake(), "landings", [_landed(DAY, ROWS), whole, lost])
+    receipt = check.run(PARAMS, night)
+    assert receipt.facts["warnings"] == [
+        "landings.lost_files is 1, must be at most 0 (files of which over 50% was refused)"
+    ]

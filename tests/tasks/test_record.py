@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -190,7 +191,7 @@ def test_any_half_made_repository_is_made_good(recorded: Recorded, state: str) -
         (recorded.repository / ".dvc" / "config").write_text("[core\n")
     elif state == "no remote":
         recorded.git("init")
-        subprocess.run(["dvc", "init", "--quiet"], cwd=recorded.repository, check=True)
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=recorded.repository, check=True)
     elif state != "nothing":
         (recorded.repository / state).mkdir(parents=True)
     _is_whole(recorded)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
+from contracts import audits
 from contracts.errors import InputError
 from contracts.lake import Lake
 from contracts.params import Ingest, load
@@ -26,7 +27,7 @@ def _vector(video: str, value: float, fingerprint: str = "f", segment: int = -1)
     return row | {"fingerprint": fingerprint, "day": DAY}
 
 
-def _lake_until(landing: Path, night: Night) -> None:
+def _lake_until(landing: Path | None, night: Night) -> None:
     ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     clean.run(PARAMS.clean, night)
     sequences.run(PARAMS.sequences, night)
@@ -228,3 +229,25 @@ def test_what_is_committed_while_the_snapshot_is_taken_is_not_in_it(night, monke
     monkeypatch.setattr(snapshot, "split_of", meanwhile)
     snapshot.run(PARAMS.snapshot, night)
     assert {name: _read(night, name) for name in before} == before
+
+
+def test_a_blocked_day_is_in_no_history_validation_or_statistic(night):
+    blocked = DAY - timedelta(1)
+    audits.note(blocked, "blocked")
+    _lake_until(None, night)
+    facts = snapshot.run(PARAMS.snapshot, night).facts
+    assert (facts["missing_days"], facts["valid_day"]) == ([str(blocked)], str(DAY - timedelta(2)))
+    assert facts["train_until"] == str(DAY - timedelta(3))
+    newest = {
+        name: max(t.date() for row in _read(night, name) for t in row["started_at"])
+        for name in ("train", "test")
+    }
+    assert newest == {"train": DAY - timedelta(3), "test": DAY - timedelta(2)}
+    assert {row["started_at"].date() for row in _read(night, "valid_views")} == {DAY - timedelta(2)}
+    assert sum(row["train_views"] for row in _read(night, "catalogue")) == 6 * 3
+    whole = {row["user_id"]: len(row["video_rows"]) for row in _read(night, "seen_test")}
+    audits.note(blocked, "passed")
+    _lake_until(None, night)
+    facts = snapshot.run(PARAMS.snapshot, night).facts
+    assert (facts["missing_days"], facts["valid_day"]) == ([], str(blocked))
+    assert sum(whole.values()) < sum(len(row["video_rows"]) for row in _read(night, "seen_test"))
