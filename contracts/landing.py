@@ -84,13 +84,13 @@ class Video(msgspec.Struct):
         return {
             "video_id": _required("video_id", self.video_id),
             "author_id": _id(self.author_id),
-            "caption": self.caption,
+            "caption": said(self.caption),
             "hashtags": self.hashtags,
-            "music_title": self.music_title,
+            "music_title": said(self.music_title),
             "duration_ms": _bounded("duration_ms", self.duration_ms, 63),
             "upload_time": _instant("upload_time", self.upload_time),
             "category": _id(self.category),
-            "media_uri": self.media_uri,
+            "media_uri": said(self.media_uri),
         }
 
 
@@ -253,6 +253,11 @@ def _required(field: str, value: Id) -> str:
     if text is None:
         raise Refused("missing_id", f"{field} is missing")
     return text
+
+
+def said(text: str | None) -> str | None:
+    """The text as it came; None where it is empty or blank, which says nothing."""
+    return text if text and not text.isspace() else None
 
 
 def _bounded(field: str, value: int | None, bits: int) -> int | None:

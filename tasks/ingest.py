@@ -129,6 +129,7 @@ def _batches(file: Landed, kind: Kind, day: date, size: int) -> Iterator[tuple[l
     rejects: list[dict[str, Any]] = []
     for line, raw, row in landing.read(file.path, kind):
         source = {"day": day, "source_file": file.name, "source_line": line}
+        source |= {"source": f"{file.name} {line:012d}"}  # of features: it orders the deliveries of a day
         if isinstance(row, Refused):
             record = f"{row}\n{landing.as_text(raw)}"
             rejects.append(
