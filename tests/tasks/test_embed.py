@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,26 @@ def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, nig
     assert set(receipt.facts["fingerprints"]) == {"visual", "text"}
     assert receipt.facts["fingerprints"]["visual"] == "landed"
     assert receipt.facts["covered"] == {"visual": 1, "text": 1}
+
+
+def test_ready_made_vectors_count_from_the_day_on_which_they_came(night: Night) -> None:
+    catalogue({v: {"caption": "a cat"} for v in ("early", "late")})
+    plain = {
+        "modality": "visual",
+        "segment": -1,
+        "start_ms": 0,
+        "vector": [0.6, 0.8],
+        "fingerprint": "landed",
+    }
+    days = {"early": DAY, "late": DAY + timedelta(1)}
+    rows = [plain | {"video_id": video, "day": day} for video, day in days.items()]
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    by_landed = replace(PARAMS, visual="landed", text="none", audio="none")
+    found = {n: embed.run(by_landed, Night(DAY + timedelta(n), night.workspace)) for n in (0, 1)}
+    assert {n: receipt.facts["covered"] for n, receipt in found.items()} == {
+        0: {"visual": 1},
+        1: {"visual": 2},
+    }
 
 
 def test_the_same_videos_give_the_same_bytes(
