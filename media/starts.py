@@ -1,13 +1,13 @@
 """From which packets of a video decoding can start without having seen what came before.
 
-A file's mark "key frame" does not tell: containers and libav also set it where a decoder may join and be right
-only some pictures later (H.264 recovery points of intra refresh or open groups), or where a muxer was mistaken.
-So the packet itself is asked. Of a codec that is not known here, no packet but those marked in a codec without
-any dependence between pictures is a clean start, and everything is decoded.
+A file's mark "key frame" does not tell: containers and libav also set it where a decoder may join and be
+right only some pictures later (H.264 recovery points of intra refresh or open groups), or where a muxer was
+mistaken. So the packet itself is asked. Of a codec that is not known here everything is decoded, unless its
+pictures never depend on each other.
 
-A clean start promises this much: pictures shown at its time or later depend on nothing before it. HEVC's CRA and
-the I pictures of MPEG-1, 2 and 4 have that, although pictures that follow them in the file and are shown before
-them may not be decodable: those are not wanted.
+A clean start promises this much: pictures shown at its time or later depend on nothing before it. HEVC's CRA
+and the I pictures of MPEG-1, 2 and 4 have that. Pictures that follow them in the file and are shown before
+them may not be decodable; those are not wanted.
 """
 
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ ASKED: dict[str, Callable[[bytes], bool | None]] = {
 
 
 def _length_bytes(codec: str, header: bytes) -> int:
-    """How many bytes tell a unit's length, by the `avcC` or `hvcC` header; 0: a byte stream with start codes."""
+    """How many bytes tell a unit's length, by the `avcC` or `hvcC` header; 0: start codes part the units."""
     at = {"h264": 4, "hevc": 21}.get(codec)
     if at is None or len(header) <= at or header.startswith((START, b"\0" + START)):
         return 0

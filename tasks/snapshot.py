@@ -21,7 +21,8 @@ from contracts.lake import Lake, on, up_to
 from contracts.model_params import Snapshot
 from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
-from contracts.tables import BEHAVIOURS, WHOLE_VIDEO
+from contracts.tables import BEHAVIOURS
+from tasks import vectors
 from tasks.registry import champion_bundle
 from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
 
@@ -51,7 +52,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
     people = pc.unique(pa.chunked_array([t["user_id"] for t in (*histories.values(), *views.values())]))
     users = _users(lake, params, people, test)
     embedded = read_receipt(night.receipts, "embed")["facts"]
-    modalities = _features(lake, rows, embedded["fingerprints"], out / "features.safetensors")
+    modalities = _features(lake, test, rows, embedded["fingerprints"], out / "features.safetensors")
     videos = add_columns(videos, comment_numbers(lake, rows, train))
     videos = add_columns(videos, synchrony_numbers(lake, rows, embedded["synchrony"]))
 
@@ -238,29 +239,45 @@ def _number(text: str | None) -> float | None:
 
 
 def _features(
-    lake: Lake, videos: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
+    lake: Lake, until: date, videos: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
 ) -> dict[str, dict]:
-    """Write each modality's whole-video vectors [V, D_m] and mask [V]; and what they cover."""
+    """Write each modality's whole-video vectors [V, D_m] and mask [V]; and what they cover.
+
+    Raises:
+        InputError: ready-made vectors of two widths.
+    """
     tensors: dict[str, np.ndarray] = {}
     covered: dict[str, dict] = {}
     for modality, fingerprint in sorted(fingerprints.items()):
-        where = f"fingerprint = '{fingerprint}' and modality = '{modality}' and segment = {WHOLE_VIDEO}"
-        found = lake.scan("features", where, ("video_id", "vector"))
+        found = vectors.of_whole_videos(lake, until, modality, fingerprint)
         position = pc.index_in(found["video_id"], videos.combine_chunks())
         known = found.append_column("row", position).filter(pc.is_valid(position))
         if not known.num_rows:
             continue
-        vectors = np.stack(known["vector"].to_numpy())
-        x_VD, mask_V = np.zeros((len(videos), vectors.shape[1]), np.float32), np.zeros(len(videos), bool)
-        x_VD[known["row"].to_numpy()], mask_V[known["row"].to_numpy()] = vectors, True
+        width = _width(modality, known["vector"])
+        x_VD, mask_V = np.zeros((len(videos), width), np.float32), np.zeros(len(videos), bool)
+        x_VD[known["row"].to_numpy()], mask_V[known["row"].to_numpy()] = (
+            np.stack(known["vector"].to_numpy()),
+            True,
+        )
         tensors |= {modality: x_VD, f"{modality}.mask": mask_V}
         covered[modality] = {
-            "width": vectors.shape[1],
+            "width": width,
             "covered": int(mask_V.sum()),
             "fingerprint": fingerprint,
         }
     save_file(tensors, path)
     return covered
+
+
+def _width(modality: str, found: pa.ChunkedArray) -> int:
+    widths = sorted(pc.unique(pc.list_value_length(found)).to_pylist())
+    if len(widths) > 1:
+        raise InputError(
+            f"features: the lake holds {modality} vectors of {' and '.join(map(str, widths))} numbers;"
+            " deliver all of them again in one width (docs/data-contract.md)"
+        )
+    return widths[0]
 
 
 def _need(table: pa.Table, message: str) -> None:

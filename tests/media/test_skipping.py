@@ -65,12 +65,14 @@ def test_what_is_skipped_changes_no_picture(
 
 
 def pan(seconds: float) -> np.ndarray:
-    """A view that glides over a large picture: what is new is at its edge, the rest depends on what was shown."""
+    """A view that glides over a large picture: all but its edge depends on what was shown before."""
     at = round(seconds * 25)
     return np.ascontiguousarray(LARGE[at % 90 : at % 90 + 48, at : at + 64])
 
 
-LARGE = np.kron(np.random.default_rng(2).integers(0, 255, (35, 120, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
+LARGE = np.kron(
+    np.random.default_rng(2).integers(0, 255, (35, 120, 3), np.uint8), np.ones((4, 4, 1), np.uint8)
+)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,10 @@ def test_a_key_frame_from_which_one_cannot_decode_cleanly_changes_no_picture(
 def test_intra_refresh_shows_at_each_moment_what_decoding_from_the_start_gives(shared_data: Path) -> None:
     path = shared_data / "odd_landing" / "ir25.mp4"
     with av.open(str(path)) as file:
-        shown = {frame.time: picture(frame, 64, "squash", 1.0, VideoReformatter()) for frame in file.decode(video=0)}
+        shown = {
+            frame.time: picture(frame, 64, "squash", 1.0, VideoReformatter())
+            for frame in file.decode(video=0)
+        }
     for moment in (3.1, 8.4, 13.3):
         sampling = Sampling(moment / 1.5, 2, 1, 64, "squash", None)  # a picture is from a segment's middle
         (found,) = decode(path, sampling).frames[1]
