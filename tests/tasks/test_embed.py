@@ -189,6 +189,18 @@ def test_the_same_videos_give_the_same_bytes(
     assert found[0] == found[1]
 
 
+def test_the_videos_that_are_embedded_together_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for number, each in enumerate((1, 3, 64)):
+        monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / str(number)))
+        catalogue({f"v{n}": {"caption": "a cat on a roof " * n} for n in range(1, 8)})
+        embed.run(replace(PARAMS, videos_per_commit=each), Night(DAY, tmp_path / "night"))
+        found.append({row["video_id"]: row["vector"] for row in features()})
+    assert found[0] == found[1] == found[2]
+
+
 def test_no_videos_are_no_work(night: Night) -> None:
     receipt = embed.run(PARAMS, night)
     assert receipt.rows is not None

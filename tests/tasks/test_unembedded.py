@@ -171,6 +171,26 @@ def test_a_killed_run_keeps_its_commits_and_the_next_one_does_the_rest(
     assert len(places()) == len(features()) == 3 * 4
 
 
+def test_a_run_that_is_killed_and_goes_on_gives_the_same_bits_as_one_that_was_not(
+    landing: Path, home: Path, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (11, 16, 17):  # the others are missing, and are tried again
+        write_video(landing / f"v{n}.mp4", seconds=n - 4, hertz=20.0 * n)
+    videos = {f"v{n}": {"media_uri": f"v{n}.mp4", "caption": "a cat on a roof " * n} for n in range(10, 20)}
+    found = []
+    for name, dies_at in (("whole", 99), ("cut", 2), ("later", 3)):
+        monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+        monkeypatch.setenv("UNDERCURRENT_HOME", str(home / name))
+        catalogue(videos)
+        with dying_at_commit(dies_at, monkeypatch), suppress(KeyboardInterrupt):
+            embed.run(replace(PARAMS, videos_per_commit=5), night)
+        embed.run(replace(PARAMS, videos_per_commit=5), night)
+        key = ("video_id", "modality", "segment")
+        found.append({tuple(row[k] for k in key): row["vector"] for row in features()})
+    assert len(found[0]) == 10 + 2 * (3 + 4 + 4)
+    assert found[0] == found[1] == found[2]
+
+
 def test_another_sampling_embeds_again_beside_the_old_vectors(landing: Path, night: Night) -> None:
     write_video(landing / "v1.mp4", seconds=6)
     catalogue({"v1": {"media_uri": "v1.mp4", "caption": "a cat"}})
