@@ -235,6 +235,15 @@ def test_a_media_store_that_is_away_stops_the_step_without_rejects(
     assert rejects() == []
 
 
+def test_an_s3_address_that_cannot_be_is_one_reject_and_the_night_goes_on(night: Night) -> None:
+    uris = ["s3://my bucket/x.mp4", "s3://127.0.0.1:8080/x"]
+    catalogue({f"v{n}": {"media_uri": uri, "caption": "a cat"} for n, uri in enumerate(uris)})
+    receipt = embed.run(PARAMS, night)
+    assert receipt.rows is not None
+    assert receipt.rows.rejected == {"unsupported_uri": 2}
+    assert {row["video_id"] for row in features(modality="text")} == {"v0", "v1"}
+
+
 @pytest.fixture
 def real_media(shared_data: Path, night: Night) -> tuple[Receipt, Path]:
     """Every real clip, clean and odd, embedded."""
