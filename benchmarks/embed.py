@@ -34,7 +34,7 @@ from tasks.embedding import Batches
 
 MODEL = "ViT-B-32"
 BATCH = 64
-SMALL_BATCH = 16  # few videos make few batches of 64, and the first begins when it is full
+SMALL_BATCH = 16  # a batch is of one video, and few of these have 64 pictures
 SAMPLING = Sampling(5.0, 40, 2, 224, "shortest", None)
 LIMITS = Limits(60, 4 << 30)
 PACKAGES = ("torch", "open-clip-torch", "av", "torchcodec", "decord", "opencv-python-headless", "openvino")
@@ -171,7 +171,7 @@ def turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
 
 
 def consume(clips: Any, encode: encoders.Encode, size: int) -> None:
-    """Encode as the step does: full batches across videos, vectors given away every so many videos."""
+    """Encode as the step does: batches of one video each, vectors given away every so many videos."""
     batches = Batches("visual", encode, size)
     for number, clip in enumerate(clip for clip in clips if isinstance(clip, Clip)):
         for segment, frames in clip.frames.items():

@@ -68,8 +68,8 @@ class Embed:
     segment_seconds, max_segments: videos are cut into segments; what lies beyond is left out.
     frames_per_segment: frames sampled evenly from each segment.
     frames_per_video: of a video with more frames sampled than this, so many are kept, evenly spaced.
-    batch_size: frames, captions or sound clips in one encoder call, on each device; a GPU that lacks memory
-        for so many is given half, and half again.
+    batch_size: a video's frames or sound clips in one encoder call, on each device; a GPU that lacks memory
+        for so many is given half, and half again. Videos never share a call: it would change their last bits.
     videos_per_commit: finished videos per commit, so that a killed run keeps what it had.
     decode_workers: processes that decode.
     decode_seconds, decode_memory_mib: what one file may cost; a file that needs more is refused.

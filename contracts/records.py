@@ -85,13 +85,13 @@ class Video(msgspec.Struct):
         return {
             "video_id": _required("video_id", self.video_id),
             "author_id": _id("author_id", self.author_id),
-            "caption": self.caption,
+            "caption": said(self.caption),
             "hashtags": self.hashtags,
-            "music_title": self.music_title,
+            "music_title": said(self.music_title),
             "duration_ms": duration,
             "upload_time": _instant("upload_time", self.upload_time),
             "category": _id("category", self.category),
-            "media_uri": self.media_uri or None,
+            "media_uri": said(self.media_uri),
         }
 
 
@@ -184,6 +184,11 @@ def _record(raw: bytes | Mapping[str, Any], kind: type) -> Any:
     if kind is User:
         return User(msgspec.json.decode(raw, type=dict[str, Any]) if isinstance(raw, bytes) else dict(raw))
     return msgspec.json.decode(raw, type=kind) if isinstance(raw, bytes) else msgspec.convert(raw, kind)
+
+
+def said(text: str | None) -> str | None:
+    """The text as it came; None where it is empty or blank, which says nothing."""
+    return text if text and not text.isspace() else None
 
 
 def _id(field: str, value: Id) -> str | None:

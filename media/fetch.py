@@ -2,9 +2,10 @@
 
 import io
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from media.clip import StoreUnavailable, Unreadable
 
@@ -13,8 +14,18 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20  # bytes a request: a short video is a few of them
 BLOCKS_KEPT = 8
-ABSENT = ("NoSuchKey", "NoSuchBucket", "404", "403", "AccessDenied")  # 403: absent, for who may not list
+BUCKET = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9._-]{1,253}[A-Za-z0-9]")  # as the oldest may be named
+ADDRESS = re.compile(r"\d+(\.\d+){3}")
+KEY_BYTES = 1024
 CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
+# What does not depend on the object. All else that S3 answers is about one object, and costs that one.
+REFUSES_US = (
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "InvalidSecurity"),
+    *("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed"),
+    *("AccountProblem", "NotSignedUp"),
+)
+AWAY = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "BandwidthLimitExceeded")
+AWAY_STATUS = (429, 500, 502, 503, 504)
 
 
 def find(uri: str, landing: Path) -> "Path | S3Object":
@@ -23,7 +34,8 @@ def find(uri: str, landing: Path) -> "Path | S3Object":
     Address and credentials of S3 come from the environment, as boto3 reads them.
 
     Raises:
-        Unreadable: a uri of another kind, one that leads out of `landing`, or no such object.
+        Unreadable: a uri of another kind, one that leads out of `landing`, one that no object can have, or
+            no such object.
         StoreUnavailable: S3 does not answer, or refuses our credentials.
     """
     scheme, separator, rest = uri.partition("://")
@@ -34,6 +46,12 @@ def find(uri: str, landing: Path) -> "Path | S3Object":
     bucket, _, key = rest.partition("/")
     if not bucket or not key:
         raise Unreadable("unsupported_uri", "s3:// needs a bucket and a key; write s3://bucket/key")
+    if not BUCKET.fullmatch(bucket) or ADDRESS.fullmatch(bucket):
+        raise Unreadable("unsupported_uri", f"no bucket is named {bucket[:80]!r}; write s3://bucket/key")
+    if len(key.encode()) > KEY_BYTES or "\0" in key:
+        raise Unreadable("unsupported_uri", f"a key has at most {KEY_BYTES} bytes, and no NUL among them")
+    if not {".", ".."}.isdisjoint(key.split("/")):  # HTTP would leave them out, and ask for another object
+        raise Unreadable("unsupported_uri", "the key has . or .. between slashes; write it without")
     return S3Object(bucket, key)
 
 
@@ -98,29 +116,55 @@ class S3Object(io.RawIOBase):
         return self._ask("get_object", **self._place, **self._version, Range=wanted)
 
     def _ask(self, call: str, **arguments: str):  # type: ignore[no-untyped-def]  # a head, or bytes
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        from botocore.exceptions import (  # type: ignore[import-untyped]
+            BotoCoreError,
+            ClientError,
+            FlexibleChecksumError,
+            ParamValidationError,
+        )
 
         try:
             answer = getattr(self._client, call)(**arguments)
             return answer["Body"].read() if "Body" in answer else answer
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ABSENT:
-                raise Unreadable("missing_media", f"S3 answers {code}") from None
-            if code in CHANGED:
-                raise Unreadable("missing_media", "the object was replaced while it was read") from None
-            raise StoreUnavailable(f"{self._name}: {error}") from None
+            if call == "head_object" and _status(error) != 404:  # without a body: GET tells the reason
+                self._ask("get_object", **self._place, Range="bytes=0-0")
+            raise self._refusal(error.response["Error"]["Code"], _status(error), str(error)) from None
+        except ParamValidationError as error:
+            raise Unreadable("unsupported_uri", str(error).splitlines()[-1]) from None
+        except FlexibleChecksumError as error:
+            raise Unreadable("unreadable_media", str(error)) from None
         except BotoCoreError as error:
             raise StoreUnavailable(f"{self._name}: {error}") from None
+
+    def _refusal(self, code: str, status: int, words: str) -> Unreadable | StoreUnavailable:
+        """What an answer of S3 other than yes means."""
+        if code in CHANGED:
+            return Unreadable("missing_media", "the object was replaced while it was read")
+        if code in REFUSES_US or code in AWAY or status in AWAY_STATUS:
+            return StoreUnavailable(f"{self._name}: {words}")
+        return Unreadable("missing_media", f"S3 answers {code}")
 
     @property
     def _name(self) -> str:
         return f"s3://{self._place['Bucket']}/{self._place['Key']}"
 
 
+def _status(error: Any) -> int:
+    return error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+
+
 @lru_cache(maxsize=1)
 def _client():  # type: ignore[no-untyped-def]
-    """One client a process: it keeps its connections."""
-    import boto3  # slow to import, and most nights need none of it
+    """One client a process: it keeps its connections.
 
-    return boto3.client("s3")
+    Raises:
+        StoreUnavailable: the environment names no client that can be.
+    """
+    import boto3  # slow to import, and most nights need none of it
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.client("s3")
+    except (BotoCoreError, ValueError) as error:
+        raise StoreUnavailable(str(error)) from None

@@ -3,7 +3,8 @@
 VADER (Hutto & Gilbert, ICWSM 2014) is a lexicon of English words and emoji with rules for negation, emphasis
 and contrast. It knows no other language, but takes words of others for its own (German "die"). So a comment
 is unknown, not neutral, where the lexicon finds no word in it, or where it is long enough to be recognised as
-not English.
+not English. Only the beginning of a long comment is read: VADER's time grows with the square of the length,
+and it reads an emoji as a phrase.
 """
 
 from functools import cache
@@ -14,7 +15,9 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
-METHOD = f"vadersentiment {version('vadersentiment')}, py3langid {version('py3langid')}"
+LONGEST = 500  # characters that are read of a comment
+LIBRARIES = ", ".join(f"{name} {version(name)}" for name in ("vadersentiment", "py3langid"))
+METHOD = f"{LIBRARIES}, first {LONGEST} characters"
 WORDS = 3  # from which a language can be recognised: "lol" and "nice" are called Sotho and Croatian
 
 
@@ -31,6 +34,7 @@ def with_sentiment(events: DataFrame) -> DataFrame:
 
 def compound(text: str) -> float | None:
     """VADER's compound score in [-1, 1], in steps of 0.0001; None: unknown."""
+    text = text[:LONGEST]
     found = _analyzer().polarity_scores(text)
     if found["pos"] == found["neg"] == 0:
         return None

@@ -7,8 +7,10 @@ No later night sees what a blocked night brought, until this step passes it.
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +30,11 @@ from contracts.lake import Lake, on, up_to
 from contracts.params import Checks
 from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
+from contracts.records import LANDED
 from contracts.tables import TABLES
+from tasks import vectors
+from tasks.captions import clean
+from tasks.unembedded import known_videos
 
 READS = ("events", "interactions", "features", "videos", "rejects", "landings")
 USUAL_DAYS, FEWEST_DAYS = 14, 3  # a usual day is the median of the last 14, if there are at least 3
@@ -74,13 +80,11 @@ def run(params: Checks, night: Night) -> Receipt:
 
 
 def measure(lake: Lake, night: Night, params: Checks) -> dict[str, Figures]:
-    """The figures of the night's files, events and viewings, and of all vectors known by then."""
+    """The figures of the night's files, events and viewings, and of the vectors of the known videos."""
     day = night.day
     events = _batches(lake, "events", figures.EVENT_COLUMNS, on(day))
     viewings = _batches(lake, "interactions", figures.VIEWING_COLUMNS, on(day))
-    vectors = _batches(lake, "features", figures.VECTOR_COLUMNS, up_to(day))
-    videos = lake.scan("videos", up_to(day), ("video_id", "media_uri", "caption"))
-    captioned = pc.and_(pc.is_valid(videos["caption"]), pc.not_equal(videos["caption"], ""))
+    known = known_videos(lake, day)
     fingerprints = read_receipt(night.receipts, "embed")["facts"]["fingerprints"]
     landed = lake.scan("landings", on(day), ("kind", "rows", "rejected")).to_pylist()
     return {
@@ -90,13 +94,29 @@ def measure(lake: Lake, night: Night, params: Checks) -> dict[str, Figures]:
         ),
         "interactions": figures.interactions(viewings, day),
         "features": figures.features(
-            vectors, fingerprints, _ids(videos, pc.is_valid(videos["media_uri"])), _ids(videos, captioned)
+            _vectors(lake, day, fingerprints, known),
+            fingerprints,
+            [video for video, record in known.items() if record["media_uri"]],
+            [video for video, record in known.items() if clean(record["caption"] or "")],
         ),
     }
 
 
+def _vectors(
+    lake: Lake, day: date, fingerprints: Mapping[str, str], known: Mapping[str, Any]
+) -> Iterator[pa.RecordBatch]:
+    """What the encoders in use made of the videos known by the night, and what of it had landed by then."""
+    columns, ours = figures.VECTOR_COLUMNS, sorted(set(fingerprints.values()) - {LANDED})
+    made = _batches(lake, "features", columns, vectors.made_by(ours)) if ours else []
+    landed = LANDED in fingerprints.values()
+    ready = vectors.landed(lake, day, columns).select(columns).to_batches() if landed else []
+    videos = pa.array(known, pa.string())
+    for batch in chain(made, ready):
+        yield batch.filter(pc.is_in(batch["video_id"], videos))
+
+
 def _batches(
-    lake: Lake, table: str, columns: Sequence[str], where: BooleanExpression
+    lake: Lake, table: str, columns: Sequence[str], where: BooleanExpression | str
 ) -> Iterator[pa.RecordBatch]:
     """The rows of whole partitions, as a stream."""
     paths = lake.files(table, where)
@@ -133,11 +153,6 @@ def _usual_events(lake: Lake, day: date) -> float | None:
 def _landed_events(lake: Lake, where: BooleanExpression) -> list[dict]:
     rows = lake.scan("landings", where, ("kind", "day", "kept", "rejected")).to_pylist()
     return [row for row in rows if row["kind"] == "events"]
-
-
-def _ids(videos: pa.Table, chosen: pa.ChunkedArray) -> list[str]:
-    """Distinct video ids, sorted; a null choice counts as no."""
-    return sorted(pc.unique(videos["video_id"].filter(chosen)).to_pylist())
 
 
 def _warn(findings: Sequence[Finding]) -> None:

@@ -3,11 +3,10 @@
 A video whose newest record names another file, or says something else, is embedded again: its old vectors go.
 The same `media_uri` is taken for the same file.
 
-A video whose media cannot be read is a reject with its reason and keeps its text. A killed run keeps every
-commit it made.
+A video whose media cannot be read is a reject with its reason and keeps its text. Media that were missing, or
+took too long, are tried again by every run, also of the same night. A killed run keeps every commit it made.
 """
 
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,24 +16,25 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
 from contracts import digests, place, step
+from contracts.audits import lake_of
 from contracts.errors import InputError
 from contracts.lake import Lake
 from contracts.params import Embed
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows
 from contracts.records import LANDED
-from contracts.tables import REJECTS, SYNCHRONY, WHOLE_VIDEO
+from contracts.tables import SYNCHRONY, WHOLE_VIDEO
 from media.clip import SYNCHRONY_METHOD, Clip, Limits, Sampling, StoreUnavailable, Unreadable
 from media.decoders import Decoders
 from models import encoders
 from models.encoders import Encoder, ImageEncoder, Replicas, SoundEncoder
 from tasks.captions import TEXT
 from tasks.embedding import Batches, Vectors, rows
-from tasks.unembedded import MEDIA, Video, covered, known_videos, step_of, unembedded
+from tasks.refusals import Refusals, Reject, reject
+from tasks.unembedded import MEDIA, WHOLE_FILE, Video, covered, known_videos, step_of, unembedded
 
 NONE = "none"
 MODALITIES = ("visual", "text", "audio")
@@ -56,16 +56,17 @@ def run(params: Embed, night: Night) -> Receipt:
     Raises:
         InputError: an encoder that cannot be, or a media store that is away.
     """
-    lake = Lake()
+    lake = lake_of(night.day)
     made = _encoders(params)
     ours = _fingerprints(params, made)
-    reads = {"videos": lake.version("videos")}
-    known = known_videos(lake, night.day)
     landed = {modality: LANDED for modality in MODALITIES if getattr(params, modality) == LANDED}
     fingerprints = ours | landed
-    done = covered(lake, fingerprints)
-    todo = unembedded(lake, night.day, known, {modality: done[modality] for modality in ours})
-    tally = _embed(lake, params, night.day, todo, made, ours) if todo else Tally()
+    with lake.alone("embed"):
+        reads = {"videos": lake.version("videos")}
+        known = known_videos(lake, night.day)
+        done = covered(lake, night.day, fingerprints)
+        todo = unembedded(lake, known, {modality: done[modality] for modality in ours})
+        tally = _embed(lake, params, night.day, todo, made, ours) if todo else Tally()
     have = {m: sorted((done[m].keys() | tally.embedded[m]) & known.keys()) for m in fingerprints}
     return Receipt(
         reads=reads,
@@ -135,7 +136,7 @@ def _embed(
     size = params.batch_size * len(devices)
     batches = {m: Batches(m, Replicas(encoder, devices).encode, size) for m, encoder in made.items()}
     uris = [video.media_uri for video in todo if video.lacks_media]
-    sampling = _sampling(params, todo, made)
+    sampling, refusals = _sampling(params, todo, made), Refusals(lake, day)
     videos = iter(tqdm(todo, "embed", unit="video"))
     with Decoders(place.landing(), sampling, _limits(params), params.decode_workers) as decoders:
         clips = decoders.decode(uris)
@@ -146,10 +147,9 @@ def _embed(
             vectors = {modality: batch.finish() for modality, batch in batches.items()} | {SYNCHRONY: beats}
             for modality, found in vectors.items():
                 tally.embedded[modality].update(found)
+            refusals.commit(part, rejects)
             if any(vectors.values()):
                 _write(lake, part, vectors, fingerprints, params.segment_seconds, day)
-            if rejects:
-                lake.write("rejects", pa.Table.from_pylist(rejects, REJECTS.schema))
     return tally
 
 
@@ -205,7 +205,7 @@ def _add(
     beats: Vectors,
     day: date,
     tally: Tally,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Reject]:
     """Give one video to the encoders and `beats`; its media is the next of `clips`. Yields its rejects."""
     if "text" in video.lacks:
         batches["text"].add(video.video_id, WHOLE_VIDEO, [video.text])
@@ -214,7 +214,7 @@ def _add(
     clip = _next(clips)
     if isinstance(clip, Unreadable):
         tally.rejected[clip.reason] += 1
-        yield _reject(video, day, "embed", clip.reason, clip.detail)
+        yield reject(video, day, WHOLE_FILE, clip.reason, clip.detail)
         return
     tally.broken_midway += bool(clip.broken)
     if SYNCHRONY in video.lacks:
@@ -230,7 +230,7 @@ def _add(
             tally.lacking[modality] += 1
             stream = "video" if modality == "visual" else "audio"
             why = "; ".join(text for text in clip.broken if text.startswith(stream)) or "the file has none"
-            yield _reject(video, day, step_of(modality), MEDIA[modality], why)
+            yield reject(video, day, step_of(modality), MEDIA[modality], why)
 
 
 def _next(clips: Iterator[Clip | Unreadable]) -> Clip | Unreadable:
@@ -240,18 +240,6 @@ def _next(clips: Iterator[Clip | Unreadable]) -> Clip | Unreadable:
         raise InputError(
             f"{error}; give the address and credentials of the media store as AWS_… variables, and run again"
         ) from None
-
-
-def _reject(video: Video, day: date, step_name: str, reason: str, detail: str) -> dict[str, Any]:
-    return {
-        "day": day,
-        "step": step_name,
-        "reason": reason,
-        "received_day": video.received,
-        "source_file": video.media_uri,
-        "source_line": None,
-        "record": json.dumps({"video_id": video.video_id, "detail": detail}),
-    }
 
 
 if __name__ == "__main__":

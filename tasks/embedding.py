@@ -1,4 +1,4 @@
-"""From pictures, sounds and texts of many videos to rows of `features`, a batch at a time."""
+"""From pictures, sounds and texts of videos to rows of `features`, a batch at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
@@ -15,7 +15,11 @@ Vectors = dict[str, dict[int, np.ndarray]]  # video -> segment -> unit vector [D
 
 
 class Batches:
-    """Encodes the things of many videos `size` at a time, so that memory does not grow with the videos."""
+    """Encodes the things of one video at a time, at most `size` of them at once.
+
+    The last bits of a vector depend on what it is encoded together with. So that is of its own video alone:
+    vectors are the same whatever was embedded before, also by a run that was killed and goes on.
+    """
 
     def __init__(self, modality: str, encode: Encode, size: int) -> None:
         self._modality, self._encode_batch, self._size = modality, encode, size
@@ -23,15 +27,15 @@ class Batches:
         self._sums: Vectors = {}
 
     def add(self, video_id: str, segment: int, things: Sequence[Any]) -> None:
-        """Take what a segment (WHOLE_VIDEO: the video) shows, plays or says.
+        """Take what a segment (WHOLE_VIDEO: the video) shows, plays or says; a video's segments in a row.
 
         Raises:
             InputError: the encoder gives vectors that are not finite.
         """
         for thing in things:
-            self._waiting.append((video_id, segment, thing))
-            if len(self._waiting) == self._size:
+            if self._waiting and (self._waiting[0][0] != video_id or len(self._waiting) == self._size):
                 self._encode()
+            self._waiting.append((video_id, segment, thing))
 
     def finish(self) -> Vectors:
         """The vectors of everything added since the last time: of each segment the normalised mean.

@@ -173,6 +173,7 @@ def _batches(file: Landed, kind: Kind, day: date, params: Ingest) -> Iterator[tu
     held = 0
     for line, raw, row in landing.read(file.path, kind, limits):
         source = {"day": day, "source_file": file.name, "source_line": line}
+        source |= {"source": f"{file.name} {line:012d}"}  # of features: it orders the deliveries of a day
         held += len(raw) if isinstance(raw, bytes) else 0
         if isinstance(row, Refused):
             record = f"{row}\n{landing.as_text(raw)}"

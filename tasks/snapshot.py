@@ -24,7 +24,9 @@ from contracts.model_params import Snapshot
 from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
 from contracts.split import Split, split_of
-from contracts.tables import BEHAVIOURS, WHOLE_VIDEO
+from contracts.tables import BEHAVIOURS
+from tasks import vectors
+from tasks.profiles import newest, users_of
 from tasks.registry import champion_bundle
 from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
 
@@ -59,9 +61,9 @@ def run(params: Snapshot, night: Night) -> Receipt:
     )
     _need(views["test"], f"no viewing of {split.test} is in the lake; ingest and clean that day first")
     people = pc.unique(pa.chunked_array([t["user_id"] for t in (*histories.values(), *views.values())]))
-    users = _users(lake, params, people, split)
+    users = users_of(lake, params, people, split)
     embedded = read_receipt(night.receipts, "embed")["facts"]
-    modalities = _features(lake, rows, embedded["fingerprints"], out / "features.safetensors")
+    modalities = _features(lake, split.test, rows, embedded["fingerprints"], out / "features.safetensors")
     videos = add_columns(videos, comment_numbers(lake, rows, split.train))
     videos = add_columns(videos, synchrony_numbers(lake, rows, embedded["synchrony"]))
 
@@ -99,7 +101,7 @@ def _catalogue(lake: Lake, split: Split) -> pa.Table:
     """One row a video known by the test day, sorted by id; `train_views` counts training viewings."""
     columns = ("video_id", "author_id", "category", "caption", "duration_ms", "upload_time", "day")
     known = lake.scan("videos", up_to(split.test), (*columns, "source_file", "source_line"))
-    videos = _newest(known, "video_id")
+    videos = newest(known, "video_id")
     seen = lake.scan("interactions", up_to(split.train), ("video_id", "viewed"))
     counts = seen.filter(seen["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
     position = pc.index_in(videos["video_id"], counts["video_id"].combine_chunks())
@@ -107,21 +109,6 @@ def _catalogue(lake: Lake, split: Split) -> pa.Table:
     uploaded = pc.coalesce(videos["upload_time"].cast(pa.date32()), videos["day"])
     kept = videos.select(["video_id", "author_id", "category", "caption", "duration_ms"])
     return kept.append_column("upload_day", uploaded).append_column("train_views", views)
-
-
-def _newest(table: pa.Table, key: str) -> pa.Table:
-    """The newest record of each key, sorted by key."""
-    order = [
-        (key, "ascending"),
-        ("day", "descending"),
-        ("source_file", "descending"),
-        ("source_line", "descending"),
-    ]
-    ordered = table.sort_by(order)
-    keys = ordered[key].to_numpy(zero_copy_only=False)
-    first = np.ones(len(keys), bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return ordered.filter(pa.array(first)).combine_chunks()
 
 
 def _histories(lake: Lake, params: Snapshot, videos: pa.ChunkedArray, day: date) -> pa.Table:
@@ -212,85 +199,46 @@ def _seen(lake: Lake, videos: pa.ChunkedArray, until: date) -> pa.Table:
     return lists.rename_columns({"video_row_list": "video_rows"})
 
 
-def _users(lake: Lake, params: Snapshot, people: pa.Array, split: Split) -> dict[str, pa.Table]:
-    """Profiles of the people in the snapshot, as they were known when training ended and when the test began.
-
-    Both tables hold the same people in the same order; who had no profile by then gets nulls.
+def _features(
+    lake: Lake, until: date, videos: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
+) -> dict[str, dict]:
+    """Write each modality's whole-video vectors [V, D_m] and mask [V]; and what they cover.
 
     Raises:
-        InputError: people have profiles, and none ever had a column that params.yaml names.
+        InputError: ready-made vectors of two widths.
     """
-    records = lake.scan("users", up_to(split.known))
-    _need_columns(params, sorted({name for one in records["profile"].to_pylist() for name, _ in one or ()}))
-    ordered = people.take(pc.array_sort_indices(people))
-    return {
-        name: _profiles(records.filter(pc.less_equal(records["day"], day)), params, ordered, day)
-        for name, day in (("train", split.train), ("test", split.known))
-    }
-
-
-def _profiles(records: pa.Table, params: Snapshot, people: pa.Array, day: date) -> pa.Table:
-    """The newest of these records for each of the people, as columns."""
-    newest = _newest(records, "user_id")
-    mine = newest.take(pc.index_in(people, newest["user_id"].combine_chunks()))
-    registered = mine["registration_time"].cast(pa.date32())
-    days = pc.days_between(registered, pa.array([day] * len(people), pa.date32()))
-    profiles = [dict(profile or ()) for profile in mine["profile"].to_pylist()]
-    columns: dict[str, pa.Array] = {
-        "user_id": people,
-        "registration_day": registered,
-        "days_registered": pc.cast(days, pa.float64()),
-    }
-    for name in params.profile_categories:
-        columns[name] = pa.array([profile.get(name) for profile in profiles], pa.string())
-    for name in params.profile_numbers:
-        columns[name] = pa.array([_number(profile.get(name)) for profile in profiles], pa.float64())
-    return pa.table(columns)
-
-
-def _need_columns(params: Snapshot, there: list[str]) -> None:
-    for key in ("profile_categories", "profile_numbers"):
-        for name in getattr(params, key):
-            if there and name not in there:
-                raise InputError(
-                    f"params.yaml: snapshot.{key} has {name!r}, which no profile has ever had;"
-                    f" they have {', '.join(there)}: name what is there, or leave it out"
-                )
-
-
-def _number(text: str | None) -> float | None:
-    """A profile value as a number; what is none (a range, a word) counts as unknown."""
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return value if value is not None and np.isfinite(value) else None
-
-
-def _features(
-    lake: Lake, videos: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
-) -> dict[str, dict]:
-    """Write each modality's whole-video vectors [V, D_m] and mask [V]; and what they cover."""
     tensors: dict[str, np.ndarray] = {}
     covered: dict[str, dict] = {}
     for modality, fingerprint in sorted(fingerprints.items()):
-        where = f"fingerprint = '{fingerprint}' and modality = '{modality}' and segment = {WHOLE_VIDEO}"
-        found = lake.scan("features", where, ("video_id", "vector"))
+        found = vectors.of_whole_videos(lake, until, modality, fingerprint)
         position = pc.index_in(found["video_id"], videos.combine_chunks())
         known = found.append_column("row", position).filter(pc.is_valid(position))
         if not known.num_rows:
             continue
-        vectors = np.stack(known["vector"].to_numpy())
-        x_VD, mask_V = np.zeros((len(videos), vectors.shape[1]), np.float32), np.zeros(len(videos), bool)
-        x_VD[known["row"].to_numpy()], mask_V[known["row"].to_numpy()] = vectors, True
+        width = _width(modality, known["vector"])
+        x_VD, mask_V = np.zeros((len(videos), width), np.float32), np.zeros(len(videos), bool)
+        x_VD[known["row"].to_numpy()], mask_V[known["row"].to_numpy()] = (
+            np.stack(known["vector"].to_numpy()),
+            True,
+        )
         tensors |= {modality: x_VD, f"{modality}.mask": mask_V}
         covered[modality] = {
-            "width": vectors.shape[1],
+            "width": width,
             "covered": int(mask_V.sum()),
             "fingerprint": fingerprint,
         }
     save_file(tensors, path)
     return covered
+
+
+def _width(modality: str, found: pa.ChunkedArray) -> int:
+    widths = sorted(pc.unique(pc.list_value_length(found)).to_pylist())
+    if len(widths) > 1:
+        raise InputError(
+            f"features: the lake holds {modality} vectors of {' and '.join(map(str, widths))} numbers;"
+            " deliver all of them again in one width (docs/data-contract.md)"
+        )
+    return widths[0]
 
 
 def _need(table: pa.Table, message: str) -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 from contracts import digests
 from contracts.lake import Lake, up_to
+from contracts.records import LANDED, said
 from contracts.tables import SYNCHRONY, WHOLE_VIDEO
+from tasks import vectors
 from tasks.captions import clean, wording
 
 MEDIA = {"visual": "no_picture", "audio": "no_sound"}  # modality -> why a file that plays may lack it
 DECODED = {*MEDIA, SYNCHRONY}  # what comes from the media; what a file tells of synchrony may be "unknown"
 Covered = dict[str, str | None]  # video_id -> digest of what its vector was made of
 
-CURABLE = ("missing_media", "timed_out")  # tried again on later nights: the file may have come since
+WHOLE_FILE = "embed"  # the `rejects.step` of a file that gives nothing
+CURABLE = ("missing_media", "timed_out")  # tried again by every run: the file may have come since
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,17 @@ class Video:
 
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
-    """video_id -> its newest record received by then, sorted by id."""
+    """video_id -> its newest record received by then, sorted by id; a blank `media_uri` is none."""
     content = ("media_uri", "caption", "hashtags")
     key = ("video_id", "day", "source_file", "source_line")
     records = lake.scan("videos", up_to(until), (*key, *content)).sort_by([(k, "ascending") for k in key])
-    return {record["video_id"]: record for record in records.to_pylist()}
+    newest = {record["video_id"]: record for record in records.to_pylist()}
+    return {video: record | {"media_uri": said(record["media_uri"])} for video, record in newest.items()}
 
 
-def unembedded(
-    lake: Lake, day: date, known: Mapping[str, dict[str, Any]], done: Mapping[str, Covered]
-) -> list[Video]:
+def unembedded(lake: Lake, known: Mapping[str, dict[str, Any]], done: Mapping[str, Covered]) -> list[Video]:
     """The videos that lack vectors they could have of the modalities of `done`, and of what there is now."""
-    refused = _refused(lake, day)
+    refused = _refused(lake)
     videos = []
     for video_id, record in known.items():
         uri, said = record["media_uri"] or "", wording(record)
@@ -66,32 +68,35 @@ def unembedded(
     return videos
 
 
-def covered(lake: Lake, fingerprints: Mapping[str, str]) -> dict[str, Covered]:
-    """By modality: the videos that have a vector of its fingerprint; one scan, for each opens every file."""
+def covered(lake: Lake, until: date, fingerprints: Mapping[str, str]) -> dict[str, Covered]:
+    """By modality: the videos that have a vector of its fingerprint; landed ones, received up to a day."""
     videos: dict[str, Covered] = {modality: {} for modality in fingerprints}
-    if fingerprints:
-        names = ", ".join(f"'{fingerprint}'" for fingerprint in sorted(set(fingerprints.values())))
-        where = f"fingerprint in ({names}) and segment = {WHOLE_VIDEO}"
-        found = lake.scan("features", where, ("modality", "fingerprint", "video_id", "source"))
-        for row in found.to_pylist():
-            if fingerprints.get(row["modality"]) == row["fingerprint"]:
-                videos[row["modality"]][row["video_id"]] = row["source"]
+    ours = sorted(set(fingerprints.values()) - {LANDED})
+    found = vectors.landed(lake, until).to_pylist() if LANDED in fingerprints.values() else []
+    found = [row | {"fingerprint": LANDED} for row in found]
+    if ours:  # one scan, for each opens every file
+        where = f"{vectors.made_by(ours)} and segment = {WHOLE_VIDEO}"
+        columns = ("modality", "fingerprint", "video_id", "source")
+        found += lake.scan("features", where, columns).to_pylist()
+    for row in found:
+        if fingerprints.get(row["modality"]) == row["fingerprint"]:
+            videos[row["modality"]][row["video_id"]] = row["source"]
     return videos
 
 
 def step_of(modality: str) -> str:
-    """The `rejects.step` of a file that plays but lacks one modality; the whole file's is `embed`."""
+    """The `rejects.step` of a file that plays but lacks one modality."""
     return f"embed.{modality}"
 
 
 def _possible(uri: str, text: str, refused: Collection[tuple[str, str]]) -> set[str]:
-    playable = uri and ("embed", uri) not in refused
+    playable = uri and (WHOLE_FILE, uri) not in refused
     media = {m for m in DECODED if playable and (step_of(m), uri) not in refused}
     return media | ({"text"} if text else set())
 
 
-def _refused(lake: Lake, day: date) -> set[tuple[str, str]]:
-    """(step, media uri) of everything refused before."""
-    steps = ", ".join(f"'{name}'" for name in ("embed", *map(step_of, MEDIA)))
-    found = lake.scan("rejects", f"step in ({steps})", ("step", "reason", "source_file", "day")).to_pylist()
-    return {(r["step"], r["source_file"]) for r in found if r["reason"] not in CURABLE or r["day"] == day}
+def _refused(lake: Lake) -> set[tuple[str, str]]:
+    """(step, media uri) of everything that was refused for good."""
+    steps = ", ".join(f"'{name}'" for name in (WHOLE_FILE, *map(step_of, MEDIA)))
+    found = lake.scan("rejects", f"step in ({steps})", ("step", "reason", "source_file")).to_pylist()
+    return {(row["step"], row["source_file"]) for row in found if row["reason"] not in CURABLE}

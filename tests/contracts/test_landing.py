@@ -71,6 +71,14 @@ def test_a_profile_or_video_without_its_id_is_refused(tmp_path, kind):
     assert _one(tmp_path, kind, {"caption": "x"}).reason == "missing_id"
 
 
+@pytest.mark.parametrize("nothing", ["", " ", "\n\t"])
+def test_an_empty_text_of_a_video_is_none(tmp_path, nothing):
+    texts = ("media_uri", "caption", "music_title")
+    row = _one(tmp_path, "videos", {"video_id": "v"} | dict.fromkeys(texts, nothing))
+    assert [row[name] for name in texts] == [None] * 3
+    assert _one(tmp_path, "videos", {"video_id": "v", "caption": " a cat "})["caption"] == " a cat "
+
+
 def test_further_columns_of_a_user_become_the_profile(tmp_path):
     row = _one(tmp_path, "users", {"user_id": "a", "age": 24, "city": "Ulm", "none": None})
     assert row["profile"] == [("age", "24"), ("city", "Ulm")]

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -29,7 +30,7 @@ def write_video(
     hertz: float | None = 440.0,
     codec: str = "libx264",
     pixels: str = "yuv420p",
-    tags: Mapping[str, int] | None = None,
+    tags: Mapping[str, Any] | None = None,
     options: Mapping[str, str] | None = None,
     sound_start: float = 0.0,
 ) -> Path:

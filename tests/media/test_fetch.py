@@ -5,6 +5,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,129 @@ def test_a_relative_uri_starts_at_the_landing_folder_and_an_absolute_one_does_no
 )
 def test_an_address_that_leads_elsewhere_is_refused(tmp_path: Path, uri: str) -> None:
     assert reason(uri, tmp_path) == "unsupported_uri"
+
+
+CANNOT_BE = [
+    *("s3://my bucket/v.mp4", "s3://127.0.0.1:8080/v.mp4", "s3://127.0.0.1/v.mp4", "s3://bücket/v.mp4"),
+    *(
+        "s3://user:pw@bucket/v.mp4",
+        "s3://bucket?a/v.mp4",
+        "s3://arn:aws:s3:eu-west-1:1234:accesspoint:a/v.mp4",
+    ),
+    *("s3://-bucket/v.mp4", "s3://buc..ket/v.mp4", "s3://ab/v.mp4", f"s3://{'b' * 256}/v.mp4", "s3://b\0b/v"),
+    *(f"s3://bucket/{'k' * 1025}", f"s3://bucket/{'é' * 513}", "s3://bucket/a\0b"),
+    *(
+        "s3://bucket/../v.mp4",
+        "s3://bucket/a/../v.mp4",
+        "s3://bucket/./v.mp4",
+        "s3://bucket/.",
+        "s3://bucket/a/..",
+    ),
+]
+
+
+@pytest.mark.parametrize("uri", CANNOT_BE)
+def test_an_address_that_no_object_can_have_is_refused_without_asking_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str
+) -> None:
+    monkeypatch.setattr(fetch, "_client", lambda: pytest.fail("the store was asked"))
+    assert reason(uri, tmp_path) == "unsupported_uri"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a b+c%20d",
+        "日本?x=1#f&y",
+        "a//b",
+        "/a",
+        "a\nb",
+        "\x7f",
+        " \t",
+        "..a",
+        "\\x",
+        "k" * 1024,
+        "é" * 512,
+        "a/",
+        "%",
+    ],
+)
+def test_an_odd_key_is_an_object_that_is_not_there(s3: Any, tmp_path: Path, key: str) -> None:
+    assert reason(f"s3://bucket/{key}", tmp_path) == "missing_media"
+    assert reason("s3://bucket--use1-az4--x-s3/v.mp4", tmp_path) == "missing_media"
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
+    """A store that answers every GET by this; and, as HEAD has no body, every HEAD by the status alone."""
+
+    class Store:
+        def head_object(self, **place: str) -> None:
+            raise self.error(str(status), "HeadObject")
+
+        def get_object(self, **place: str) -> None:
+            raise self.error(code, "GetObject")
+
+        def error(self, code: str, call: str) -> ClientError:
+            answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            return ClientError(answer, call)
+
+    monkeypatch.setattr(fetch, "_client", Store)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidRequest"),
+        (400, "InvalidArgument"),
+        (301, "PermanentRedirect"),
+        (403, "AccessDenied"),
+        (403, "InvalidObjectState"),
+        (404, "NoSuchBucket"),
+        (405, "MethodNotAllowed"),
+        (501, "NotImplemented"),
+        (418, "SomethingNew"),
+    ],
+)
+def test_what_the_store_answers_about_one_object_is_no_reason_to_stop_the_night(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str
+) -> None:
+    refusing(monkeypatch, status, code)
+    assert reason("s3://bucket/v.mp4", tmp_path) == "missing_media"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (403, "InvalidAccessKeyId"),
+        (403, "SignatureDoesNotMatch"),
+        (403, "RequestTimeTooSkewed"),
+        (400, "ExpiredToken"),
+        (400, "AuthorizationHeaderMalformed"),
+        (500, "InternalError"),
+        (503, "SlowDown"),
+        (429, "TooManyRequests"),
+        (400, "RequestTimeout"),
+    ],
+)
+def test_a_store_that_is_away_or_refuses_our_credentials_is_not_the_files_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str
+) -> None:
+    refusing(monkeypatch, status, code)
+    with pytest.raises(StoreUnavailable, match=rf"s3://bucket/v\.mp4.*{code}"):
+        find("s3://bucket/v.mp4", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_ENDPOINT_URL", "not an address"), ("AWS_PROFILE", "nobodys-profile")]
+)
+def test_a_setting_of_the_store_that_cannot_be_is_not_the_files_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    fetch._client.cache_clear()
+    with pytest.raises(StoreUnavailable):
+        find("s3://bucket/v.mp4", tmp_path)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2_500_000), st.integers(0, 2_000_000)), max_size=6))

@@ -38,6 +38,32 @@ def test_a_word_that_another_language_shares_with_the_lexicon_does_not_count(tex
     assert sentiment._analyzer().polarity_scores(text)["compound"] != 0
 
 
+def test_of_a_long_comment_only_the_beginning_is_read(monkeypatch):
+    monkeypatch.setattr(sentiment, "LONGEST", 40)
+    start = "I love this cat, it is so very good now "
+    assert len(start) == 40
+    assert compound(start + "bad awful worst 😡 " * 1000) == compound(start) > 0.1
+    assert compound("🪨" * 40 + start) is None
+
+
+def test_no_more_of_a_comment_is_handed_over_than_its_beginning(monkeypatch):
+    handed = []
+
+    class Analyzer:
+        def polarity_scores(self, text: str) -> dict:
+            handed.append(text)
+            return {"pos": 1.0, "neg": 0.0, "compound": 0.5}
+
+    monkeypatch.setattr(sentiment, "_analyzer", Analyzer)
+    monkeypatch.setattr(sentiment, "_language", lambda text: handed.append(text) or "en")
+    compound("good cat " * 100_000)
+    assert [len(text) for text in handed] == [sentiment.LONGEST] * 2
+
+
+def test_how_much_of_a_comment_is_read_is_part_of_what_a_day_was_made_of():
+    assert f"first {sentiment.LONGEST} characters" in sentiment.METHOD
+
+
 @given(st.text())
 def test_any_text_is_scored_or_unknown_and_always_the_same(text):
     score = compound(text)

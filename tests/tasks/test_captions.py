@@ -1,7 +1,11 @@
+from typing import Any
+
+import ftfy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import captions
 from tasks.captions import clean, wording
 
 WORD = st.text("abcdefgäñжあ", min_size=1)
@@ -25,6 +29,20 @@ WORD = st.text("abcdefgäñжあ", min_size=1)
 )
 def test_a_caption_is_cleaned(caption: str, words: str) -> None:
     assert clean(caption) == words
+
+
+def test_of_a_long_caption_only_the_beginning_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed, fix = [], ftfy.fix_text
+
+    def noted(text: str, *more: Any) -> str:
+        handed.append(len(text))
+        return fix(text, *more)
+
+    monkeypatch.setattr("ftfy.fix_text", noted)
+    start = ("a cat on a #softRoof " * 1000)[: captions.LONGEST]
+    assert clean(start + "x" * 1_000_000) == clean(start)
+    assert handed == [captions.LONGEST] * 2
+    assert captions.TEXT["longest"] == captions.LONGEST
 
 
 @given(st.lists(WORD))

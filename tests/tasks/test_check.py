@@ -151,6 +151,86 @@ def test_what_is_wrong_with_a_table_blocks_the_night_by_name(night, table, rows,
     assert named in _blocked_by(night)
 
 
+LATER = DAY + timedelta(1)
+
+
+def test_a_night_is_checked_after_a_later_one_has_embedded_its_videos(night):
+    lake = Lake()
+    lake.commit("features", [{"day": DAY}], [])
+    _put(lake, "videos", [{"video_id": "c", "media_uri": "c.mp4", "day": LATER}])
+    _put(lake, "features", [_vector(v, m, day=LATER) for v in "abc" for m in ("visual", "text")])
+    assert check.run(PARAMS, night).facts["outcome"] == "passed"
+    assert _results(night)["figures"]["features"]["rows"] == 4
+
+
+def test_vectors_of_videos_that_the_night_does_not_know_yet_are_none_of_its(night):
+    lake = Lake()
+    _put(lake, "videos", [{"video_id": "c", "media_uri": "c.mp4", "day": LATER}])
+    _put(lake, "features", [_vector("c", "visual", vector=[9.0], day=LATER)])
+    assert check.run(PARAMS, night).facts["outcome"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("video", "why"),
+    [
+        ({"media_uri": "", "caption": None}, "no media and no words"),
+        ({"media_uri": " ", "caption": ""}, "blanks alone"),
+        ({"media_uri": None, "caption": "https://example.org"}, "an address alone has no words"),
+        ({"media_uri": None, "caption": " \n "}, "a caption of blanks"),
+    ],
+)
+def test_a_video_that_can_have_no_vector_is_not_asked_for_one(night, video, why):
+    rows = [{"video_id": f"c{n}", "day": LATER - timedelta(2)} | video for n in range(3)]
+    _put(Lake(), "videos", rows)
+    assert check.run(PARAMS, night).facts["outcome"] == "passed", why
+
+
+def test_what_an_older_record_of_a_video_had_is_not_asked_for(night):
+    old, new = DAY - timedelta(2), DAY - timedelta(1)
+    _put(Lake(), "videos", [{"video_id": v, "media_uri": v, "caption": v, "day": old} for v in "cde"])
+    _put(Lake(), "videos", [{"video_id": v, "day": new} for v in "cde"])
+    assert check.run(PARAMS, night).facts["outcome"] == "passed"
+
+
+def _by_landed(night: Night, *deliveries: list[dict]) -> None:
+    """The night reads ready-made pictures alone; each delivery is a file, of the day if it names none."""
+    lake = Lake()
+    lake.commit("features", [{"day": DAY}], [])
+    landed = [
+        _vector("a", "visual", fingerprint="landed")
+        | row
+        | {"source": f"features/part-{n}.jsonl {line:012d}"}
+        for n, delivery in enumerate(deliveries)
+        for line, row in enumerate(delivery, 1)
+    ]
+    _put(lake, "features", landed)
+    facts = {"fingerprints": {"visual": "landed"}}
+    write_receipt(night.receipts, "embed", Receipt(facts=facts), {})
+
+
+EACH = [{"video_id": v} for v in "ab"]
+
+
+@pytest.mark.parametrize("day", [DAY, DAY - timedelta(1)])
+def test_a_second_delivery_of_ready_made_vectors_takes_the_place_of_the_first(night, day):
+    wider = [row | {"vector": [1.0, 2.0, 3.0]} for row in EACH]
+    _by_landed(night, [row | {"day": day} for row in EACH], wider)
+    assert check.run(PARAMS, night).facts["outcome"] == "passed"
+    assert _results(night)["figures"]["features"]["rows"] == 2
+
+
+def test_a_delivery_of_another_width_for_some_videos_blocks_the_night_by_name(night):
+    _by_landed(night, EACH, [{"video_id": "b", "vector": [1.0, 2.0, 3.0]}])
+    assert "features.visual_widths is 2, must be at most 1 (widths of visual vectors)" in _blocked_by(night)
+
+
+def test_ready_made_vectors_that_came_after_the_night_do_not_count(night):
+    _by_landed(night, EACH, [row | {"vector": [0.0], "day": LATER} for row in EACH])
+    assert check.run(PARAMS, night).facts["outcome"] == "passed"
+    _by_landed(night, [row | {"day": LATER} for row in EACH])
+    assert "features.embedded_share is 0" in _blocked_by(night)
+
+
 def test_a_night_without_viewings_is_blocked(night):
     Lake().commit("interactions", [{"day": DAY}], [])
     assert "interactions.rows is 0" in _blocked_by(night)

@@ -1,4 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,26 @@ def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, nig
     assert receipt.facts["covered"] == {"visual": 1, "text": 1}
 
 
+def test_ready_made_vectors_count_from_the_day_on_which_they_came(night: Night) -> None:
+    catalogue({v: {"caption": "a cat"} for v in ("early", "late")})
+    plain = {
+        "modality": "visual",
+        "segment": -1,
+        "start_ms": 0,
+        "vector": [0.6, 0.8],
+        "fingerprint": "landed",
+    }
+    days = {"early": DAY, "late": DAY + timedelta(1)}
+    rows = [plain | {"video_id": video, "day": day} for video, day in days.items()]
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    by_landed = replace(PARAMS, visual="landed", text="none", audio="none")
+    found = {n: embed.run(by_landed, Night(DAY + timedelta(n), night.workspace)) for n in (0, 1)}
+    assert {n: receipt.facts["covered"] for n, receipt in found.items()} == {
+        0: {"visual": 1},
+        1: {"visual": 2},
+    }
+
+
 def test_the_same_videos_give_the_same_bytes(
     landing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +188,18 @@ def test_the_same_videos_give_the_same_bytes(
         receipt = embed.run(replace(PARAMS, decode_workers=workers), Night(DAY, tmp_path / home / "night"))
         found.append((receipt.digests, Lake().scan("features").to_pylist()))
     assert found[0] == found[1]
+
+
+def test_the_videos_that_are_embedded_together_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for number, each in enumerate((1, 3, 64)):
+        monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / str(number)))
+        catalogue({f"v{n}": {"caption": "a cat on a roof " * n} for n in range(1, 8)})
+        embed.run(replace(PARAMS, videos_per_commit=each), Night(DAY, tmp_path / "night"))
+        found.append({row["video_id"]: row["vector"] for row in features()})
+    assert found[0] == found[1] == found[2]
 
 
 def test_no_videos_are_no_work(night: Night) -> None:
@@ -202,6 +236,15 @@ def test_a_media_store_that_is_away_stops_the_step_without_rejects(
     assert rejects() == []
 
 
+def test_an_s3_address_that_cannot_be_is_one_reject_and_the_night_goes_on(night: Night) -> None:
+    uris = ["s3://my bucket/x.mp4", "s3://127.0.0.1:8080/x"]
+    catalogue({f"v{n}": {"media_uri": uri, "caption": "a cat"} for n, uri in enumerate(uris)})
+    receipt = embed.run(PARAMS, night)
+    assert receipt.rows is not None
+    assert receipt.rows.rejected == {"unsupported_uri": 2}
+    assert {row["video_id"] for row in features(modality="text")} == {"v0", "v1"}
+
+
 @pytest.fixture
 def real_media(shared_data: Path, night: Night) -> tuple[Receipt, Path]:
     """Every real clip, clean and odd, embedded."""
@@ -229,3 +272,11 @@ def test_real_clips_give_vectors_and_odd_files_vectors_or_one_reject(
         "short-cenc.mp4": "encrypted_media",
     }
     assert receipt.facts["broken_midway"] == 1  # corrupted.mp4
+
+
+def test_two_at_once_embed_every_video_once(night: Night) -> None:
+    catalogue({f"v{n}": {"caption": f"a cat, number {n}"} for n in range(20)})
+    with ThreadPoolExecutor(2) as both:
+        rows = [run.result().rows for run in [both.submit(embed.run, PARAMS, night) for _ in "12"]]
+    assert sorted(row.rows_in for row in rows if row) == [0, 20]
+    assert len(features()) == 20

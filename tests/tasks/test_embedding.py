@@ -28,13 +28,14 @@ class Linear(Encoder):
         return self.model(torch.tensor(batch))
 
 
-def test_batches_are_full_across_videos() -> None:
+def test_no_batch_is_of_two_videos_and_none_is_larger_than_allowed() -> None:
     encoder = Linear()
     batches = Batches("visual", encoder.encode, 4)
     for number in range(3):
-        batches.add(f"v{number}", 0, [[1.0, 2.0, float(number)]] * 3)
+        for segment in range(2):
+            batches.add(f"v{number}", segment, [[1.0, 2.0, float(number)]] * 3)
     batches.finish()
-    assert encoder.sizes == [4, 4, 1]
+    assert encoder.sizes == [4, 2] * 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=20), st.integers(1, 7))

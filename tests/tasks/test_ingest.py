@@ -175,3 +175,16 @@ def test_a_file_that_is_away_when_it_is_read_is_named(landing, night, monkeypatc
     monkeypatch.setattr("contracts.digests.of_file", lambda path: path.with_name("gone").read_bytes())
     with pytest.raises(InputError, match=r"part-0\.jsonl cannot be read"):
         ingest.run(PARAMS, night)
+
+
+def test_ready_made_vectors_tell_which_delivery_of_their_day_they_came_by(landing, night):
+    small_platform(landing)
+    line = {"video_id": "v0", "modality": "visual"}
+    first = [line | {"vector": [1.0]}, *[line | {"vector": [2.0]}] * 9, line | {"vector": [3.0]}]
+    land(landing, "features", DAY, first, "part-1.jsonl")
+    land(landing, "features", DAY, [line | {"vector": [4.0]}], "part-1.jsonl.more.jsonl")
+    land(landing, "features", DAY, [line | {"vector": [5.0]}], "part-2.jsonl")
+    ingest.run(PARAMS, night)
+    found = sorted(Lake().scan("features").to_pylist(), key=lambda row: row["source"])
+    assert [row["vector"][0] for row in found] == [1.0, *[2.0] * 9, 3.0, 4.0, 5.0]
+    assert len({row["source"] for row in found}) == len(found)

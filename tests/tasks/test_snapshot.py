@@ -112,6 +112,44 @@ def test_only_vectors_of_the_nights_encoder_are_taken_and_missing_ones_are_maske
     assert receipt.facts["modalities"] == {"visual": {"width": 2, "covered": 1, "fingerprint": "f"}}
 
 
+def _landed(video: str, vector: list[float], source: str, day: date = DAY) -> dict:
+    return _vector(video, 0.0, "landed") | {"vector": vector, "source": source, "day": day}
+
+
+def _of_landed(night: Night, rows: list[dict]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """What the snapshot holds of ready-made pictures: the catalogue's ids, the vectors and their mask."""
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    facts = {"fingerprints": {"visual": "landed"}, "synchrony": None}
+    write_receipt(night.receipts, "embed", Receipt(facts=facts), {})
+    snapshot.run(PARAMS.snapshot, night)
+    tensors = load_file(night.workspace / "snapshot" / "features.safetensors")
+    return [row["video_id"] for row in _read(night, "catalogue")], tensors["visual"], tensors["visual.mask"]
+
+
+def test_the_newest_ready_made_vector_of_a_video_known_by_the_night_is_taken(night):
+    early, late = DAY - timedelta(1), DAY + timedelta(1)
+    ids, x_VD, mask_V = _of_landed(
+        night,
+        [
+            _landed("v1", [7.0, 1.0, 2.0], "features/b.jsonl 000000000002"),
+            _landed("v1", [6.0, 1.0, 2.0], "features/b.jsonl 000000000001"),
+            _landed("v1", [5.0, 1.0, 2.0], "features/a.jsonl 000000000003"),
+            _landed("v1", [4.0, 1.0], "features/z.jsonl 000000000001", early),
+            _landed("v1", [3.0], "features/z.jsonl 000000000001", late),
+            _landed("v2", [9.0, 9.0, 9.0], "features/z.jsonl 000000000001", late),
+        ],
+    )
+    assert [ids[row] for row in np.flatnonzero(mask_V)] == ["v1"]
+    assert x_VD[ids.index("v1")].tolist() == [7.0, 1.0, 2.0]
+
+
+def test_ready_made_vectors_of_two_widths_are_refused_in_a_sentence(night):
+    rows = [_landed("v1", [7.0, 1.0], "a"), _landed("v2", [7.0, 1.0, 2.0], "b")]
+    with pytest.raises(InputError, match=r"visual vectors of 2 and 3 numbers.*deliver all of them") as caught:
+        _of_landed(night, rows)
+    assert "\n" not in str(caught.value)
+
+
 def _said(videos: dict[str, list[float | None]], day: date) -> list[dict]:
     blank = dict.fromkeys(INTERACTIONS.schema.names) | {"user_id": "u0", "viewed": True, "day": day}
     start = datetime(day.year, day.month, day.day, 20, tzinfo=UTC)

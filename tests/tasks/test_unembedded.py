@@ -2,7 +2,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_a_second_run_commits_nothing_and_tells_the_same(landing: Path, night: N
     second = embed.run(PARAMS, night)
     assert versions() == before
     assert second.rows is not None
-    assert second.rows.rows_in == 0
+    assert (second.rows.rows_in, second.rows.rejected) == (1, {"missing_media": 1})  # it may have come since
     assert (second.digests, second.facts["covered"]) == (first.digests, first.facts["covered"])
     assert first.facts["covered"] == {"visual": 2, "text": 5, "audio": 2}
     assert first.facts["lacking"] == {"visual": 1, "audio": 1}
@@ -80,6 +80,73 @@ def test_a_later_night_embeds_what_is_new_and_media_that_has_come_since(landing:
     assert receipt.rows.rows_in == 2
 
 
+def test_media_that_come_after_a_run_are_embedded_by_another_run_of_the_same_night(
+    landing: Path, night: Night
+) -> None:
+    catalogue({name: {"media_uri": f"{name}.mp4"} for name in ("late", "never")})
+    embed.run(PARAMS, night)
+    assert features() == []
+    write_video(landing / "late.mp4")
+    receipt = embed.run(PARAMS, night)
+    assert receipt.rows is not None
+    assert (receipt.rows.rows_in, receipt.rows.rejected) == (2, {"missing_media": 1})
+    assert {video for video, *_ in places()} == {"late"}
+    assert rejects() == [("embed", "missing_media", "never.mp4", "never")]
+
+
+def test_what_a_file_is_refused_for_now_takes_the_place_of_what_it_was_refused_for_on_the_same_night(
+    landing: Path, night: Night
+) -> None:
+    write_video(landing / "silent.mp4", hertz=None)
+    catalogue({name: {"media_uri": f"{name}.mp4"} for name in ("late", "never", "silent")})
+    embed.run(PARAMS, night)
+    (landing / "late.mp4").touch()
+    embed.run(PARAMS, night)
+    assert rejects() == [
+        ("embed", "empty_media", "late.mp4", "late"),
+        ("embed", "missing_media", "never.mp4", "never"),
+        ("embed.audio", "no_sound", "silent.mp4", "silent"),
+    ]
+
+
+def test_what_an_earlier_night_refused_stays_told_when_a_later_one_tries_again(night: Night) -> None:
+    catalogue({"v1": {"media_uri": "never.mp4"}})
+    embed.run(PARAMS, night)
+    embed.run(PARAMS, Night(DAY + timedelta(1), night.workspace))
+    assert rejects() == [("embed", "missing_media", "never.mp4", "v1")] * 2
+
+
+@pytest.mark.parametrize("commit", [1, 2, 3, 4])
+def test_a_repair_that_is_killed_at_any_commit_and_goes_on_ends_as_one_that_was_not(
+    landing: Path, night: Night, monkeypatch: pytest.MonkeyPatch, commit: int
+) -> None:
+    catalogue({f"v{n}": {"media_uri": f"v{n}.mp4", "caption": f"cat {n}"} for n in range(3)})
+    by_one = replace(PARAMS, videos_per_commit=1)
+    embed.run(by_one, night)
+    write_video(landing / "v0.mp4")
+    (landing / "v1.mp4").touch()
+    with dying_at_commit(commit, monkeypatch), suppress(KeyboardInterrupt):
+        embed.run(by_one, night)
+    embed.run(by_one, night)
+    assert rejects() == [
+        ("embed", "empty_media", "v1.mp4", "v1"),
+        ("embed", "missing_media", "v2.mp4", "v2"),
+    ]
+    assert places() == {
+        *((f"v{n}", "text", -1) for n in range(3)),
+        *(("v0", m, segment) for m in ("visual", "audio") for segment in (-1, 0)),
+    }
+    assert len(features()) == len(places())
+
+
+@pytest.mark.parametrize("nothing", ["", "  "])
+def test_an_empty_address_is_none(night: Night, nothing: str) -> None:
+    catalogue({"v1": {"media_uri": nothing, "caption": "a cat"}})
+    receipt = embed.run(PARAMS, night)
+    assert receipt.rows is not None
+    assert (receipt.rows.rows_in, receipt.rows.kept, rejects()) == (1, 1, [])
+
+
 def test_the_newest_record_of_a_video_counts(landing: Path, night: Night) -> None:
     write_video(landing / "new.mp4")
     catalogue({"v1": {"media_uri": "old.mp4"}}, DAY - timedelta(1))
@@ -102,6 +169,26 @@ def test_a_killed_run_keeps_its_commits_and_the_next_one_does_the_rest(
     assert receipt.rows is not None
     assert receipt.rows.rows_in == 2
     assert len(places()) == len(features()) == 3 * 4
+
+
+def test_a_run_that_is_killed_and_goes_on_gives_the_same_bits_as_one_that_was_not(
+    landing: Path, home: Path, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (11, 16, 17):  # the others are missing, and are tried again
+        write_video(landing / f"v{n}.mp4", seconds=n - 4, hertz=20.0 * n)
+    videos = {f"v{n}": {"media_uri": f"v{n}.mp4", "caption": "a cat on a roof " * n} for n in range(10, 20)}
+    found = []
+    for name, dies_at in (("whole", 99), ("cut", 2), ("later", 3)):
+        monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+        monkeypatch.setenv("UNDERCURRENT_HOME", str(home / name))
+        catalogue(videos)
+        with dying_at_commit(dies_at, monkeypatch), suppress(KeyboardInterrupt):
+            embed.run(replace(PARAMS, videos_per_commit=5), night)
+        embed.run(replace(PARAMS, videos_per_commit=5), night)
+        key = ("video_id", "modality", "segment")
+        found.append({tuple(row[k] for k in key): row["vector"] for row in features()})
+    assert len(found[0]) == 10 + 2 * (3 + 4 + 4)
+    assert found[0] == found[1] == found[2]
 
 
 def test_another_sampling_embeds_again_beside_the_old_vectors(landing: Path, night: Night) -> None:
