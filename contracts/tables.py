@@ -173,7 +173,8 @@ SEQUENCES = _table(
 
 FEATURES = _table(
     "features",
-    "video × modality × segment (−1: the whole video): a vector, its encoder, and a digest of what it is of",
+    "video × modality × segment (−1: the whole video): a vector, its encoder, and a digest of what it is of "
+    "(of a landed one, its file and line)",
     ("fingerprint", "day"),
     video_id=pa.string(),
     modality=pa.string(),
