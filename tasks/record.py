@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contracts import place, step
+from contracts import place, production, step
 from contracts.errors import InputError
 from contracts.params import Record
 from contracts.place import PROJECT, Night
@@ -32,6 +32,9 @@ def run(params: Record, night: Night) -> Receipt:
     """
     read_receipt(night.receipts, "promote")
     repository = place.record()
+    if why := production.left_alone():
+        print(f"record: {why}", file=sys.stderr)
+        return Receipt(facts={"tag": None, "commit": None, "repository": str(repository), "outcome": why})
     with _alone(repository):
         git = Git(repository, params)
         _prepare(repository, git)

@@ -54,13 +54,16 @@ def alone() -> Iterator[None]:
 
 
 class Registry:
-    """The versions of the registered model; it is made when missing."""
+    """The versions of the registered model; none while it was never made."""
 
     def __init__(self) -> None:
         from tasks import tracking
 
         self.mlflow = tracking.client()
         self.name = model_name()
+
+    def make(self) -> None:
+        """Make the registered model when it is missing."""
         if not self._found():
             self.mlflow.create_registered_model(self.name)
 
@@ -84,8 +87,8 @@ class Registry:
 
     def holder(self, alias: str) -> Version | None:
         """The version that an alias points at."""
-        number = self._found()[0].aliases.get(alias)
-        return self.numbered(str(number)) if number else None
+        numbers = [model.aliases.get(alias) for model in self._found()]
+        return self.numbered(str(numbers[0])) if any(numbers) else None
 
     def point(self, alias: str, version: Version) -> None:
         """Move an alias."""

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from contracts import place
+from contracts import place, production
 
 EXPERIMENT = "undercurrent"
 SQLITE = "sqlite:///"
@@ -23,14 +23,16 @@ def client() -> MlflowClient:
 
 
 def experiment(mlflow: MlflowClient) -> str:
-    """The experiment's id, made when missing; beside a local database its artifacts lie in the home."""
-    found = mlflow.get_experiment_by_name(EXPERIMENT)
+    """The experiment's id, made when missing; beside a local database its artifacts lie in the home.
+
+    What DVC runs unasked has an experiment of its own.
+    """
+    name = f"{EXPERIMENT}-experiments" if production.left_alone() else EXPERIMENT
+    found = mlflow.get_experiment_by_name(name)
     if found:
         return found.experiment_id
     local = place.tracking_uri().startswith(SQLITE)
-    return mlflow.create_experiment(
-        EXPERIMENT, (place.home() / "mlflow" / "artifacts").as_uri() if local else None
-    )
+    return mlflow.create_experiment(name, (place.home() / "mlflow" / "artifacts").as_uri() if local else None)
 
 
 def log_run(
