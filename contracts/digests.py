@@ -4,11 +4,29 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from contracts.errors import InputError
+
+BUNDLE_FILES = ("model.safetensors", "model.json")
+
 
 def of_file(path: Path) -> str:
     """sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_bundle(folder: Path) -> str:
+    """One sha256 over a saved model's files.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    for name in BUNDLE_FILES:
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name} is missing; a model is {' and '.join(BUNDLE_FILES)}: write it anew"
+            )
+    return of_lines([f"{name} {of_file(folder / name)}" for name in BUNDLE_FILES])
 
 
 def of_folder(folder: Path) -> dict[str, str]:

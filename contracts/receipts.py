@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,24 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def read_json(path: Path, remedy: str, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """A JSON object from a file, which holds at least these keys.
+
+    Raises:
+        InputError: it does not; ends with the remedy.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no JSON object; {remedy}")
+    for key in needs:
+        if key not in found:
+            raise InputError(f"{path}: key {key!r} is missing; {remedy}")
+    return found
 
 
 def write_receipt(folder: Path, step: str, receipt: Receipt, stamp: Mapping[str, Any]) -> Path:

@@ -1,5 +1,6 @@
 """Measure the challenger on the test day, beside the champion, popularity, what is trending, and ItemCF.
 
+A night that is run again is measured beside the present champion too, where it made that one itself.
 The whole catalogue is ranked, what a person has seen is masked, ties are broken by row: the same users, the
 same catalogue and the same code for every model. The step only reads models; it decides nothing.
 """
@@ -16,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from contracts import step
-from contracts.digests import of_folder
+from contracts.digests import of_bundle, of_folder
 from contracts.errors import InputError
 from contracts.model_params import Evaluate
 from contracts.place import Night
@@ -55,9 +56,12 @@ def run(params: Evaluate, night: Night) -> Receipt:
     pinned, out = Pinned(night), night.folder("evaluate")
     seen = pinned.seen("test")
     aims = aims_of(pinned, seen)
-    scorers = {"challenger": load(night.output("train", "model.json").parent, pinned, seen)}
-    if (champion := night.workspace / "snapshot" / "champion").is_dir():
-        scorers["champion"] = load(champion, pinned, seen)
+    bundles = {name: of_bundle(folder) for name, folder in models_of(night).items()}
+    scorers = {
+        name: load(folder, pinned, seen)
+        for name, folder in models_of(night).items()
+        if name != "incumbent" or bundles[name] != bundles["challenger"]
+    }
 
     found = {name: rank_model(name, scorer, aims, max(params.cutoffs)) for name, scorer in scorers.items()}
     ranked = {name: ranked for name, (ranked, _) in found.items()}
@@ -86,6 +90,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
         "alpha": findings.alpha(weights, aims.users, challenger, pinned),
         "drift": findings.drift(challenger, pinned),
         "changes": figures(changed),
+        "bundles": bundles,
     }
     write_json(out / "metrics.json", metrics)
     pq.write_table(
@@ -98,6 +103,13 @@ def run(params: Evaluate, night: Night) -> Receipt:
     return Receipt(
         digests=of_folder(out), facts={"users": len(aims.users), "differences": metrics["differences"]}
     )
+
+
+def models_of(night: Night) -> dict[str, Path]:
+    """Name -> folder of the saved models that are compared: tonight's, and those that the snapshot pinned."""
+    challenger = night.output("train", "model.json").parent
+    pinned = {name: night.workspace / "snapshot" / name for name in ("champion", "incumbent")}
+    return {"challenger": challenger} | {name: path for name, path in pinned.items() if path.is_dir()}
 
 
 def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:

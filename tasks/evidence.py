@@ -1,6 +1,5 @@
 """What the gate decides from, read from the files that the steps before it left."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
+from contracts.digests import of_file
 from contracts.errors import InputError
 from contracts.place import Night
-from contracts.receipts import read_receipt
+from contracts.receipts import read_json, read_receipt
 
 SLICE_USERS = 20  # of fewer people a slice says nothing that could be decided by
 EVALUATION, MANIFEST = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
@@ -22,15 +22,18 @@ class Evidence:
     """What the gate decides from.
 
     Attributes:
-        metrics: evaluate/metrics.json.
+        metrics, digest: evaluate/metrics.json, and its sha256.
         champion: the champion's registered version, None when there is none.
+        incumbent: the present champion's, where this night made it.
         weighable: whether some video has two modalities or more, and none is missing.
         completions: whether it is known of any of the test day's viewings if it was complete.
         checks: `facts.outcome` of the data checks' receipt, None when the checks did not complete.
     """
 
     metrics: Mapping[str, Any]
+    digest: str
     champion: str | None
+    incumbent: str | None
     weighable: bool
     completions: bool
     checks: str | None
@@ -42,26 +45,28 @@ def evidence_of(night: Night) -> Evidence:
     Raises:
         InputError: one is missing, or of another night.
     """
-    metrics, manifest = (_tonight(night, *file) for file in (EVALUATION, MANIFEST))
+    digest = of_file(night.output(*EVALUATION))
+    metrics = _tonight(night, *EVALUATION, "bundles")
+    manifest = _tonight(night, *MANIFEST, "champion", "incumbent", "modalities")
     views = pq.read_table(night.output("snapshot", "test_views.parquet"), columns=["completed"])["completed"]
     return Evidence(
         metrics=metrics,
+        digest=digest,
         champion=manifest["champion"],
+        incumbent=manifest["incumbent"],
         weighable=_weighable(night, list(manifest["modalities"])),
         completions=views.null_count < len(views),
         checks=_checks_outcome(night),
     )
 
 
-def _tonight(night: Night, step_name: str, file: str) -> dict[str, Any]:
-    """A JSON file of an earlier step, which must have been made for this night."""
+def _tonight(night: Night, step_name: str, file: str, *needs: str) -> dict[str, Any]:
+    """A JSON file of an earlier step with these keys, which must have been made for this night."""
     path = night.output(step_name, file)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("test_day") != str(night.day):
-        raise InputError(
-            f"{path}: test_day is {found.get('test_day')}, not {night.day}; "
-            f"run `python -m tasks.{step_name} --night {night.day}` in this workspace"
-        )
+    remedy = f"run `python -m tasks.{step_name} --night {night.day}` in this workspace"
+    found = read_json(path, remedy, ("test_day", *needs))
+    if found["test_day"] != str(night.day):
+        raise InputError(f"{path}: test_day is {found['test_day']}, not {night.day}; {remedy}")
     return found
 
 

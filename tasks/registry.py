@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from contracts import digests, place
+from contracts import place
+from contracts.digests import BUNDLE_FILES
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-BUNDLE_FILES = ("model.safetensors", "model.json")
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ class Version:
 def model_name() -> str:
     """The registered model's name (UNDERCURRENT_MODEL, default `undercurrent`)."""
     return os.environ.get("UNDERCURRENT_MODEL", "undercurrent")
-
-
-def bundle_digest(folder: Path) -> str:
-    """One sha256 over the bundle's files."""
-    return digests.of_lines([f"{name} {digests.of_file(folder / name)}" for name in BUNDLE_FILES])
 
 
 @contextmanager
@@ -100,32 +95,42 @@ class Registry:
             if version.tags.get(key) != value:
                 self.mlflow.set_model_version_tag(self.name, version.number, key, value)
 
-    def champion_of(self, night: date | None) -> Version | None:
+    def champion_of(self, night: date) -> Version | None:
         """The champion that a night has to beat: the newest that neither this nor a later night made."""
         champion = self.holder(CHAMPION)
-        while night and champion and champion.night >= str(night):
+        while champion and champion.night >= str(night):
             champion = self.numbered(champion.tags.get("replaced"))
         return champion
+
+    def incumbent_of(self, night: date) -> Version | None:
+        """The present champion where this very night made it: whom the night, run again, would replace."""
+        champion = self.holder(CHAMPION)
+        return champion if champion and champion.night == str(night) else None
 
     def _found(self) -> list:
         return self.mlflow.search_registered_models(f"name = '{self.name}'")
 
 
-def champion_bundle(folder: Path, night: date | None = None) -> str | None:
-    """Fetch the champion's `model.safetensors`, `model.json` and `version.txt` into a folder.
+def pin(out: Path, night: date) -> dict[str, str | None]:
+    """Fetch the models that a night is compared with, each into the folder of its name below `out`.
 
-    Args:
-        folder: made anew; stays absent when there is no champion.
-        night: leave out champions that this night or a later one made.
+    champion: whom the night has to beat, the same one every time that it is run. incumbent: the present
+    champion where this night made it. A folder is made anew, and stays absent where there is no such model.
 
     Returns:
-        The champion's version, or None.
+        Name -> version, or None.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     models = Registry()
-    champion = models.champion_of(night)
-    if champion is None:
-        return None
+    wanted = {"champion": models.champion_of(night), "incumbent": models.incumbent_of(night)}
+    for name, version in wanted.items():
+        shutil.rmtree(out / name, ignore_errors=True)
+        if version:
+            _fetch(models, version, out / name)
+    return {name: version.number if version else None for name, version in wanted.items()}
+
+
+def _fetch(models: Registry, version: Version, folder: Path) -> None:
+    """The version's `model.safetensors`, `model.json` and `version.txt`."""
     import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
@@ -135,9 +140,8 @@ def champion_bundle(folder: Path, night: date | None = None) -> str | None:
     mlflow.set_registry_uri(place.tracking_uri())  # `models:/` is looked up here, whatever a call is told
     folder.mkdir(parents=True)
     for name in BUNDLE_FILES:
-        uri = f"models:/{models.name}/{champion.number}/artifacts/{name}"
+        uri = f"models:/{models.name}/{version.number}/artifacts/{name}"
         fetched = download_artifacts(artifact_uri=uri, dst_path=str(folder / "fetched"))
         shutil.move(fetched, folder / name)
     shutil.rmtree(folder / "fetched")
-    (folder / "version.txt").write_text(f"{champion.number}\n", encoding="utf-8")
-    return champion.number
+    (folder / "version.txt").write_text(f"{version.number}\n", encoding="utf-8")

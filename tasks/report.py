@@ -22,9 +22,10 @@ from models.metrics import meaning
 from tasks import report_plots as plots
 from tasks.gate import SLICES
 from tasks.report_people import examples
+from tasks.verdict import read_verdict
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-ORDER = ("challenger", "champion", "popularity", "trending", "itemcf")
+ORDER = ("challenger", "champion", "incumbent", "popularity", "trending", "itemcf")
 MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # told at every cut-off
 PROBABILITIES = ("auc", "gauc", "f1", "log_loss", "calibration_error")
 NAMES = {
@@ -33,6 +34,7 @@ NAMES = {
     "trending": "Trending",
     "challenger": "Challenger",
     "champion": "Champion",
+    "incumbent": "Present champion, of this night",
 }
 
 
@@ -68,8 +70,8 @@ def context(params: Report, night: Night) -> dict[str, Any]:
     metrics = _json(night.output("evaluate", "metrics.json"))
     manifest = _json(night.output("snapshot", "manifest.json"))
     receipts = _receipts(night)
-    verdict = _json(night.output("gate", "verdict.json"))
-    rival = verdict["rival"]
+    verdict = read_verdict(night)
+    rival = verdict.rival
     modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
     ways = _ways(_optional(night, "align", "metrics.json").get("pairs", {}))
     return {

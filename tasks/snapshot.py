@@ -22,7 +22,7 @@ from contracts.model_params import Snapshot
 from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
 from contracts.tables import BEHAVIOURS, WHOLE_VIDEO
-from tasks.registry import champion_bundle
+from tasks import registry
 from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
 
 COMPLETED = 0.95  # share of a video that counts as having seen all of it
@@ -66,7 +66,6 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "seen_test": _seen(lake, rows, valid),
     }.items():
         pq.write_table(table, out / f"{name}.parquet")
-    champion = champion_bundle(out / "champion", night.day)
     manifest = {
         "night": str(night.day),
         "train_until": str(train),
@@ -77,7 +76,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "modalities": modalities,
         "positive_watch_ratio": params.positive_watch_ratio,
         "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
-        "champion": champion,
+        **registry.pin(out, night.day),
     }
     write_json(out / "manifest.json", manifest)
     return Receipt(reads=versions, digests=of_folder(out), facts=manifest)

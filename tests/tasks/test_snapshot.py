@@ -160,6 +160,7 @@ def test_the_same_lake_gives_the_same_bytes(night, tmp_path):
     first = snapshot.run(PARAMS.snapshot, night)
     again = snapshot.run(PARAMS.snapshot, night)
     assert first.digests == again.digests
+    assert (first.facts["champion"], first.facts["incumbent"]) == (None, None)
     assert len(first.digests) >= 9
 
 
