@@ -1,6 +1,7 @@
 """Where things are. Addresses come from the environment, never from params.yaml."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from contracts.errors import InputError
 
 PROJECT = Path(__file__).resolve().parent.parent
+_LOGIN = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>@:]*:[^\s"<>]*)@""")
+_SECRET = re.compile(r"""(?i)([?&;][\w.-]*(?:password|passwd|pwd|secret|token|key)[\w.-]*=)[^&;\s"'<>]+""")
 
 
 def home() -> Path:
@@ -83,3 +86,12 @@ def parse_day(text: str, what: str = "night") -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"{what}: {text!r} is not a date; write it as YYYY-MM-DD") from None
+
+
+def without_credentials(text: str) -> str:
+    """The text with the logins of its addresses hidden: `scheme://user:secret@host` as `scheme://***@host`.
+
+    Secrets in an address's query (`?password=…`, `&token=…`) are hidden too. In doubt more is hidden: a
+    password may hold `/` or `@` as it is.
+    """
+    return _SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))
