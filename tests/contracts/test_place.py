@@ -28,10 +28,10 @@ def test_credentials_are_hidden_wherever_they_stand_in_a_text(text, told):
 @pytest.mark.parametrize(
     "text",
     [
-        "sqlite:////home/ann:x@work/mlflow.db",
+        "sqlite:////data/ann:x@lab/mlflow.db",
         "s3://bucket/videos/a@b.mp4",
         "http://127.0.0.1:8080/dags/nightly",
-        "/home/ann@work: no such file; write to ann@example.com",
+        "/data/ann@lab: no such file; write to ann@example.com",
         "https://host/x?night=2026-03-12&page=2",
         "",
     ],
