@@ -30,9 +30,10 @@ def of_bundle(folder: Path) -> str:
 
 
 def of_folder(folder: Path) -> dict[str, str]:
-    """File name (relative, with /) -> sha256, sorted by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): of_file(path) for path in files}
+    """File name (relative, with /) -> sha256, sorted by name. Names that start with a dot are temporary."""
+    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    kept = {name: path for name, path in found.items() if not any(p.startswith(".") for p in name.parts)}
+    return {name.as_posix(): of_file(path) for name, path in kept.items()}
 
 
 def of_lines(lines: Iterable[str]) -> str:

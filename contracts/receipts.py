@@ -44,10 +44,15 @@ class Receipt:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the whole file or none (temporary name, then rename)."""
+    """Write JSON so that a reader sees the whole file or none."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the whole of it or none (temporary name, then rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 

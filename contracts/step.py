@@ -49,7 +49,8 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
         run(section, night)
         return path
-    path.unlink(missing_ok=True)
+    for old in (path, *night.receipts.glob(f".{step}.json.*")):  # the latter are a killed run's
+        old.unlink(missing_ok=True)
     started, clock = time.time(), time.perf_counter()
     print(f"{step}: night {night.day}", file=sys.stderr)
     receipt = run(section, night)

@@ -1,6 +1,9 @@
 """A model on disk: `model.safetensors` and `model.json`. No pickle, nothing of the machine or the day."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,9 +25,19 @@ def build(spec: Spec) -> InterestModel | Baseline:
 def save_bundle(folder: Path, model: InterestModel | Baseline) -> None:
     """Write the model into the folder; the same model gives the same bytes."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS)
     text = json.dumps({"format": FORMAT, **asdict(model.spec)}, indent=1, ensure_ascii=False)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    with _whole(folder / WEIGHTS) as path:
+        save_file(tensors, path)
+    with _whole(folder / DESCRIPTION) as path:
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name to write to; the file has its own name only when all of it is there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    yield temporary
+    temporary.replace(path)
 
 
 def load_bundle(folder: Path) -> InterestModel | Baseline:

@@ -53,7 +53,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
             f" ({', '.join(map(str, params.cutoffs))}); add it"
         )
     settle()
-    pinned, out = Pinned(night), night.folder("evaluate")
+    pinned, out = Pinned(night), night.fresh_folder("evaluate")
     seen = pinned.seen("test")
     aims = aims_of(pinned, seen)
     bundles = {name: of_bundle(folder) for name, folder in models_of(night).items()}
@@ -92,7 +92,6 @@ def run(params: Evaluate, night: Night) -> Receipt:
         "changes": figures(changed),
         "bundles": bundles,
     }
-    write_json(out / "metrics.json", metrics)
     pq.write_table(
         _per_user_table(pinned, scorers, ranked, weights, changed, aims, params.k), out / "per_user.parquet"
     )
@@ -100,6 +99,7 @@ def run(params: Evaluate, night: Night) -> Receipt:
         _recommendations(pinned, challenger, ranked["challenger"], weights, aims),
         out / "recommendations.parquet",
     )
+    write_json(out / "metrics.json", metrics)
     return Receipt(
         digests=of_folder(out), facts={"users": len(aims.users), "differences": metrics["differences"]}
     )

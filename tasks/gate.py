@@ -53,7 +53,7 @@ def run(params: Gate, night: Night) -> Receipt:
         InputError: an input is missing or of another night.
     """
     verdict = judge(params, evidence_of(night), str(night.day))
-    path = night.folder("gate") / "verdict.json"
+    path = night.fresh_folder("gate") / "verdict.json"
     write_json(path, verdict)
     print(f"gate: {verdict['summary']}", file=sys.stderr)
     outcomes = {c["name"]: c["outcome"] for c in verdict["conditions"]}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from contracts import digests, step
 from contracts.params import Report
 from contracts.place import Night
-from contracts.receipts import Receipt
+from contracts.receipts import Receipt, write_text
 from contracts.steps import STEPS
 from models.metrics import meaning
 from tasks import report_plots as plots
@@ -44,8 +44,9 @@ def run(params: Report, night: Night) -> Receipt:
     Raises:
         InputError: the verdict, the evaluation or the snapshot is missing.
     """
-    page = night.folder("report") / "report.html"
-    page.write_text(render(context(params, night)), encoding="utf-8")
+    text = render(context(params, night))
+    page = night.fresh_folder("report") / "report.html"
+    write_text(page, text)
     print(f"report: {page}", file=sys.stderr)
     return Receipt(digests={"report.html": digests.of_file(page)}, facts={"page": str(page)})
 

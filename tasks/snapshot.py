@@ -36,7 +36,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
     Raises:
         InputError: there is no history to train on, or no viewing to test on.
     """
-    lake, out = Lake(), night.folder("snapshot")
+    lake, out = Lake(), night.fresh_folder("snapshot")
     versions = {name: lake.version(name) for name in TABLES}
     test, valid, train = night.day, night.day - timedelta(1), night.day - timedelta(2)
     videos = _catalogue(lake, train, test)

@@ -62,7 +62,8 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
         InputError: a parameter with which no model can be made.
     """
     settle(params.seed)
-    pinned, out = Pinned(night), night.folder("train")
+    pinned, out = Pinned(night), night.fresh_folder("train", mine=processes.rank() == 0)
+    processes.wait()
     width = _aligned(pinned)["width"]
     if width % params.heads and _attends(params):
         raise InputError(
