@@ -56,18 +56,20 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def read_json(path: Path, remedy: str, needs: Sequence[str] = ()) -> dict[str, Any]:
-    """A JSON object from a file, which holds at least these keys.
+def read_json(
+    path: Path, remedy: str, needs: Sequence[str] = (), kind: type[dict] | type[list] = dict
+) -> Any:
+    """JSON from a file: an object with at least these keys, or a list.
 
     Raises:
-        InputError: it does not; ends with the remedy.
+        InputError: it holds something else; ends with the remedy.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); {remedy}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path} holds no JSON object; {remedy}")
+    if not isinstance(found, kind):
+        raise InputError(f"{path} holds no JSON {kind.__name__}; {remedy}")
     for key in needs:
         if key not in found:
             raise InputError(f"{path}: key {key!r} is missing; {remedy}")
@@ -92,4 +94,4 @@ def read_receipt(folder: Path, step: str) -> dict[str, Any]:
         raise InputError(
             f"{path} is missing: the step {step!r} has not completed; run `python -m tasks.{step}`"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path, f"run `python -m tasks.{step}` again", ("facts",))

@@ -1,7 +1,7 @@
 """The command line that every step shares: `python -m tasks.<step> --night YYYY-MM-DD`.
 
-Exit codes: 0 done, 1 failed (our bug or the machine's), 2 refused input (the user's mistake, one sentence),
-3 checks blocked (the data is not fit; the champion stays).
+Exit codes: 0 done, 1 failed (our bug or the machine's, or a server that is away), 2 refused input (the user's
+mistake, one sentence), 3 checks blocked (the data is not fit; the champion stays).
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import params as parameters
-from contracts.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, ChecksBlocked, InputError
+from contracts.errors import CHECKS_BLOCKED, DONE, FAILED, REFUSED_INPUT, AwayError, ChecksBlocked, InputError
 from contracts.place import PROJECT, Night, parse_day
 from contracts.receipts import Receipt, write_receipt
 
@@ -37,6 +37,9 @@ def main(step: str, run: Run, doc: str | None, argv: Sequence[str] | None = None
     except ChecksBlocked as blocked:
         print(f"{step}: blocked: {blocked}", file=sys.stderr)
         return CHECKS_BLOCKED
+    except AwayError as away:
+        print(f"{step}: failed: {away}", file=sys.stderr)
+        return FAILED
     return DONE
 
 

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -49,7 +49,7 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing; a model is {WEIGHTS} and {DESCRIPTION}")
-    model = build(_read_spec(folder / DESCRIPTION))
+    model = _built(folder / DESCRIPTION)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (RuntimeError, SafetensorError) as error:
@@ -57,12 +57,31 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
     return model.eval()
 
 
+def _built(path: Path) -> InterestModel | Baseline:
+    """The model of a description; whatever is wrong in it is a ValueError that names the file."""
+    spec = _read_spec(path)
+    try:
+        return build(spec)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"{path} describes no model ({type(error).__name__}: {error})") from None
+
+
 def _read_spec(path: Path) -> Spec:
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    if raw.pop("format", None) != FORMAT:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error})") from None
+    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
         raise ValueError(
             f"{path} is not of format {FORMAT}: another version made it; docs/operations.md says what to do"
         )
-    for columns in ("numbers", "video_numbers"):
-        raw[columns] = {name: (mean, deviation) for name, (mean, deviation) in raw[columns].items()}
+    known = {field.name: field.default is field.default_factory for field in fields(Spec)}
+    needed = {name for name, without_default in known.items() if without_default}
+    if odd := sorted((raw.keys() - known) | (needed - raw.keys())):
+        raise ValueError(f"{path}: unknown or missing keys {', '.join(odd)}")
+    try:
+        for columns in ("numbers", "video_numbers"):
+            raw[columns] = {name: (mean, deviation) for name, (mean, deviation) in raw[columns].items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {columns} holds no pairs of numbers ({error})") from None
     return Spec(**raw)

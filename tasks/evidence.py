@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from contracts.digests import of_file
 from contracts.errors import InputError
@@ -14,6 +15,7 @@ from contracts.place import Night
 from contracts.receipts import read_json, read_receipt
 
 SLICE_USERS = 20  # of fewer people a slice says nothing that could be decided by
+AGAIN = "run `python -m tasks.snapshot` again"
 EVALUATION, MANIFEST = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
 
 
@@ -48,7 +50,7 @@ def evidence_of(night: Night) -> Evidence:
     digest = of_file(night.output(*EVALUATION))
     metrics = _tonight(night, *EVALUATION, "bundles")
     manifest = _tonight(night, *MANIFEST, "champion", "incumbent", "modalities")
-    views = pq.read_table(night.output("snapshot", "test_views.parquet"), columns=["completed"])["completed"]
+    views = _completed(night)
     return Evidence(
         metrics=metrics,
         digest=digest,
@@ -70,9 +72,21 @@ def _tonight(night: Night, step_name: str, file: str, *needs: str) -> dict[str, 
     return found
 
 
+def _completed(night: Night) -> pa.ChunkedArray:
+    path = night.output("snapshot", "test_views.parquet")
+    try:
+        return pq.read_table(path, columns=["completed"])["completed"]
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} cannot be read as Parquet ({error}); {AGAIN}") from None
+
+
 def _weighable(night: Night, modalities: list[str]) -> bool:
-    with safe_open(night.output("snapshot", "features.safetensors"), "numpy") as features:
-        masks = [features.get_tensor(f"{name}.mask").astype(bool) for name in modalities]
+    path = night.output("snapshot", "features.safetensors")
+    try:
+        with safe_open(path, "numpy") as features:
+            masks = [features.get_tensor(f"{name}.mask").astype(bool) for name in modalities]
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read as tensors ({error}); {AGAIN}") from None
     return len(masks) > 1 and bool(np.logical_and.reduce(masks).any())
 
 

@@ -4,7 +4,6 @@ Users are numbered by their row in users.parquet, videos by their row in catalog
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from contracts.errors import InputError
 from contracts.place import Night
+from contracts.receipts import read_json
 from contracts.tables import BEHAVIOURS, CONTEXTS
 from models.baselines import Baseline
 from models.bundle import load_bundle
@@ -30,6 +31,7 @@ from models.profiles import Profiles
 from models.scoring import Targets
 
 MODALITIES = ("visual", "text", "audio")
+AGAIN = "run `python -m tasks.snapshot` again"
 HELD_OUT = 0.1  # share of the videos that alignment never learns from
 
 
@@ -56,7 +58,7 @@ class Pinned:
 
     @cached_property
     def manifest(self) -> dict:
-        return json.loads(self.night.output("snapshot", "manifest.json").read_text(encoding="utf-8"))
+        return read_json(self.night.output("snapshot", "manifest.json"), AGAIN)
 
     @cached_property
     def videos(self) -> pa.Table:
@@ -68,7 +70,7 @@ class Pinned:
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
-        return load_file(self.night.output("snapshot", "features.safetensors"))
+        return read_tensors(self.night.output("snapshot", "features.safetensors"))
 
     @property
     def modalities(self) -> list[str]:
@@ -189,7 +191,11 @@ class Pinned:
         )
 
     def _table(self, name: str) -> pa.Table:
-        return pq.read_table(self.night.output("snapshot", f"{name}.parquet"))
+        path = self.night.output("snapshot", f"{name}.parquet")
+        try:
+            return pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{path} cannot be read as Parquet ({error}); {AGAIN}") from None
 
     def _mask(self, modality: str) -> Tensor:
         mask = self.features.get(f"{modality}.mask")
@@ -225,7 +231,25 @@ def read_model(folder: Path) -> InterestModel | Baseline:
     try:
         return load_bundle(folder)
     except ValueError as error:
-        raise InputError(f"{folder}: not a model that this version can read: {error}") from None
+        step = "train" if folder.name == "train" else "snapshot"
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"{folder}: not a model that this version can read: {told};"
+            f" `python -m tasks.{step}` writes it anew"
+        ) from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors that an earlier step has written.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        remedy = f"run `python -m tasks.{path.parent.name}` again"
+        raise InputError(f"{path} cannot be read as tensors ({error}); {remedy}") from None
 
 
 def targets(views: Views, seen: Seen, videos: int) -> Targets:

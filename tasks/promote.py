@@ -4,7 +4,6 @@ A bundle is registered once, known by its digest; running a night again changes 
 replaced only if the verdict compared with it: neither an old night nor a slow one undoes a newer decision.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from contracts.digests import BUNDLE_FILES
 from contracts.errors import InputError
 from contracts.params import Promote
 from contracts.place import PROJECT, Night
-from contracts.receipts import Receipt, read_receipt
+from contracts.receipts import Receipt, read_json, read_receipt
 from tasks import registry, tracking
 from tasks.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from tasks.verdict import Verdict, read_verdict
@@ -43,7 +42,7 @@ def run(params: Promote, night: Night) -> Receipt:
     digest = _judged(night, verdict)
     if why := production.left_alone():
         return _left_alone(why, digest)
-    with registry.alone():
+    with registry.alone(), tracking.answering():
         models = Registry()
         models.make()
         known = models.with_bundle(digest)
@@ -126,7 +125,7 @@ def _register(models: Registry, night: Night, digest: str) -> Version:
     MLFLOW_UV_AUTO_DETECT.set(False)  # or the whole project's lock would become the model's requirements
     mlflow.set_tracking_uri(place.tracking_uri())
     mlflow.set_registry_uri(place.tracking_uri())
-    model_json = json.loads((night.workspace / "train" / BUNDLE_FILES[1]).read_text(encoding="utf-8"))
+    model_json = read_json(night.output("train", BUNDLE_FILES[1]), "run `python -m tasks.train` again")
     run_id = _run(models, night)
     with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
         warnings.filterwarnings(
@@ -172,7 +171,7 @@ def _run(models: Registry, night: Night) -> str:
         if found
         else client.create_run(experiment, run_name=str(night.day), tags={"night": str(night.day)})
     )
-    metrics = json.loads(night.output("evaluate", "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(night.output("evaluate", "metrics.json"), "run `python -m tasks.evaluate` again")
     figures = metrics["models"]["challenger"]
     points = [
         Metric(f"test_{name.replace('@', '_at_')}", value, run.info.start_time, 0)

@@ -15,7 +15,8 @@ from datetime import date
 from pathlib import Path
 
 from contracts import place
-from contracts.digests import BUNDLE_FILES
+from contracts.digests import BUNDLE_FILES, of_bundle
+from contracts.errors import InputError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
@@ -46,6 +47,12 @@ def alone() -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+WAYS_OUT = (
+    "bring its files back, or make another version the champion (`python -m tasks.rollback --to VERSION`),"
+    " or take the alias `champion` from it in MLflow, and the night is judged as a first one"
+)
 
 
 class Registry:
@@ -119,20 +126,26 @@ def pin(out: Path, night: date) -> dict[str, str | None]:
 
     Returns:
         Name -> version, or None.
+
+    Raises:
+        InputError: files of such a model are gone.
+        AwayError: MLflow does not answer.
     """
-    models = Registry()
-    wanted = {"champion": models.champion_of(night), "incumbent": models.incumbent_of(night)}
-    for name, version in wanted.items():
-        shutil.rmtree(out / name, ignore_errors=True)
-        if version:
-            _fetch(models, version, out / name)
+    from tasks import tracking
+
+    with tracking.answering():
+        models = Registry()
+        wanted = {"champion": models.champion_of(night), "incumbent": models.incumbent_of(night)}
+        for name, version in wanted.items():
+            shutil.rmtree(out / name, ignore_errors=True)
+            if version:
+                _fetch(models, version, out / name)
     return {name: version.number if version else None for name, version in wanted.items()}
 
 
 def _fetch(models: Registry, version: Version, folder: Path) -> None:
     """The version's `model.safetensors`, `model.json` and `version.txt`."""
     import mlflow
-    from mlflow.artifacts import download_artifacts
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
@@ -140,8 +153,33 @@ def _fetch(models: Registry, version: Version, folder: Path) -> None:
     mlflow.set_registry_uri(place.tracking_uri())  # `models:/` is looked up here, whatever a call is told
     folder.mkdir(parents=True)
     for name in BUNDLE_FILES:
-        uri = f"models:/{models.name}/{version.number}/artifacts/{name}"
-        fetched = download_artifacts(artifact_uri=uri, dst_path=str(folder / "fetched"))
-        shutil.move(fetched, folder / name)
-    shutil.rmtree(folder / "fetched")
+        _download(models, version, name, folder)
+    if version.tags.get("bundle", digest := of_bundle(folder)) != digest:
+        raise InputError(f"{_whose(models, version)} is not the model that was registered; {WAYS_OUT}")
     (folder / "version.txt").write_text(f"{version.number}\n", encoding="utf-8")
+
+
+def _download(models: Registry, version: Version, name: str, folder: Path) -> None:
+    """One file of a version into the folder.
+
+    Raises:
+        InputError: it is gone; says every way out, for the night would be stopped by it for ever.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    uri = f"models:/{models.name}/{version.number}/artifacts/{name}"
+    try:
+        fetched = download_artifacts(artifact_uri=uri, dst_path=str(folder / "fetched"))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise InputError(
+            f"{_whose(models, version)}: {name} is not in the artifact store; {WAYS_OUT}"
+        ) from None
+    shutil.move(fetched, folder / name)
+    shutil.rmtree(folder / "fetched")
+
+
+def _whose(models: Registry, version: Version) -> str:
+    return f"version {version.number} of model {models.name!r}, the champion that this night meets"

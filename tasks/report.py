@@ -3,7 +3,6 @@
 The verdict comes first, then what it rests on, then the data and the people, then the versions it came from.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ import pyarrow.parquet as pq
 from contracts import digests, step
 from contracts.params import Report
 from contracts.place import Night
-from contracts.receipts import Receipt, write_text
+from contracts.receipts import Receipt, read_json, read_receipt, write_text
 from contracts.steps import STEPS
 from models.metrics import meaning
 from tasks import report_plots as plots
+from tasks.evidence import EVALUATION, MANIFEST
 from tasks.gate import SLICES
 from tasks.report_people import examples
 from tasks.verdict import read_verdict
@@ -68,8 +68,7 @@ def render(values: Mapping[str, Any]) -> str:
 
 def context(params: Report, night: Night) -> dict[str, Any]:
     """Everything that the template shows."""
-    metrics = _json(night.output("evaluate", "metrics.json"))
-    manifest = _json(night.output("snapshot", "manifest.json"))
+    metrics, manifest = (_json(night.output(*file)) for file in (EVALUATION, MANIFEST))
     receipts = _receipts(night)
     verdict = read_verdict(night)
     rival = verdict.rival
@@ -182,7 +181,7 @@ def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, st
     theirs = people[f"ndcg_{rival}"] if f"ndcg_{rival}" in people.column_names else None
     gap = people["ndcg_challenger"].to_numpy() - theirs.to_numpy() if theirs is not None else np.zeros(0)
     slices = metrics["slices"]
-    curve = _optional(night, "train", "curve.json")
+    curve = _optional(night, "train", "curve.json", list)
     return {
         "curve": plots.learning_curve(curve or []),
         "slices": plots.slices(
@@ -212,17 +211,17 @@ def _timings(receipts: Mapping[str, Mapping]) -> list[dict[str, Any]]:
 
 def _receipts(night: Night) -> dict[str, dict[str, Any]]:
     """The night's receipts, in the order of the steps."""
-    paths = ((name, night.receipts / f"{name}.json") for name in STEPS if name != "report")
-    return {name: _json(path) for name, path in paths if path.exists()}
+    done = [name for name in STEPS if name != "report" and (night.receipts / f"{name}.json").exists()]
+    return {name: read_receipt(night.receipts, name) for name in done}
 
 
-def _optional(night: Night, step_name: str, file: str) -> Any:
+def _optional(night: Night, step_name: str, file: str, kind: type[dict] | type[list] = dict) -> Any:
     path = night.workspace / step_name / file
-    return _json(path) if path.exists() else {}
+    return _json(path, kind) if path.exists() else {}
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _json(path: Path, kind: type[dict] | type[list] = dict) -> Any:
+    return read_json(path, f"run `python -m tasks.{path.parent.name}` again", kind=kind)
 
 
 if __name__ == "__main__":
