@@ -7,6 +7,7 @@ inside the functions that need it.
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from contracts import place
 from contracts.digests import BUNDLE_FILES, of_bundle
-from contracts.errors import InputError
+from contracts.errors import AwayError, InputError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
@@ -49,6 +50,8 @@ def alone() -> Iterator[None]:
         yield
 
 
+# How stores say that a file is gone: a folder, and servers and buckets, which say 404.
+GONE = re.compile(r"RESOURCE_DOES_NOT_EXIST|\b404\b")
 WAYS_OUT = (
     "bring its files back, or make another version the champion (`python -m tasks.rollback --to VERSION`),"
     " or take the alias `champion` from it in MLflow, and the night is judged as a first one"
@@ -164,6 +167,7 @@ def _download(models: Registry, version: Version, name: str, folder: Path) -> No
 
     Raises:
         InputError: it is gone; says every way out, for the night would be stopped by it for ever.
+        AwayError: the store does not answer.
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -171,12 +175,13 @@ def _download(models: Registry, version: Version, name: str, folder: Path) -> No
     uri = f"models:/{models.name}/{version.number}/artifacts/{name}"
     try:
         fetched = download_artifacts(artifact_uri=uri, dst_path=str(folder / "fetched"))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise InputError(
-            f"{_whose(models, version)}: {name} is not in the artifact store; {WAYS_OUT}"
-        ) from None
+    except (MlflowException, OSError) as error:
+        said = place.without_credentials(" ".join(str(error).split()))
+        whose, code = _whose(models, version), getattr(error, "error_code", "")
+        if GONE.search(f"{code} {said}"):
+            raise InputError(f"{whose}: {name} is not in the artifact store; {WAYS_OUT}") from None
+        lost = f"{whose}: {name} cannot be fetched ({said}); start its store, or"
+        raise AwayError(f"{lost} {WAYS_OUT}") from None
     shutil.move(fetched, folder / name)
     shutil.rmtree(folder / "fetched")
 

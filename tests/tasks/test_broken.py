@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from contracts import step
 from contracts.errors import FAILED, REFUSED_INPUT, AwayError, InputError
@@ -204,6 +205,28 @@ def test_a_champion_whose_files_are_gone_says_every_way_out_and_blocks_no_rollba
     models.mlflow.delete_registered_model_alias(models.name, "champion")
     assert registry.pin(tmp_path, later) == {"champion": None, "incumbent": None}
     assert rollback.main(["--to", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("404 Client Error: Not Found for url: http://u:sesame@h/x", InputError),
+        ("An error occurred (404) when calling the HeadObject operation: Not Found", InputError),
+        ("Could not connect to the endpoint URL: http://u:sesame@h/x", AwayError),
+    ],
+    ids=["server", "bucket", "away"],
+)
+def test_a_store_that_gives_no_file_of_the_champion_says_every_way_out(
+    said, what, night, tmp_path, monkeypatch
+):
+    promote.run(PARAMS.promote, night)
+
+    def fails(**_: object) -> None:
+        raise MlflowException(f"The following failures occurred:\n##### File model.json #####\n{said}")
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", fails)
+    told = refused(what, lambda: registry.pin(tmp_path, date(2026, 3, 13)), "tasks.rollback --to", "alias")
+    assert "sesame" not in told
 
 
 def test_the_command_line_refuses_a_broken_file_with_exit_code_2(night, capsys):
