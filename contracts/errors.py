@@ -1,4 +1,4 @@
-"""The two ways in which a step ends early without a bug, and the exit codes that tell them apart."""
+"""The ways in which a step ends early without a bug, and the exit codes that tell them apart."""
 
 DONE = 0
 FAILED = 1
@@ -8,6 +8,10 @@ CHECKS_BLOCKED = 3
 
 class InputError(ValueError):
     """The user's mistake. The message names the file, the field, the value and the remedy; exit code 2."""
+
+
+class AwayError(RuntimeError):
+    """A server or store does not answer. The message names its address; exit code 1, for a retry may help."""
 
 
 class ChecksBlocked(Exception):  # noqa: N818 - an outcome, not an error of ours

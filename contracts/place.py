@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -107,6 +108,19 @@ class Night:
         """The step's own output folder, made when missing."""
         path = self.workspace / step
         path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def fresh_folder(self, step: str, mine: bool = True) -> Path:
+        """The step's own output folder, empty: what an older or killed run has left is no output of this one.
+
+        mine: whether this process is the one that empties it, where several share a step.
+        """
+        path = self.folder(step)
+        for old in path.iterdir() if mine else ():
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
         return path
 
     def output(self, step: str, name: str) -> Path:

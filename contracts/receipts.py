@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,36 @@ class Receipt:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the whole file or none (temporary name, then rename)."""
+    """Write JSON so that a reader sees the whole file or none."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the whole of it or none (temporary name, then rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def read_json(
+    path: Path, remedy: str, needs: Sequence[str] = (), kind: type[dict] | type[list] = dict
+) -> Any:
+    """JSON from a file: an object with at least these keys, or a list.
+
+    Raises:
+        InputError: it holds something else; ends with the remedy.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); {remedy}") from None
+    if not isinstance(found, kind):
+        raise InputError(f"{path} holds no JSON {kind.__name__}; {remedy}")
+    for key in needs:
+        if key not in found:
+            raise InputError(f"{path}: key {key!r} is missing; {remedy}")
+    return found
 
 
 def write_receipt(folder: Path, step: str, receipt: Receipt, stamp: Mapping[str, Any]) -> Path:
@@ -69,4 +94,4 @@ def read_receipt(folder: Path, step: str) -> dict[str, Any]:
         raise InputError(
             f"{path} is missing: the step {step!r} has not completed; run `python -m tasks.{step}`"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path, f"run `python -m tasks.{step}` again", ("facts",))

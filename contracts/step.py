@@ -1,7 +1,7 @@
 """The command line that every step shares: `python -m tasks.<step> --night YYYY-MM-DD`.
 
-Exit codes: 0 done, 1 failed (our bug or the machine's), 2 refused input (the user's mistake, one sentence),
-3 checks blocked (the data is not fit; the champion stays).
+Exit codes: 0 done, 1 failed (our bug or the machine's, or a server that is away), 2 refused input (the user's
+mistake, one sentence), 3 checks blocked (the data is not fit; the champion stays).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 from contracts import params as parameters
 from contracts import place
-from contracts.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, ChecksBlocked, InputError
+from contracts.errors import CHECKS_BLOCKED, DONE, FAILED, REFUSED_INPUT, AwayError, ChecksBlocked, InputError
 from contracts.place import PROJECT, Night, parse_day, without_credentials
 from contracts.receipts import Receipt, write_receipt
 
@@ -44,6 +44,9 @@ def main(step: str, run: Run, doc: str | None, argv: Sequence[str] | None = None
     except ChecksBlocked as blocked:
         print(f"{step}: blocked: {without_credentials(str(blocked))}", file=sys.stderr)
         return CHECKS_BLOCKED
+    except AwayError as away:
+        print(f"{step}: failed: {without_credentials(str(away))}", file=sys.stderr)
+        return FAILED
     return DONE
 
 
@@ -64,7 +67,8 @@ def execute(step: str, run: Run, section: Any, night: Night) -> Path:
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
         run(section, night)
         return path
-    path.unlink(missing_ok=True)
+    for old in (path, *night.receipts.glob(f".{step}.json.*")):  # the latter are a killed run's
+        old.unlink(missing_ok=True)
     place.mark_home()
     started, clock = time.time(), time.perf_counter()
     print(f"{step}: night {night.day}", file=sys.stderr)

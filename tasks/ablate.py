@@ -121,7 +121,7 @@ def _write(
         "seeds": len(per_user[FULL]),
         "variants": _told(per_user, chosen, cold_B, params),
     }
-    out = night.folder("ablate")
+    out = night.fresh_folder("ablate")
     pq.write_table(_per_user_table(per_user, pinned, aims), out / "per_user.parquet")
     write_json(out / "ablations.json", found)
     (out / "ablations.md").write_text(markdown(found), encoding="utf-8")
@@ -159,7 +159,7 @@ def _measure(
 
 def _snapshot(pinned: Pinned, mine: Night, variant: Variant, seed: int) -> None:
     """The night's snapshot with other content, and without the champion."""
-    out = mine.folder("snapshot")
+    out = mine.fresh_folder("snapshot")
     for path in (pinned.night.workspace / "snapshot").glob("*.*"):
         (out / path.name).symlink_to(path.resolve())
     if variant.content:

@@ -42,7 +42,8 @@ def run(params: Align, night: Night) -> Receipt:
     """
     with processes.joined():
         settle(params.seed)
-        pinned, out = Pinned(night), night.folder("align")
+        pinned, out = Pinned(night), night.fresh_folder("align", mine=processes.rank() == 0)
+        processes.wait()
         catalogue, space = pinned.catalogue(pinned.widths, []), served(pinned, params.width)
         heads = warm(space.last) if space.last else cold(params, pinned, catalogue)
         curve = train(heads, space, catalogue, pinned, params)

@@ -60,7 +60,7 @@ def run(params: Checks, night: Night) -> Receipt:
         "figures": measured,
         "checks": [finding.record() for finding in findings],
     }
-    path = night.folder("check") / "results.json"
+    path = night.fresh_folder("check") / "results.json"
     write_json(path, results)
     audits.note(night.day, judged)
     docs = site / "index.html"

@@ -1,5 +1,6 @@
 """Measure the challenger on the test day, beside the champion, popularity, what is trending, and ItemCF.
 
+A night that is run again is measured beside the present champion too, where it made that one itself.
 The whole catalogue is ranked, what a person has seen is masked, ties are broken by row: the same users, the
 same catalogue and the same code for every model. The step only reads models; it decides nothing.
 """
@@ -16,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from contracts import step
-from contracts.digests import of_folder
+from contracts.digests import of_bundle, of_folder
 from contracts.errors import InputError
 from contracts.model_params import Evaluate
 from contracts.place import Night
@@ -31,7 +32,8 @@ from models.scoring import Ranked, Scorer, Targets, Weights, carried, chunks, ra
 from models.training import People
 from tasks import findings
 from tasks.changes import Changes, changes, figures
-from tasks.pinned import Pinned, read_model, targets
+from tasks.pinned import Pinned, targets
+from tasks.saved import read_model
 from tasks.slices import slices, tail
 
 Measure = Callable[..., Floats]
@@ -52,12 +54,15 @@ def run(params: Evaluate, night: Night) -> Receipt:
             f" ({', '.join(map(str, params.cutoffs))}); add it"
         )
     settle()
-    pinned, out = Pinned(night), night.folder("evaluate")
+    pinned, out = Pinned(night), night.fresh_folder("evaluate")
     seen = pinned.seen("test")
     aims = aims_of(pinned, seen)
-    scorers = {"challenger": load(night.output("train", "model.json").parent, pinned, seen)}
-    if (champion := night.workspace / "snapshot" / "champion").is_dir():
-        scorers["champion"] = load(champion, pinned, seen)
+    bundles = {name: of_bundle(folder) for name, folder in models_of(night).items()}
+    scorers = {
+        name: load(folder, pinned, seen)
+        for name, folder in models_of(night).items()
+        if name != "incumbent" or bundles[name] != bundles["challenger"]
+    }
 
     found = {name: rank_model(name, scorer, aims, max(params.cutoffs)) for name, scorer in scorers.items()}
     ranked = {name: ranked for name, (ranked, _) in found.items()}
@@ -86,8 +91,8 @@ def run(params: Evaluate, night: Night) -> Receipt:
         "alpha": findings.alpha(weights, aims.users, challenger, pinned),
         "drift": findings.drift(challenger, pinned),
         "changes": figures(changed),
+        "bundles": bundles,
     }
-    write_json(out / "metrics.json", metrics)
     pq.write_table(
         _per_user_table(pinned, scorers, ranked, weights, changed, aims, params.k), out / "per_user.parquet"
     )
@@ -95,9 +100,17 @@ def run(params: Evaluate, night: Night) -> Receipt:
         _recommendations(pinned, challenger, ranked["challenger"], weights, aims),
         out / "recommendations.parquet",
     )
+    write_json(out / "metrics.json", metrics)
     return Receipt(
         digests=of_folder(out), facts={"users": len(aims.users), "differences": metrics["differences"]}
     )
+
+
+def models_of(night: Night) -> dict[str, Path]:
+    """Name -> folder of the saved models that are compared: tonight's, and those that the snapshot pinned."""
+    challenger = night.output("train", "model.json").parent
+    pinned = {name: night.workspace / "snapshot" / name for name in ("champion", "incumbent")}
+    return {"challenger": challenger} | {name: path for name, path in pinned.items() if path.is_dir()}
 
 
 def load(folder: Path, pinned: Pinned, seen: Seen) -> Scorer:

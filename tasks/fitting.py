@@ -5,8 +5,11 @@ goes on from its last checkpoint to the same model, to the last bit on a CPU.
 """
 
 import copy
+import hashlib
+import io
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,7 +53,7 @@ class Progress:
 
 
 class Checkpoint:
-    """A run's state in one file, replaced as a whole.
+    """A run's state in one file, replaced as a whole: its sha256 on a line, then what torch saves.
 
     identity: of what is trained on what; a file of another run is passed over.
     seconds: at least so much time between two writes.
@@ -58,14 +61,13 @@ class Checkpoint:
 
     def __init__(self, path: Path, identity: str, seconds: float = 60.0) -> None:
         self.path, self.identity, self.seconds = path, identity, seconds
+        self._new = path.with_name(f".{path.name}.new")
         self._written = time.monotonic()
 
     def load(self, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Progress | None:
         """Set model and optimiser to where a killed run was, if this is the same run."""
-        if not self.path.exists():
-            return None
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        if saved["identity"] != self.identity:
+        saved = self._read()
+        if saved is None or saved["identity"] != self.identity:
             return None
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -74,17 +76,51 @@ class Checkpoint:
     def remove(self) -> None:
         """The run is over."""
         if processes.rank() == 0:
-            self.path.unlink(missing_ok=True)
+            for path in (self.path, self._new):
+                path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any] | None:
+        """What was saved; None where nothing was, or what is there is cut or damaged."""
+        if not self.path.exists():
+            return None
+        try:
+            digest, _, state = self.path.read_bytes().partition(b"\n")
+        except OSError:
+            digest, state = b"", b""
+        if digest != _digest(state):
+            if processes.rank() == 0:
+                print(f"train: {self.path} cannot be read, so training starts anew", file=sys.stderr)
+            return None
+        return torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
 
     def save(self, progress: Progress, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Write the state, if the last writing was long enough ago."""
         if time.monotonic() - self._written < self.seconds or processes.rank():
             return
         state: dict[str, Any] = {"identity": self.identity, "progress": vars(progress)}
-        new = self.path.with_suffix(".new")
-        torch.save({**state, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, new)
-        new.replace(self.path)
+        held = io.BytesIO()
+        torch.save({**state, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, held)
+        with self._new.open("wb") as file:
+            file.write(_digest(held.getbuffer()) + b"\n")
+            file.write(held.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        self._new.replace(self.path)
+        _sync_folder(self.path.parent)
         self._written = time.monotonic()
+
+
+def _digest(state: bytes | memoryview) -> bytes:
+    return hashlib.sha256(state).hexdigest().encode()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a renaming to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fit(

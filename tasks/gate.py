@@ -15,10 +15,15 @@ from contracts.model_params import Gate
 from contracts.place import Night
 from contracts.receipts import Receipt, write_json
 from tasks.evidence import SLICE_USERS, Evidence, evidence_of
+from tasks.verdict import Verdict
 
 Outcome = Literal["passed", "failed", "errored", "skipped"]
 BASELINES = ("popularity", "trending", "itemcf")
-WHOSE = {name: f"{name}'s" for name in BASELINES} | {"champion": "the champion's", "itemcf": "ItemCF's"}
+WHOSE = {name: f"{name}'s" for name in BASELINES} | {
+    "champion": "the champion's",
+    "incumbent": "the present champion's, which this night made",
+    "itemcf": "ItemCF's",
+}
 SLICES = (
     "new_users",
     "cold_users",
@@ -48,7 +53,7 @@ def run(params: Gate, night: Night) -> Receipt:
         InputError: an input is missing or of another night.
     """
     verdict = judge(params, evidence_of(night), str(night.day))
-    path = night.folder("gate") / "verdict.json"
+    path = night.fresh_folder("gate") / "verdict.json"
     write_json(path, verdict)
     print(f"gate: {verdict['summary']}", file=sys.stderr)
     outcomes = {c["name"]: c["outcome"] for c in verdict["conditions"]}
@@ -62,19 +67,24 @@ def judge(params: Gate, evidence: Evidence, night: str) -> dict[str, Any]:
     """The verdict as JSON: promotes only if no condition failed or errored."""
     found = list(conditions(params, evidence))
     promote = found[0].outcome == "passed" and all(c.outcome in ("passed", "skipped") for c in found)
-    return {
-        "night": night,
-        "champion": evidence.champion,
-        "rival": rivals(evidence)[0],
-        "promote": promote,
-        "summary": _summary(promote, found),
-        "conditions": [asdict(condition) for condition in found],
-    }
+    verdict = Verdict(
+        night=night,
+        champion=evidence.champion,
+        incumbent=evidence.incumbent,
+        rival=rivals(evidence)[0],
+        promote=promote,
+        summary=_summary(promote, found),
+        bundle=_at(evidence.metrics, "bundles", "challenger"),
+        metrics=evidence.digest,
+        conditions=tuple(asdict(condition) for condition in found),
+    )
+    return asdict(verdict)
 
 
 def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
     """All conditions, the primary one first."""
     yield from (_better(params, evidence, rival) for rival in rivals(evidence))
+    yield _replaces(params, evidence)
     yield _enough_users(params, evidence)
     yield from _slices(params, evidence)
     yield _calibrated(params, evidence)
@@ -98,6 +108,16 @@ def _better(params: Gate, evidence: Evidence, rival: str) -> Condition:
         told += f"; the low end must exceed {bound:g}"
     why = f"{primary.upper()} is {'better' if better else 'not better'} than {WHOSE[rival]} ({told})"
     return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
+
+
+def _replaces(params: Gate, evidence: Evidence) -> Condition:
+    """A night that is run again must beat the champion that it made, where that is still champion."""
+    name, bundles = "better_than_incumbent", _at(evidence.metrics, "bundles")
+    if evidence.incumbent is None:
+        return Condition(name, "skipped", "the present champion is of another night", bound=params.min_gain)
+    if _at(bundles, "incumbent") and _at(bundles, "incumbent") == _at(bundles, "challenger"):
+        return Condition(name, "skipped", "the present champion is this very model", bound=params.min_gain)
+    return _better(params, evidence, "incumbent")
 
 
 def rivals(evidence: Evidence) -> list[str]:

@@ -4,32 +4,30 @@ Users are numbered by their row in users.parquet, videos by their row in catalog
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from contracts.errors import InputError
 from contracts.place import Night
+from contracts.receipts import read_json
 from contracts.tables import BEHAVIOURS, CONTEXTS
-from models.baselines import Baseline
-from models.bundle import load_bundle
 from models.fusion import Catalogue
 from models.histories import HOURS, Histories, Seen
-from models.interest import InterestModel, Spec
+from models.interest import Spec
 from models.profiles import Profiles
 from models.scoring import Targets
+from tasks.saved import read_tensors
 
 MODALITIES = ("visual", "text", "audio")
+AGAIN = "run `python -m tasks.snapshot` again"
 HELD_OUT = 0.1  # share of the videos that alignment never learns from
 
 
@@ -56,7 +54,7 @@ class Pinned:
 
     @cached_property
     def manifest(self) -> dict:
-        return json.loads(self.night.output("snapshot", "manifest.json").read_text(encoding="utf-8"))
+        return read_json(self.night.output("snapshot", "manifest.json"), AGAIN)
 
     @cached_property
     def videos(self) -> pa.Table:
@@ -74,7 +72,7 @@ class Pinned:
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
-        return load_file(self.night.output("snapshot", "features.safetensors"))
+        return read_tensors(self.night.output("snapshot", "features.safetensors"))
 
     @property
     def modalities(self) -> list[str]:
@@ -199,7 +197,11 @@ class Pinned:
         )
 
     def _table(self, name: str) -> pa.Table:
-        return pq.read_table(self.night.output("snapshot", f"{name}.parquet"))
+        path = self.night.output("snapshot", f"{name}.parquet")
+        try:
+            return pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{path} cannot be read as Parquet ({error}); {AGAIN}") from None
 
     def _mask(self, modality: str) -> Tensor:
         mask = self.features.get(f"{modality}.mask")
@@ -224,18 +226,6 @@ class Pinned:
         length_U = torch.zeros(self.users.num_rows, dtype=torch.long)
         length_U[row_B] = _ints(pc.list_value_length(lists))
         return torch.nn.functional.pad(length_U.cumsum(0), (1, 0)), pa.array(row_B.argsort().numpy())
-
-
-def read_model(folder: Path) -> InterestModel | Baseline:
-    """A saved model.
-
-    Raises:
-        InputError: its files are broken, or of another version of the code.
-    """
-    try:
-        return load_bundle(folder)
-    except ValueError as error:
-        raise InputError(f"{folder}: not a model that this version can read: {error}") from None
 
 
 def targets(views: Views, seen: Seen, videos: int) -> Targets:

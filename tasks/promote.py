@@ -4,7 +4,6 @@ A bundle is registered once, known by its digest; running a night again changes 
 replaced only if the verdict compared with it: neither an old night nor a slow one undoes a newer decision.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping
@@ -19,13 +18,15 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
-from contracts import digests, place, step
+from contracts import digests, place, production, step
+from contracts.digests import BUNDLE_FILES
 from contracts.errors import InputError
 from contracts.params import Promote
 from contracts.place import PROJECT, Night
-from contracts.receipts import Receipt, read_receipt
+from contracts.receipts import Receipt, read_json, read_receipt
 from tasks import registry, tracking
-from tasks.registry import BUNDLE_FILES, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from tasks.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from tasks.verdict import Verdict, read_verdict
 
 CODE = (PROJECT / "tasks" / "recommender.py", PROJECT / "models")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "torch")
@@ -35,17 +36,20 @@ def run(params: Promote, night: Night) -> Receipt:
     """Register the bundle if it is new, and move the aliases that the verdict allows to move.
 
     Raises:
-        InputError: the verdict or the bundle is missing, or of another night.
+        InputError: the verdict or the bundle is missing, or of another night, or not what was judged.
     """
-    verdict = _verdict(night)
-    bundle = night.output("train", BUNDLE_FILES[0]).parent
-    digest = registry.bundle_digest(bundle)
-    with registry.alone():
+    verdict = read_verdict(night)
+    digest = _judged(night, verdict)
+    if why := production.left_alone():
+        return _left_alone(why, digest)
+    with registry.alone(), tracking.answering():
         models = Registry()
+        models.make()
         known = models.with_bundle(digest)
         version = known or _register(models, night, digest)
-        models.tag(version, {"verdict": _word(verdict), "summary": verdict["summary"]})
-        outcome = _move(models, version, verdict, str(night.day), params.freeze)
+        word = "promote" if verdict.promote else "refuse"
+        models.tag(version, {"verdict": word, "summary": verdict.summary})
+        outcome = _move(models, version, verdict, params.freeze)
         aliases = {name: models.holder(name) for name in (CHAMPION, CHALLENGER, PREVIOUS)}
     print(f"promote: version {version.number} {outcome}", file=sys.stderr)
     return Receipt(
@@ -61,45 +65,57 @@ def run(params: Promote, night: Night) -> Receipt:
     )
 
 
-def _verdict(night: Night) -> dict[str, Any]:
-    path = night.output("gate", "verdict.json")
-    verdict = json.loads(path.read_text(encoding="utf-8"))
-    if verdict["night"] != str(night.day):
+def _left_alone(why: str, digest: str) -> Receipt:
+    """What is told where nothing may move; not even the aliases are looked up."""
+    print(f"promote: {why}", file=sys.stderr)
+    nothing = dict.fromkeys(("version", "index", CHAMPION, CHALLENGER, PREVIOUS))
+    facts = {"model": registry.model_name(), "registered": False, "outcome": why, **nothing}
+    return Receipt(digests={"bundle": digest}, facts=facts)
+
+
+def _judged(night: Night, verdict: Verdict) -> str:
+    """Digest of the bundle, which must be the one that the verdict is of."""
+    bundle = night.output("train", BUNDLE_FILES[1]).parent
+    digest, again = digests.of_bundle(bundle), f"`python -m tasks.gate --night {night.day}`"
+    if digest != verdict.bundle:
         raise InputError(
-            f"{path}: night is {verdict['night']}; run `python -m tasks.gate --night {night.day}`"
+            f"{bundle}: {digest[:12]} is not the model that the gate judged ({verdict.bundle[:12]!r});"
+            f" run `python -m tasks.evaluate --night {night.day}` and {again} to judge this one"
         )
-    return verdict
+    metrics = night.output("evaluate", "metrics.json")
+    if (now := digests.of_file(metrics)) != verdict.metrics:
+        raise InputError(f"{metrics}: {now[:12]} changed after the gate judged it; run {again} again")
+    return digest
 
 
-def _move(models: Registry, version: Version, verdict: Mapping[str, Any], night: str, freeze: bool) -> str:
+def _move(models: Registry, version: Version, verdict: Verdict, freeze: bool) -> str:
     """Move the aliases; returns what happened to the version, in words."""
     challenger, champion = models.holder(CHALLENGER), models.holder(CHAMPION)
-    if challenger is None or challenger.night <= night:
+    if challenger is None or challenger.night <= verdict.night:
         models.point(CHALLENGER, version)
     if champion and champion.number == version.number:
         return "is the champion already"
-    if why := _stays(version, champion, verdict, night, freeze):
+    if why := _stays(version, champion, verdict, freeze):
         return f"is not made champion: {why}"
-    models.tag(version, {"replaced": verdict["champion"] or ""})
+    models.tag(version, {"replaced": verdict.champion or ""})
     if champion:
         models.point(PREVIOUS, champion)
     models.point(CHAMPION, version)
     return f"is the champion now, after {champion.number if champion else 'none'}"
 
 
-def _stays(
-    version: Version, champion: Version | None, verdict: Mapping[str, Any], night: str, freeze: bool
-) -> str | None:
+def _stays(version: Version, champion: Version | None, verdict: Verdict, freeze: bool) -> str | None:
     """Why the champion stays; None when it may be replaced."""
     now = champion.number if champion else None
-    if not verdict["promote"]:
+    if not verdict.promote:
         return "the gate refused it"
     if freeze:
         return "promote.freeze is true"
     if version.tags.get("rolled_back") == "true":
         return f"it was rolled back; `python -m tasks.rollback --to {version.number}` brings it back"
-    if now != verdict["champion"] and (champion is None or champion.night != night):
-        return f"it was compared with champion {verdict['champion']}, but the champion is {now} now"
+    if now not in verdict.compared:
+        met = " and ".join(map(str, verdict.compared))
+        return f"it was compared with champion {met}, but the champion is {now} now"
     return None
 
 
@@ -109,7 +125,7 @@ def _register(models: Registry, night: Night, digest: str) -> Version:
     MLFLOW_UV_AUTO_DETECT.set(False)  # or the whole project's lock would become the model's requirements
     mlflow.set_tracking_uri(place.tracking_uri())
     mlflow.set_registry_uri(place.tracking_uri())
-    model_json = json.loads((night.workspace / "train" / BUNDLE_FILES[1]).read_text(encoding="utf-8"))
+    model_json = read_json(night.output("train", BUNDLE_FILES[1]), "run `python -m tasks.train` again")
     run_id = _run(models, night)
     with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
         warnings.filterwarnings(
@@ -155,7 +171,7 @@ def _run(models: Registry, night: Night) -> str:
         if found
         else client.create_run(experiment, run_name=str(night.day), tags={"night": str(night.day)})
     )
-    metrics = json.loads(night.output("evaluate", "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(night.output("evaluate", "metrics.json"), "run `python -m tasks.evaluate` again")
     figures = metrics["models"]["challenger"]
     points = [
         Metric(f"test_{name.replace('@', '_at_')}", value, run.info.start_time, 0)
@@ -185,10 +201,6 @@ def signature(description: Mapping[str, Any]) -> ModelSignature:
     outputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]
     outputs += [ColSpec(Array(DataType.double), name) for name in numbers]
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([ParamSpec("k", DataType.long, 10)]))
-
-
-def _word(verdict: Mapping[str, Any]) -> str:
-    return "promote" if verdict["promote"] else "refuse"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 The verdict comes first, then what it rests on, then the data and the people, then the versions it came from.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +15,17 @@ import pyarrow.parquet as pq
 from contracts import digests, step
 from contracts.params import Report
 from contracts.place import Night
-from contracts.receipts import Receipt
+from contracts.receipts import Receipt, read_json, read_receipt, write_text
 from contracts.steps import STEPS
 from models.metrics import meaning
 from tasks import report_plots as plots
+from tasks.evidence import EVALUATION, MANIFEST
 from tasks.gate import SLICES
 from tasks.report_people import examples
+from tasks.verdict import read_verdict
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-ORDER = ("challenger", "champion", "popularity", "trending", "itemcf")
+ORDER = ("challenger", "champion", "incumbent", "popularity", "trending", "itemcf")
 MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # told at every cut-off
 PROBABILITIES = ("auc", "gauc", "f1", "log_loss", "calibration_error")
 NAMES = {
@@ -33,6 +34,7 @@ NAMES = {
     "trending": "Trending",
     "challenger": "Challenger",
     "champion": "Champion",
+    "incumbent": "Present champion, of this night",
 }
 
 
@@ -42,8 +44,9 @@ def run(params: Report, night: Night) -> Receipt:
     Raises:
         InputError: the verdict, the evaluation or the snapshot is missing.
     """
-    page = night.folder("report") / "report.html"
-    page.write_text(render(context(params, night)), encoding="utf-8")
+    text = render(context(params, night))
+    page = night.fresh_folder("report") / "report.html"
+    write_text(page, text)
     print(f"report: {page}", file=sys.stderr)
     return Receipt(digests={"report.html": digests.of_file(page)}, facts={"page": str(page)})
 
@@ -65,11 +68,10 @@ def render(values: Mapping[str, Any]) -> str:
 
 def context(params: Report, night: Night) -> dict[str, Any]:
     """Everything that the template shows."""
-    metrics = _json(night.output("evaluate", "metrics.json"))
-    manifest = _json(night.output("snapshot", "manifest.json"))
+    metrics, manifest = (_json(night.output(*file)) for file in (EVALUATION, MANIFEST))
     receipts = _receipts(night)
-    verdict = _json(night.output("gate", "verdict.json"))
-    rival = verdict["rival"]
+    verdict = read_verdict(night)
+    rival = verdict.rival
     modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
     ways = _ways(_optional(night, "align", "metrics.json").get("pairs", {}))
     return {
@@ -179,7 +181,7 @@ def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, st
     theirs = people[f"ndcg_{rival}"] if f"ndcg_{rival}" in people.column_names else None
     gap = people["ndcg_challenger"].to_numpy() - theirs.to_numpy() if theirs is not None else np.zeros(0)
     slices = metrics["slices"]
-    curve = _optional(night, "train", "curve.json")
+    curve = _optional(night, "train", "curve.json", list)
     return {
         "curve": plots.learning_curve(curve or []),
         "slices": plots.slices(
@@ -209,17 +211,17 @@ def _timings(receipts: Mapping[str, Mapping]) -> list[dict[str, Any]]:
 
 def _receipts(night: Night) -> dict[str, dict[str, Any]]:
     """The night's receipts, in the order of the steps."""
-    paths = ((name, night.receipts / f"{name}.json") for name in STEPS if name != "report")
-    return {name: _json(path) for name, path in paths if path.exists()}
+    done = [name for name in STEPS if name != "report" and (night.receipts / f"{name}.json").exists()]
+    return {name: read_receipt(night.receipts, name) for name in done}
 
 
-def _optional(night: Night, step_name: str, file: str) -> Any:
+def _optional(night: Night, step_name: str, file: str, kind: type[dict] | type[list] = dict) -> Any:
     path = night.workspace / step_name / file
-    return _json(path) if path.exists() else {}
+    return _json(path, kind) if path.exists() else {}
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _json(path: Path, kind: type[dict] | type[list] = dict) -> Any:
+    return read_json(path, f"run `python -m tasks.{path.parent.name}` again", kind=kind)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from contracts.errors import DONE, REFUSED_INPUT, InputError
+from contracts.errors import DONE, FAILED, REFUSED_INPUT, AwayError, InputError
 from tasks import registry
 from tasks.registry import CHAMPION, PREVIOUS, Registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; exit code 0: done, 2: refused."""
+    """Command line; exit code 0: done, 1: MLflow is away, 2: refused."""
     parser = argparse.ArgumentParser(prog="python -m tasks.rollback", description=__doc__)
     parser.add_argument("--to", metavar="VERSION", help="default: the version with the alias `previous`")
     args = parser.parse_args(argv)
@@ -23,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"rollback: refused: {error}", file=sys.stderr)
         return REFUSED_INPUT
+    except AwayError as away:
+        print(f"rollback: failed: {away}", file=sys.stderr)
+        return FAILED
     print(f"version {entered} is the champion now, after {left}")
     return DONE
 
@@ -32,8 +35,11 @@ def rollback(to: str | None = None) -> tuple[str | None, str]:
 
     Raises:
         InputError: there is no such version, or it is the champion already.
+        AwayError: MLflow does not answer.
     """
-    with registry.alone():
+    from tasks import tracking
+
+    with registry.alone(), tracking.answering():
         models = Registry()
         champion = models.holder(CHAMPION)
         target = models.numbered(to) if to else models.holder(PREVIOUS)

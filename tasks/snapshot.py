@@ -25,9 +25,8 @@ from contracts.place import Night
 from contracts.receipts import Receipt, read_receipt, write_json
 from contracts.split import Split, split_of
 from contracts.tables import BEHAVIOURS
-from tasks import vectors
+from tasks import registry, vectors
 from tasks.profiles import newest, users_of
-from tasks.registry import champion_bundle
 from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
 
 COMPLETED = 0.95  # share of a video that counts as having seen all of it
@@ -41,7 +40,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
     Raises:
         InputError: there is no history to train on, or no viewing to test on.
     """
-    lake, out = lake_of(night.day), night.folder("snapshot")
+    lake, out = lake_of(night.day), night.fresh_folder("snapshot")
     versions = {name: lake.version(name) for name in TABLES}
     lake.pin(versions)
     split = split_of(night.day, lake.without)
@@ -79,7 +78,6 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "seen_test": _seen(lake, rows, split.known),
     }.items():
         pq.write_table(table, out / f"{name}.parquet")
-    champion = champion_bundle(out / "champion", night.day)
     manifest = {
         "night": str(night.day),
         "train_until": str(split.train),
@@ -91,7 +89,7 @@ def run(params: Snapshot, night: Night) -> Receipt:
         "modalities": modalities,
         "positive_watch_ratio": params.positive_watch_ratio,
         "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
-        "champion": champion,
+        **registry.pin(out, night.day),
     }
     write_json(out / "manifest.json", manifest)
     return Receipt(reads=versions, digests=of_folder(out), facts=manifest)

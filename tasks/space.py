@@ -13,7 +13,8 @@ from torch import Tensor
 from models.alignment import drift
 from models.baselines import Baseline
 from models.fusion import Catalogue, Projections
-from tasks.pinned import Pinned, read_model
+from tasks.pinned import Pinned
+from tasks.saved import read_model
 
 PROBE = 256  # videos that the drift of the space is measured on
 

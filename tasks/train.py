@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from contracts import step
@@ -37,6 +36,7 @@ from tasks import tracking
 from tasks.baseline import train_baseline
 from tasks.fitting import Checkpoint, K, choose_device, fit
 from tasks.pinned import Pinned, Views, targets
+from tasks.saved import read_tensors
 from tasks.space import Space, served
 
 SERVED_AFTER_DAYS = 2  # training ends so long before the night
@@ -62,7 +62,8 @@ def learn(params: Train, night: Night) -> tuple[list[dict[str, float]], dict[str
         InputError: a parameter with which no model can be made.
     """
     settle(params.seed)
-    pinned, out = Pinned(night), night.folder("train")
+    pinned, out = Pinned(night), night.fresh_folder("train", mine=processes.rank() == 0)
+    processes.wait()
     width = _aligned(pinned)["width"]
     if width % params.heads and _attends(params):
         raise InputError(
@@ -118,7 +119,9 @@ def _heads(pinned: Pinned) -> Path:
 
 def _aligned(pinned: Pinned) -> dict[str, Any]:
     """What align says of its projections."""
-    with safe_open(_heads(pinned), "pt") as file:
+    path = _heads(pinned)
+    read_tensors(path)  # so that what is damaged is refused, and in the same words everywhere
+    with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["align"])
 
 
@@ -134,7 +137,7 @@ class Job:
 def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     """The model at its start, align's projections and popularity, over the snapshot's training days."""
     model = InterestModel(spec)
-    model.fusion.project.load_state_dict(load_file(_heads(pinned)))
+    model.fusion.project.load_state_dict(read_tensors(_heads(pinned)))
     people = People(
         pinned.histories("train", spec.contexts), pinned.profiles(spec, "train"), pinned.seen("train")
     )

@@ -21,7 +21,7 @@ SHARED_DATA = Path(os.environ.get("UNDERCURRENT_SHARED_DATA", "../shared/data"))
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """UNDERCURRENT_HOME in a folder of the test's own; no setting of the caller's leaks in."""
     for name in list(os.environ):
-        if name.startswith("UNDERCURRENT_") and name != "UNDERCURRENT_SHARED_DATA":
+        if name.startswith(("UNDERCURRENT_", "DVC_")) and name != "UNDERCURRENT_SHARED_DATA":
             monkeypatch.delenv(name)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "home"

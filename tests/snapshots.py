@@ -144,6 +144,7 @@ def _features(world: Planted, draw: np.random.Generator, topic_V: np.ndarray, ou
         "positive_watch_ratio": 0.5,
         "video_numbers": dict.fromkeys(SYNCHRONY_COLUMNS, "planted-synchrony"),
         "champion": None,
+        "incumbent": None,
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
 

@@ -37,13 +37,23 @@ SMALL = {
 }
 
 
+PRODUCTION = """
+from tasks.registry import Registry
+models = Registry()
+print([(v.number, sorted(v.tags.items())) for v in models.versions()])
+print([(a, v and v.number) for a in ("champion", "challenger", "previous") for v in [models.holder(a)]])
+"""
+
+
 @dataclass(frozen=True)
 class Checkout:
     """A copy of the project with small parameters, in which commands run as a person would type them."""
 
     folder: Path
 
-    def __call__(self, *command: str, succeed: bool = True) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *command: str, succeed: bool = True, asked: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         settings = ("UNDERCURRENT_", "MLFLOW_", "DVC_", "PYTHONDONTWRITEBYTECODE")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
         clean |= {
@@ -51,6 +61,8 @@ class Checkout:
             "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # a short job starts faster so
             **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         }
+        if asked:
+            clean["UNDERCURRENT_PROMOTE"] = "yes"
         done = subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
         assert not succeed or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done
@@ -69,6 +81,13 @@ class Checkout:
 
     def receipt(self, step: str) -> dict:
         return json.loads((self.folder / "night" / "receipts" / f"{step}.json").read_text())
+
+    def production(self) -> str:
+        """What production reads: the registered versions with their tags and aliases, and the record."""
+        told = self("python", "-c", PRODUCTION).stdout
+        if (self.folder / "var" / "record").exists():
+            told += self("git", "-C", "var/record", "show-ref").stdout
+        return told
 
     def started(self) -> dict[str, str]:
         return {name: self.receipt(name)["started"] for name in STEPS}
@@ -125,6 +144,17 @@ def test_a_second_repro_does_nothing(checkout):
 
 
 @pytest.mark.timeout(900)
+def test_dvc_promotes_and_records_only_when_asked(checkout):
+    assert checkout.receipt("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
+    assert checkout.receipt("record")["facts"]["outcome"].startswith("left alone: run by DVC")
+    assert checkout.production().split("\n")[0] == "[]"
+    assert not (checkout.folder / "var" / "record").exists()
+    assert "left alone" in (checkout.folder / "night" / "report" / "report.html").read_text()
+    checkout("dvc", "repro", "--force", "--single-item", "promote", "record", "report", asked=True)
+    assert checkout.receipt("promote")["facts"]["version"] == "1"
+
+
+@pytest.mark.timeout(900)
 def test_the_night_is_recorded_and_comes_out_the_same_from_its_tag(checkout):
     tag = checkout("git", "-C", "var/record", "tag").stdout.split()
     assert tag == [f"night/{NIGHT}"]
@@ -159,3 +189,13 @@ def test_a_night_that_was_never_recorded_cannot_be_reproduced(checkout):
     done = checkout("python", "-m", "tasks.reproduce", "--night", "2020-01-01", succeed=False)
     assert done.returncode == 2
     assert "has no tag night/2020-01-01" in done.stderr
+
+
+@pytest.mark.timeout(900)
+def test_an_experiment_leaves_registry_and_record_as_they_are(checkout):
+    before, was = checkout.production(), checkout.receipt("train")["digests"]
+    checkout("dvc", "exp", "run", "-S", "train.epochs=1", "-S", "train.learning_rate=0.01")
+    assert checkout.receipt("train")["digests"] != was
+    assert checkout.receipt("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
+    assert "('1', " in before
+    assert checkout.production() == before

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import save_file
 
+from contracts.digests import of_bundle
 from contracts.place import Night
 from contracts.receipts import Receipt, Rows, write_json, write_receipt
 from contracts.tables import BEHAVIOURS
@@ -32,19 +33,24 @@ def sample_night(
     champion: str | None = "1",
     modalities: Sequence[str] = MODALITIES,
     seed: int = 1,
+    incumbent: str | None = None,
 ) -> Night:
     """All files from snapshot to evaluate, and the receipts; the challenger is clearly better."""
     night, draw = Night(day, workspace), np.random.default_rng(seed)
-    _snapshot(night, draw, champion, modalities)
+    _snapshot(night, draw, champion, incumbent, modalities)
     _aligned(night, modalities)
     _bundle(night, modalities, seed)
-    _evaluation(night, draw, champion, modalities)
+    _evaluation(night, draw, champion, incumbent, modalities)
     _receipts(night)
     return night
 
 
 def _snapshot(
-    night: Night, draw: np.random.Generator, champion: str | None, modalities: Sequence[str]
+    night: Night,
+    draw: np.random.Generator,
+    champion: str | None,
+    incumbent: str | None,
+    modalities: Sequence[str],
 ) -> None:
     out = night.folder("snapshot")
     topics = [TOPICS[i % len(TOPICS)] for i in range(VIDEOS)]
@@ -86,6 +92,7 @@ def _snapshot(
         "modalities": covered,
         "video_numbers": {},
         "champion": champion,
+        "incumbent": incumbent,
     }
     write_json(out / "manifest.json", manifest)
 
@@ -171,10 +178,16 @@ def _bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
 
 
 def _evaluation(
-    night: Night, draw: np.random.Generator, champion: str | None, modalities: Sequence[str]
+    night: Night,
+    draw: np.random.Generator,
+    champion: str | None,
+    incumbent: str | None,
+    modalities: Sequence[str],
 ) -> None:
     out = night.folder("evaluate")
-    rivals = (["champion"] if champion else []) + ["popularity", "trending", "itemcf"]
+    pinned = [name for name, version in {"champion": champion, "incumbent": incumbent}.items() if version]
+    rivals = [*pinned, "popularity", "trending", "itemcf"]
+    bundles = {name: f"the {name}'s digest" for name in pinned}
     metrics = {
         "test_day": str(night.day),
         "users": PEOPLE,
@@ -187,6 +200,7 @@ def _evaluation(
         "alpha": _alpha(modalities),
         "drift": _drift(champion, modalities),
         "changes": _changes(night.day, modalities),
+        "bundles": {"challenger": of_bundle(night.workspace / "train"), **bundles},
     }
     write_json(out / "metrics.json", metrics)
     people = [f"u{i:03d}" for i in range(PEOPLE)]

@@ -68,7 +68,7 @@ def test_a_night_of_it_is_trained_ranked_and_served(name: str, night: Night) -> 
 
 def test_the_gate_says_why_a_model_without_ranking_heads_is_not_served(night: Night) -> None:
     metrics = judged(night, "sasrec", epochs=1)
-    evidence = Evidence(metrics, champion=None, weighable=True, completions=True, checks="passed")
+    evidence = Evidence(metrics, "digest", None, None, weighable=True, completions=True, checks="passed")
     found = {c["name"]: c for c in gate.judge(PARAMS.gate, evidence, str(night.day))["conditions"]}
     assert found["calibration"]["outcome"] == "errored"
     assert "ranks no behaviours" in found["calibration"]["why"]
@@ -85,7 +85,7 @@ def test_the_gate_is_told_whether_modality_weights_are_learned(
     change: dict, learned: bool, night: Night
 ) -> None:
     metrics = judged(night, "interest", epochs=1, **change)
-    evidence = Evidence(metrics, champion=None, weighable=True, completions=True, checks="passed")
+    evidence = Evidence(metrics, "digest", None, None, weighable=True, completions=True, checks="passed")
     found = {c["name"]: c for c in gate.judge(PARAMS.gate, evidence, str(night.day))["conditions"]}
     assert (found["modality_weights_differ"]["outcome"] == "skipped") == (not learned)
 

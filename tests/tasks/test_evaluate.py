@@ -12,9 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from contracts import params as parameters
+from contracts.digests import of_bundle
 from contracts.errors import InputError
 from contracts.model_params import Evaluate
 from contracts.place import PROJECT, Night
@@ -67,9 +69,9 @@ def copy(night: Night, tmp_path: Path) -> Night:
     return Night(NIGHT, tmp_path / "night")
 
 
-def crown(night: Night) -> Path:
+def crown(night: Night, name: str = "champion") -> Path:
     """Make the night's own model its champion."""
-    folder = night.workspace / "snapshot" / "champion"
+    folder = night.workspace / "snapshot" / name
     shutil.copytree(night.workspace / "train", folder)
     return folder
 
@@ -253,6 +255,32 @@ def test_a_champion_that_is_the_challenger_differs_in_nothing(copy: Night, metri
         assert one.get("difference", {"mean": 0.0})["mean"] == 0.0
     per_user = pq.read_table(copy.folder("evaluate") / "per_user.parquet")
     assert per_user["ndcg_champion"] == per_user["ndcg_challenger"]
+
+
+def test_the_present_champion_is_scored_too_where_this_night_made_it(copy: Night) -> None:
+    present = crown(copy, "incumbent")
+    weights = load_file(present / "model.safetensors")
+    torch.manual_seed(1)
+    noise = {n: torch.randn_like(w) if "encoder" in n else w for n, w in weights.items()}
+    save_file(noise, present / "model.safetensors")
+    found = judged(copy)
+    ours, theirs = (found["models"][name]["ndcg@10"] for name in ("challenger", "incumbent"))
+    difference = found["differences"]["incumbent"]["ndcg@10"]
+    assert ours > theirs
+    assert difference["mean"] == pytest.approx(ours - theirs)
+    assert difference["low"] < difference["mean"] < difference["high"]
+    assert found["bundles"] == {
+        "challenger": of_bundle(copy.workspace / "train"),
+        "incumbent": of_bundle(present),
+    }
+
+
+def test_a_present_champion_that_is_the_challenger_is_not_scored_again(copy: Night, metrics: dict) -> None:
+    crown(copy, "incumbent")
+    found = judged(copy)
+    assert found["bundles"]["incumbent"] == found["bundles"]["challenger"]
+    assert "incumbent" not in found["models"]
+    assert {**found, "bundles": metrics["bundles"]} == metrics
 
 
 def test_drift_is_measured_against_the_champions_space(copy: Night, metrics: dict) -> None:

@@ -1,5 +1,6 @@
 """The training loop: a killed run goes on as if nothing had been, and processes learn together as one."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -90,28 +91,94 @@ def test_what_another_run_has_left_is_passed_over(tmp_path: Path) -> None:
     assert learn(checkpoint=Checkpoint(path, "this run", seconds=0))[0] == learn()[0]
 
 
+def written(path: Path, identity: str = "this run") -> bytes:
+    """The file that a run of this identity leaves when it is not over."""
+    learn(checkpoint=Checkpoint(path, identity, seconds=0))
+    return path.read_bytes()
+
+
 def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "train.checkpoint"
-    learn(checkpoint=Checkpoint(path, "this run", seconds=0))
-    before = path.read_bytes()
+    before = written(path)
 
-    def torn(_: object, new: Path) -> None:
-        new.write_bytes(b"half")
+    def torn(self: Path, target: Path) -> None:
+        self.write_bytes(self.read_bytes()[:99])
         raise KilledError
 
-    monkeypatch.setattr(torch, "save", torn)
-    with pytest.raises(KilledError):
-        learn(replace(PARAMS, seed=2), Checkpoint(path, "another run", seconds=0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", torn)
+        with pytest.raises(KilledError):
+            learn(replace(PARAMS, seed=2), Checkpoint(path, "another run", seconds=0))
     assert path.read_bytes() == before
+    learn(checkpoint=(again := Checkpoint(path, "this run", seconds=0)))
+    again.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _flipped(whole: bytes) -> bytes:
+    middle = len(whole) // 2
+    return whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+
+
+DAMAGES = {
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "one byte short": lambda whole: whole[:-1],
+    "empty": lambda whole: b"",
+    "text": lambda whole: b"no checkpoint\n",
+    "zeros": lambda whole: bytes(len(whole)),
+    "one byte other": _flipped,
+    "of another form": lambda whole: whole.partition(b"\n")[2] or whole[9:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_with_a_word_and_training_starts_anew(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.checkpoint"
+    path.write_bytes(DAMAGES[damage](written(path)))
+    capsys.readouterr()
+    curve, weights = learn(checkpoint=Checkpoint(path, "this run", seconds=0))
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "checkpoint" in line]
+    assert told == f"train: {path} cannot be read, so training starts anew"
+    whole, untouched = learn()
+    assert curve == whole
+    assert all(torch.equal(weights[name], value) for name, value in untouched.items())
+
+
+def test_a_folder_in_the_checkpoints_place_is_passed_over_too(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1)
+    assert Checkpoint(tmp_path, "mine").load(model, torch.optim.AdamW(model.parameters())) is None
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def noted(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(f"{self.name} -> {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", renamed)
+    written(tmp_path / "train.checkpoint")
+    new = ".train.checkpoint.new"
+    assert done[:3] == [new, f"{new} -> train.checkpoint", tmp_path.name]
 
 
 def test_a_checkpoint_is_read_onto_the_cpu_wherever_it_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, asked, real = tmp_path / "checkpoint", [], torch.load
-    torch.save({"identity": "of a GPU"}, path)
+    written(path, "of a GPU")
     monkeypatch.setattr(torch, "load", lambda *a, **k: asked.append(k["map_location"]) or real(*a, **k))
     model = torch.nn.Linear(1, 1)
     assert Checkpoint(path, "mine").load(model, torch.optim.AdamW(model.parameters())) is None

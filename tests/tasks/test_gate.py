@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts import digests
 from contracts.errors import InputError
 from contracts.params import load
 from contracts.place import PROJECT, Night
@@ -31,9 +32,12 @@ METRICS: dict[str, Any] = {
     "differences": {name: {"ndcg@10": GOOD} for name in ("champion", "popularity", "trending", "itemcf")},
     "slices": {name: {"users": 20, "difference": EVEN} for name in gate.SLICES},
     "alpha": {"learned": True, "mean": SHARES, "entropy": 0.9, "max_entropy": 1.0986},
+    "bundles": {"challenger": "c", "champion": "a"},
     "drift": {"against": "champion, version 3", "modalities": {"text": {"p95": 0.05}}, "farthest": 0.05},
 }
-EVIDENCE = Evidence(METRICS, champion="3", weighable=True, completions=True, checks="passed")
+EVIDENCE = Evidence(
+    METRICS, "digest", champion="3", incumbent=None, weighable=True, completions=True, checks="passed"
+)
 
 
 def verdict(evidence: Evidence = EVIDENCE) -> dict[str, Any]:
@@ -57,7 +61,8 @@ def outcome(found: dict[str, Any], name: str) -> str:
 def test_a_challenger_that_meets_every_condition_is_promoted():
     found = verdict()
     assert found["promote"]
-    assert {c["outcome"] for c in found["conditions"]} == {"passed"}
+    passed = {c["name"] for c in found["conditions"] if c["outcome"] == "passed"}
+    assert passed == {c["name"] for c in found["conditions"]} - {"better_than_incumbent"}
     assert found["summary"].startswith("Promoted: NDCG@10 is better than the champion's (+0.0200")
 
 
@@ -104,6 +109,40 @@ def test_a_champion_that_was_not_scored_is_an_error_and_not_a_missing_champion()
     found = verdict(replace(EVIDENCE, metrics=metrics))
     assert outcome(found, "better_than_champion") == "errored"
     assert not found["promote"]
+
+
+def incumbent(low: float, bundle: str = "i") -> Evidence:
+    """The good evidence of a night that is run again, and has made the present champion, version 4."""
+    metrics = copy.deepcopy(METRICS)
+    metrics["differences"]["incumbent"] = {"ndcg@10": GOOD | {"low": low}}
+    metrics["bundles"]["incumbent"] = bundle
+    return replace(EVIDENCE, metrics=metrics, incumbent="4")
+
+
+def test_a_night_run_again_must_beat_the_champion_that_it_made_itself():
+    better = verdict(incumbent(low=0.001))
+    assert (better["promote"], better["incumbent"]) == (True, "4")
+    assert outcome(better, "better_than_incumbent") == "passed"
+    worse = verdict(incumbent(low=-0.001))
+    assert not worse["promote"]
+    assert outcome(worse, "better_than_incumbent") == "failed"
+    assert "not better than the present champion's, which this night made" in worse["summary"]
+
+
+def test_a_champion_of_the_night_that_was_not_scored_is_an_error_unless_it_is_this_very_model():
+    lost = incumbent(low=0.001)
+    del lost.metrics["differences"]["incumbent"]
+    assert outcome(verdict(lost), "better_than_incumbent") == "errored"
+    same = incumbent(low=0.001, bundle="c")
+    del same.metrics["differences"]["incumbent"]
+    assert outcome(verdict(same), "better_than_incumbent") == "skipped"
+    assert verdict(same)["promote"]
+
+
+def test_without_a_champion_of_the_night_that_comparison_is_skipped_and_says_why():
+    found = next(c for c in verdict()["conditions"] if c["name"] == "better_than_incumbent")
+    assert found["outcome"] == "skipped"
+    assert found["why"] == "the present champion is of another night"
 
 
 def test_a_slice_fails_beyond_its_margin_only_when_chance_does_not_explain_it():
@@ -154,7 +193,8 @@ def test_what_cannot_apply_is_skipped_with_its_reason():
     metrics = METRICS | {"alpha": {}, "models": {"challenger": {"calibration_error": None}}}
     found = verdict(replace(EVIDENCE, metrics=metrics, weighable=False, completions=False))
     skipped = {c["name"]: c["why"] for c in found["conditions"] if c["outcome"] == "skipped"}
-    assert set(skipped) == {"calibration", "modality_weights_differ", "modality_weights_spread"}
+    weights = {"modality_weights_differ", "modality_weights_spread"}
+    assert set(skipped) == {"better_than_incumbent", "calibration"} | weights
     assert all(skipped.values())
     assert found["promote"]
 
@@ -230,7 +270,8 @@ ANYTHING = st.fixed_dictionaries(
             optional={name: st.fixed_dictionaries({"ndcg@10": NUMBERS}) for name in gate.BASELINES},
         ),
         "differences": st.dictionaries(
-            st.sampled_from(["champion", *gate.BASELINES]), st.fixed_dictionaries({"ndcg@10": INTERVALS})
+            st.sampled_from(["champion", "incumbent", *gate.BASELINES]),
+            st.fixed_dictionaries({"ndcg@10": INTERVALS}),
         ),
         "slices": st.dictionaries(
             st.sampled_from(gate.SLICES), st.fixed_dictionaries({"users": NUMBERS, "difference": INTERVALS})
@@ -242,7 +283,9 @@ ANYTHING = st.fixed_dictionaries(
 
 @given(
     metrics=ANYTHING | st.just(METRICS),
+    digest=st.just("digest"),
     champion=st.sampled_from([None, "3"]),
+    incumbent=st.sampled_from([None, "4"]),
     weighable=st.booleans(),
     completions=st.booleans(),
     checks=st.sampled_from([None, "passed", "warned", "blocked"]),
@@ -251,8 +294,9 @@ def test_a_verdict_promotes_exactly_when_no_condition_failed_or_errored(metrics,
     found = verdict(Evidence(metrics, **more))
     bad = [c for c in found["conditions"] if c["outcome"] in ("failed", "errored")]
     assert found["promote"] == (not bad)
-    beaten = [c for c in found["conditions"] if c["name"].startswith("better_than_")]
-    assert len(beaten) == (1 if more["champion"] else len(gate.BASELINES))
+    asked = [c for c in found["conditions"] if c["name"].startswith("better_than_")]
+    beaten = [c for c in asked if c["outcome"] != "skipped"]
+    assert len(beaten) == (1 if more["champion"] else len(gate.BASELINES)) + bool(more["incumbent"])
     assert not found["promote"] or all(c["low"] > PARAMS.min_gain for c in beaten)
 
 
@@ -267,6 +311,8 @@ def test_the_step_writes_the_verdict_of_the_nights_files(night):
     assert written["promote"]
     assert written["champion"] == "1"
     assert written["night"] == str(DAY)
+    assert written["bundle"] == digests.of_bundle(night.workspace / "train")
+    assert written["metrics"] == digests.of_file(night.workspace / "evaluate/metrics.json")
     assert receipt.facts["summary"] == written["summary"]
     assert gate.run(PARAMS, night).digests == receipt.digests
 

@@ -16,6 +16,7 @@ from contracts.place import PROJECT, Night
 from contracts.receipts import Receipt, write_receipt
 from contracts.tables import FEATURES, INTERACTIONS
 from tasks import clean, ingest, sequences, snapshot
+from tests.killed import killed
 from tests.landings import DAY, at, event, land, small_platform
 
 PARAMS = load(PROJECT / "params.yaml")
@@ -199,7 +200,15 @@ def test_the_same_lake_gives_the_same_bytes(night, tmp_path):
     first = snapshot.run(PARAMS.snapshot, night)
     again = snapshot.run(PARAMS.snapshot, night)
     assert first.digests == again.digests
+    assert (first.facts["champion"], first.facts["incumbent"]) == (None, None)
     assert len(first.digests) >= 9
+
+
+def test_a_snapshot_that_was_killed_has_the_digests_of_one_that_was_not(night):
+    first = snapshot.run(PARAMS.snapshot, night)
+    killed("snapshot", night)
+    assert snapshot.run(PARAMS.snapshot, night).digests == first.digests
+    assert [path for path in (night.workspace / "snapshot").iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_dislike_is_never_a_positive_and_a_long_view_is_one(landing, tmp_path):

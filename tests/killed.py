@@ -1,0 +1,32 @@
+"""A step killed at the worst moment: a real SIGKILL between writing a file and renaming it."""
+
+import signal
+import subprocess
+import sys
+
+from contracts.place import PROJECT, Night
+
+CHILD = """
+import os, signal, sys
+from importlib import import_module
+from pathlib import Path
+from contracts import step
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+name = sys.argv[1]
+sys.exit(step.main(name, import_module(f"tasks.{name}").run, None, sys.argv[2:]))
+"""
+
+
+def killed(step: str, night: Night) -> None:
+    """Run a step in a process of its own that dies so; what it leaves is there afterwards."""
+    arguments = [
+        "--night",
+        str(night.day),
+        "--workspace",
+        str(night.workspace),
+        "--params",
+        str(night.params),
+    ]
+    done = subprocess.run([sys.executable, "-c", CHILD, step, *arguments], cwd=PROJECT, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert [path.name for path in (night.workspace / step).iterdir() if path.name.startswith(".")]
