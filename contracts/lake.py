@@ -6,13 +6,11 @@ transaction a table may remember which inputs a day was made of (`inputs`), whic
 a day needs no work.
 """
 
-import fcntl
 import json
-import sys
 import uuid
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.table import DataScan, Table
 
-from contracts import place
+from contracts import locks, place
 from contracts.errors import InputError
 from contracts.records import LANDED
 from contracts.tables import TABLES, TableSpec
@@ -65,19 +63,13 @@ class Lake:
         self.warehouse = warehouse or place.warehouse()
         self.warehouse.mkdir(parents=True, exist_ok=True)
         uri = catalog_uri or place.catalog_uri()
-        self._catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(self.warehouse))
-        self._catalog.create_namespace_if_not_exists(NAMESPACE)
+        with self.alone("catalog"):  # two that make its tables at once would fail
+            self._catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(self.warehouse))
+            self._catalog.create_namespace_if_not_exists(NAMESPACE)
 
-    @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
-        """One at a time of those that ask for the same `what`; the others wait, and say so."""
-        with (self.warehouse / f".{what}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"lake: another process holds {what!r}; waiting for it", file=sys.stderr)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def alone(self, what: str) -> AbstractContextManager[Any]:
+        """One at a time of those that ask for the same `what` in this lake."""
+        return locks.alone(self.warehouse / f".{what}.lock", what)
 
     def table(self, name: str) -> Table:
         """The Iceberg table, made when missing.

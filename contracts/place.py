@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from contracts.errors import InputError
+from contracts.receipts import write_text
 
 PROJECT = Path(__file__).resolve().parent.parent
 MARKER = ".made-at"  # a file of the home
@@ -47,10 +48,7 @@ def mark_home() -> None:
     """Note in the home which path it was made under, for `home` to compare with."""
     marker = home() / MARKER
     if not marker.exists():
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        temporary = marker.with_name(f"{MARKER}.{os.getpid()}")
-        temporary.write_text(f"{marker.parent}\n", encoding="utf-8")
-        temporary.replace(marker)
+        write_text(marker, f"{marker.parent}\n")
 
 
 def _usable(variable: str, folder: Path) -> Path:

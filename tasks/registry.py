@@ -5,17 +5,17 @@ a night that is run again meets the champion that it met the first time. mlflow 
 inside the functions that need it.
 """
 
-import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from contracts import place
+from contracts import locks, place
 from contracts.digests import BUNDLE_FILES, of_bundle
 from contracts.errors import AwayError, InputError
 
@@ -40,14 +40,9 @@ def model_name() -> str:
     return os.environ.get("UNDERCURRENT_MODEL", "undercurrent")
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+def alone() -> AbstractContextManager[Any]:
     """One mover of pointers at a time: aliases in MLflow have no compare-and-set."""
-    path = place.home() / "mlflow" / "promotion.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return locks.alone(place.home() / "mlflow" / "promotion.lock", "promotion")
 
 
 # How stores say that a file is gone: a folder, and servers and buckets, which say 404.

@@ -4,7 +4,6 @@ A run may be killed at any moment. So the repository is made good before each us
 and the lock is held until the last command that was started under it has ended, also without us.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from dvc.config import Config
 
+from contracts import locks
 from contracts.params import Record
 from contracts.place import record_remote, without_credentials
 
@@ -76,9 +76,7 @@ def call(
 @contextmanager
 def alone(folder: Path, params: Record) -> Iterator[Repository]:
     """The repository, made good, for one writer at a time."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.alone(folder.parent / f".{folder.name}.lock", "the record") as lock:
         repository = Repository(folder, params, lock.fileno())
         _prepare(repository)
         yield repository

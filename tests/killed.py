@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from contracts.place import PROJECT, Night
+from contracts.place import PROJECT, Night, mark_home
 
 CHILD = """
 import os, signal, sys
@@ -27,6 +27,7 @@ def killed(step: str, night: Night) -> None:
         "--params",
         str(night.params),
     ]
+    mark_home()  # a home that has its mark is not marked again, which would be the first renaming
     done = subprocess.run([sys.executable, "-c", CHILD, step, *arguments], cwd=PROJECT, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert [path.name for path in (night.workspace / step).iterdir() if path.name.startswith(".")]

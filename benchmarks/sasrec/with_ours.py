@@ -111,7 +111,7 @@ class Watch(Checkpoint):
     """
 
     def __init__(self, clock: Clock, steps: Sequence[int]) -> None:
-        super().__init__(Path(), "")
+        super().__init__(Path("never written"), "")
         self.clock, self.steps = clock, steps
 
     def load(self, *_: Any) -> None:

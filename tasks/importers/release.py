@@ -89,9 +89,7 @@ def instant(milliseconds: int) -> datetime:
     try:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
     except OverflowError:
-        raise InputError(
-            f"{milliseconds} is no time in epoch milliseconds; get the release's own file"
-        ) from None
+        raise InputError(f"{milliseconds} is no epoch time in ms; get the release's own file") from None
 
 
 def by_day(events: Iterable[Record]) -> Days:

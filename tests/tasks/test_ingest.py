@@ -188,3 +188,14 @@ def test_ready_made_vectors_tell_which_delivery_of_their_day_they_came_by(landin
     found = sorted(Lake().scan("features").to_pylist(), key=lambda row: row["source"])
     assert [row["vector"][0] for row in found] == [1.0, *[2.0] * 9, 3.0, 4.0, 5.0]
     assert len({row["source"] for row in found}) == len(found)
+
+
+def test_a_file_in_utf_16_is_counted_line_by_line(landing, night):
+    small_platform(landing)
+    text = "".join(f'{{"user_id": "u{n}"}}\n' for n in range(30))
+    (landing / "users" / f"dt={DAY}").mkdir()
+    (landing / "users" / f"dt={DAY}" / "a.jsonl").write_text(text, encoding="utf-16")
+    receipt = ingest.run(PARAMS, night)
+    told = receipt.facts["night"]["users"]
+    assert told["kept"] == 0
+    assert told["rejected"] >= 30

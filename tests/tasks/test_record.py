@@ -62,7 +62,7 @@ class Recorded:
             if step != "promote":
                 (self.night.folder(step) / "out.txt").write_text(said.format(step))
             receipt = self.night.folder("receipts") / f"{step}.json"
-            receipt.write_text(json.dumps({"step": step, "started": when}))
+            receipt.write_text(json.dumps({"step": step, "started": when, "facts": {}}))
 
 
 @pytest.fixture

@@ -58,3 +58,11 @@ def test_the_real_release_comes_whole_and_says_that_it_has_no_log(shared_data):
         "videos": 7_583,
     }
     assert "none in this copy" in release.notes[0]
+
+
+def test_a_duration_that_is_not_a_number_is_unknown(tmp_path):
+    _write(tmp_path)
+    path = tmp_path / kuairand.VIDEOS
+    path.write_text(path.read_text().replace("87433.0", "nan") + "2,21,2022-04-11,inf,\n")
+    videos = [video for rows in kuairand.read(tmp_path).kinds["videos"].values() for video in rows]
+    assert {video["video_id"]: video["duration_ms"] for video in videos} == {"0": None, "1": None, "2": None}

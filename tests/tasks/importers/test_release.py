@@ -73,3 +73,8 @@ def test_empty_cells_of_optional_columns_are_unknown_and_quoted_cells_may_span_l
     assert release.read_table(path, {"a": pa.string(), "b": pa.int64()}, optional=["b"]) == [
         {"a": "x\ny", "b": None}
     ]
+
+
+def test_a_time_beyond_the_year_9999_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="is no epoch time in ms"):
+        release.instant(10**18)
