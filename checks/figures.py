@@ -5,7 +5,7 @@ to measure, which is not the same as zero. Only 8 bytes a row are held, to find 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -65,13 +65,13 @@ def landings(files: Iterable[Mapping[str, Any]], bound: float) -> Figures:
     """
     lost, rows, refused = 0, Counter[str](), Counter[str]()
     for file in files:
-        lost += file["rejected"] > bound * file["rows"]
+        lost += file["rejected"] > bound * file["rows"] or 0 < file["rejected"] == file["rows"]
         rows[file["kind"]] += file["rows"]
         refused[file["kind"]] += file["rejected"]
     shares = {kind: _share(refused[kind], rows[kind]) for kind in STATES}
     return {
         "lost_files": lost,
-        # Of a few records one that is bad is a large share, and no reason to stop a night.
+        # Below FEW_RECORDS refused the share is not judged: one bad record of two must not block a night.
         **{f"{k}_refused_share": share if refused[k] >= FEW_RECORDS else None for k, share in shares.items()},
     }
 
@@ -102,14 +102,16 @@ def features(
     batches: Iterable[pa.RecordBatch],
     fingerprints: Mapping[str, str],
     with_media: Sequence[str],
-    with_caption: Sequence[str],
+    captions: Mapping[str, str],
+    readable: Callable[[str], bool],
 ) -> Figures:
     """Figures of the vectors that tonight's model would read.
 
     Args:
         batches: `VECTOR_COLUMNS` of the lake's features.
         fingerprints: modality -> the encoder in use; vectors of other encoders are passed over.
-        with_media, with_caption: ids of the videos that should have vectors.
+        with_media: ids of the videos that should have a vector of picture or sound.
+        captions: id -> text of the videos that should have a vector of it, if it is `readable`.
     """
     keys: list[np.ndarray] = []
     widths: dict[str, set[int]] = {modality: set() for modality in MODALITIES}
@@ -124,6 +126,7 @@ def features(
             bad += _bad_vectors(mine["vector"], unit_length=fingerprint != LANDED)
     seen_or_heard = embedded["visual"] | embedded["audio"]
     from_media = {"visual", "audio"} & set(fingerprints)
+    with_caption = [v for v, text in captions.items() if v in embedded["text"] or readable(text)]
     return {
         "rows": sum(map(len, keys)),
         "repeated_rows": _repeats(keys),

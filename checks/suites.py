@@ -38,8 +38,9 @@ def expectations(p: Checks, measured: Mapping[str, Figures]) -> list[Expectation
 
 def _landings(p: Checks) -> list[Expectation]:
     table, bound = "landings", p.max_unreadable_file
+    lost = f"files of which over {bound:.0%}, or all, was refused; the table landings names them"
     return [
-        Expectation(table, "lost_files", f"files of which over {bound:.0%} was refused", "warn", high=0),
+        Expectation(table, "lost_files", lost, "warn", high=0),
         *[
             Expectation(table, f"{kind}_refused_share", f"share of {kind} that ingest refused", high=bound)
             for kind in STATES

@@ -128,6 +128,8 @@ class Lake:
 
     def version(self, name: str) -> int | None:
         """The current Iceberg snapshot id; None while the table is empty."""
+        if name in self._pinned:
+            return self._pinned[name]
         snapshot = self.table(name).current_snapshot()
         return snapshot.snapshot_id if snapshot else None
 

@@ -24,8 +24,10 @@ from contracts.records import KINDS, Kind, Refused, row_of
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 BOM = b"\xef\xbb\xbf"  # what some editors put before UTF-8 text
-BETWEEN_OBJECTS = re.compile(rb"\}\s*\{")
-MIB = 1 << 20
+SEVERAL = re.compile(rb"\}\s*,?\s*\{|^\s*\[\s*\{|\}\s*,\s*$")
+NEXT_OBJECT = re.compile(r"\}\s*,?\s*\{")
+BETWEEN = re.compile(r"[\s,\[\]]*")  # what may stand between objects
+KIB, MIB = 1 << 10, 1 << 20
 
 Raw = bytes | Mapping[str, Any]
 
@@ -46,10 +48,9 @@ def check_kinds(root: Path) -> None:
     """
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if folder.name not in KINDS and folder.is_dir() and any(folder.glob("dt=*")):
-            close = difflib.get_close_matches(folder.name, KINDS, n=1) or sorted(KINDS)
-            raise InputError(
-                f"{folder} is read by nothing; rename it (did you mean {' or '.join(close)}?) or move it away"
-            )
+            close = difflib.get_close_matches(folder.name, KINDS, n=1)
+            if close:
+                raise InputError(f"{folder} is read by nothing; rename it (did you mean {close[0]}?)")
 
 
 def days(root: Path, kind: str) -> list[date]:
@@ -86,22 +87,27 @@ def files(root: Path, kind: str, day: date) -> list[Path]:
 def read(
     path: Path, kind: Kind, limits: Limits = Limits()
 ) -> Iterator[tuple[int, Raw, dict[str, Any] | Refused]]:
-    """Every record of a file: (line or row from 1, the record as it came, its row or why it is refused).
+    """Every record of a file: (its number, the record as it came, its row or why it is refused).
+
+    The number is the line's or row's, from 1; objects on one line count as lines of their own.
 
     Raises:
         InputError: the file itself cannot be read (not Parquet, a gzip stream that breaks), or holds more
             than `limits`.
     """
-    if path.name.endswith(".parquet"):
-        for number, record in parquet_records(path, limits.file_bytes):
-            yield number, record, row_of(record, kind)
-        return
-    for number, line in _json_lines(path, limits):
-        if isinstance(line, Refused):
-            yield number, b"", line
-            continue
-        for raw in _objects(line):
+    records = _parquet(path, limits) if path.name.endswith(".parquet") else _json(path, limits)
+    for number, raw in enumerate(records, 1):
+        if isinstance(raw, Refused):
+            yield number, b"", raw
+        elif raw:
             yield number, raw, row_of(raw, kind)
+
+
+def size(raw: Raw) -> int:
+    """About how many bytes a record takes."""
+    if isinstance(raw, bytes):
+        return len(raw)
+    return sum(len(value) if isinstance(value, str | bytes) else 8 for value in raw.values())
 
 
 def as_text(raw: Raw, limit: int = 65536) -> str:
@@ -149,16 +155,22 @@ def _shown(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
-def _json_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes | Refused]]:
+def _parquet(path: Path, limits: Limits) -> Iterator[Mapping[str, Any] | Refused]:
+    return parquet_records(path, limits.record_bytes, limits.file_bytes)
+
+
+def _json(path: Path, limits: Limits) -> Iterator[bytes | Refused]:
+    """The objects of a file, in their order; an empty line is empty."""
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-            yield from _lines(path, file, limits)  # type: ignore[arg-type]  # a GzipFile reads bytes, too
+            for line in _lines(path, file, limits):  # type: ignore[arg-type]  # a GzipFile reads bytes, too
+                yield from [line] if isinstance(line, Refused) else _objects(line)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); deliver the file again") from None
 
 
-def _lines(path: Path, file: IO[bytes], limits: Limits) -> Iterator[tuple[int, bytes | Refused]]:
-    """Lines that are not empty, with their number; one that is too long is refused."""
+def _lines(path: Path, file: IO[bytes], limits: Limits) -> Iterator[bytes | Refused]:
+    """The lines of a file; one that is too long is refused."""
     number = held = 0
     while line := file.readline(limits.record_bytes + 1):
         number += 1
@@ -166,12 +178,13 @@ def _lines(path: Path, file: IO[bytes], limits: Limits) -> Iterator[tuple[int, b
         if number == 1:
             line = line.removeprefix(BOM)
         if len(line) > limits.record_bytes and not line.endswith(b"\n"):
-            if BETWEEN_OBJECTS.search(line):
-                raise InputError(f"{path}: line {number} holds many JSON objects; write one a line")
+            told = f"is longer than ingest.max_record_kib, {limits.record_bytes // KIB} KiB"
+            if _several(line):
+                raise InputError(f"{path}: line {number} {told}, and holds several objects; write one a line")
             held += _skip_line(file, limits.file_bytes - held)
-            yield number, Refused("too_long", f"the line has more than {limits.record_bytes} bytes")
-        elif line.strip():
-            yield number, line
+            yield Refused("too_long", f"the line {told}")
+        else:
+            yield line.strip()
         if held > limits.file_bytes:
             raise InputError(
                 f"{path} holds more than {limits.file_bytes // MIB} MiB without compression, which is"
@@ -189,17 +202,37 @@ def _skip_line(file: IO[bytes], most: int) -> int:
     return skipped
 
 
+def _several(line: bytes) -> bool:
+    """Whether a first object ends within the line and another follows."""
+    text = line.decode("utf-8", errors="surrogateescape")
+    try:
+        end = json.JSONDecoder().raw_decode(text, _after(text, 0))[1]
+    except (ValueError, RecursionError):
+        return False
+    return text[_after(text, end) :][:1] == "{"
+
+
+def _after(text: str, at: int) -> int:
+    """Where the next object may begin: behind what may stand between two, which may be nothing."""
+    between = BETWEEN.match(text, at)
+    return between.end() if between else at
+
+
 def _objects(line: bytes) -> list[bytes]:
-    """The JSON objects of a line: one, or several that were written without a newline between them."""
-    if not BETWEEN_OBJECTS.search(line):
+    """The JSON objects of a line: one, or several that stand there one after the other or in an array.
+
+    What cannot be read up to the next object is a piece of its own, to be refused with its reason.
+    """
+    if not SEVERAL.search(line):
         return [line]
-    text, decoder = line.decode("utf-8", errors="surrogateescape").strip(), json.JSONDecoder()
-    found, at = [], 0
+    text, decoder = line.decode("utf-8", errors="surrogateescape"), json.JSONDecoder()
+    found, at = [], _after(text, 0)
     while at < len(text):
         try:
             end = decoder.raw_decode(text, at)[1]
         except (ValueError, RecursionError):
-            end = len(text)  # what follows cannot be told apart: one record, refused with its reason
+            broken = NEXT_OBJECT.search(text, at)
+            end = broken.start() + 1 if broken else len(text)
         found.append(text[at:end].encode("utf-8", errors="surrogateescape"))
-        at = end + len(text[end:]) - len(text[end:].lstrip())
-    return found
+        at = _after(text, end)
+    return found or [line]

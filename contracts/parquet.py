@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import InputError
+from contracts.records import Refused
 
 BATCH_ROWS = 1024
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,32 +23,40 @@ PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 MIB = 1 << 20
 
 
-def parquet_records(path: Path, file_bytes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every record with its number from 1.
+def parquet_records(path: Path, record_bytes: int, file_bytes: int) -> Iterator[dict[str, Any] | Refused]:
+    """Every record, in their order.
 
     Raises:
         InputError: it is no Parquet file, a column cannot be read, or it holds more than `file_bytes` without
             compression.
     """
-    number = held = 0
+    held = 0
+    too_long = Refused("too_long", f"text beyond ingest.max_record_kib, {record_bytes // 1024} KiB")
     try:
-        # INT96 in nanoseconds, the default, wraps around outside 1677 to 2262.
-        file = pq.ParquetFile(path, coerce_int96_timestamp_unit="us", pre_buffer=False)
+        # INT96 in nanoseconds, the default, wraps around outside 1677 to 2262. Text stays a dictionary, so
+        # that a value that many rows share is held once.
+        texts = [field.name for field in pq.read_schema(path) if _is_text(field.type)]
+        options = {"coerce_int96_timestamp_unit": "us", "pre_buffer": False, "read_dictionary": texts}
+        file = pq.ParquetFile(path, **options)
         groups = range(file.metadata.num_row_groups)
         _bound(path, sum(file.metadata.row_group(n).total_byte_size for n in groups), file_bytes)
         names = file.schema_arrow.names
         for batch in file.iter_batches(BATCH_ROWS):
-            held += batch.nbytes
-            _bound(path, held, file_bytes)
             columns = [_values(column) for column in batch.columns]
             for values in zip(*columns, strict=True):
-                number += 1
-                yield number, dict(zip(names, values, strict=True))
+                size = sum(len(value) for value in values if isinstance(value, str | bytes))
+                held += size + 8 * len(values)
+                _bound(path, held, file_bytes)
+                yield too_long if size > record_bytes else dict(zip(names, values, strict=True))
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a readable Parquet file ({first}); deliver the file again") from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_binary(kind)
 
 
 def _bound(path: Path, size: int, most: int) -> None:
@@ -60,9 +69,10 @@ def _bound(path: Path, size: int, most: int) -> None:
 
 def _values(column: pa.Array) -> list[Any]:
     """A column as Python values of the kinds that JSON knows."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        values = _values(column.dictionary)
+        return [None if index is None else values[index] for index in column.indices.to_pylist()]
     if pa.types.is_timestamp(kind):
         # As numbers: pyarrow's own values know neither every zone nor every year.
         return [_time(value, kind.unit) for value in column.view(pa.int64()).to_pylist()]

@@ -85,13 +85,13 @@ class Video(msgspec.Struct):
         return {
             "video_id": _required("video_id", self.video_id),
             "author_id": _id("author_id", self.author_id),
-            "caption": said(self.caption),
+            "caption": text_or_none(self.caption),
             "hashtags": self.hashtags,
-            "music_title": said(self.music_title),
+            "music_title": text_or_none(self.music_title),
             "duration_ms": duration,
             "upload_time": _instant("upload_time", self.upload_time),
             "category": _id("category", self.category),
-            "media_uri": said(self.media_uri),
+            "media_uri": text_or_none(self.media_uri),
         }
 
 
@@ -186,8 +186,8 @@ def _record(raw: bytes | Mapping[str, Any], kind: type) -> Any:
     return msgspec.json.decode(raw, type=kind) if isinstance(raw, bytes) else msgspec.convert(raw, kind)
 
 
-def said(text: str | None) -> str | None:
-    """The text as it came; None where it is empty or blank, which says nothing."""
+def text_or_none(text: str | None) -> str | None:
+    """The text, or None if it is empty or blank."""
     return text if text and not text.isspace() else None
 
 

@@ -9,6 +9,7 @@ import argparse
 import base64
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -17,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts import place
+from contracts.step import tell_without_credentials
 from ops import private
 from ops.ports import LOOPBACK, own_hosts
 
@@ -42,12 +44,15 @@ class Login:
             await refusal(scope, receive, send)
 
     def _refusal(self, headers: Mapping[bytes, bytes]) -> PlainTextResponse | None:
-        """Why not: another name for this machine (DNS rebinding), another's page, no login."""
-        if headers.get(b"host", b"").decode("latin-1") not in self._hosts:
-            return PlainTextResponse("This server has another name.\n", HTTPStatus.MISDIRECTED_REQUEST)
+        """Why a request is refused: foreign Host (DNS rebinding), foreign Origin or no login; else None."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if host not in self._hosts:
+            why = f"Host {host!r} is refused; open http://{sorted(self._hosts)[0]}\n"
+            return PlainTextResponse(why, HTTPStatus.MISDIRECTED_REQUEST)
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin not in self._origins:
-            return PlainTextResponse("Pages of others may not ask here.\n", HTTPStatus.FORBIDDEN)
+            why = f"Refused: the request comes from a page of {origin!r}; use MLflow's own pages.\n"
+            return PlainTextResponse(why, HTTPStatus.FORBIDDEN)
         scheme, _, login = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"basic" or not secrets.compare_digest(login, self._login):
             asked = {"WWW-Authenticate": 'Basic realm="Undercurrent: MLflow"'}
@@ -84,6 +89,7 @@ def mlflow_app() -> ASGIApp:
 
 def main() -> None:
     """Serve until ended."""
+    sys.excepthook = tell_without_credentials  # the database's address may hold a password
     arguments = argparse.ArgumentParser(prog="python -m ops.mlflow_pages", description=__doc__)
     arguments.add_argument("--port", type=int, required=True)
     port = arguments.parse_args().port

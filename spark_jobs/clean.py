@@ -51,8 +51,8 @@ def interactions(kept: DataFrame, p: Clean) -> DataFrame:
     """One row a person × video × viewing from kept events.
 
     A viewing starts with an impression, with a view that no impression announced, or after
-    `viewing_gap_minutes` of silence; behaviours belong to the viewing they follow. What happens at the same
-    instant belongs together: no two viewings of a person and video start at one time.
+    `viewing_gap_minutes` of silence; behaviours belong to the viewing they follow. No two viewings of a
+    person and video start at the same instant: the first one takes what would start another.
     """
     numbered = _number_viewings(with_sentiment(kept), p)
     marks = {
@@ -142,9 +142,12 @@ def _number_viewings(kept: DataFrame, p: Clean) -> DataFrame:
     gap = silence > p.viewing_gap_minutes * 60_000_000
     unannounced = (F.col("event_type") == "view") & (F.lag("event_type").over(in_order) != "impression")
     begins = gap | (F.col("event_type") == "impression") | unannounced
-    starts = silence.isNull() | ((silence > 0) & begins)
-    marked = kept.withColumn("starts", starts.cast("int"))
-    return marked.withColumn("viewing", F.sum("starts").over(in_order)).drop("starts")
+    marked = kept.withColumn("begins", (silence.isNull() | begins).cast("int"))
+    instant = Window.partitionBy("user_id", "video_id", "work_day", "event_time").orderBy(*BY_TIME)
+    before = F.sum("begins").over(instant.rowsBetween(Window.unboundedPreceding, -1))
+    first = F.col("begins") * (F.coalesce(before, F.lit(0)) == 0).cast("int")
+    started = marked.withColumn("starts", first)
+    return started.withColumn("viewing", F.sum("starts").over(in_order)).drop("starts", "begins")
 
 
 def _position() -> Column:

@@ -15,7 +15,8 @@ from contracts.lake import Lake, up_to
 from spark_jobs.session import session
 
 PROPERTY = "undercurrent.catalogue"
-JUDGED_BY_VIDEO = ("unknown_video", "impossible_watch_time")  # why a record's video may have it refused
+# The reject reasons that depend on the video's catalogue entry.
+JUDGED_BY_VIDEO = ("unknown_video", "impossible_watch_time")
 
 
 def durations(spark: SparkSession, lake: Lake, until: date) -> DataFrame:
@@ -30,24 +31,36 @@ def durations(spark: SparkSession, lake: Lake, until: date) -> DataFrame:
     return ranked.where("age = 1").select("video_id", "duration_ms")
 
 
-def remember(lake: Lake, until: date) -> None:
-    """Keep which catalogue all days have now been cleaned with."""
-    state = _state(lake, until)
-    if _remembered(lake) != state:
-        lake.set_property("interactions", PROPERTY, json.dumps(state, sort_keys=True))
+def remember(lake: Lake, version: int | None, until: date) -> None:
+    """Keep with which version of the catalogue all days up to this one have now been cleaned.
+
+    Days after it, which a later night has cleaned, keep what is remembered of them.
+    """
+    later = [state for state in _remembered(lake) if state["until"] > str(until)]
+    states = [_state(lake, version, until), *later]
+    if _remembered(lake) != states:
+        lake.set_property("interactions", PROPERTY, json.dumps(states, sort_keys=True))
 
 
 def touched(lake: Lake, until: date) -> set[date]:
-    """The days that hold a video whose record is another one now than when they were cleaned."""
-    before = _remembered(lake)
-    if before is None or before == _state(lake, until):
-        return set()
-    old = Lake(without=[date.fromisoformat(day) for day in before["without"]])
-    old.pin({"videos": before["version"]})
-    if before["version"] is not None and not old.has_version("videos", before["version"]):
+    """The days up to this one that hold a video whose record is another one than when they were cleaned."""
+    now, after, days = _state(lake, lake.version("videos"), until), "", set[date]()
+    for state in _remembered(lake):
+        if state != now:
+            found = _touched_since(lake, state, until)
+            days |= {day for day in found if after < str(day) <= state["until"]}
+        after = state["until"]
+    return days
+
+
+def _touched_since(lake: Lake, state: dict, until: date) -> set[date]:
+    """The days that hold a video whose record has changed since that state."""
+    then_lake = Lake(without=[date.fromisoformat(day) for day in state["without"]])
+    if state["version"] is not None and not then_lake.has_version("videos", state["version"]):
         return {date.fromisoformat(day) for day in lake.inputs("interactions")}  # it has expired
+    then_lake.pin({"videos": state["version"]})
     spark = session("clean")
-    then = durations(spark, old, date.fromisoformat(before["until"]))
+    then = durations(spark, then_lake, date.fromisoformat(state["until"]))
     changed = _changed(then, durations(spark, lake, until)).persist()
     found = _refused(spark, lake).join(changed, "video_id")
     if not (corrected := changed.where("old")).isEmpty():  # what is new tonight is in no interaction yet
@@ -66,14 +79,16 @@ def digest_by_day(judged: DataFrame) -> dict[date, str]:
     return {row["work_day"]: f"{int(row['digest']) % 2**64:016x}" for row in sums}
 
 
-def _state(lake: Lake, until: date) -> dict:
+def _state(lake: Lake, version: int | None, until: date) -> dict:
+    """What a catalogue is told by: the version of `videos`, the days of it that count, and those left out."""
     without = [str(day) for day in sorted(lake.without)]
-    return {"version": lake.version("videos"), "until": str(until), "without": without}
+    return {"version": version, "until": str(until), "without": without}
 
 
-def _remembered(lake: Lake) -> dict | None:
+def _remembered(lake: Lake) -> list[dict]:
+    """By which catalogue days have been cleaned, each up to its `until`, in their order."""
     text = lake.table("interactions").properties.get(PROPERTY)
-    return json.loads(text) if text else None
+    return json.loads(text) if text else []
 
 
 def _changed(then: DataFrame, now: DataFrame) -> DataFrame:

@@ -36,11 +36,12 @@ def run(params: Clean, night: Night) -> Receipt:
     """Clean the days up to the night whose events changed, and replace them in one commit a table."""
     lake = lake_of(night.day)
     with lake.alone("clean"):
+        reads = {name: lake.version(name) for name in ("events", "videos", "landings")}
+        lake.pin(reads)  # what is ingested meanwhile is for the next run
         made_of = day_inputs(lake, params, night.day)
-        reads = {name: lake.version(name) for name in ("events", "videos")}
         todo = _todo(lake, night.day, made_of)
         rows = _clean_days(lake, params, night.day, todo, made_of) if todo else Rows(0, 0)
-        catalogue.remember(lake, night.day)
+        catalogue.remember(lake, reads["videos"], night.day)
         if spark := SparkSession.getActiveSession():
             spark.stop()
     return Receipt(
@@ -57,12 +58,15 @@ def run(params: Clean, night: Night) -> Receipt:
 
 
 def _todo(lake: Lake, until: date, made_of: dict[date, str]) -> list[date]:
-    """The days whose events, parameters or videos changed, and those whose events were withdrawn."""
+    """The days whose events, parameters or videos changed, and those whose events were withdrawn.
+
+    A day that is blocked stays as its own night has cleaned it.
+    """
     known = {date.fromisoformat(day): digest for day, digest in lake.inputs("interactions").items()}
     changed = {day for day, digest in made_of.items() if known.get(day, "").split(".")[0] != digest}
     withdrawn = {day for day in known.keys() - made_of.keys() if day <= until}
     touched = {day for day in catalogue.touched(lake, until) if day in made_of}
-    return sorted(changed | withdrawn | touched)
+    return sorted((changed | withdrawn | touched) - lake.without)
 
 
 def day_inputs(lake: Lake, params: Clean, until: date) -> dict[date, str]:

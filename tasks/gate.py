@@ -21,7 +21,7 @@ Outcome = Literal["passed", "failed", "errored", "skipped"]
 BASELINES = ("popularity", "trending", "itemcf")
 WHOSE = {name: f"{name}'s" for name in BASELINES} | {
     "champion": "the champion's",
-    "incumbent": "the present champion's, which this night made",
+    "incumbent": "that of the present champion, which an earlier run of this night made",
     "itemcf": "ItemCF's",
 }
 SLICES = (

@@ -75,16 +75,13 @@ def _ingest_kind(
     Rows are committed first, then rejects, then the ledger: after a crash the ledger lacks the files, and the
     next run takes them again.
     """
-    listing = _listing(root, kind, until)
-    changed = _changed(
-        root, kind, listing, [r for r in ledger if r["kind"] == kind.name and r["day"] <= until]
-    )
+    listing, changed = _to_do(root, kind, until, [row for row in ledger if row["kind"] == kind.name])
     if not changed:
         return Counter()
     kept, refused, entries = _Parts(lake, kind.table.name), _Parts(lake, "rejects"), []
     counts: Counter[str] = Counter(days=len(changed))
     for day in tqdm(changed, f"ingest {kind.name}", unit="day"):
-        for file in listing.get(day, []):
+        for file in listing[day]:
             entry, reasons = _take(file, kind, day, params, kept, refused)
             entries.append(entry)
             counts.update(reasons)
@@ -97,48 +94,43 @@ def _ingest_kind(
     return counts
 
 
-def _listing(root: Path, kind: Kind, until: date) -> dict[date, list[Landed]]:
-    """The files of each day that has a folder; what is there twice counts once.
+def _to_do(
+    root: Path, kind: Kind, until: date, ledger: list[dict]
+) -> tuple[dict[date, list[Landed]], list[date]]:
+    """The files of each day that has a folder, and the days whose files are not those that were taken in."""
+    there = set(landing.days(root, kind.name))
+    archived = {row["digest"] for row in ledger if row["day"] not in there}
+    done: dict[date, set[tuple[str, str]]] = {}
+    for row in ledger:
+        done.setdefault(row["day"], set()).add(_known_by(kind, row["path"], row["digest"]))
+    listing = _listing(root, kind, until, archived)
+    here = {d: {_known_by(kind, file.name, file.digest) for file in files} for d, files in listing.items()}
+    return listing, sorted(day for day, files in here.items() if files != done.get(day, set()))
 
-    What happened (events) happened once, whichever day's folder tells it again; a state may come back.
+
+def _listing(root: Path, kind: Kind, until: date, archived: set[str]) -> dict[date, list[Landed]]:
+    """The files of each day that has a folder.
+
+    What happened (events) happened once, whichever folder tells it again: what an `archived` one told, too.
+    A state may come back.
     """
-    seen: set[str] = set()
+    seen = set(archived)
     listing: dict[date, list[Landed]] = {}
     for day in landing.days(root, kind.name):
         if day > until:
             break
         listing[day] = []
-        if not kind.happened:
-            seen.clear()
         for path in landing.files(root, kind.name, day):
             file = Landed(path, path.relative_to(root).as_posix(), _digest_of(path))
-            if file.digest not in seen:
+            if not kind.happened or file.digest not in seen:
                 listing[day].append(file)
             seen.add(file.digest)
     return listing
 
 
-def _changed(root: Path, kind: Kind, listing: dict[date, list[Landed]], ledger: list[dict]) -> list[date]:
-    """The days whose files are not those that were taken in.
-
-    Raises:
-        InputError: of a day whose folder is gone some files now lie under another day, others nowhere.
-    """
-    done: dict[date, set[str]] = {}
-    for row in ledger:
-        done.setdefault(row["day"], set()).add(row["digest"])
-    here = {day: {file.digest for file in landed} for day, landed in listing.items()}
-    changed = [day for day, found in here.items() if found != done.get(day, set())]
-    elsewhere = set().union(*here.values()) if kind.happened else set()
-    for day in sorted(done.keys() - here.keys()):
-        if done[day] <= elsewhere:
-            changed.append(day)
-        elif done[day] & elsewhere:
-            raise InputError(
-                f"{root / kind.name}: of the files of dt={day} some now lie under another day and the others"
-                " are gone; restore the folder, or move the other files too"
-            )
-    return sorted(changed)
+def _known_by(kind: Kind, name: str, digest: str) -> tuple[str, str]:
+    """What a file taken in is known by. Of states also the name: it decides which is the newest."""
+    return ("" if kind.happened else name), digest
 
 
 def _digest_of(path: Path) -> str:
@@ -174,7 +166,7 @@ def _batches(file: Landed, kind: Kind, day: date, params: Ingest) -> Iterator[tu
     for line, raw, row in landing.read(file.path, kind, limits):
         source = {"day": day, "source_file": file.name, "source_line": line}
         source |= {"source": f"{file.name} {line:012d}"}  # of features: it orders the deliveries of a day
-        held += len(raw) if isinstance(raw, bytes) else 0
+        held += landing.size(raw)
         if isinstance(row, Refused):
             record = f"{row}\n{landing.as_text(raw)}"
             rejects.append(

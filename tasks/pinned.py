@@ -6,6 +6,7 @@ Users are numbered by their row in users.parquet, videos by their row in catalog
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 
 import numpy as np
@@ -55,6 +56,12 @@ class Pinned:
     @cached_property
     def manifest(self) -> dict:
         return read_json(self.night.output("snapshot", "manifest.json"), AGAIN)
+
+    @property
+    def days_ahead(self) -> int:
+        """Days from the end of training to the test day."""
+        until, test = (date.fromisoformat(self.manifest[key]) for key in ("train_until", "test_day"))
+        return (test - until).days
 
     @cached_property
     def videos(self) -> pa.Table:

@@ -21,7 +21,7 @@ def users_of(lake: Lake, params: Snapshot, people: pa.Array, split: Split) -> di
         InputError: people have profiles, and none ever had a column that params.yaml names.
     """
     records = lake.scan("users", up_to(split.known))
-    _need_columns(params, sorted({name for one in records["profile"].to_pylist() for name, _ in one or ()}))
+    _need_columns(params, sorted(pc.unique(records["profile"].combine_chunks().keys).to_pylist()))
     ordered = people.take(pc.array_sort_indices(people))
     return {
         name: _profiles(records.filter(pc.less_equal(records["day"], day)), params, ordered, day)

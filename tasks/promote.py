@@ -114,8 +114,8 @@ def _stays(version: Version, champion: Version | None, verdict: Verdict, freeze:
     if version.tags.get("rolled_back") == "true":
         return f"it was rolled back; `python -m tasks.rollback --to {version.number}` brings it back"
     if now not in verdict.compared:
-        met = " and ".join(map(str, verdict.compared))
-        return f"it was compared with champion {met}, but the champion is {now} now"
+        met = " and ".join(f"champion {number}" if number else "no champion" for number in verdict.compared)
+        return f"it was compared with {met}, but the champion is {now} now"
     return None
 
 

@@ -182,4 +182,4 @@ def _download(models: Registry, version: Version, name: str, folder: Path) -> No
 
 
 def _whose(models: Registry, version: Version) -> str:
-    return f"version {version.number} of model {models.name!r}, the champion that this night meets"
+    return f"version {version.number} of model {models.name!r}, the champion that this night is compared with"

@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from dvc.config import Config
+from dvc.exceptions import DvcException
 
 from contracts import locks
 from contracts.params import Record
@@ -89,7 +90,8 @@ def _prepare(repository: Repository) -> None:
     _remove_stale_locks(folder)
     repository.git("init", "--initial-branch=main")
     if repository.git("rev-list", "--max-count=1", "--all", "--", ".dvc/config"):
-        repository.git("checkout", "HEAD", "--", ".dvc")
+        if not _readable(folder):
+            repository.git("checkout", "HEAD", "--", ".dvc")
     else:  # nothing has been recorded, so nothing is lost
         repository.dvc("init", "--force")
     address = record_remote()
@@ -97,6 +99,14 @@ def _prepare(repository: Repository) -> None:
         config["core"] |= {"analytics": False, "remote": STORE}
         config["remote"].setdefault(STORE, {})["url"] = _without_login(address)
     set_local_store(folder, address)
+
+
+def _readable(folder: Path) -> bool:
+    """Whether DVC's settings are there and whole; what a person has set in them stays."""
+    try:
+        return bool(Config(str(folder / ".dvc"))) and (folder / ".dvc" / "config").exists()
+    except DvcException:
+        return False
 
 
 def _remove_stale_locks(folder: Path) -> None:

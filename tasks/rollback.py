@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from contracts.errors import DONE, FAILED, REFUSED_INPUT, AwayError, InputError
+from contracts.step import tell_without_credentials
 from tasks import registry
 from tasks.registry import CHAMPION, PREVIOUS, Registry
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.rollback", description=__doc__)
     parser.add_argument("--to", metavar="VERSION", help="default: the version with the alias `previous`")
     args = parser.parse_args(argv)
+    sys.excepthook = tell_without_credentials
     try:
         left, entered = rollback(args.to)
     except InputError as error:

@@ -23,6 +23,8 @@ BATCH = 1000  # metric points that one request may carry
 
 # A server that is away is told within two minutes, not after MLflow's own twenty; the caller's settings stay.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+# At the end of each run MLflow prints its page's address, which holds the login of the server's.
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 # What MLflow says of an address that it cannot use, or a login that the server refuses: no retry helps.
 MISTAKES = ("INVALID_PARAMETER_VALUE", "UNAUTHENTICATED", "PERMISSION_DENIED", "ENDPOINT_NOT_FOUND")
 
@@ -34,7 +36,7 @@ def client() -> MlflowClient:
         InputError: the database's folder cannot be made.
     """
     uri = place.tracking_uri()
-    for name, value in PATIENCE.items():
+    for name, value in (PATIENCE | QUIET).items():
         os.environ.setdefault(name, value)
     if uri.startswith(SQLITE):
         try:
@@ -56,12 +58,12 @@ def answering() -> Iterator[None]:
         yield
     except MlflowException as error:
         if error.error_code in MISTAKES or "error code 401" in str(error) or "error code 403" in str(error):
-            raise InputError(_sentence(error, "mend the address or the login in it")) from None
-        raise AwayError(_sentence(error, "start it, or mend the address")) from None
+            raise InputError(_sentence(error, "correct the address or the login in it")) from None
+        raise AwayError(_sentence(error, "start it, or correct the address")) from None
     except ModuleNotFoundError as error:
-        raise InputError(_sentence(error, "install the database's driver, or mend the address")) from None
+        raise InputError(_sentence(error, "install the database's driver, or correct the address")) from None
     except (RequestException, SQLAlchemyError) as error:
-        raise AwayError(_sentence(error, "start it, or mend the address")) from None
+        raise AwayError(_sentence(error, "start it, or correct the address")) from None
 
 
 def _sentence(error: Exception, remedy: str) -> str:

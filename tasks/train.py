@@ -39,8 +39,6 @@ from tasks.pinned import Pinned, Views, targets
 from tasks.saved import read_tensors
 from tasks.space import Space, served
 
-SERVED_AFTER_DAYS = 2  # training ends so long before the night
-
 
 def run(params: Train, night: Night) -> Receipt:
     """Write the model bundle and `curve.json`, and log the run to MLflow.
@@ -144,7 +142,7 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     views_V, known_V = pinned.train_views, pinned.train_views > 0
     liked_V = trending(people.histories, len(views_V), params.half_life_days)
     catalogue = pinned.catalogue(spec.modalities, spec.video_ids, spec.video_numbers)
-    newest_V = born_lately(catalogue, people.histories.last_day)
+    newest_V = born_lately(catalogue, people.histories.last_day, pinned.days_ahead)
     space = served(pinned, spec.width)
     model.fusion.start_from(views_V[known_V], liked_V[known_V], newest_V[known_V], space.aligned)
     past = people.histories
@@ -168,11 +166,14 @@ def prepare(params: Train, pinned: Pinned, spec: Spec) -> Job:
     return Job(scorer, targets(pinned.views("valid"), people.seen, pinned.videos.num_rows), objective)
 
 
-def born_lately(catalogue: Catalogue, last_day: int) -> Tensor:
-    """Bool [V]: videos that are as new at the end of training as new ones will be on the night's day."""
+def born_lately(catalogue: Catalogue, last_day: int, days_ahead: int) -> Tensor:
+    """Bool [V]: videos that are as new at the end of training as new ones will be on the night's day.
+
+    days_ahead: from the end of training to the night.
+    """
     if catalogue.born_V is None:
         return torch.zeros_like(catalogue.id_row_V, dtype=torch.bool)
-    return catalogue.born_V > last_day - SERVED_AFTER_DAYS
+    return catalogue.born_V > last_day - days_ahead
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts import digests
 from contracts.lake import Lake, up_to
-from contracts.records import LANDED, said
+from contracts.records import LANDED, text_or_none
 from contracts.tables import SYNCHRONY, WHOLE_VIDEO
 from tasks import vectors
 from tasks.captions import clean, wording
@@ -47,7 +47,9 @@ def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
     key = ("video_id", "day", "source_file", "source_line")
     records = lake.scan("videos", up_to(until), (*key, *content)).sort_by([(k, "ascending") for k in key])
     newest = {record["video_id"]: record for record in records.to_pylist()}
-    return {video: record | {"media_uri": said(record["media_uri"])} for video, record in newest.items()}
+    return {
+        video: record | {"media_uri": text_or_none(record["media_uri"])} for video, record in newest.items()
+    }
 
 
 def unembedded(lake: Lake, known: Mapping[str, dict[str, Any]], done: Mapping[str, Covered]) -> list[Video]:

@@ -15,6 +15,7 @@ from contracts.lake import Lake
 from contracts.records import LANDED
 from contracts.tables import WHOLE_VIDEO
 
+MODALITIES = ("visual", "text", "audio")
 KEY = ("modality", "video_id")
 ORDER = ("day", "source")  # of a key's deliveries; `source` tells file and line
 
@@ -25,9 +26,12 @@ def made_by(fingerprints: Sequence[str]) -> str:
     return f"fingerprint in ({names})"
 
 
-def landed(lake: Lake, until: date, columns: Sequence[str] = ()) -> pa.Table:
+def landed(
+    lake: Lake, until: date, columns: Sequence[str] = (), modalities: Sequence[str] = MODALITIES
+) -> pa.Table:
     """KEY, ORDER and `columns` of the ready-made vectors that are current at the end of a day, by KEY."""
-    where = f"fingerprint = '{LANDED}' and day <= '{until}'"
+    names = ", ".join(f"'{name}'" for name in modalities)
+    where = f"fingerprint = '{LANDED}' and day <= '{until}' and modality in ({names})"
     found = lake.scan("features", where, tuple(dict.fromkeys((*KEY, *ORDER, *columns))))
     keys = [(name, "ascending") for name in (*KEY, *ORDER)]
     order = pc.sort_indices(found, sort_keys=keys, null_placement="at_start")
@@ -41,7 +45,6 @@ def of_whole_videos(lake: Lake, until: date, modality: str, fingerprint: str) ->
     """video_id and vector: one row a video that has one."""
     columns = ("video_id", "vector")
     if fingerprint == LANDED:
-        found = landed(lake, until, columns)
-        return found.filter(pc.equal(found["modality"], modality)).select(columns)
+        return landed(lake, until, columns, [modality]).select(columns)
     where = f"fingerprint = '{fingerprint}' and modality = '{modality}' and segment = {WHOLE_VIDEO}"
     return lake.scan("features", where, columns)

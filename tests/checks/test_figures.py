@@ -37,7 +37,8 @@ def _vector(video: str, vector: list[float] | None, modality: str = "visual", fi
 
 
 def _features(rows: list[dict], fingerprints: dict[str, str], media=(), captions=()) -> figures.Figures:
-    return figures.features(_stream(FEATURES, figures.VECTOR_COLUMNS, rows), fingerprints, media, captions)
+    batches = _stream(FEATURES, figures.VECTOR_COLUMNS, rows)
+    return figures.features(batches, fingerprints, media, dict.fromkeys(captions, "a cat"), bool)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans())))

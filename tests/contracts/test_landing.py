@@ -22,6 +22,10 @@ def _read(path, kind):
     return [row for _, _, row in landing.read(path, KINDS[kind])]
 
 
+def _read_within(path, limits):
+    return [row for _, _, row in landing.read(path, KINDS["events"], limits)]
+
+
 def _one(tmp_path, kind, line):
     path = tmp_path / "f.jsonl"
     path.write_bytes((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
@@ -171,7 +175,7 @@ def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path, make):
 
 def test_a_folder_of_days_under_a_mistyped_name_is_not_passed_over(tmp_path):
     (tmp_path / "event" / f"dt={DAY}").mkdir(parents=True)
-    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / f"dt={DAY}").mkdir(parents=True)  # whatever media_uri points at
     with pytest.raises(InputError, match=r"event is read by nothing; rename it \(did you mean events\?\)"):
         landing.check_kinds(tmp_path)
 
@@ -181,8 +185,38 @@ def test_objects_on_one_line_are_taken_apart(tmp_path):
     path.write_bytes(b'{"event_id": "a"}{"event_id": "}{"} {"event_id": "c"}{"event\n{"event_id": "d"}\n')
     found = [(n, row) for n, _, row in landing.read(path, KINDS["events"])]
     taken = [(n, row["event_id"]) for n, row in found if isinstance(row, dict)]
-    assert taken == [(1, "a"), (1, "}{"), (1, "c"), (2, "d")]
-    assert [(n, row.reason) for n, row in found if isinstance(row, Refused)] == [(1, "malformed_json")]
+    assert taken == [(1, "a"), (2, "}{"), (3, "c"), (5, "d")]  # each counts as a line of its own
+    assert [(n, row.reason) for n, row in found if isinstance(row, Refused)] == [(4, "malformed_json")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"event_id": "a"}, {"event_id": "b"}]',
+        '[\n{"event_id": "a"},\n{"event_id": "b"}\n]',
+        '{"event_id": "a"},{"event_id": "b"}',
+    ],
+)
+def test_the_objects_of_an_array_are_taken_apart(tmp_path, text):
+    path = tmp_path / "f.jsonl"
+    path.write_text(text)
+    assert [row["event_id"] for row in _read(path, "events") if isinstance(row, dict)] == ["a", "b"]
+
+
+def test_a_broken_object_among_many_on_a_line_costs_itself_only(tmp_path):
+    objects = [f'{{"event_id": "e{n}"}}' for n in range(100)]
+    objects[1] = '{"event_id": "e1", "x": nonsense}'
+    path = tmp_path / "f.jsonl"
+    path.write_text("".join(objects))
+    rows = _read(path, "events")
+    assert [row.reason for row in rows if isinstance(row, Refused)] == ["malformed_json"]
+    assert sum(isinstance(row, dict) for row in rows) == 99
+
+
+def test_blank_lines_count_as_lines(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_text('\n\n{"event_id": "a"}\r\n  \n{broken\n')
+    assert [number for number, _, _ in landing.read(path, KINDS["events"])] == [3, 5]
 
 
 def test_a_line_too_long_is_one_refusal_unless_it_holds_many_objects(tmp_path):
@@ -191,8 +225,10 @@ def test_a_line_too_long_is_one_refusal_unless_it_holds_many_objects(tmp_path):
     (n, _, refused), (m, _, row) = landing.read(path, KINDS["events"], limits)
     assert (n, refused.reason, m, row["event_id"]) == (1, "too_long", 2, "b")
     path.write_bytes(b'{"event_id": "a"}' * 50)
-    with pytest.raises(InputError, match="line 1 holds many JSON objects; write one a line"):
+    with pytest.raises(InputError, match=r"line 1 is longer than .* holds several objects"):
         list(landing.read(path, KINDS["events"], limits))
+    path.write_bytes(b'{"comment_text": "} {' + b"a" * 500 + b'"}\n{"event_id": "b"}\n')
+    assert [row.reason for row in _read_within(path, limits) if isinstance(row, Refused)] == ["too_long"]
 
 
 @pytest.mark.parametrize("content", [b"\n" * 200_000, b"0" * 200_000, b'{"event_id": "a"}\n' * 20_000])
@@ -247,7 +283,9 @@ def test_the_files_that_went_wrong_are_read_or_refused_as_their_readme_says(shar
     assert {row.reason for row in late if isinstance(row, Refused)} == {"wrong_type"}
     times = [row["registration_time"] for row in _read(folder / "int96.parquet", "users")]
     assert max(time.year for time in times) == 9999
-    for row in _read(folder / "decimal_users.parquet", "users"):
-        assert not any('"' in value or value == "NaN" for _, value in row["profile"])
+    users = [dict(row["profile"]) for row in _read(folder / "decimal_users.parquet", "users")]
+    values = {value for user in users for value in user.values()}
+    assert values >= {"1.5", "2000-01-01", "18-24"}
+    assert any("followers" not in user for user in users)  # NaN is missing
     with pytest.raises(InputError, match=r"zlib\.jsonl\.gz cannot be read"):
         _read(folder / "zlib.jsonl.gz", "events")

@@ -83,3 +83,15 @@ def test_a_column_that_cannot_be_read_refuses_the_file_in_one_sentence(tmp_path)
     with pytest.raises(InputError, match=r"f\.parquet is not a readable Parquet file") as caught:
         _rows(tmp_path, "videos", table)
     assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_many_rows_share_is_held_once_and_refused_where_it_is_too_long(tmp_path):
+    path, count = tmp_path / "f.parquet", 3000
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), ["x" * 300_000])
+    pq.write_table(pa.table({"event_id": [str(n) for n in range(count)], "comment_text": same}), path)
+    limits, most = landing.Limits(record_bytes=100_000, file_bytes=10**12), 0
+    for _, _, row in landing.read(path, KINDS["events"], limits):
+        most, count = max(most, pa.total_allocated_bytes()), count - 1
+        assert row.reason == "too_long"
+    assert count == 0
+    assert most < 100_000_000  # not 1,024 rows of 300,000 bytes

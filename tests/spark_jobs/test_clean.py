@@ -189,3 +189,15 @@ def test_no_two_viewings_of_a_video_start_at_one_instant(spark, told):
     ]
     starts = [row["started_at"] for row in _interactions(spark, rows)]
     assert len(starts) == len(set(starts))
+
+
+def test_a_viewing_announced_in_the_instant_of_another_s_last_event_is_its_own(spark):
+    ten = timedelta(seconds=10)
+    rows = [
+        _event(1, watch_ms=1000),
+        _event(2, kind="like", time=NOON + ten),
+        _event(3, kind="impression", time=NOON + ten),
+        _event(4, time=NOON + ten + timedelta(seconds=5), watch_ms=4000),
+    ]
+    first, second = _interactions(spark, rows)
+    assert (first["watched_ms"], first["liked"], second["watched_ms"]) == (1000, True, 4000)

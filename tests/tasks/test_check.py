@@ -330,5 +330,14 @@ def test_a_file_of_which_nearly_nothing_could_be_read_is_warned_of(night, kind):
     _put(Lake(), "landings", [_landed(DAY, ROWS), whole, lost])
     receipt = check.run(PARAMS, night)
     assert receipt.facts["warnings"] == [
-        "landings.lost_files is 1, must be at most 0 (files of which over 50% was refused)"
+        "landings.lost_files is 1, must be at most 0 (files of which over 50%, or all, was refused; "
+        "the table landings names them)"
     ]
+
+
+def test_an_experiment_neither_hides_a_night_nor_shows_a_blocked_one(night, monkeypatch, capsys):
+    audits.note(DAY, "blocked")
+    monkeypatch.setenv("DVC_STAGE", "check")
+    assert check.run(PARAMS, night).facts["outcome"] == "passed"
+    assert "the outcome is not kept for later nights" in capsys.readouterr().err
+    assert audits.lake_of(DAY + timedelta(1)).without == {DAY}

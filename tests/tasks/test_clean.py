@@ -183,3 +183,47 @@ def test_what_a_blocked_night_brought_is_not_seen_by_the_next(landing, night):
     audits.note(yesterday, "passed")
     _take_in(night)
     assert audits.lake_of(DAY).scan("interactions", on(DAY - timedelta(2))).num_rows == joined
+
+
+def test_a_blocked_day_keeps_what_its_own_night_has_made_of_it(landing, night):
+    small_platform(landing)
+    yesterday = DAY - timedelta(1)
+    _take_in(Night(yesterday, night.workspace))
+    before = Lake().scan("interactions", on(yesterday)).num_rows
+    audits.note(yesterday, "blocked")
+    assert str(yesterday) not in _take_in(night).facts["days"]
+    assert Lake().scan("interactions", on(yesterday)).num_rows == before > 0
+
+
+def test_a_correction_that_lands_while_clean_runs_is_not_lost(landing, night, monkeypatch):
+    small_platform(landing)
+    land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
+    commit = clean._commit
+
+    def meanwhile(*arguments):
+        land(landing, "videos", DAY, [{"video_id": "late"}], "repair.jsonl")
+        ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+        return commit(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clean, "_commit", meanwhile)
+        _take_in(night)
+    assert _events_of("late") == 0
+    clean.run(PARAMS.clean, night)
+    assert _events_of("late") == 1
+
+
+def test_nights_run_again_in_any_order_leave_each_day_with_the_catalogue_of_the_last(landing, night):
+    """A duration is 10 s on the first night, 50 s on the second and 10 s again on the third."""
+    dates = small_platform(landing)
+    nights = [Night(dates[0] + timedelta(n), night.workspace) for n in (1, 2, 3)]
+    for one, seconds in zip(nights, (10, 50, 10), strict=True):
+        land(landing, "videos", one.day, [{"video_id": "rare", "duration_ms": 1000 * seconds}], "rare.jsonl")
+        views = [event(900 + seconds + one.day.day, "u0", "rare", "view", at(one.day, 20), watch_ms=5000)]
+        land(landing, "events", one.day, views, "rare-views.jsonl")
+    for n in (0, 1, 2, 1, 0, 2):
+        _take_in(nights[n])
+    ratios = {
+        row["watch_ratio"] for row in Lake().scan("interactions").to_pylist() if row["video_id"] == "rare"
+    }
+    assert ratios == {0.5}

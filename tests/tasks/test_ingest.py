@@ -129,12 +129,11 @@ def test_a_file_moved_to_another_day_stands_there_only(landing, night):
     days = small_platform(landing)
     ingest.run(PARAMS, night)
     whole = Lake().scan("events").num_rows
-    for old in (landing / "events" / f"dt={days[0]}", landing / "events" / f"dt={days[1]}"):
-        (old / "part-0.jsonl").rename(landing / "events" / f"dt={days[2]}" / f"from-{old.name}.jsonl")
-    old.rmdir()  # one of the two folders is gone, the other is left empty
+    old = landing / "events" / f"dt={days[0]}" / "part-0.jsonl"
+    old.rename(landing / "events" / f"dt={days[2]}" / "moved.jsonl")
     ingest.run(PARAMS, night)
     lake = Lake()
-    assert lake.scan("events", on(days[0], days[1])).num_rows == 0
+    assert lake.scan("events", on(days[0])).num_rows == 0
     assert lake.scan("events").num_rows == whole
 
 
@@ -150,15 +149,27 @@ def test_a_file_withdrawn_takes_its_rows_along_and_a_folder_archived_does_not(la
     assert ingest.run(PARAMS, night).rows.rows_in == 0
 
 
-def test_part_of_a_day_moved_and_the_rest_gone_is_refused(landing, night):
+def test_a_file_of_an_archived_day_that_comes_again_adds_and_takes_nothing(landing, night):
     days = small_platform(landing)
-    old = landing / "events" / f"dt={days[0]}"
-    land(landing, "events", days[0], [event(9, "u0", "v0", "view", at(days[0], 9))], "more.jsonl")
     ingest.run(PARAMS, night)
-    (old / "more.jsonl").rename(landing / "events" / f"dt={days[1]}" / "more.jsonl")
-    shutil.rmtree(old)
-    with pytest.raises(InputError, match=rf"of the files of dt={days[0]} some now lie under another day"):
-        ingest.run(PARAMS, night)
+    old = landing / "events" / f"dt={days[0]}"
+    (old / "part-0.jsonl").rename(landing / "events" / f"dt={DAY}" / "again.jsonl")
+    old.rmdir()
+    before = Lake().scan("events").num_rows
+    assert ingest.run(PARAMS, night).rows.rows_in == 0
+    assert Lake().scan("events").num_rows == before
+
+
+def test_of_the_dumps_of_one_day_the_last_by_name_is_current(landing, night):
+    small_platform(landing)
+    for name, caption in (("a", "first"), ("b", "second"), ("c", "first")):
+        land(landing, "videos", DAY, [{"video_id": "v0", "caption": caption}], f"{name}.jsonl")
+    ingest.run(PARAMS, night)
+    rows = [row for row in Lake().scan("videos", on(DAY)).to_pylist() if row["video_id"] == "v0"]
+    assert max(rows, key=lambda row: row["source_file"])["caption"] == "first"
+    folder = landing / "videos" / f"dt={DAY}"
+    (folder / "b.jsonl").rename(folder / "d.jsonl")
+    assert ingest.run(PARAMS, night).rows.rows_in == 3
 
 
 def test_two_at_once_give_what_one_gives(landing, night):
