@@ -169,17 +169,13 @@ class Lake:
                     transaction.add_files([str(path) for path in paths])
                 if gone:
                     transaction.remove_properties(*gone)
-                transaction.set_properties({key: value for key, value in made.items() if value is not None})
+                if kept := {key: value for key, value in made.items() if value is not None}:
+                    transaction.set_properties(kept)
             return self.version(name)
 
     def has_version(self, name: str, version: int) -> bool:
         """Whether an old version can still be read."""
         return self.table(name).snapshot_by_id(version) is not None
-
-    def set_property(self, name: str, key: str, value: str) -> None:
-        """Remember something with a table; makes no new version of it."""
-        with self.alone(f"commit-{name}"), self.table(name).transaction() as transaction:
-            transaction.set_properties({key: value})
 
     def inputs(self, name: str) -> dict[str, str]:
         """What `commit` was told each day was made of."""

@@ -41,6 +41,8 @@ def parquet_records(path: Path, record_bytes: int, file_bytes: int) -> Iterator[
         groups = range(file.metadata.num_row_groups)
         _bound(path, sum(file.metadata.row_group(n).total_byte_size for n in groups), file_bytes)
         names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise InputError(f"{path} has two columns of one name; deliver it with each column once")
         for batch in file.iter_batches(BATCH_ROWS):
             columns = [_values(column) for column in batch.columns]
             for values in zip(*columns, strict=True):
@@ -48,7 +50,7 @@ def parquet_records(path: Path, record_bytes: int, file_bytes: int) -> Iterator[
                 held += size + 8 * len(values)
                 _bound(path, held, file_bytes)
                 yield too_long if size > record_bytes else dict(zip(names, values, strict=True))
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         if isinstance(error, InputError):
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]

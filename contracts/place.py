@@ -24,8 +24,7 @@ def home() -> Path:
         InputError: it was made under another path, or its path cannot be used.
     """
     folder = home_path()
-    marker = folder / MARKER
-    made_at = marker.read_text(encoding="utf-8").strip() if marker.exists() else str(folder)
+    made_at = _made_at(folder)
     if Path(made_at).resolve() != folder:
         raise InputError(
             f"UNDERCURRENT_HOME is {folder}, which was made as {made_at}: its lake, MLflow and record hold"
@@ -35,13 +34,27 @@ def home() -> Path:
     return folder
 
 
+def _made_at(folder: Path) -> str:
+    """The path that a home was made under; its own where it has no mark yet."""
+    marker = folder / MARKER
+    try:
+        return marker.read_text(encoding="utf-8").strip() or str(folder)
+    except FileNotFoundError:
+        return str(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{marker} cannot be read ({error}); UNDERCURRENT_HOME must be a folder, and this file must hold"
+            " the path that it was made under: write it anew, or choose another folder"
+        ) from None
+
+
 def home_path() -> Path:
     """Where the home is, whatever may be there: for whoever is about to empty it.
 
     Raises:
         InputError: its path cannot be used.
     """
-    return _usable("UNDERCURRENT_HOME", Path(os.environ.get("UNDERCURRENT_HOME", "var")).resolve())
+    return _usable("UNDERCURRENT_HOME", Path(os.environ.get("UNDERCURRENT_HOME") or "var").resolve())
 
 
 def mark_home() -> None:
@@ -52,8 +65,8 @@ def mark_home() -> None:
 
 
 def _usable(variable: str, folder: Path) -> Path:
-    """Spark takes paths for patterns, so these characters would find other files, or none."""
-    strange = [c for c in str(folder) if c in "[{*?\\" or not c.isprintable()]
+    """Spark takes paths for patterns, and SQLite's address reads %: these would name other files, or none."""
+    strange = [c for c in str(folder) if c in "[{*?%\\" or not c.isprintable()]
     if strange:
         raise InputError(f"{variable} is {str(folder)!r}; choose a path without {strange[0]!r}")
     return folder

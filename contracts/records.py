@@ -18,6 +18,7 @@ LANDED = "landed"  # the encoder fingerprint of ready-made vectors
 LONGEST_ID = 512  # characters
 EXACT_FLOAT = 2**53  # from here on a float no longer tells whole numbers apart
 FIRST_MILLISECOND = 10**11  # in 1973; a smaller number is a time in seconds
+LARGEST_FLOAT = 3.4e38  # of 32 bits
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 
 Number = int | float | None
@@ -105,6 +106,9 @@ class Feature(msgspec.Struct):
             raise Refused("wrong_type", f"modality is {self.modality!r}; it must be visual, text or audio")
         if not self.vector:
             raise Refused("wrong_type", "vector is missing or empty")
+        longest = max(map(abs, self.vector))
+        if not 0 < longest < LARGEST_FLOAT:
+            raise Refused("wrong_type", f"vector's largest number is {longest}; it must be finite, and not 0")
         return {
             "video_id": _required("video_id", self.video_id),
             "modality": self.modality,

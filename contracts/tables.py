@@ -111,10 +111,12 @@ LANDINGS = _table(
 
 AUDITS = _table(
     "audits",
-    "what the data checks last said of the night that took in `day`: passed, warned or blocked",
+    "what the data checks last said of the night that took in `day` (passed, warned or blocked), and a digest"
+    " of the event files that they said it of",
     ("day",),
     day=pa.date32(),
     outcome=pa.string(),
+    events=pa.string(),
 )
 
 REJECTS = _table(

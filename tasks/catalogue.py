@@ -1,11 +1,11 @@
 """The catalogue that days are cleaned with, and which days a change of it touches.
 
 A video that is catalogued, or corrected, after its events changes what becomes of them. So the table
-`interactions` remembers the state of the catalogue that it was cleaned with, and only the days that hold a
-video whose record differs from then are cleaned again.
+`interactions` remembers with each day, in the same commit, the state of the catalogue that it was cleaned
+with. Only the days that hold a video whose record differs from then are cleaned again.
 """
 
-import json
+from collections import defaultdict
 from datetime import date
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -14,9 +14,9 @@ from pyspark.sql import functions as F  # noqa: N812
 from contracts.lake import Lake, up_to
 from spark_jobs.session import session
 
-PROPERTY = "undercurrent.catalogue"
+SEPARATOR = "|"  # in `Lake.inputs`, between what a day was made of and the state of the catalogue
 # The reject reasons that depend on the video's catalogue entry.
-JUDGED_BY_VIDEO = ("unknown_video", "impossible_watch_time")
+JUDGED_BY_VIDEO = ("unknown_video", "impossible_watch_time", "bot", "duplicate")
 
 
 def durations(spark: SparkSession, lake: Lake, until: date) -> DataFrame:
@@ -31,43 +31,56 @@ def durations(spark: SparkSession, lake: Lake, until: date) -> DataFrame:
     return ranked.where("age = 1").select("video_id", "duration_ms")
 
 
-def remember(lake: Lake, version: int | None, until: date) -> None:
-    """Keep with which version of the catalogue all days up to this one have now been cleaned.
+def cleaned(lake: Lake) -> dict[date, tuple[str, str]]:
+    """Day -> what its interactions were made of, and the state of the catalogue that they agree with."""
+    pairs = {day: made.partition(SEPARATOR) for day, made in lake.inputs("interactions").items()}
+    return {date.fromisoformat(day): (made, state) for day, (made, _, state) in pairs.items()}
 
-    Days after it, which a later night has cleaned, keep what is remembered of them.
-    """
-    later = [state for state in _remembered(lake) if state["until"] > str(until)]
-    states = [_state(lake, version, until), *later]
-    if _remembered(lake) != states:
-        lake.set_property("interactions", PROPERTY, json.dumps(states, sort_keys=True))
+
+def state_of(lake: Lake, until: date) -> str:
+    """What a catalogue is told by: the version of `videos`, its last day, and the days left out."""
+    without = ",".join(str(day) for day in sorted(lake.without))
+    return f"{lake.version('videos')} {until} {without}"
 
 
 def touched(lake: Lake, until: date) -> set[date]:
     """The days up to this one that hold a video whose record is another one than when they were cleaned."""
-    now, after, days = _state(lake, lake.version("videos"), until), "", set[date]()
-    for state in _remembered(lake):
-        if state != now:
-            found = _touched_since(lake, state, until)
-            days |= {day for day in found if after < str(day) <= state["until"]}
-        after = state["until"]
-    return days
+    now, days_of = state_of(lake, until), defaultdict[str, set[date]](set)
+    for day, (_, state) in cleaned(lake).items():
+        if day <= until and day not in lake.without and state != now:
+            days_of[state].add(day)
+    found = [_touched_since(lake, state, until, days) for state, days in sorted(days_of.items())]
+    return set().union(*found)
 
 
-def _touched_since(lake: Lake, state: dict, until: date) -> set[date]:
-    """The days that hold a video whose record has changed since that state."""
-    then_lake = Lake(without=[date.fromisoformat(day) for day in state["without"]])
-    if state["version"] is not None and not then_lake.has_version("videos", state["version"]):
-        return {date.fromisoformat(day) for day in lake.inputs("interactions")}  # it has expired
-    then_lake.pin({"videos": state["version"]})
+def confirm(lake: Lake, until: date) -> None:
+    """Keep that all days up to this one that may be seen agree with the catalogue as it is now."""
+    now = state_of(lake, until)
+    old = {
+        str(day): made
+        for day, (made, state) in cleaned(lake).items()
+        if day <= until and day not in lake.without and state != now
+    }
+    if old:
+        lake.commit("interactions", [], [], {day: made + SEPARATOR + now for day, made in old.items()})
+
+
+def _touched_since(lake: Lake, state: str, until: date, days: set[date]) -> set[date]:
+    """Which of these days, cleaned in that state of the catalogue, hold a video that has changed since."""
+    version, then_until, without = state.split(" ") if state else ("None", str(until), "")
+    then_lake = Lake(without=[date.fromisoformat(day) for day in without.split(",") if day])
+    if not state or (version != "None" and not then_lake.has_version("videos", int(version))):
+        return days  # it was not kept, or has expired
+    then_lake.pin({"videos": None if version == "None" else int(version)})
     spark = session("clean")
-    then = durations(spark, then_lake, date.fromisoformat(state["until"]))
+    then = durations(spark, then_lake, date.fromisoformat(then_until))
     changed = _changed(then, durations(spark, lake, until)).persist()
     found = _refused(spark, lake).join(changed, "video_id")
-    if not (corrected := changed.where("old")).isEmpty():  # what is new tonight is in no interaction yet
+    if not (corrected := changed.where("old")).isEmpty():  # what was new since then is in none of the days
         found = found.unionByName(_kept(spark, lake).join(corrected, "video_id"))
-    days = {row["day"] for row in found.select("day").distinct().collect()}
+    touched_days = {row["day"] for row in found.select("day").distinct().collect()}
     changed.unpersist()
-    return days
+    return days & touched_days
 
 
 def digest_by_day(judged: DataFrame) -> dict[date, str]:
@@ -77,18 +90,6 @@ def digest_by_day(judged: DataFrame) -> dict[date, str]:
     each = F.xxhash64("video_id", "duration_ms", "known").cast("decimal(38, 0)")
     sums = videos.groupBy("work_day").agg(F.sum(each).alias("digest")).collect()
     return {row["work_day"]: f"{int(row['digest']) % 2**64:016x}" for row in sums}
-
-
-def _state(lake: Lake, version: int | None, until: date) -> dict:
-    """What a catalogue is told by: the version of `videos`, the days of it that count, and those left out."""
-    without = [str(day) for day in sorted(lake.without)]
-    return {"version": version, "until": str(until), "without": without}
-
-
-def _remembered(lake: Lake) -> list[dict]:
-    """By which catalogue days have been cleaned, each up to its `until`, in their order."""
-    text = lake.table("interactions").properties.get(PROPERTY)
-    return json.loads(text) if text else []
 
 
 def _changed(then: DataFrame, now: DataFrame) -> DataFrame:

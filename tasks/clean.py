@@ -41,7 +41,7 @@ def run(params: Clean, night: Night) -> Receipt:
         made_of = day_inputs(lake, params, night.day)
         todo = _todo(lake, night.day, made_of)
         rows = _clean_days(lake, params, night.day, todo, made_of) if todo else Rows(0, 0)
-        catalogue.remember(lake, reads["videos"], night.day)
+        catalogue.confirm(lake, night.day)
         if spark := SparkSession.getActiveSession():
             spark.stop()
     return Receipt(
@@ -62,7 +62,7 @@ def _todo(lake: Lake, until: date, made_of: dict[date, str]) -> list[date]:
 
     A day that is blocked stays as its own night has cleaned it.
     """
-    known = {date.fromisoformat(day): digest for day, digest in lake.inputs("interactions").items()}
+    known = {day: made for day, (made, _) in catalogue.cleaned(lake).items()}
     changed = {day for day, digest in made_of.items() if known.get(day, "").split(".")[0] != digest}
     withdrawn = {day for day in known.keys() - made_of.keys() if day <= until}
     touched = {day for day in catalogue.touched(lake, until) if day in made_of}
@@ -81,7 +81,7 @@ def day_inputs(lake: Lake, params: Clean, until: date) -> dict[date, str]:
     window = {day: [day + timedelta(n) for n in range(params.late_days + 1)] for day in days}
     return {
         day: digests.of_lines(
-            [knobs, *(d for r in window[day] if r <= until for d in sorted(received.get(r, [])))]
+            [knobs, *(f"{r} {d}" for r in window[day] if r <= until for d in sorted(received.get(r, [])))]
         )
         for day in days
         if any(r in received for r in window[day])
@@ -95,7 +95,7 @@ def _clean_days(
     received = sorted({day + timedelta(n) for day in days for n in range(params.late_days + 1)})
     paths = lake.files("events", on(*[day for day in received if day <= until]))
     if not paths:
-        _commit(lake, days, [], [], {day: made_of.get(day) for day in days})
+        _commit(lake, until, [], [], {day: made_of.get(day) for day in days})
         return Rows(0, 0)
     spark = session("clean")
     events = clean.with_work_day(spark.read.parquet(*paths), params)
@@ -115,21 +115,23 @@ def _clean_days(
     videos = catalogue.digest_by_day(judged)
     judged.unpersist()
     made = {day: f"{made_of[day]}.{videos.get(day, '')}" if day in made_of else None for day in days}
-    _commit(lake, days, kept_paths, refused_paths, made)
+    _commit(lake, until, kept_paths, refused_paths, made)
     return rows
 
 
 def _commit(
     lake: Lake,
-    days: Sequence[date],
+    until: date,
     kept: Sequence[Path],
     refused: Sequence[Path],
     made_of: Mapping[date, str | None],
 ) -> None:
-    """Replace the days, rejects first: a killed run is seen by its days' old inputs, and run again."""
-    lake.commit("rejects", [{"day": day, "step": "clean"} for day in days], refused)
-    inputs = {str(day): made for day, made in made_of.items()}
-    lake.commit("interactions", [{"day": day} for day in days], kept, inputs)
+    """Replace the days. What they were made of is forgotten first, so that a killed run is done again."""
+    state = catalogue.SEPARATOR + catalogue.state_of(lake, until)
+    lake.commit("interactions", [], [], {str(day): None for day in made_of})
+    lake.commit("rejects", [{"day": day, "step": "clean"} for day in made_of], refused)
+    inputs = {str(day): made + state if made else None for day, made in made_of.items()}
+    lake.commit("interactions", [{"day": day} for day in made_of], kept, inputs)
 
 
 def _sum_events(paths: Sequence[Path]) -> int:

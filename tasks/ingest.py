@@ -72,8 +72,8 @@ def _ingest_kind(
 ) -> Counter[str]:
     """Replace the days of one kind whose files changed; returns the counts.
 
-    Rows are committed first, then rejects, then the ledger: after a crash the ledger lacks the files, and the
-    next run takes them again.
+    The ledger forgets the days first and learns their files last, so that a killed run is done again,
+    whatever the files are by then.
     """
     listing, changed = _to_do(root, kind, until, [row for row in ledger if row["kind"] == kind.name])
     if not changed:
@@ -86,11 +86,12 @@ def _ingest_kind(
             entries.append(entry)
             counts.update(reasons)
             counts.update(files=1, rows=entry["rows"], kept=entry["kept"])
+    schema, in_ledger = TABLES["landings"].schema, [{"day": day, "kind": kind.name} for day in changed]
+    lake.write("landings", schema.empty_table(), in_ledger)
     fingerprint = {"fingerprint": LANDED} if kind.name == "features" else {}
     lake.commit(kind.table.name, [{"day": day} | fingerprint for day in changed], kept.close())
     lake.commit("rejects", [{"day": day, "step": f"ingest.{kind.name}"} for day in changed], refused.close())
-    taken = pa.Table.from_pylist(entries, TABLES["landings"].schema)
-    lake.write("landings", taken, [{"day": day, "kind": kind.name} for day in changed])
+    lake.write("landings", pa.Table.from_pylist(entries, schema), in_ledger)
     return counts
 
 

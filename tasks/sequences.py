@@ -11,6 +11,7 @@ from datetime import date
 
 from contracts import digests, step
 from contracts.audits import lake_of
+from contracts.errors import InputError
 from contracts.lake import Lake, up_to
 from contracts.params import Sequences
 from contracts.place import Night
@@ -19,6 +20,7 @@ from contracts.split import split_of
 from contracts.tables import SEQUENCES
 from spark_jobs.sequences import histories
 from spark_jobs.session import session
+from tasks.catalogue import cleaned
 from tasks.staging import stage
 
 
@@ -43,8 +45,14 @@ def run(params: Sequences, night: Night) -> Receipt:
 
 
 def _make(lake: Lake, params: Sequences, days: Sequence[date], inputs: dict[str, str]) -> None:
+    files = lake.files("interactions", up_to(max(days)))
+    if not files:
+        raise InputError(
+            f"no interactions up to {max(days)} are in the lake; run `python -m tasks.ingest` and"
+            " `python -m tasks.clean` for that night first"
+        )
     spark = session("sequences")
-    past = spark.read.parquet(*lake.files("interactions", up_to(max(days))))
+    past = spark.read.parquet(*files)
     paths = stage(lake, SEQUENCES, histories(past, days, params.max_length), ["user_id"])
     spark.stop()
     lake.commit("sequences", [{"day": day} for day in days], paths, inputs)
@@ -52,8 +60,8 @@ def _make(lake: Lake, params: Sequences, days: Sequence[date], inputs: dict[str,
 
 def _inputs(lake: Lake, params: Sequences, day: date) -> str:
     """A digest over what every day up to `day` that may be seen was made of."""
-    made_of = {date.fromisoformat(d): digest for d, digest in lake.inputs("interactions").items()}
-    below = sorted(f"{d} {made}" for d, made in made_of.items() if d <= day and d not in lake.without)
+    days = {d: made for d, (made, _) in cleaned(lake).items() if d <= day and d not in lake.without}
+    below = sorted(f"{d} {made}" for d, made in days.items())
     return digests.of_lines([str(params.max_length), *below])
 
 

@@ -95,3 +95,15 @@ def test_a_value_that_many_rows_share_is_held_once_and_refused_where_it_is_too_l
         assert row.reason == "too_long"
     assert count == 0
     assert most < 100_000_000  # not 1,024 rows of 300,000 bytes
+
+
+def test_a_zone_that_nobody_knows_inside_a_list_refuses_the_file_in_one_sentence(tmp_path):
+    column = pa.array([[1772704800000000]], pa.list_(pa.timestamp("us", "Mars/Phobos")))
+    with pytest.raises(InputError, match=r"f\.parquet is not a readable Parquet file"):
+        _rows(tmp_path, "users", pa.table({"user_id": ["u"], "visits": column}))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["u"]), pa.array(["v"])], names=["user_id", "user_id"])
+    with pytest.raises(InputError, match="two columns of one name"):
+        _rows(tmp_path, "users", table)

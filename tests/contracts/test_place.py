@@ -26,7 +26,7 @@ def test_a_home_moved_with_a_link_in_its_old_place_is_taken(home, tmp_path, monk
         assert place.home() == tmp_path / "new"
 
 
-@pytest.mark.parametrize("name", ["[1] {a}", "a*", "what?", "a\\b", "a\nb"])
+@pytest.mark.parametrize("name", ["[1] {a}", "a*", "what?", "a\\b", "a\nb", "p%20q"])
 @pytest.mark.parametrize("variable", ["UNDERCURRENT_HOME", "UNDERCURRENT_WAREHOUSE"])
 def test_a_path_that_spark_would_take_for_a_pattern_is_refused(tmp_path, monkeypatch, variable, name):
     monkeypatch.setenv(variable, str(tmp_path / name))
@@ -76,3 +76,20 @@ def test_credentials_are_hidden_wherever_they_stand_in_a_text(text, told):
 )
 def test_what_holds_no_credentials_stays_as_it_is(text):
     assert without_credentials(text) == text
+
+
+@pytest.mark.parametrize("make", ["bytes", "folder", "file"])
+def test_a_damaged_home_is_refused_in_a_sentence(home, make):
+    if make == "file":
+        home.write_text("not a folder")
+    else:
+        home.mkdir()
+        marker = home / place.MARKER
+        marker.mkdir() if make == "folder" else marker.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="UNDERCURRENT_HOME must be a folder, and this file must hold"):
+        place.home()
+
+
+def test_an_empty_setting_is_none(monkeypatch):
+    monkeypatch.setenv("UNDERCURRENT_HOME", "")
+    assert place.home_path().name == "var"

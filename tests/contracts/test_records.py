@@ -72,3 +72,10 @@ def test_a_profile_nested_a_thousand_deep_is_one_refusal():
 def test_profile_values_are_text_without_quotes():
     row = row_of({"user_id": "u", "a": 1.5, "b": Decimal("2.5"), "c": ["x"], "d": True}, KINDS["users"])
     assert row["profile"] == [("a", "1.5"), ("b", "2.5"), ("c", '["x"]'), ("d", "true")]
+
+
+@pytest.mark.parametrize("vector", [[1e300, 1.0], [0.0, 0.0], [float("nan")], []])
+def test_a_vector_that_cannot_be_one_is_refused(vector):
+    refused = row_of({"video_id": "v", "modality": "text", "vector": vector}, KINDS["features"])
+    assert isinstance(refused, Refused)
+    assert "vector" in str(refused)

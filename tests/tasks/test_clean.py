@@ -1,13 +1,15 @@
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from contracts import audits
+from contracts.errors import InputError
 from contracts.lake import Lake, on
 from contracts.params import Ingest, load
 from contracts.place import PROJECT, Night
-from tasks import clean, ingest, sequences
+from tasks import catalogue, clean, ingest, sequences
 from tests.landings import DAY, at, event, land, small_platform
 
 PARAMS = load(PROJECT / "params.yaml")
@@ -81,6 +83,10 @@ def _reasons(day=DAY):
     return Lake().scan("rejects", on(day)).to_pylist()
 
 
+def _made_of() -> dict[str, str]:
+    return {str(day): made for day, (made, _) in catalogue.cleaned(Lake()).items()}
+
+
 def _events_of(video: str, day=DAY) -> int:
     rows = Lake().scan("interactions", on(day)).to_pylist()
     return sum(row["events"] for row in rows if row["video_id"] == video)
@@ -92,7 +98,7 @@ def test_a_video_catalogued_after_its_events_brings_them_back(landing, night):
     land(landing, "events", dates[0], unknown, "more.jsonl")
     _take_in(night)
     assert {row["reason"] for row in _reasons(dates[0])} == {"unknown_video"}
-    before = Lake().inputs("interactions")
+    before = _made_of()
     tomorrow = Night(DAY + timedelta(1), night.workspace)
     land(landing, "events", tomorrow.day, [event(990, "u1", "v0", "view", at(tomorrow.day, 9))])
     land(landing, "videos", tomorrow.day, [{"video_id": "late", "duration_ms": 9000}])
@@ -101,7 +107,7 @@ def test_a_video_catalogued_after_its_events_brings_them_back(landing, night):
     again = {str(day) for day in (dates[0], DAY - timedelta(1), DAY, tomorrow.day)}
     assert set(receipt.facts["days"]) == again
     assert (_reasons(dates[0]), _events_of("late", dates[0])) == ([], 3)
-    after = Lake().inputs("interactions")
+    after = _made_of()
     assert {day for day in after if before.get(day) != after[day]} == again
 
 
@@ -227,3 +233,77 @@ def test_nights_run_again_in_any_order_leave_each_day_with_the_catalogue_of_the_
         row["watch_ratio"] for row in Lake().scan("interactions").to_pylist() if row["video_id"] == "rare"
     }
     assert ratios == {0.5}
+
+
+def test_a_video_of_a_repaired_night_brings_back_its_events_of_the_night_after(landing, night):
+    small_platform(landing)
+    yesterday = Night(DAY - timedelta(1), night.workspace)
+    land(landing, "videos", yesterday.day, [{"video_id": "late"}], "new.jsonl")
+    land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
+    _take_in(yesterday)
+    audits.note(yesterday.day, "blocked")
+    _take_in(night)
+    assert {row["reason"] for row in _reasons()} == {"unknown_video"}
+    _take_in(yesterday)
+    audits.note(yesterday.day, "passed")
+    _take_in(night)
+    assert (_reasons(), _events_of("late")) == ([], 1)
+
+
+def test_an_event_near_midnight_moves_with_its_file(landing, night):
+    dates = small_platform(landing)
+    early = at(DAY, 0, 5)  # received the day before by a clock that runs ahead
+    path = land(landing, "events", dates[-2], [event(900, "u0", "v7", "view", early)], "early.jsonl")
+    _take_in(night)
+    path.rename(landing / "events" / f"dt={DAY}" / "early.jsonl")
+    _take_in(night)
+    rows = Lake().scan("interactions").to_pylist()
+    assert [row["day"] for row in rows if row["started_at"].hour == 0] == [DAY]
+
+
+def test_a_run_killed_between_its_commits_is_done_again_whatever_the_files_are_then(
+    landing, night, monkeypatch
+):
+    small_platform(landing)
+    _take_in(night)
+    whole = Lake().scan("interactions").num_rows
+    good = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
+    text = good.read_text()
+    land(landing, "events", DAY, [event(900, None, "v0", "view", at(DAY, 9))])
+    commit = Lake.commit
+
+    def killed(self, name, *arguments):
+        commit(self, name, *arguments)
+        if name == "rejects":
+            raise KeyboardInterrupt
+
+    ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clean.run(PARAMS.clean, night)
+    good.write_text(text)
+    _take_in(night)
+    assert Lake().scan("interactions").num_rows == whole
+    assert _reasons() == []
+
+
+def test_who_is_a_bot_by_events_of_a_video_that_is_withdrawn_is_none(landing, night):
+    small_platform(landing)
+    path = land(landing, "videos", DAY, [{"video_id": "gone"}], "gone.jsonl")
+    many = [event(900 + n, "u9", "gone" if n < 4 else "v0", "view", at(DAY, 9, n)) for n in range(7)]
+    land(landing, "events", DAY, many, "many.jsonl")
+    params = replace(PARAMS.clean, bot_events_per_hour=5)
+    taking = Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64)
+    ingest.run(taking, night)
+    clean.run(params, night)
+    assert [row["reason"] for row in _reasons()] == ["bot"] * 7
+    path.unlink()
+    ingest.run(taking, night)
+    clean.run(params, night)
+    assert [row["reason"] for row in _reasons()] == ["unknown_video"] * 4
+
+
+def test_sequences_without_any_interaction_are_refused_in_a_sentence(night):
+    with pytest.raises(InputError, match=f"no interactions up to {DAY} are in the lake"):
+        sequences.run(PARAMS.sequences, night)

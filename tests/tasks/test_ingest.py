@@ -210,3 +210,27 @@ def test_a_file_in_utf_16_is_counted_line_by_line(landing, night):
     told = receipt.facts["night"]["users"]
     assert told["kept"] == 0
     assert told["rejected"] >= 30
+
+
+def test_a_run_killed_before_its_ledger_is_done_again_whatever_the_files_are_then(
+    landing, night, monkeypatch
+):
+    small_platform(landing)
+    ingest.run(PARAMS, night)
+    good = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
+    text, commit = good.read_text(), Lake.commit
+    before = sorted(row["event_id"] for row in Lake().scan("events").to_pylist())
+    land(landing, "events", DAY, [event(1, "u0", "v0", "view", at(DAY, 9))])
+
+    def killed(self, name, *arguments):
+        commit(self, name, *arguments)
+        if name == "events":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest.run(PARAMS, night)
+    good.write_text(text)
+    ingest.run(PARAMS, night)
+    assert sorted(row["event_id"] for row in Lake().scan("events").to_pylist()) == before

@@ -261,4 +261,4 @@ def test_the_template_lies_beside_the_step_and_not_in_the_working_folder(night, 
 def test_the_page_names_the_days_whose_data_is_missing(night):
     path = night.workspace / "snapshot" / "manifest.json"
     write_json(path, json.loads(path.read_text()) | {"missing_days": ["2026-03-09", "2026-03-10"]})
-    assert "The data checks blocked 2026-03-09, 2026-03-10:" in page_of(night)[1].words
+    assert "Nothing of 2026-03-09, 2026-03-10 is in tonight's history" in page_of(night)[1].words
