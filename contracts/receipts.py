@@ -10,9 +10,17 @@ from typing import Any
 from contracts.errors import InputError
 
 
+class LostRowsError(RuntimeError):
+    """Rows were lost or made up on the way: a bug of ours."""
+
+
 @dataclass(frozen=True)
 class Rows:
-    """The law of the house: rows in = kept + rejected, by reason."""
+    """The rows that a step was given, and what became of them: rows in = kept + rejected, by reason.
+
+    Raises:
+        LostRowsError: the counts do not add up.
+    """
 
     rows_in: int
     kept: int
@@ -20,9 +28,9 @@ class Rows:
 
     def __post_init__(self) -> None:
         refused = sum(self.rejected.values())
-        assert self.rows_in == self.kept + refused, (
-            f"{self.rows_in} rows in, but {self.kept} kept + {refused} rejected {dict(self.rejected)}"
-        )
+        if self.rows_in != self.kept + refused:
+            told = f"{self.kept} kept + {refused} rejected {dict(self.rejected)}"
+            raise LostRowsError(f"{self.rows_in} rows in, but {told}")
 
 
 @dataclass(frozen=True)

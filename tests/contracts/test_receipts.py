@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InputError
-from contracts.receipts import Receipt, Rows, read_receipt, write_json, write_receipt
+from contracts.receipts import LostRowsError, Receipt, Rows, read_receipt, write_json, write_receipt
 
 COUNTS = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(0, 1000), max_size=5)
 
@@ -16,7 +16,7 @@ def test_rows_in_must_be_kept_plus_rejected(kept, rejected, lost):
     if lost == 0:
         assert Rows(rows_in, kept, rejected).rows_in == rows_in
     else:
-        with pytest.raises(AssertionError, match="rows in"):
+        with pytest.raises(LostRowsError, match="rows in"):
             Rows(rows_in, kept, rejected)
 
 
