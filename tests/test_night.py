@@ -175,6 +175,7 @@ def test_changing_one_parameter_runs_again_only_what_depends_on_it(checkout):
 
 def test_the_night_run_again_became_a_revision_and_its_retry_none(checkout):
     git = ("git", "-C", "var/record")
+    checkout("python", "-m", "tasks.record", "--night", NIGHT)  # a person asks for it
     first = checkout.receipt("record")["facts"]
     assert first["tag"] == f"night/{NIGHT}.2"
     checkout("python", "-m", "tasks.gate", "--night", NIGHT)  # the same again at another time
