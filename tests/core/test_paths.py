@@ -2,47 +2,47 @@ import shutil
 
 import pytest
 
-from contracts import place
-from contracts.errors import InputError
-from contracts.place import without_credentials
+from core import paths
+from core.errors import InputError
+from core.paths import redact_credentials
 
 
-def test_a_home_that_was_copied_or_moved_is_refused_with_the_way_out(home, tmp_path, monkeypatch):
-    place.mark_home()
-    assert place.home() == home
+def test_a_copied_or_moved_home_is_refused_with_a_remedy(home, tmp_path, monkeypatch):
+    paths.write_home_marker()
+    assert paths.home() == home
     shutil.copytree(home, tmp_path / "copy")
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "copy"))
-    for where in (place.home, place.warehouse, place.record, place.tracking_uri, place.mark_home):
+    for function in (paths.home, paths.warehouse, paths.record, paths.tracking_uri, paths.write_home_marker):
         with pytest.raises(InputError, match=rf"was made as {home}: .*move it back, or make {home} a link"):
-            where()
+            function()
 
 
-def test_a_home_moved_with_a_link_in_its_old_place_is_taken(home, tmp_path, monkeypatch):
-    place.mark_home()
+def test_a_moved_home_with_a_link_at_its_old_path_is_accepted(home, tmp_path, monkeypatch):
+    paths.write_home_marker()
     home.rename(tmp_path / "new")
     home.symlink_to(tmp_path / "new")
     for path in (home, tmp_path / "new"):
         monkeypatch.setenv("UNDERCURRENT_HOME", str(path))
-        assert place.home() == tmp_path / "new"
+        assert paths.home() == tmp_path / "new"
 
 
 @pytest.mark.parametrize("name", ["[1] {a}", "a*", "what?", "a\\b", "a\nb", "p%20q"])
 @pytest.mark.parametrize("variable", ["UNDERCURRENT_HOME", "UNDERCURRENT_WAREHOUSE"])
-def test_a_path_that_spark_would_take_for_a_pattern_is_refused(tmp_path, monkeypatch, variable, name):
+def test_a_path_with_pattern_characters_is_refused(tmp_path, monkeypatch, variable, name):
     monkeypatch.setenv(variable, str(tmp_path / name))
     with pytest.raises(InputError, match=rf"{variable} is .*; choose a path without") as caught:
-        place.warehouse()
+        paths.warehouse()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["20260112", "2026-W03-1", "2026-1-12", "2026-02-30", "tomorrow", ""])
-def test_a_day_has_one_form(text):
+def test_a_day_has_one_format(text):
     with pytest.raises(InputError, match="write it as YYYY-MM-DD"):
-        place.parse_day(text)
+        paths.parse_day(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         ("postgresql://ann:s3cret@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),
         ("https://t0ken@git.example/x.git", "https://***@git.example/x.git"),
@@ -59,8 +59,8 @@ def test_a_day_has_one_form(text):
         ),
     ],
 )
-def test_credentials_are_hidden_wherever_they_stand_in_a_text(text, told):
-    assert without_credentials(text) == told
+def test_credentials_are_redacted_anywhere_in_a_text(text, redacted):
+    assert redact_credentials(text) == redacted
 
 
 @pytest.mark.parametrize(
@@ -74,22 +74,22 @@ def test_credentials_are_hidden_wherever_they_stand_in_a_text(text, told):
         "",
     ],
 )
-def test_what_holds_no_credentials_stays_as_it_is(text):
-    assert without_credentials(text) == text
+def test_a_text_without_credentials_is_unchanged(text):
+    assert redact_credentials(text) == text
 
 
 @pytest.mark.parametrize("make", ["bytes", "folder", "file"])
-def test_a_damaged_home_is_refused_in_a_sentence(home, make):
+def test_a_damaged_home_is_refused_in_one_sentence(home, make):
     if make == "file":
         home.write_text("not a folder")
     else:
         home.mkdir()
-        marker = home / place.MARKER
+        marker = home / paths.HOME_MARKER
         marker.mkdir() if make == "folder" else marker.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="UNDERCURRENT_HOME must be a folder, and this file must hold"):
-        place.home()
+        paths.home()
 
 
-def test_an_empty_setting_is_none(monkeypatch):
+def test_an_empty_variable_means_the_default(monkeypatch):
     monkeypatch.setenv("UNDERCURRENT_HOME", "")
-    assert place.home_path().name == "var"
+    assert paths.unchecked_home().name == "var"

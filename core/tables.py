@@ -1,6 +1,6 @@
-"""The lake's tables, each declared once as an Arrow schema; the Iceberg and Spark forms derive from it.
+"""The tables of the lake, each declared as an Arrow schema. The Iceberg and Spark schemas derive from it.
 
-`docs/data-contract.md` tells what comes in; this file tells what is kept.
+docs/data-contract.md describes the landing files. This file describes what the lake stores.
 """
 
 import hashlib
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-INSTANT = pa.timestamp("us", tz="UTC")
-WHOLE_VIDEO = -1  # `features.segment` of a vector that stands for the whole video
-# `features.modality` of how well sound and motion fit: (together, best, delay in ms), NaN where unknown.
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+WHOLE_VIDEO = -1  # `features.segment` of a vector of the whole video
+# `features.modality` of audio-visual synchrony. The vector holds the fields of `media.clip.Synchrony` (the
+# delay in ms), NaN if unknown.
 SYNCHRONY = "synchrony"
 
-# Context of a viewing that a history keeps -> its column in `sequences`.
-CONTEXTS = {"device": "devices", "network": "networks"}
+# Context of an interaction that sequences keep -> its column in `sequences`.
+CONTEXT_COLUMNS = {"device": "devices", "network": "networks"}
 
 # The bits of `sequences.behaviours`, in this order.
 BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
@@ -22,28 +23,35 @@ BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table's name, what a row is, its columns, and the columns it is partitioned by (identity)."""
+    """The declaration of a table.
+
+    Attributes:
+        name: its name.
+        description: what one row holds.
+        schema: its columns.
+        partition: the columns that it is partitioned by, each by identity.
+    """
 
     name: str
-    row: str
+    description: str
     schema: pa.Schema
     partition: tuple[str, ...]
 
     @property
-    def digest(self) -> str:
-        """Changes when the declaration does; a lake made under another digest is refused."""
+    def schema_digest(self) -> str:
+        """A digest of columns and partition. A lake that was created under another digest is refused."""
         text = f"{self.schema.to_string(show_field_metadata=False)}|{self.partition}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def spark_schema(self):  # type: ignore[no-untyped-def]  # pyspark must not be imported to declare this
-        """The same columns as a Spark StructType."""
+    def spark_schema(self):  # type: ignore[no-untyped-def]  # its type would import pyspark
+        """Return the columns as a Spark StructType."""
         from pyspark.sql.pandas.types import from_arrow_schema
 
         return from_arrow_schema(self.schema)
 
 
-def _table(name: str, row: str, partition: tuple[str, ...], **columns: pa.DataType) -> TableSpec:
-    return TableSpec(name, row, pa.schema(list(columns.items())), partition)
+def _table(name: str, description: str, partition: tuple[str, ...], **columns: pa.DataType) -> TableSpec:
+    return TableSpec(name, description, pa.schema(list(columns.items())), partition)
 
 
 EVENTS = _table(
@@ -54,7 +62,7 @@ EVENTS = _table(
     user_id=pa.string(),
     video_id=pa.string(),
     event_type=pa.string(),
-    event_time=INSTANT,
+    event_time=TIMESTAMP,
     watch_ms=pa.int64(),
     comment_text=pa.string(),
     device=pa.string(),
@@ -71,7 +79,7 @@ USERS = _table(
     "a user's profile as received on `day`; the newest row is the current one",
     ("day",),
     user_id=pa.string(),
-    registration_time=INSTANT,
+    registration_time=TIMESTAMP,
     profile=pa.map_(pa.string(), pa.string()),
     day=pa.date32(),
     source_file=pa.string(),
@@ -88,7 +96,7 @@ VIDEOS = _table(
     hashtags=pa.list_(pa.string()),
     music_title=pa.string(),
     duration_ms=pa.int64(),
-    upload_time=INSTANT,
+    upload_time=TIMESTAMP,
     category=pa.string(),
     media_uri=pa.string(),
     day=pa.date32(),
@@ -98,7 +106,7 @@ VIDEOS = _table(
 
 LANDINGS = _table(
     "landings",
-    "one landing file that was taken in, known by its content",
+    "one landing file that was taken in, identified by its content",
     ("day", "kind"),
     kind=pa.string(),
     day=pa.date32(),
@@ -111,8 +119,8 @@ LANDINGS = _table(
 
 AUDITS = _table(
     "audits",
-    "what the data checks last said of the night that took in `day` (passed, warned or blocked), and a digest"
-    " of the event files that they said it of",
+    "the last outcome of the data checks of night `day` (passed, warned or blocked), and a digest of the"
+    " event files that were checked",
     ("day",),
     day=pa.date32(),
     outcome=pa.string(),
@@ -121,7 +129,7 @@ AUDITS = _table(
 
 REJECTS = _table(
     "rejects",
-    "one refused record; `day` is the day whose processing refused it, `received_day` the landing folder's",
+    "one refused record; `day` is the day that was processed, `received_day` the day of the landing folder",
     ("day", "step"),
     day=pa.date32(),
     step=pa.string(),
@@ -134,11 +142,11 @@ REJECTS = _table(
 
 INTERACTIONS = _table(
     "interactions",
-    "one person × video × viewing; `day` is the day of its first event, `events` how many events it joins",
+    "one user × video × viewing session; `day` is the day of its first event, `events` their number",
     ("day",),
     user_id=pa.string(),
     video_id=pa.string(),
-    started_at=INSTANT,
+    started_at=TIMESTAMP,
     watched_ms=pa.int64(),
     watch_ratio=pa.float64(),
     viewed=pa.bool_(),
@@ -159,12 +167,12 @@ INTERACTIONS = _table(
 
 SEQUENCES = _table(
     "sequences",
-    "a person's newest `max_length` viewings up to the end of `day`, oldest first",
+    "a user's newest `max_length` interactions up to the end of `day`, oldest first",
     ("day",),
     user_id=pa.string(),
     day=pa.date32(),
     video_ids=pa.list_(pa.string()),
-    started_at=pa.list_(INSTANT),
+    started_at=pa.list_(TIMESTAMP),
     watch_ratios=pa.list_(pa.float64()),
     behaviours=pa.list_(pa.int32()),
     comment_sentiments=pa.list_(pa.float64()),
@@ -175,8 +183,8 @@ SEQUENCES = _table(
 
 FEATURES = _table(
     "features",
-    "video × modality × segment (−1: the whole video): a vector, its encoder, and a digest of what it is of "
-    "(of a landed one, its file and line)",
+    "video × modality × segment (−1: the whole video): a vector, its encoder fingerprint, and a digest of its"
+    " input (of a landed vector: its file and line)",
     ("fingerprint", "day"),
     video_id=pa.string(),
     modality=pa.string(),

@@ -1,6 +1,6 @@
-"""The steps of a night and their edges, in the order they can run: step -> the steps it waits for.
+"""The step graph: each step of a night and the steps that it waits for, in an order that can run.
 
-The one place that says so: dags/nightly.py is built from it, and a test holds dvc.yaml equal to it.
+dags/nightly.py is built from it. A test checks that dvc.yaml has the same graph.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,167 @@
+"""The sections of params.yaml for the model half, from snapshot to report."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.config.models import AnyModelConfig
+from core.schema import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
+
+
+@dataclass(frozen=True)
+class SnapshotConfig:
+    """What the model half reads of the lake.
+
+    Attributes:
+        positive_watch_ratio: watch ratio from which an interaction is a positive.
+        profile_categories, profile_numbers: profile columns that are read as categories or as numbers.
+    """
+
+    positive_watch_ratio: NonNegativeFloat
+    profile_categories: tuple[str, ...]
+    profile_numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """Contrastive alignment of the modalities (InfoNCE) in a shared space.
+
+    Attributes:
+        width: width D of the shared space.
+        epochs, learning_rate: epochs and learning rate of the training.
+        batch_size: videos in an optimizer step.
+        temperature: initial value of the learned temperature, unless the champion has one.
+        near_duplicate_cosine: videos with at least this cosine in one modality are not negatives of each
+            other. Above 1, all videos are negatives.
+        anchor_weight: weight of the distance to the champion's projections; InfoNCE has weight 1.
+        max_embedding_drift: bound of the embedding drift (1 − cosine) of 95 % of the probe videos from the
+            champion.
+        seed: seed of initial weights and random draws.
+    """
+
+    width: PositiveInt
+    epochs: NonNegativeInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    temperature: PositiveFloat
+    near_duplicate_cosine: FiniteFloat
+    anchor_weight: NonNegativeFloat
+    max_embedding_drift: NonNegativeFloat
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The model and its training.
+
+    `epochs` to `clip_norm` belong to the training loop. All models share them. Popularity and ItemCF only
+    count and take no step.
+
+    Attributes:
+        model: the interest model (ours), or a baseline in its place. `name` selects it. A baseline reads IDs
+            only. It is trained, saved and evaluated in the same way.
+        epochs: most epochs.
+        patience: epochs without a better validation NDCG@10 after which training stops.
+        batch_size: users in an optimizer step.
+        batch_by: what every optimizer step holds equally many of. With `users`, each user counts the same.
+            With `events`, each event counts the same, and a step holds those of batch_size users on average.
+        learning_rate: highest learning rate.
+        weight_decay: weight decay of AdamW.
+        clip_norm: bound of the gradient norm.
+        device: `cpu`, `cuda` (one GPU for each process) or `auto` (a GPU if there is one). A baseline is
+            trained on the CPU and refuses `cuda`.
+        precision: precision of matrix products in training: `fp32`, `bf16` or `auto` (bf16 if the GPU
+            supports it). A baseline refuses `bf16`.
+        seed: seed of initial weights and random draws.
+    """
+
+    model: AnyModelConfig
+    epochs: PositiveInt
+    patience: PositiveInt
+    batch_size: PositiveInt
+    batch_by: Literal["users", "events"]
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    clip_norm: PositiveFloat
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The evaluation of the challenger.
+
+    Attributes:
+        k: the cutoff that the gate, the slices and the differences use. It is one of `cutoffs`.
+        cutoffs: cutoffs of NDCG, Recall, MRR, coverage, Gini coefficient and long-tail share.
+        cold_events: a user with fewer interactions is a cold user.
+        recency_half_life_days: the half-life of a positive in the baseline `trending`.
+        bootstrap_samples, seed: samples and seed of the bootstrap intervals.
+    """
+
+    k: PositiveInt
+    cutoffs: tuple[PositiveInt, ...]
+    cold_events: NonNegativeInt
+    recency_half_life_days: NonNegativeFloat
+    bootstrap_samples: PositiveInt
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """Bounds that a challenger must meet.
+
+    Attributes:
+        min_gain: the gain in NDCG@k over the champion must exceed this. The lower end of its paired bootstrap
+            interval counts. Without a champion, popularity, trending and ItemCF take its place.
+        max_slice_loss: largest significant loss of NDCG@k in a slice.
+        min_users: an evaluation on fewer users decides nothing.
+        max_calibration_error: bound for the ranking head of complete views, or of likes if the data lacks
+            complete views.
+        min_modality_entropy_gap, max_modality_share: bounds for collapsed modality weights α. The mean
+            entropy must be at least this far below ln M. The mean share of a modality may be at most this.
+        max_embedding_drift: bound of the embedding drift (1 − cosine) of 95 % of the probe videos from the
+            champion.
+    """
+
+    min_gain: FiniteFloat
+    max_slice_loss: FiniteFloat
+    min_users: NonNegativeInt
+    max_calibration_error: NonNegativeFloat
+    min_modality_entropy_gap: NonNegativeFloat
+    max_modality_share: NonNegativeFloat
+    max_embedding_drift: NonNegativeFloat
+
+
+@dataclass(frozen=True)
+class PromoteConfig:
+    """How the gate's verdict is applied.
+
+    Attributes:
+        freeze: register the challenger, but do not change the champion.
+    """
+
+    freeze: bool
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """The record repository.
+
+    Attributes:
+        author_name, author_email: the author of the record's commits.
+    """
+
+    author_name: str
+    author_email: str
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """The report page of a night.
+
+    Attributes:
+        example_users: how many users the report shows in detail.
+    """
+
+    example_users: NonNegativeInt

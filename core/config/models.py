@@ -1,0 +1,166 @@
+"""The section train.model of params.yaml: one dataclass for each kind of model, chosen by `name`.
+
+A dataclass has exactly the keys that its models read. Any other key is refused (core/schema.py).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.schema import (
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    UnitInterval,
+)
+
+
+@dataclass(frozen=True)
+class RerankConfig:
+    """Re-ranking: the value that is added to the retrieval scores of a user's best candidates.
+
+    Attributes:
+        candidates: the number of best candidates to re-rank. 0 turns re-ranking off.
+        complete, like, comment, share, follow, skip: weight of the calibrated probability of each behaviour.
+        negative_comments: weight of how negative the comments of a video are (0 to 1). A weight below 0
+            lowers the scores of such videos.
+    """
+
+    candidates: NonNegativeInt
+    complete: FiniteFloat
+    like: FiniteFloat
+    comment: FiniteFloat
+    share: FiniteFloat
+    follow: FiniteFloat
+    skip: FiniteFloat
+    negative_comments: FiniteFloat
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the interest model is trained for: the weights of its losses and the settings of retrieval's loss.
+
+    Attributes:
+        ranking_weight, align_weight, anchor_weight: weights of these losses; retrieval has weight 1. The
+            anchor loss is the one of align.
+        num_negatives: videos that a step samples for retrieval's softmax, with logQ correction. 0 uses all
+            videos, exactly.
+        id_dropout: share of the videos that a step treats as new, so that content learns to rank without IDs.
+        horizon: the target of a state is drawn from this many next positives.
+        recency_half_life_days: a positive this many days before the last training day counts half. This
+            applies to retrieval's loss and to its initial popularity. 0 gives all positives the same weight.
+    """
+
+    ranking_weight: NonNegativeFloat
+    align_weight: NonNegativeFloat
+    anchor_weight: NonNegativeFloat
+    num_negatives: NonNegativeInt
+    id_dropout: UnitInterval
+    horizon: PositiveInt
+    recency_half_life_days: NonNegativeFloat
+
+
+@dataclass(frozen=True)
+class InterestModelConfig:
+    """The model of this project.
+
+    Attributes:
+        name: the model.
+        fusion: how the modalities of a video are combined (models/interest_model.py). `attention`, `late` and
+            `hybrid` weight them by user and video, `user` by user only, `uniform` equally. `early` combines
+            them before anything else.
+        encoder: the sequence encoder.
+        layers, heads, dropout: layers, attention heads and dropout of the encoder.
+        positions: whether the encoder reads order and time gaps.
+        profile: whether the model reads the static user profile.
+        contexts: context columns that the encoder reads in addition to the hour: device, network.
+        item_features: item features that the ranking heads read in addition to the content. They are columns
+            of the snapshot's catalogue: comment_sentiment, comments, synchrony, best_synchrony,
+            sync_delay_ms, duration_ms.
+        max_length: interactions of a sequence that the model reads.
+        skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
+        random_walk_weight: weight of the random walk in retrieval's scores (models/retrieval/random_walk.py).
+            It helps most if sequences are short and content is uninformative. 0 turns it off.
+        warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
+        rerank: the second stage.
+        objective: the losses.
+    """
+
+    name: Literal["interest"]
+    fusion: Literal["attention", "user", "late", "hybrid", "uniform", "early"]
+    encoder: Literal["transformer", "lstm", "hstu", "mean"]
+    layers: PositiveInt
+    heads: PositiveInt
+    dropout: UnitInterval
+    positions: bool
+    profile: bool
+    contexts: tuple[Literal["device", "network"], ...]
+    item_features: tuple[str, ...]
+    max_length: PositiveInt
+    skip_watch_ratio: NonNegativeFloat
+    random_walk_weight: NonNegativeFloat
+    warmup_epochs: NonNegativeInt
+    rerank: RerankConfig
+    objective: ObjectiveConfig
+
+
+@dataclass(frozen=True)
+class PopularityConfig:
+    """A baseline that counts positives. It reads no sequence.
+
+    Attributes:
+        name: the model.
+    """
+
+    name: Literal["popularity"]
+
+
+@dataclass(frozen=True)
+class CollaborativeConfig:
+    """A baseline that reads the set of a user's positives.
+
+    Attributes:
+        name: the model.
+        max_length: interactions of a sequence that the model reads.
+    """
+
+    name: Literal["itemcf", "mf_bpr", "lightgcn"]
+    max_length: PositiveInt
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A baseline that reads the sequence of a user's positives with a Transformer.
+
+    Attributes:
+        name: the model.
+        layers, heads, dropout: layers, attention heads and dropout of the Transformer.
+        max_length: interactions of a sequence that the model reads.
+    """
+
+    name: Literal["sasrec", "bert4rec"]
+    layers: PositiveInt
+    heads: PositiveInt
+    dropout: UnitInterval
+    max_length: PositiveInt
+
+
+@dataclass(frozen=True)
+class DINConfig:
+    """A baseline that relates a user's positives to one candidate, and predicts behaviours.
+
+    Attributes:
+        name: the model.
+        dropout: dropout of the network behind the attention.
+        max_length: interactions of a sequence that the model reads.
+        skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
+    """
+
+    name: Literal["din"]
+    dropout: UnitInterval
+    max_length: PositiveInt
+    skip_watch_ratio: NonNegativeFloat
+
+
+BaselineConfig = PopularityConfig | CollaborativeConfig | TransformerConfig | DINConfig
+AnyModelConfig = InterestModelConfig | BaselineConfig

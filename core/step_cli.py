@@ -1,0 +1,181 @@
+"""The step CLI, the common command line of all steps: `python -m tasks.<step> --night YYYY-MM-DD`.
+
+Exit codes:
+    0: done.
+    1: failed. A server does not answer, or an exception such as a bug ends Python with its own exit code 1.
+    2: refused input, a mistake of the user. One sentence explains it.
+    3: the data checks blocked the night.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from core import paths
+from core.config import load_params
+from core.errors import (
+    CHECKS_BLOCKED,
+    DONE,
+    FAILED,
+    REFUSED_INPUT,
+    ChecksBlocked,
+    InputError,
+    ServiceUnavailableError,
+)
+from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
+from core.run_manifests import RunManifest, write_manifest
+
+StepFunction = Callable[[Any, Night], RunManifest]
+EPILOG = "exit codes: 0 done, 1 failed, 2 refused input, 3 checks blocked"
+
+
+def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the step and write its run manifest.
+
+    Error messages and tracebacks hide the passwords in addresses of databases and stores.
+
+    Args:
+        step: the step's name, which is also its section of params.yaml.
+        run: the step function; it gets the section and the night.
+        doc: the text of `--help`.
+        argv: the arguments; default `sys.argv[1:]`.
+
+    Returns:
+        The exit code. Other exceptions, such as bugs, are raised. Python then exits with 1.
+    """
+    sys.excepthook = print_redacted_traceback
+    args = _build_parser(step, doc).parse_args(argv)
+    try:
+        night = Night(parse_day(args.night), (args.workspace or Path("night")).resolve(), args.params)
+        section = load_params(args.params).section(step)
+        run_step(step, run, section, night)
+    except InputError as error:
+        print(f"{step}: refused: {redact_credentials(str(error))}", file=sys.stderr)
+        return REFUSED_INPUT
+    except ChecksBlocked as blocked:
+        print(f"{step}: blocked: {redact_credentials(str(blocked))}", file=sys.stderr)
+        return CHECKS_BLOCKED
+    except ServiceUnavailableError as error:
+        print(f"{step}: failed: {redact_credentials(str(error))}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def print_redacted_traceback(
+    error_type: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print a traceback without credentials, for `sys.excepthook`."""
+    text = "".join(traceback.format_exception(error_type, error, trace))
+    print(redact_credentials(text), end="", file=sys.stderr)
+
+
+def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
+    """Run a step, write its run manifest and return its path.
+
+    Of several processes that torchrun started, only distributed rank 0 prints and writes. The others return
+    the path that rank 0 writes to.
+    """
+    path = night.run_manifests / f"{step}.json"
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+        run(section, night)
+        return path
+    for stale in (path, *night.run_manifests.glob(f".{step}.json.*")):  # temporary files of a killed run
+        stale.unlink(missing_ok=True)
+    paths.write_home_marker()
+    started_at, start_counter = time.time(), time.perf_counter()
+    print(f"{step}: night {night.day}", file=sys.stderr)
+    manifest = run(section, night)
+    seconds = time.perf_counter() - start_counter
+    run_info = {
+        "night": str(night.day),
+        "params": asdict(section),
+        "commit": code_commit(),
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at)),
+        "seconds": round(seconds, 2),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    write_manifest(night.run_manifests, step, manifest, run_info)
+    counts = _format_row_counts(manifest)
+    print(f"{step}: done in {seconds:.1f} s{counts}; run manifest {path}", file=sys.stderr)
+    return path
+
+
+def code_commit() -> str:
+    """Return the project's git commit, with `+` if the working tree differs. Outside git: `unknown`.
+
+    Changed files in benchmarks/results do not count, because one benchmark writes them before the next runs.
+    """
+    git = ["git", "-C", str(PROJECT_ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return "unknown"
+    status = [*git, "status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)benchmarks/results"]
+    dirty = subprocess.run(status, capture_output=True, text=True).stdout
+    return head.stdout.strip() + ("+" if dirty else "")
+
+
+def peak_memory_mib() -> int:
+    """Return an upper bound of the peak resident memory of this process and its children, in MiB.
+
+    Running children, such as Spark's JVM, count with their own peak. Of the children that
+    ended, only the largest peak is added.
+    """
+    peak_lines = [
+        line for pid in (os.getpid(), *_descendants(os.getpid())) for line in _proc_status(pid, "VmHWM")
+    ]
+    running_kib = sum(int(line.split()[0]) for line in peak_lines)
+    return (running_kib + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) // 1024
+
+
+def _descendants(parent: int) -> list[int]:
+    """Return the running processes that descend from a process."""
+    parent_fields = {
+        int(p.name): _proc_status(int(p.name), "PPid") for p in Path("/proc").iterdir() if p.name.isdigit()
+    }
+    children = [pid for pid, values in parent_fields.items() if values and int(values[0]) == parent]
+    return children + [descendant for pid in children for descendant in _descendants(pid)]
+
+
+def _proc_status(pid: int, field: str) -> list[str]:
+    """Return the value of a field of /proc/<pid>/status in a list, which is empty if the process ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{field}:")]
+
+
+def _format_row_counts(manifest: RunManifest) -> str:
+    if manifest.row_counts is None:
+        return ""
+    rejected = sum(manifest.row_counts.rejected.values())
+    return f": {manifest.row_counts.rows_in} rows in = {manifest.row_counts.kept} kept + {rejected} rejected"
+
+
+def _build_parser(step: str, doc: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{step}",
+        description=doc,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--night", required=True, metavar="YYYY-MM-DD", help="the day whose logs the night takes in"
+    )
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=PROJECT_ROOT / "params.yaml",
+        help="parameter file (default: %(default)s)",
+    )
+    parser.add_argument("--workspace", type=Path, help="folder of the night's files (default: ./night)")
+    return parser

@@ -1,0 +1,113 @@
+import subprocess
+import sys
+
+import pytest
+
+from core import step_cli
+from core.errors import ChecksBlocked, InputError
+from core.run_manifests import RunManifest, read_manifest
+
+
+def _run_main(tmp_path, run, *arguments: str) -> int:
+    return step_cli.main(
+        "record", run, "Docs.", ["--night", "2026-03-05", "--workspace", str(tmp_path), *arguments]
+    )
+
+
+def _raise(error: Exception):
+    raise error
+
+
+def test_a_completed_step_writes_a_run_manifest(tmp_path):
+    assert _run_main(tmp_path, lambda params, night: RunManifest(facts={"a": 1})) == 0
+    manifest = read_manifest(tmp_path / "run_manifests", "record")
+    assert manifest["facts"] == {"a": 1}
+    assert manifest["night"] == "2026-03-05"
+    assert manifest["params"]["author_name"]
+    assert manifest["peak_memory_mib"] > 10
+
+
+def test_only_the_first_process_writes_the_run_manifest(tmp_path, monkeypatch):
+    calls = []
+
+    def writes_manifest(folder: str) -> bool:
+        assert _run_main(tmp_path / folder, lambda params, night: calls.append(1) or RunManifest()) == 0
+        return (tmp_path / folder / "run_manifests" / "record.json").exists()
+
+    monkeypatch.setenv("RANK", "1")
+    assert writes_manifest("a single process with RANK set by a cluster")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert not writes_manifest("second of several")
+    monkeypatch.setenv("RANK", "0")
+    assert writes_manifest("first of several")
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("no such file"), 2), (ChecksBlocked("half is gone"), 3)]
+)
+def test_an_expected_error_is_one_sentence_and_an_exit_code(tmp_path, capsys, error, code):
+    _run_main(tmp_path, lambda params, night: RunManifest())
+    assert _run_main(tmp_path, lambda params, night: _raise(error)) == code
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert str(error) in last_line
+    assert not (tmp_path / "run_manifests" / "record.json").exists()
+
+
+ADDRESS = "postgresql://ann:s3cret@db/mlflow is away"
+
+
+@pytest.mark.parametrize("error", [InputError(ADDRESS), ChecksBlocked(ADDRESS)])
+def test_an_expected_error_shows_no_password(tmp_path, capsys, error):
+    _run_main(tmp_path, lambda params, night: _raise(error))
+    assert "postgresql://***@db/mlflow is away" in capsys.readouterr().err
+
+
+def test_a_traceback_shows_no_password(tmp_path):
+    code = (
+        "from core import step_cli\n"
+        "def run(params, night):\n"
+        "    try:\n"
+        f"        raise OSError({ADDRESS!r})\n"
+        "    except OSError as error:\n"
+        f"        raise RuntimeError({ADDRESS!r}) from error\n"
+        f"step_cli.main('record', run, None, ['--night', '2026-03-05', '--workspace', {str(tmp_path)!r}])"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=step_cli.PROJECT_ROOT
+    )
+    assert completed.returncode == 1
+    assert "s3cret" not in completed.stderr
+    assert "OSError: postgresql://***@db/mlflow is away" in completed.stderr
+    assert completed.stderr.endswith("RuntimeError: postgresql://***@db/mlflow is away\n")
+
+
+def test_a_bug_is_not_swallowed(tmp_path):
+    with pytest.raises(KeyError):
+        _run_main(tmp_path, lambda params, night: _raise(KeyError("bug")))
+
+
+def test_an_invalid_night_is_refused(tmp_path, capsys):
+    assert step_cli.main("record", lambda params, night: RunManifest(), None, ["--night", "tonight"]) == 2
+    assert "'tonight' is not a date; write it as YYYY-MM-DD" in capsys.readouterr().err
+
+
+def test_a_mistyped_parameter_ends_a_step_without_a_traceback(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text((step_cli.PROJECT_ROOT / "params.yaml").read_text().replace("batch_rows", "batch_row"))
+    command = [sys.executable, "-m", "tasks.ingest", "--night", "2026-03-05", "--params", str(params)]
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=step_cli.PROJECT_ROOT)
+    assert completed.returncode == 2
+    assert completed.stderr.splitlines() == [
+        f"ingest: refused: {params}: unknown key 'ingest.batch_row'; did you mean 'batch_rows'?"
+    ]
+
+
+def test_peak_memory_includes_running_children():
+    before = step_cli.peak_memory_mib()
+    code = "x = bytearray(200 << 20); print('ready', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert step_cli.peak_memory_mib() >= before + 190
+        child.communicate("\n")
