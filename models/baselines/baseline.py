@@ -1,10 +1,7 @@
-"""What all baselines share: they know videos by ID only, and of a person what was liked.
+"""The base class of all baselines. They know videos by ID and users by their positives.
 
-They are asked like `InterestModel`: `items`, `newest`, `scores`. A video without an ID row cannot be known to
-them and comes last.
-
-Legend: B users, T liked videos (oldest first, padding on the right), N (person, moment) pairs, V videos of
-the catalogue, I videos with an ID row, U training users.
+Baselines have the same methods as `InterestModel`. A video without an ID row gets the lowest score. In this
+package T counts positives, oldest first and padded on the right.
 """
 
 from dataclasses import dataclass
@@ -13,89 +10,121 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from models.fusion import Catalogue
-from models.histories import Batch, Seen
-from models.interest import Interest, Spec
-from models.likes import liked_rows
-from models.profiles import Profiles
+from models.config import ModelConfig
+from models.data.items import ItemTable
+from models.data.positives import positive_id_rows
+from models.data.sequences import SeenItems, SequenceBatch
+from models.data.user_state import UserState
+from models.data.users import UserProfiles
 
-UNKNOWN = -1e9  # the score of a video that was not in training
-TIE = 1e-6  # the weight of popularity where a method cannot tell videos apart
+UNKNOWN_SCORE = -1e9  # the score of a video that was not in training
+TIE_BREAK_WEIGHT = 1e-6  # weight of popularity, which orders videos with equal scores
 
 
 @dataclass(frozen=True)
-class Known:
-    """Videos as a baseline knows them: their ID rows; −1: not in training."""
+class IdVocabulary:
+    """Videos as a baseline knows them.
 
-    row_V: Tensor
+    Attributes:
+        id_row_V: Row of the ID embedding. −1: the video was not in training.
+    """
+
+    id_row_V: Tensor
 
     def __len__(self) -> int:
-        return len(self.row_V)
+        return len(self.id_row_V)
 
-    def take(self, rows: Tensor | slice) -> "Known":
-        """These only."""
-        return Known(self.row_V[rows])
+    def select(self, rows: Tensor | slice) -> "IdVocabulary":
+        """Return these videos only."""
+        return IdVocabulary(self.id_row_V[rows])
 
 
 class Baseline(nn.Module):
-    """A model of IDs. `liked_I`: how many people liked each video in training."""
+    """A model of video IDs.
 
-    liked_I: Tensor
-    ranks = False  # whether it has ranking heads, too
+    Attributes:
+        num_positives_I: Number of users who liked each video in training.
+        has_ranking_heads: Whether the baseline predicts behaviours, too.
+    """
 
-    def __init__(self, spec: Spec) -> None:
+    num_positives_I: Tensor
+    has_ranking_heads = False
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.spec = spec
-        self.videos = len(spec.video_ids)
-        self.register_buffer("liked_I", torch.zeros(self.videos))
+        self.config = config
+        self.num_videos = len(config.video_ids)
+        self.register_buffer("num_positives_I", torch.zeros(self.num_videos))
 
-    def start(self, likes: Seen) -> None:
-        """What is counted before the first step; `likes` are the distinct videos of each training user."""
-        self.liked_I.copy_(torch.bincount(likes.row_E, minlength=self.videos))
+    def init_from_statistics(self, positives: SeenItems) -> None:
+        """Count what the baseline needs before the first step.
 
-    def loss(self, batch: Batch, row_V: Tensor) -> Tensor:
-        """What a step makes small; `row_V` are the ID rows of the catalogue."""
+        Args:
+            positives: Distinct positives of each training user.
+        """
+        self.num_positives_I.copy_(torch.bincount(positives.row_E, minlength=self.num_videos))
+
+    def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
+        """Return the loss of a training step.
+
+        Args:
+            batch: Sequences of some users.
+            id_row_V: ID rows of the catalogue.
+        """
         raise NotImplementedError
 
-    def settle(self) -> None:
-        """Make ready to score with what was learned so far."""
+    def prepare_scoring(self) -> None:
+        """Prepare for scoring with the present weights."""
 
-    def forget_people(self) -> None:
-        """Leave behind what was learned of single users: people are read from what they liked."""
+    def drop_user_embeddings(self) -> None:
+        """Delete what was learned for single users. From then on users are folded in from their positives."""
 
-    def items(self, catalogue: Catalogue) -> Known:
-        """The ID rows of the catalogue."""
-        return Known(catalogue.id_row_V)
+    def encode_items(self, item_table: ItemTable) -> IdVocabulary:
+        """Return the ID rows of the videos."""
+        return IdVocabulary(item_table.id_row_V)
 
-    def newest(self, batch: Batch, profiles: Profiles, items: Known) -> Interest:
-        """What each user is interested in after the last event; profiles are not read."""
-        z_BD = self.read(*liked_rows(batch, items.row_V))
-        return Interest(z_BD, z_BD)
+    def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: IdVocabulary) -> UserState:
+        """Return the state of each user after the last event. Profiles are not read."""
+        z_BD = self.encode_sequence(*positive_id_rows(batch, items.id_row_V))
+        return UserState(z_BD, z_BD)
 
-    def scores(self, interest: Interest, items: Known) -> tuple[Tensor, Tensor]:
-        """score_NV of every video; there are no modalities to weigh: alpha_0NV."""
-        score_NV = F.pad(self.score(interest), (0, 1), value=UNKNOWN)[:, items.row_V]  # −1: the one padded
+    def score_items(self, user_state: UserState, items: IdVocabulary) -> tuple[Tensor, Tensor]:
+        """Score every video.
+
+        Returns:
+            score_NV, and alpha_0NV because there are no modalities.
+        """
+        score_NX = F.pad(self.score_vocabulary(user_state), (0, 1), value=UNKNOWN_SCORE)
+        score_NV = score_NX[:, items.id_row_V]  # a new video has the ID row −1, which reads the padding
         return score_NV, score_NV.new_zeros(0, *score_NV.shape)
 
-    def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """z_BD from the videos that were liked."""
+    def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Return z_BD from the positives of each user.
+
+        Args:
+            row_BT: ID rows of the positives.
+            mask_BT: Bool, which of them exist.
+        """
         raise NotImplementedError
 
-    def score(self, interest: Interest) -> Tensor:
-        """score_NI of every video with an ID row."""
+    def score_vocabulary(self, user_state: UserState) -> Tensor:
+        """Score every video with an ID row: score_NI."""
         raise NotImplementedError
 
-    def rerank(self, interest: Interest, items: Known, score_NV: Tensor) -> Tensor:
-        """The scores as they are: a baseline has no second stage."""
+    def rerank(self, user_state: UserState, items: IdVocabulary, score_NV: Tensor) -> Tensor:
+        """Return the scores unchanged: a baseline has no second stage."""
         return score_NV
 
-    def rank(self, interest: Interest, items: Known, rows_N: Tensor) -> Tensor:
-        """Logits [N, H] of each behaviour, for one video per pair; of models that rank."""
+    def behaviour_logits(self, user_state: UserState, items: IdVocabulary, rows_N: Tensor) -> Tensor:
+        """Return the logits [N, H] of the ranking heads, for one video for each row.
+
+        Only baselines with `has_ranking_heads` have them.
+        """
         raise NotImplementedError
 
-    def attention(self, batch: Batch, profiles: Profiles, items: Known) -> None:
-        """A baseline does not say what it looks at."""
+    def attention_weights(self, batch: SequenceBatch, profiles: UserProfiles, items: IdVocabulary) -> None:
+        """Return None: a baseline gives no attention weights."""
 
     def tie_break(self) -> Tensor:
-        """Popularity, too small to change any order but that of ties."""
-        return TIE * self.liked_I / self.liked_I.max().clamp(min=1)
+        """Return popularity, so small that it only orders videos with equal scores."""
+        return TIE_BREAK_WEIGHT * self.num_positives_I / self.num_positives_I.max().clamp(min=1)

@@ -1,6 +1,6 @@
-"""LightGCN (He et al., SIGIR 2020, arXiv 2002.02126): neighbours' vectors, averaged over three layers.
+"""LightGCN (He et al., SIGIR 2020, arXiv 2002.02126): embeddings averaged over the layers of a graph.
 
-Legend: U training users, I videos, G = U + I nodes of the graph, B users, T liked videos, N pairs, D width.
+The graph has X = U + I nodes: the training users, then the videos.
 """
 
 import warnings
@@ -12,85 +12,92 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.baselines.baseline import Baseline
-from models.baselines.mf_bpr import triples
-from models.histories import Batch, Seen
-from models.interest import Interest, Spec
-from models.likes import liked_rows, matrix
+from models.baselines.mf_bpr import sample_bpr_triples
+from models.config import ModelConfig
+from models.data.positives import positive_id_rows, to_csr_matrix
+from models.data.sequences import SeenItems, SequenceBatch
+from models.data.user_state import UserState
 
-LAYERS = 3
-L2 = 1e-4  # of the vectors before propagation, as in the paper
+NUM_LAYERS = 3
+L2_WEIGHT = 1e-4  # of the embeddings before propagation, as in the paper
 
 
 class LightGCN(Baseline):
-    """E^(k+1) = D^-½ A D^-½ E^(k), the mean over k scored; BPR. The graph is of the training data only.
+    """E^(k+1) = D^-½ A D^-½ E^(k), with BPR on the mean over k. The graph holds training data only.
 
-    Somebody is folded in as one more node with a zero vector of its own: its mean over the layers is then the
-    sum of `given_ID` of what was liked over √(number liked), exactly.
+    A new user is folded in as one more node whose own embedding is zero. The mean over the layers is then
+    exactly the sum of `propagated_ID` over the positives, divided by √(number of positives).
     """
 
-    final_ID: Tensor
-    given_ID: Tensor
+    item_embedding_ID: Tensor
+    propagated_ID: Tensor
 
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
-        self.register_buffer("final_ID", torch.zeros(self.videos, spec.width))
-        self.register_buffer("given_ID", torch.zeros(self.videos, spec.width))
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("item_embedding_ID", torch.zeros(self.num_videos, config.width))
+        self.register_buffer("propagated_ID", torch.zeros(self.num_videos, config.width))
 
-    def start(self, likes: Seen) -> None:
-        super().start(likes)
-        self.likes, self.users = likes, len(likes.offsets) - 1
-        self.graph_GG = normalised(likes, self.videos)
-        self.node = nn.Embedding(self.users + self.videos, self.spec.width)
-        nn.init.normal_(self.node.weight, std=0.1)
+    def init_from_statistics(self, positives: SeenItems) -> None:
+        super().init_from_statistics(positives)
+        self.positives, self.num_users = positives, len(positives.offsets) - 1
+        self.adjacency_XX = normalised_adjacency(positives, self.num_videos)
+        self.node_embedding = nn.Embedding(self.num_users + self.num_videos, self.config.width)
+        nn.init.normal_(self.node_embedding.weight, std=0.1)
 
-    def forget_people(self) -> None:
-        del self.node, self.likes, self.graph_GG
+    def drop_user_embeddings(self) -> None:
+        del self.node_embedding, self.positives, self.adjacency_XX
 
-    def layers(self) -> list[Tensor]:
-        """E^(0) … E^(K), each [G, D]."""
-        e_GD = [self.node.weight]
-        for _ in range(LAYERS):
-            e_GD.append(self.graph_GG @ e_GD[-1])
-        return e_GD
+    def propagate(self) -> list[Tensor]:
+        """Return E^(0) … E^(K), each [X, D]."""
+        e_XD = [self.node_embedding.weight]
+        for _ in range(NUM_LAYERS):
+            e_XD.append(self.adjacency_XX @ e_XD[-1])
+        return e_XD
 
-    def loss(self, batch: Batch, row_V: Tensor) -> Tensor:
-        user_N, liked_N, other_N = triples(self.likes, *liked_rows(batch, row_V), batch.users_B, self.videos)
-        final_GD = torch.stack(self.layers()).mean(0)
-        p_ND, q_ID = final_GD[user_N], final_GD[self.users :]
-        gap_N = (p_ND * (q_ID[liked_N] - q_ID[other_N])).sum(1)
-        own_ND = self.node(torch.cat([user_N, self.users + liked_N, self.users + other_N]))
-        loss_N = -F.logsigmoid(gap_N)
-        return (loss_N.sum() + L2 / 2 * own_ND.square().sum()) / max(len(user_N), 1)
+    def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
+        user_N, positive_N, negative_N = sample_bpr_triples(
+            self.positives, *positive_id_rows(batch, id_row_V), batch.users_B, self.num_videos
+        )
+        final_XD = torch.stack(self.propagate()).mean(0)
+        p_ND, q_ID = final_XD[user_N], final_XD[self.num_users :]
+        margin_N = (p_ND * (q_ID[positive_N] - q_ID[negative_N])).sum(1)
+        initial_ND = self.node_embedding(
+            torch.cat([user_N, self.num_users + positive_N, self.num_users + negative_N])
+        )
+        loss_N = -F.logsigmoid(margin_N)
+        return (loss_N.sum() + L2_WEIGHT / 2 * initial_ND.square().sum()) / max(len(user_N), 1)
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Keep what a video is scored by, and what it gives to those who like it."""
-        e_GD = self.layers()
-        self.final_ID.copy_(torch.stack(e_GD).mean(0)[self.users :])
-        degree_I1 = self.liked_I.clamp(min=1)[:, None]
-        self.given_ID.copy_(torch.stack(e_GD[:-1]).sum(0)[self.users :] / degree_I1.sqrt() / (LAYERS + 1))
+    def prepare_scoring(self) -> None:
+        """Store the embeddings that score videos, and those that fold in users."""
+        e_XD = self.propagate()
+        self.item_embedding_ID.copy_(torch.stack(e_XD).mean(0)[self.num_users :])
+        degree_I1 = self.num_positives_I.clamp(min=1)[:, None]
+        self.propagated_ID.copy_(
+            torch.stack(e_XD[:-1]).sum(0)[self.num_users :] / degree_I1.sqrt() / (NUM_LAYERS + 1)
+        )
 
-    def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        sum_BD = (self.given_ID[row_BT] * mask_BT[:, :, None]).sum(1)
+    def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        sum_BD = (self.propagated_ID[row_BT] * mask_BT[:, :, None]).sum(1)
         return sum_BD / mask_BT.sum(1, keepdim=True).clamp(min=1).sqrt()
 
     @torch.no_grad()
-    def known(self, users_B: Tensor) -> Interest:
-        """Of users who were in training, before they are forgotten: what was learned of each."""
-        z_BD = torch.stack(self.layers()).mean(0)[users_B]
-        return Interest(z_BD, z_BD)
+    def encode_training_user(self, users_B: Tensor) -> UserState:
+        """Return the learned state of training users. Call it before `drop_user_embeddings`."""
+        z_BD = torch.stack(self.propagate()).mean(0)[users_B]
+        return UserState(z_BD, z_BD)
 
-    def score(self, interest: Interest) -> Tensor:
-        return interest.z_ND @ self.final_ID.T + self.tie_break()
+    def score_vocabulary(self, user_state: UserState) -> Tensor:
+        return user_state.z_ND @ self.item_embedding_ID.T + self.tie_break()
 
 
-def normalised(likes: Seen, videos: int) -> Tensor:
-    """D^-½ A D^-½ of users and videos [G, G], sparse."""
-    r_UI = matrix(likes, videos)
-    a_GG = sp.block_array([[None, r_UI], [r_UI.T, None]], format="csr")
-    scale_G = 1 / np.sqrt(np.maximum(a_GG.sum(0), 1))
-    a_GG = (sp.diags_array(scale_G) @ a_GG @ sp.diags_array(scale_G)).tocsr().astype(np.float32)
-    indptr, indices, data = map(torch.from_numpy, (a_GG.indptr, a_GG.indices, a_GG.data))
+def normalised_adjacency(positives: SeenItems, num_videos: int) -> Tensor:
+    """Return the sparse matrix D^-½ A D^-½ of users and videos, [X, X]."""
+    r_UI = to_csr_matrix(positives, num_videos)
+    a_XX = sp.block_array([[None, r_UI], [r_UI.T, None]], format="csr")
+    scale_X = 1 / np.sqrt(np.maximum(a_XX.sum(0), 1))
+    a_XX = (sp.diags_array(scale_X) @ a_XX @ sp.diags_array(scale_X)).tocsr().astype(np.float32)
+    indptr, indices, data = map(torch.from_numpy, (a_XX.indptr, a_XX.indices, a_XX.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(indptr.long(), indices.long(), data, a_GG.shape, check_invariants=True)
+        return torch.sparse_csr_tensor(indptr.long(), indices.long(), data, a_XX.shape, check_invariants=True)

@@ -1,6 +1,6 @@
-"""MF-BPR (Rendle et al., UAI 2009, arXiv 1205.2618): matrix factorisation by Bayesian personalised ranking.
+"""MF-BPR: matrix factorisation with Bayesian personalised ranking.
 
-Legend: U training users, B users, T liked videos, N pairs, I videos, D width.
+Source: Rendle et al., UAI 2009, arXiv 1205.2618.
 """
 
 import torch
@@ -8,66 +8,84 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.baselines.baseline import Baseline
-from models.histories import Batch, Seen
-from models.interest import Interest, Spec
-from models.likes import liked_rows
+from models.config import ModelConfig
+from models.data.positives import positive_id_rows
+from models.data.sequences import SeenItems, SequenceBatch
+from models.data.user_state import UserState
 
-UNSEEN = 0.1  # weight of what was not liked when somebody is folded in
-RIDGE = 0.1  # of the folding in
+UNOBSERVED_WEIGHT = 0.1  # weight of all videos in the fold-in, relative to positives
+RIDGE_WEIGHT = 0.1  # ridge penalty of the fold-in
 
 
 class MFBPR(Baseline):
-    """x̂_ui = ⟨p_u, q_i⟩ + b_i, and −ln σ(x̂_ui − x̂_uj) with one j that u has not liked.
+    """x̂_ui = ⟨p_u, q_i⟩ + b_i with the loss −ln σ(x̂_ui − x̂_uj), where u has not liked the sampled j.
 
-    p_u is learned with the q and left behind: whoever is to be scored is folded in from what was liked.
+    The user vectors p_u are learned with the q_i and then deleted. For scoring, users are folded in from
+    their positives.
     """
 
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
-        self.video = nn.Embedding(self.videos, spec.width)
-        self.bias = nn.Parameter(torch.zeros(self.videos))
-        nn.init.normal_(self.video.weight, std=0.1)
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.item_embedding = nn.Embedding(self.num_videos, config.width)
+        self.bias = nn.Parameter(torch.zeros(self.num_videos))
+        nn.init.normal_(self.item_embedding.weight, std=0.1)
 
-    def start(self, likes: Seen) -> None:
-        super().start(likes)
-        self.likes = likes
-        self.user = nn.Embedding(len(likes.offsets) - 1, self.spec.width)
-        nn.init.normal_(self.user.weight, std=0.1)
+    def init_from_statistics(self, positives: SeenItems) -> None:
+        super().init_from_statistics(positives)
+        self.positives = positives
+        self.user_embedding = nn.Embedding(len(positives.offsets) - 1, self.config.width)
+        nn.init.normal_(self.user_embedding.weight, std=0.1)
 
-    def forget_people(self) -> None:
-        del self.user, self.likes
+    def drop_user_embeddings(self) -> None:
+        del self.user_embedding, self.positives
 
-    def loss(self, batch: Batch, row_V: Tensor) -> Tensor:
-        user_N, liked_N, other_N = triples(self.likes, *liked_rows(batch, row_V), batch.users_B, self.videos)
-        p_ND, q_ID = self.user(user_N), self.video
-        gap_N = (p_ND * (q_ID(liked_N) - q_ID(other_N))).sum(1) + self.bias[liked_N] - self.bias[other_N]
-        return -F.logsigmoid(gap_N).sum() / max(len(gap_N), 1)
+    def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
+        user_N, positive_N, negative_N = sample_bpr_triples(
+            self.positives, *positive_id_rows(batch, id_row_V), batch.users_B, self.num_videos
+        )
+        p_ND, q_ID = self.user_embedding(user_N), self.item_embedding
+        margin_N = (
+            (p_ND * (q_ID(positive_N) - q_ID(negative_N))).sum(1)
+            + self.bias[positive_N]
+            - self.bias[negative_N]
+        )
+        return -F.logsigmoid(margin_N).sum() / max(len(margin_N), 1)
 
-    def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """p_BD = argmin Σ_liked (1 − ⟨p, q⟩)² + w Σ_all ⟨p, q⟩² + λ|p|² (Hu et al., ICDM 2008, eq. 4)."""
-        q_ID = self.video.weight
+    def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Fold in users: argmin Σ_positive (1 − ⟨p, q⟩)² + w Σ_all ⟨p, q⟩² + λ|p|².
+
+        Source: Hu et al., ICDM 2008, equation 4.
+
+        Returns:
+            p_BD.
+        """
+        q_ID = self.item_embedding.weight
         q_BTD = q_ID[row_BT] * mask_BT[:, :, None]
-        ridge_DD = UNSEEN * q_ID.T @ q_ID + RIDGE * torch.eye(q_ID.shape[1])
+        ridge_DD = UNOBSERVED_WEIGHT * q_ID.T @ q_ID + RIDGE_WEIGHT * torch.eye(q_ID.shape[1])
         return torch.linalg.solve(ridge_DD + q_BTD.transpose(1, 2) @ q_BTD, q_BTD.sum(1))
 
-    def known(self, users_B: Tensor) -> Interest:
-        """Of users who were in training, before they are forgotten: what was learned of each."""
-        return Interest(self.user(users_B), self.user(users_B))
+    def encode_training_user(self, users_B: Tensor) -> UserState:
+        """Return the learned state of training users. Call it before `drop_user_embeddings`."""
+        return UserState(self.user_embedding(users_B), self.user_embedding(users_B))
 
-    def score(self, interest: Interest) -> Tensor:
-        return interest.z_ND @ self.video.weight.T + self.bias + self.tie_break()
+    def score_vocabulary(self, user_state: UserState) -> Tensor:
+        return user_state.z_ND @ self.item_embedding.weight.T + self.bias + self.tie_break()
 
 
-def triples(
-    likes: Seen, row_BT: Tensor, mask_BT: Tensor, users_B: Tensor, videos: int
+def sample_bpr_triples(
+    positives: SeenItems, row_BT: Tensor, mask_BT: Tensor, users_B: Tensor, num_videos: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Every liked video of these users beside a drawn one: user_N, liked_N, other_N.
+    """Sample one negative for every positive of these users.
 
-    What was drawn and is liked, too, is drawn again once; what is liked even then is left out.
+    A sampled video that is a positive is sampled again once. If it is a positive then too, the triple is left
+    out.
+
+    Returns:
+        user_N, positive_N and negative_N.
     """
-    liked_BI = likes.mask(users_B, videos)
-    at_N, liked_N = mask_BT.nonzero()[:, 0], row_BT[mask_BT]
-    first_N, second_N = torch.randint(videos, (2, len(liked_N)))
-    other_N = torch.where(liked_BI[at_N, first_N], second_N, first_N)
-    fit_N = ~liked_BI[at_N, other_N]
-    return users_B[at_N[fit_N]], liked_N[fit_N], other_N[fit_N]
+    positive_BI = positives.mask(users_B, num_videos)
+    position_N, positive_N = mask_BT.nonzero()[:, 0], row_BT[mask_BT]
+    first_N, second_N = torch.randint(num_videos, (2, len(positive_N)))
+    negative_N = torch.where(positive_BI[position_N, first_N], second_N, first_N)
+    valid_N = ~positive_BI[position_N, negative_N]
+    return users_B[position_N[valid_N]], positive_N[valid_N], negative_N[valid_N]

@@ -1,68 +1,67 @@
-"""SASRec (Kang & McAuley, ICDM 2018, arXiv 1808.09781): a causal Transformer over the videos liked.
+"""SASRec (Kang & McAuley, ICDM 2018, arXiv 1808.09781): a causal Transformer over positives.
 
-Different from the paper: softmax over all videos instead of one negative (arXiv 2308.07192), pre-norm layers,
-and a first token, so that somebody who has liked nothing yet gets what people like first.
-
-Legend: B users, T liked videos, S = T + 1 states (state i has read i videos), N positions, I videos, D width.
+It differs from the paper in three ways. The softmax is over all videos instead of one negative
+(arXiv 2308.07192). Layers are pre-norm. A start token gives users without positives a state.
 """
 
 import torch
 from torch import Tensor, nn
 
 from models.baselines.baseline import Baseline
-from models.baselines.softmax import next_video_loss
-from models.histories import Batch
-from models.interest import Interest, Spec
-from models.likes import liked_rows
+from models.baselines.next_item_loss import next_item_loss
+from models.config import ModelConfig
+from models.data.positives import positive_id_rows
+from models.data.sequences import SequenceBatch
+from models.data.user_state import UserState
 
 
-def layers(spec: Spec) -> nn.TransformerEncoder:
-    """The Transformer of SASRec and BERT4Rec, which differ in what may look at what."""
+def build_transformer(config: ModelConfig) -> nn.TransformerEncoder:
+    """Build the Transformer of SASRec and BERT4Rec. They differ in their attention masks only."""
     layer = nn.TransformerEncoderLayer(
-        spec.width,
-        spec.heads,
-        4 * spec.width,
-        spec.dropout,
+        config.width,
+        config.heads,
+        4 * config.width,
+        config.dropout,
         activation="gelu",
         batch_first=True,
         norm_first=True,
     )
-    norm = nn.LayerNorm(spec.width)
-    return nn.TransformerEncoder(layer, spec.layers, norm, enable_nested_tensor=False)
+    norm = nn.LayerNorm(config.width)
+    return nn.TransformerEncoder(layer, config.layers, norm, enable_nested_tensor=False)
 
 
 class SASRec(Baseline):
-    """The IDs that are read and the IDs that are scored share one table."""
+    """One table holds the IDs that are read and those that are scored."""
 
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
-        self.video = nn.Embedding(self.videos, spec.width)
-        self.first = nn.Parameter(torch.zeros(spec.width))
-        self.position = nn.Embedding(spec.max_length + 1, spec.width)
-        self.drop = nn.Dropout(spec.dropout)
-        self.encoder = layers(spec)
-        self.bias = nn.Parameter(torch.zeros(self.videos))
-        for table in (self.video, self.position):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.item_embedding = nn.Embedding(self.num_videos, config.width)
+        self.start_token = nn.Parameter(torch.zeros(config.width))
+        self.position_embedding = nn.Embedding(config.max_length + 1, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = build_transformer(config)
+        self.bias = nn.Parameter(torch.zeros(self.num_videos))
+        for table in (self.item_embedding, self.position_embedding):
             nn.init.normal_(table.weight, std=0.02)
 
-    def states(self, row_BT: Tensor) -> Tensor:
-        """h_BSD: what is known after 0, 1, … videos. Padding on the right comes after every real state."""
-        first_B1D = self.first.expand(len(row_BT), 1, -1)
-        x_BSD = torch.cat([first_B1D, self.video(row_BT)], 1) * self.spec.width**0.5
-        x_BSD = self.drop(x_BSD + self.position.weight[: x_BSD.shape[1]])
+    def hidden_states(self, row_BT: Tensor) -> Tensor:
+        """Return h_BSD, the state after 0, 1, … videos. Padding on the right comes after every real state."""
+        start_B1D = self.start_token.expand(len(row_BT), 1, -1)
+        x_BSD = torch.cat([start_B1D, self.item_embedding(row_BT)], 1) * self.config.width**0.5
+        x_BSD = self.dropout(x_BSD + self.position_embedding.weight[: x_BSD.shape[1]])
         future_SS = torch.ones(x_BSD.shape[1], x_BSD.shape[1], dtype=torch.bool).triu(1)
         return self.encoder(x_BSD, mask=future_SS, is_causal=True)
 
-    def loss(self, batch: Batch, row_V: Tensor) -> Tensor:
-        """Every video is the target of the state before it."""
-        row_BT, mask_BT = liked_rows(batch, row_V)
+    def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
+        """Return the mean −log softmax. Every video is the target of the state before it."""
+        row_BT, mask_BT = positive_id_rows(batch, id_row_V)
         if not mask_BT.any():
             return self.bias.sum() * 0.0
-        h_BTD = self.states(row_BT[:, :-1])
-        return next_video_loss(h_BTD[mask_BT], self.video.weight, self.bias, row_BT[mask_BT])
+        h_BTD = self.hidden_states(row_BT[:, :-1])
+        return next_item_loss(h_BTD[mask_BT], self.item_embedding.weight, self.bias, row_BT[mask_BT])
 
-    def read(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        return self.states(row_BT)[torch.arange(len(row_BT)), mask_BT.sum(1)]
+    def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        return self.hidden_states(row_BT)[torch.arange(len(row_BT)), mask_BT.sum(1)]
 
-    def score(self, interest: Interest) -> Tensor:
-        return interest.z_ND @ self.video.weight.T + self.bias
+    def score_vocabulary(self, user_state: UserState) -> Tensor:
+        return user_state.z_ND @ self.item_embedding.weight.T + self.bias

@@ -1,4 +1,4 @@
-"""Sound by the sound half of a CLAP (transformers), from the hub or a folder."""
+"""Audio encoders: the audio half of a CLAP (transformers), from the hub or a folder."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,71 +9,83 @@ import torch
 from torch import Tensor
 from transformers import AutoFeatureExtractor, ClapAudioModelWithProjection, ClapFeatureExtractor
 
-from models.encoders.base import LOAD_ERRORS, OFFLINE, Encoder, first_line
+from models.encoders.base import LOAD_ERRORS, OFFLINE_HINT, Encoder, first_error_line
 
-CLAP = "clap:"
+CLAP_PREFIX = "clap:"
 
 
-class SoundEncoder(Encoder):
-    """Encodes mono sound [samples] float32 at `sample_rate`; of a long one the middle that fits."""
+class AudioEncoder(Encoder):
+    """Encodes mono audio [samples] float32 at `sample_rate`. Of a long clip it reads the middle."""
 
     def __init__(
         self,
         name: str,
         model: ClapAudioModelWithProjection,
-        extractor: ClapFeatureExtractor,
+        feature_extractor: ClapFeatureExtractor,
         device: torch.device,
     ) -> None:
         super().__init__(model, device)
         self.name = name
-        self._extractor = extractor
-        self.sample_rate: int = extractor.sampling_rate
+        self._feature_extractor = feature_extractor
+        self.sample_rate: int = feature_extractor.sampling_rate
         self.preprocessing = {
-            key: value for key, value in extractor.to_dict().items() if isinstance(value, int | float | str)
+            key: value
+            for key, value in feature_extractor.to_dict().items()
+            if isinstance(value, int | float | str)
         }
         self.width = self.encode([np.zeros(self.sample_rate, np.float32)]).shape[1]
 
     def forward(self, batch: Sequence[np.ndarray]) -> Tensor:
-        return self.of_spectrograms(self.spectrograms(batch))
+        return self.encode_spectrograms(self.spectrograms(batch))
 
     def spectrograms(self, batch: Sequence[np.ndarray]) -> Tensor:
-        """What the model reads of sounds: log-mel levels [B, 1 (4 with fusion), frames, bands] in decibel."""
-        clips = [_middle(clip, self._extractor.nb_max_samples) for clip in batch]
-        inputs = self._extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
+        """Return the model's input: log-mel levels in decibel, [B, 1 (4 with fusion), frames, bands]."""
+        clips = [_centre_crop(clip, self._feature_extractor.nb_max_samples) for clip in batch]
+        inputs = self._feature_extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
         return inputs["input_features"].float()
 
-    def of_spectrograms(self, levels: Tensor) -> Tensor:
-        """The model's vectors [B, D]."""
-        # The extractor calls a random clip long when none is: vectors must not depend on chance.
-        longer_B1 = torch.zeros(len(levels), 1, dtype=torch.bool, device=self.device)
-        return self.model(input_features=levels.to(self.device, self.dtype), is_longer=longer_B1).audio_embeds
+    def encode_spectrograms(self, spectrograms: Tensor) -> Tensor:
+        """Return the model's vectors [B, D]."""
+        # The extractor marks a random clip as long if none is. Vectors must not depend on chance.
+        longer_B1 = torch.zeros(len(spectrograms), 1, dtype=torch.bool, device=self.device)
+        return self.model(
+            input_features=spectrograms.to(self.device, self.dtype), is_longer=longer_B1
+        ).audio_embeds
 
 
-class _SoundHalf(ClapAudioModelWithProjection):
-    """Of a whole CLAP the text half is left out on purpose, which is not worth a warning."""
+class _ClapAudioTower(ClapAudioModelWithProjection):
+    """The audio half. The text half of the weights is left out on purpose, without a warning."""
 
     _keys_to_ignore_on_load_unexpected = [r"^text_", r"^logit_scale"]  # noqa: RUF012
 
 
 @lru_cache(maxsize=1)
-def clap_model(spec: str, dtype: torch.dtype) -> tuple[ClapAudioModelWithProjection, ClapFeatureExtractor]:
-    """The sound half of `clap:<hub name or folder>`, and its feature extractor.
+def load_clap(
+    encoder_name: str, dtype: torch.dtype
+) -> tuple[ClapAudioModelWithProjection, ClapFeatureExtractor]:
+    """Load the audio half and the feature extractor of `clap:<hub name or folder>`.
 
     Raises:
-        ValueError: it cannot be had, or is no CLAP; one sentence.
+        ValueError: The model cannot be loaded, or it is not a CLAP.
     """
-    name = spec.removeprefix(CLAP)
+    name = encoder_name.removeprefix(CLAP_PREFIX)
     try:
-        loaded: Any = _SoundHalf.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        loaded: Any = _ClapAudioTower.from_pretrained(name, dtype=dtype, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(name)
     except LOAD_ERRORS as error:
-        raise ValueError(f"{spec}: the model cannot be loaded ({first_line(error)}){OFFLINE}") from None
-    model, loading = loaded
-    if loading["missing_keys"]:
-        raise ValueError(f"{spec}: no CLAP, its weights lack {sorted(loading['missing_keys'])[0]}")
+        raise ValueError(
+            f"{encoder_name}: the model cannot be loaded ({first_error_line(error)}){OFFLINE_HINT}"
+        ) from None
+    model, loading_info = loaded
+    if loading_info["missing_keys"]:
+        raise ValueError(
+            f"{encoder_name}: the model is not a CLAP, because it lacks the weights "
+            f"{sorted(loading_info['missing_keys'])[0]}"
+        )
     return model, extractor
 
 
-def _middle(samples: np.ndarray, length: int) -> np.ndarray:
+def _centre_crop(samples: np.ndarray, length: int) -> np.ndarray:
+    """Return the middle of the samples, at most `length` of them."""
     start = max(0, len(samples) - length) // 2
     return samples[start : start + length]

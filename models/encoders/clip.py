@@ -1,4 +1,4 @@
-"""Pictures and text by open_clip: a known model with weights, a folder, or the hub. S: side of a picture."""
+"""Image and text encoders of open_clip: a known model with weights, a folder, or the hub."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -11,40 +11,43 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from models.encoders.base import LOAD_ERRORS, OFFLINE, Encoder, first_line
+from models.encoders.base import LOAD_ERRORS, OFFLINE_HINT, Encoder, first_error_line
 
-OPEN_CLIP = "open_clip:"
-SCHEMES = ("hf-hub:", "local-dir:")  # open_clip's own ways to name a model with its weights
+OPEN_CLIP_PREFIX = "open_clip:"
+HUB_SCHEMES = ("hf-hub:", "local-dir:")  # open_clip's own ways to name a model with its weights
 
 Tokenizer = Callable[[list[str]], Tensor]
 
 
 class ImageEncoder(Encoder):
-    """Encodes RGB pictures [image_size, image_size, 3] uint8, which were made to fit by `image_fit`."""
+    """Encodes RGB images [image_size, image_size, 3] uint8, already resized by `resize_mode`."""
 
     def __init__(self, name: str, model: nn.Module, device: torch.device) -> None:
         super().__init__(model, device)
         config: dict[str, Any] = vars(model.visual)["preprocess_cfg"]
         if config["resize_mode"] not in ("shortest", "squash"):
-            raise ValueError(f"{name} resizes pictures by {config['resize_mode']!r}, which is not supported")
+            raise ValueError(
+                f"{name} resizes images by {config['resize_mode']!r}, which is not supported; "
+                "choose a model that resizes by shortest or squash"
+            )
         side = config["size"]
         self.name = name
         self.image_size: int = side if isinstance(side, int) else side[0]
-        self.image_fit: Literal["shortest", "squash"] = config["resize_mode"]
+        self.resize_mode: Literal["shortest", "squash"] = config["resize_mode"]
         mean, std = list(config["mean"]), list(config["std"])
-        self.preprocessing = {"size": self.image_size, "fit": self.image_fit, "mean": mean, "std": std}
+        self.preprocessing = {"size": self.image_size, "fit": self.resize_mode, "mean": mean, "std": std}
         self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
         self.width = self.encode([np.zeros((self.image_size, self.image_size, 3), np.uint8)]).shape[1]
 
     def forward(self, batch: Sequence[np.ndarray]) -> Tensor:
-        x_BSS3 = torch.from_numpy(np.stack(batch)).to(self.device)
+        x_BXX3 = torch.from_numpy(np.stack(batch)).to(self.device)
         mean, std = self._mean.to(self.device), self._std.to(self.device)
-        x_B3SS = (x_BSS3.permute(0, 3, 1, 2).float() / 255 - mean) / std
-        return self.model.encode_image(x_B3SS.to(self.dtype))
+        x_B3XX = (x_BXX3.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        return self.model.encode_image(x_B3XX.to(self.dtype))
 
 
 class TextEncoder(Encoder):
-    """Encodes strings; what is beyond the model's context is left out."""
+    """Encodes strings. Text beyond the model's context is cut off."""
 
 
 class ClipTextEncoder(TextEncoder):
@@ -61,35 +64,42 @@ class ClipTextEncoder(TextEncoder):
         return self.model.encode_text(self._tokenizer(list(batch)).to(self.device))
 
 
-@lru_cache(maxsize=2)  # pictures and text mostly share one model
-def open_clip_model(spec: str, dtype: torch.dtype) -> tuple[str, nn.Module, Tokenizer]:
-    """Architecture, model and tokenizer of `open_clip:<model>:<pretrained tag or file>`.
+@lru_cache(maxsize=2)  # images and text mostly share one model
+def load_open_clip(encoder_name: str, dtype: torch.dtype) -> tuple[str, nn.Module, Tokenizer]:
+    """Load architecture, model and tokenizer of `open_clip:<model>:<pretrained tag or file>`.
 
     Raises:
-        ValueError: open_clip does not know it, or its weights cannot be had; one sentence.
+        ValueError: open_clip does not know the model, or the weights cannot be loaded.
     """
-    model, weights = _checked(spec.removeprefix(OPEN_CLIP))
+    model, weights = _split_model_name(encoder_name.removeprefix(OPEN_CLIP_PREFIX))
     try:
         loaded = open_clip.create_model(model, weights, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(model)
     except LOAD_ERRORS as error:
-        raise ValueError(f"{spec}: the weights cannot be loaded ({first_line(error)}){OFFLINE}") from None
+        raise ValueError(
+            f"{encoder_name}: the weights cannot be loaded ({first_error_line(error)}){OFFLINE_HINT}"
+        ) from None
     return ("open_clip" if weights is None else f"open_clip {model}", loaded.to(dtype), tokenizer)
 
 
-def _checked(name: str) -> tuple[str, str | None]:
-    """`<model>:<tag or file>` in two, where open_clip knows the model and the tag, or the file is there."""
-    if name.startswith(SCHEMES):
+def _split_model_name(name: str) -> tuple[str, str | None]:
+    """Split `<model>:<tag or file>`, and check that open_clip knows both or the file exists."""
+    if name.startswith(HUB_SCHEMES):
         return name, None
     model, _, weights = name.partition(":")
     if model not in open_clip.list_models():
-        raise ValueError(f"open_clip knows no model {model!r}{_suggest(model, open_clip.list_models())}")
+        raise ValueError(
+            f"open_clip knows no model {model!r}{_suggest_names(model, open_clip.list_models())}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if weights not in tags and not Path(weights).is_file():
-        raise ValueError(f"{weights!r} is no file and no pretrained tag of {model}{_suggest(weights, tags)}")
+        raise ValueError(
+            f"{weights!r} is neither a file nor a pretrained tag of {model}{_suggest_names(weights, tags)}"
+        )
     return model, weights
 
 
-def _suggest(name: str, known: Sequence[str]) -> str:
+def _suggest_names(name: str, known: Sequence[str]) -> str:
+    """Return the end of an error message that names similar values."""
     close = difflib.get_close_matches(name, known)
-    return f"; did you mean {', '.join(close)}?" if close else f"; it knows {', '.join(known[:5]) or 'none'}"
+    return f"; did you mean {', '.join(close)}?" if close else f"; known: {', '.join(known[:5]) or 'none'}"

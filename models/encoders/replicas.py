@@ -1,6 +1,7 @@
-"""One encoder on several devices: a batch is cut into shards, one a device, encoded at the same time.
+"""One encoder on several devices: each encodes a shard of the batch at the same time.
 
-A shard for which a device has no memory is halved until it fits, and no larger one is tried there again.
+If a device has too little memory for a shard, the shard is halved until it fits. That device then tries no
+larger one.
 """
 
 import copy
@@ -15,23 +16,26 @@ import torch
 from models.encoders.base import Encoder
 
 
-class Replicas:
-    """An encoder and copies of it, one a device. Threads are enough: torch computes without the GIL.
+class EncoderReplicas:
+    """An encoder and copies of it, one for each device.
+
+    Threads are enough, because torch computes without the GIL.
 
     Args:
-        encoder: it is on the first of the devices, and stays there.
+        encoder: It is on the first device, and stays there.
+        devices: The devices.
     """
 
     def __init__(self, encoder: Encoder, devices: Sequence[torch.device]) -> None:
         self._encoders = [encoder, *(copy.deepcopy(encoder).to(device) for device in devices[1:])]
-        self._most = [sys.maxsize] * len(devices)
+        self._max_batch = [sys.maxsize] * len(devices)
         self._threads = ThreadPoolExecutor(len(devices), "encoder")
 
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        """Unit vectors [B, D] float32 of a non-empty batch, in its order.
+        """Return unit vectors [B, D] float32 of a non-empty batch, in its order.
 
         Raises:
-            torch.OutOfMemoryError: a device has no memory for one thing alone.
+            torch.OutOfMemoryError: A device has too little memory for a single input.
         """
         shards = [shard for shard in np.array_split(np.arange(len(batch)), len(self._encoders)) if len(shard)]
         jobs = [
@@ -40,14 +44,14 @@ class Replicas:
         ]
         return np.concatenate([job.result() for job in jobs])
 
-    def _encode(self, device: int, things: Sequence[Any]) -> np.ndarray:
-        """On one device, so many at a time as it has memory for."""
-        encoder, size = self._encoders[device], min(self._most[device], len(things))
+    def _encode(self, device: int, inputs: Sequence[Any]) -> np.ndarray:
+        """Encode on one device, as many inputs at a time as fit into its memory."""
+        encoder, size = self._encoders[device], min(self._max_batch[device], len(inputs))
         while True:
             try:
-                parts = [encoder.encode(things[at : at + size]) for at in range(0, len(things), size)]
-                return np.concatenate(parts)
+                starts = range(0, len(inputs), size)
+                return np.concatenate([encoder.encode(inputs[start : start + size]) for start in starts])
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
-                self._most[device] = size = size // 2
+                self._max_batch[device] = size = size // 2

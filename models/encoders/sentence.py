@@ -1,4 +1,4 @@
-"""Text by any sentence encoder that sentence-transformers loads, from the hub or a folder."""
+"""Text encoders that sentence-transformers loads, from the hub or a folder."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -7,12 +7,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from models.encoders.base import LOAD_ERRORS, OFFLINE, first_line
+from models.encoders.base import LOAD_ERRORS, OFFLINE_HINT, first_error_line
 from models.encoders.clip import TextEncoder
 
 
 class SentenceEncoder(TextEncoder):
-    """A sentence encoder with its own pooling; `repr` tells its modules, so the name tells them apart."""
+    """A sentence encoder with its own pooling. Its name contains `repr(model)`, which lists its modules."""
 
     def __init__(self, model: SentenceTransformer, device: torch.device) -> None:
         super().__init__(model, device)
@@ -31,15 +31,15 @@ class SentenceEncoder(TextEncoder):
         )
 
 
-def sentence_model(name: str, dtype: torch.dtype) -> SentenceTransformer:
-    """The model of a hub name or folder.
+def load_sentence_transformer(name: str, dtype: torch.dtype) -> SentenceTransformer:
+    """Load the model of a hub name or folder.
 
     Raises:
-        ValueError: it cannot be had; one sentence.
+        ValueError: The model cannot be loaded.
     """
     try:
         return SentenceTransformer(name, device="cpu", model_kwargs={"dtype": dtype})
     except LOAD_ERRORS as error:
         raise ValueError(
-            f"sentence:{name}: the model cannot be loaded ({first_line(error)}){OFFLINE}"
+            f"sentence:{name}: the model cannot be loaded ({first_error_line(error)}){OFFLINE_HINT}"
         ) from None

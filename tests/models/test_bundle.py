@@ -1,47 +1,47 @@
-"""A saved model is the same model, bytes included; a broken one is refused in a sentence."""
+"""A saved model keeps its scores and bytes. A broken bundle is refused."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from models.bundle import FORMAT, load_bundle, save_bundle
-from tests.models.worlds import catalogue, everybody, histories, model, profiles
+from models.bundle import FORMAT_VERSION, load_bundle, save_bundle
+from tests.support.model_inputs import all_users, make_item_table, make_model, make_profiles, make_sequences
 
 
-def test_a_saved_model_scores_as_before_and_saves_to_the_same_bytes(tmp_path: Path) -> None:
-    made, past = model(), histories()
-    save_bundle(tmp_path, made)
-    again = load_bundle(tmp_path)
-    assert again.spec == made.spec
-    batch = past.batch(everybody(past), 8)
+def test_a_saved_model_keeps_its_scores_and_bytes(tmp_path: Path) -> None:
+    model, sequences = make_model(), make_sequences()
+    save_bundle(tmp_path, model)
+    loaded = load_bundle(tmp_path)
+    assert loaded.config == model.config
+    batch = sequences.padded_batch(all_users(sequences), 8)
     scores = []
-    for one in (made, again):
-        items = one.items(catalogue())
-        scores.append(one.scores(one.newest(batch, profiles(), items), items)[0])
+    for each in (model, loaded):
+        items = each.encode_items(make_item_table())
+        scores.append(each.score_items(each.encode_user(batch, make_profiles(), items), items)[0])
     assert torch.equal(*scores)
-    other = tmp_path / "other"
-    other.mkdir()
-    save_bundle(other, again)
+    second_folder = tmp_path / "other"
+    second_folder.mkdir()
+    save_bundle(second_folder, loaded)
     for name in ("model.safetensors", "model.json"):
-        assert (other / name).read_bytes() == (tmp_path / name).read_bytes()
+        assert (second_folder / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
-def test_a_missing_file_another_format_and_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    save_bundle(tmp_path, model())
-    description = tmp_path / "model.json"
-    text = description.read_text()
-    description.write_text(text.replace('"layers": 2', '"layers": 1'))
-    with pytest.raises(ValueError, match=r"model\.safetensors does not fit model\.json"):
+def test_broken_bundles_are_refused(tmp_path: Path) -> None:
+    save_bundle(tmp_path, make_model())
+    config_path = tmp_path / "model.json"
+    text = config_path.read_text()
+    config_path.write_text(text.replace('"layers": 2', '"layers": 1'))
+    with pytest.raises(ValueError, match=r"model\.safetensors does not match model\.json"):
         load_bundle(tmp_path)
-    description.write_text(text.replace(f'"format": {FORMAT}', '"format": 1'))
-    with pytest.raises(ValueError, match=f"is not of format {FORMAT}"):
+    config_path.write_text(text.replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 1'))
+    with pytest.raises(ValueError, match=f"does not have format {FORMAT_VERSION}"):
         load_bundle(tmp_path)
-    description.write_text(text)
+    config_path.write_text(text)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"model\.safetensors does not fit model\.json"):
+    with pytest.raises(ValueError, match=r"model\.safetensors does not match model\.json"):
         load_bundle(tmp_path)
-    description.unlink()
+    config_path.unlink()
     with pytest.raises(ValueError, match=r"model\.json is missing"):
         load_bundle(tmp_path)

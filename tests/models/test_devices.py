@@ -1,18 +1,18 @@
-"""Where tensors are, and how a device attends."""
+"""Which attention kernel a device uses."""
 
 import torch
 
-from models.devices import attention_on
+from models.devices import efficient_attention
 
 
-def test_a_gpu_attends_with_one_kernel_and_others_as_before() -> None:
-    def chosen() -> tuple[bool, bool, bool]:
-        its = torch.backends.cuda
-        return its.cudnn_sdp_enabled(), its.flash_sdp_enabled(), its.mem_efficient_sdp_enabled()
+def test_a_gpu_uses_one_attention_kernel() -> None:
+    def enabled_kernels() -> tuple[bool, bool, bool]:
+        cuda = torch.backends.cuda
+        return cuda.cudnn_sdp_enabled(), cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled()
 
-    before = chosen()
-    with attention_on(torch.device("cuda")):
-        assert chosen() == (False, False, True)
-    assert chosen() == before
-    with attention_on(torch.device("cpu")):
-        assert chosen() == before
+    before = enabled_kernels()
+    with efficient_attention(torch.device("cuda")):
+        assert enabled_kernels() == (False, False, True)
+    assert enabled_kernels() == before
+    with efficient_attention(torch.device("cpu")):
+        assert enabled_kernels() == before

@@ -1,4 +1,4 @@
-"""What holds for every baseline: it learns, forgets people, can be saved, and padding is nothing to it."""
+"""Every baseline learns, is saved without users, and is not changed by padding."""
 
 from dataclasses import replace
 from functools import cache
@@ -9,54 +9,64 @@ import torch
 from safetensors.torch import load_file
 
 from models.baselines import BASELINES, Baseline
-from models.baselines.baseline import UNKNOWN
+from models.baselines.baseline import UNKNOWN_SCORE
 from models.bundle import load_bundle, save_bundle
-from models.histories import Batch
-from models.scoring import Scorer, mean_ndcg
-from tests.models.baselines.planted import USERS, VIDEOS, catalogue, nobody, scorer, trained, world
+from models.data.sequences import SequenceBatch
+from models.evaluation.scoring import Scorer, mean_ndcg
+from tests.support.planted_preferences import (
+    USERS,
+    VIDEOS,
+    empty_profiles,
+    make_item_table,
+    make_scorer,
+    planted_sequences,
+    train_baseline,
+)
 
-ATLEAST = {"itemcf": 0.4, "mf_bpr": 0.4, "lightgcn": 0.4, "sasrec": 0.95, "bert4rec": 0.9}
+MIN_NDCG = {"itemcf": 0.4, "mf_bpr": 0.4, "lightgcn": 0.4, "sasrec": 0.95, "bert4rec": 0.9}
 EPOCHS = {"din": 2, "sasrec": 12, "bert4rec": 40}
-LEARNED = sorted(set(BASELINES) - {"popularity", "itemcf"})
+TRAINED_BASELINES = sorted(set(BASELINES) - {"popularity", "itemcf"})
 
 
 @cache
-def made(name: str) -> Scorer:
-    return trained(name, EPOCHS.get(name, 20))[0]
+def trained_scorer(name: str) -> Scorer:
+    return train_baseline(name, EPOCHS.get(name, 20))[0]
 
 
-def scores(model: Baseline, batch: Batch, videos: int = VIDEOS) -> torch.Tensor:
-    items = model.eval().items(catalogue(videos))
+def compute_scores(model: Baseline, batch: SequenceBatch, videos: int = VIDEOS) -> torch.Tensor:
+    items = model.eval().encode_items(make_item_table(videos))
     with torch.no_grad():
-        return model.scores(model.newest(batch, nobody(len(batch.users_B)), items), items)[0]
+        return model.score_items(model.encode_user(batch, empty_profiles(len(batch.users_B)), items), items)[
+            0
+        ]
 
 
-@pytest.mark.parametrize("name", ATLEAST)
-def test_it_learns_what_was_planted(name: str) -> None:
-    _, targets = world()
-    popular = mean_ndcg(made("popularity"), targets, 10)
-    found = mean_ndcg(made(name), targets, 10)
-    assert found > ATLEAST[name] > 1.5 * popular
+@pytest.mark.parametrize("name", MIN_NDCG)
+def test_each_baseline_learns_the_planted_preference(name: str) -> None:
+    _, targets = planted_sequences()
+    popularity_ndcg = mean_ndcg(trained_scorer("popularity"), targets, 10)
+    ndcg = mean_ndcg(trained_scorer(name), targets, 10)
+    assert ndcg > MIN_NDCG[name] > 1.5 * popularity_ndcg
 
 
-@pytest.mark.parametrize("name", LEARNED)
-def test_every_tensor_that_is_meant_to_learn_moves(name: str) -> None:
+@pytest.mark.parametrize("name", TRAINED_BASELINES)
+def test_a_step_updates_every_parameter(name: str) -> None:
     torch.manual_seed(3)
-    events, _ = world()
-    one = scorer(BASELINES[name](made(name).model.spec), events)
-    rows_V = one.catalogue.id_row_V
-    one.model.start(made("popularity").people.seen)
-    before = {key: p.clone() for key, p in one.model.named_parameters()}
-    optimiser = torch.optim.SGD(one.model.parameters(), lr=1.0)
-    one.model.train().loss(events.batch(torch.arange(USERS), 12), rows_V).backward()
+    sequences, _ = planted_sequences()
+    scorer = make_scorer(BASELINES[name](trained_scorer(name).model.config), sequences)
+    rows_V = scorer.item_table.id_row_V
+    scorer.model.init_from_statistics(trained_scorer("popularity").user_data.seen)
+    before = {key: p.clone() for key, p in scorer.model.named_parameters()}
+    optimiser = torch.optim.SGD(scorer.model.parameters(), lr=1.0)
+    scorer.model.train().loss(sequences.padded_batch(torch.arange(USERS), 12), rows_V).backward()
     optimiser.step()
-    assert [key for key, p in one.model.named_parameters() if torch.equal(before[key], p)] == []
+    assert [key for key, p in scorer.model.named_parameters() if torch.equal(before[key], p)] == []
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_padding_cannot_matter(name: str) -> None:
-    events, _ = world()
-    short = replace(events.batch(torch.arange(9), 4), users_B=torch.arange(9))
+def test_padding_changes_nothing(name: str) -> None:
+    sequences, _ = planted_sequences()
+    short = replace(sequences.padded_batch(torch.arange(9), 4), users_B=torch.arange(9))
     filled = {}
     for field, value in vars(short).items():
         if value is None:
@@ -64,35 +74,39 @@ def test_padding_cannot_matter(name: str) -> None:
         extra = torch.ones(9, 5, *value.shape[2:]).to(value.dtype)
         filled[field] = value if field == "users_B" else torch.cat([value, extra], 1)
     filled["mask_BT"][:, 4:] = False
-    model = made(name).model
-    assert torch.allclose(scores(model, short), scores(model, Batch(**filled)), atol=1e-4)
+    model = trained_scorer(name).model
+    assert torch.allclose(
+        compute_scores(model, short), compute_scores(model, SequenceBatch(**filled)), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_video_that_was_not_in_training_comes_last_and_says_nothing(name: str) -> None:
-    events, model = world()[0], made(name).model
-    batch = events.batch(torch.arange(5), 12)
-    known = scores(model, batch)
-    more = scores(model, batch, VIDEOS + 3)
-    assert torch.equal(more[:, :VIDEOS], known)
-    assert (more[:, VIDEOS:] == UNKNOWN).all()
-    assert known.min() > UNKNOWN
+def test_unknown_videos_come_last_and_are_ignored_as_input(name: str) -> None:
+    sequences, model = planted_sequences()[0], trained_scorer(name).model
+    batch = sequences.padded_batch(torch.arange(5), 12)
+    known = compute_scores(model, batch)
+    extended = compute_scores(model, batch, VIDEOS + 3)
+    assert torch.equal(extended[:, :VIDEOS], known)
+    assert (extended[:, VIDEOS:] == UNKNOWN_SCORE).all()
+    assert known.min() > UNKNOWN_SCORE
     strange = replace(batch, video_BT=torch.where(batch.positive_BT, batch.video_BT, VIDEOS + 1))
-    liked = replace(strange, positive_BT=torch.ones_like(batch.positive_BT))
+    all_positive = replace(strange, positive_BT=torch.ones_like(batch.positive_BT))
     if name != "popularity":
-        assert not torch.equal(scores(model, batch), scores(model, events.batch(torch.arange(5), 2)))
-    assert torch.allclose(scores(model, liked, VIDEOS + 3), more, atol=1e-4)
+        assert not torch.equal(
+            compute_scores(model, batch), compute_scores(model, sequences.padded_batch(torch.arange(5), 2))
+        )
+    assert torch.allclose(compute_scores(model, all_positive, VIDEOS + 3), extended, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_it_is_saved_without_people_and_scores_as_before(name: str, tmp_path: Path) -> None:
-    events = world()[0]
-    model = trained(name, 2)[0].model
+def test_a_saved_baseline_has_no_users_and_keeps_its_scores(name: str, tmp_path: Path) -> None:
+    sequences = planted_sequences()[0]
+    model = train_baseline(name, 2)[0].model
     assert isinstance(model, Baseline)
-    expected = scores(model, events.batch(torch.arange(20), 12))
-    model.forget_people()
+    expected = compute_scores(model, sequences.padded_batch(torch.arange(20), 12))
+    model.drop_user_embeddings()
     save_bundle(tmp_path, model)
-    again = load_bundle(tmp_path)
-    assert isinstance(again, BASELINES[name])
-    assert torch.equal(scores(again, events.batch(torch.arange(20), 12)), expected)
+    loaded = load_bundle(tmp_path)
+    assert isinstance(loaded, BASELINES[name])
+    assert torch.equal(compute_scores(loaded, sequences.padded_batch(torch.arange(20), 12)), expected)
     assert not [key for key, t in load_file(tmp_path / "model.safetensors").items() if USERS in t.shape]

@@ -6,7 +6,7 @@ from models.encoders import clap, clip, default
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No internet, and no model that another test may have touched."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the variable is read once, at import
-    for cached in (clip.open_clip_model, clap.clap_model, default.default_clip, default.default_clap):
+    """Set offline mode, and clear models that another test may have changed."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the variable is read only once, at import
+    for cached in (clip.load_open_clip, clap.load_clap, default.load_default_clip, default.load_default_clap):
         cached.cache_clear()

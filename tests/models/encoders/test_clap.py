@@ -6,12 +6,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-from models.encoders import sound_encoder
-from tests.models.encoders.things import CPU
+from models.encoders import build_audio_encoder
+from tests.support.encoder_inputs import CPU
 
 
 def tiny_clap(folder: Path, fused: bool) -> Path:
-    """A tiny CLAP, text half included, as transformers keeps one."""
+    """Save a tiny CLAP with its text half, in the format of transformers."""
     audio = {
         "num_mel_bins": 16, "spec_size": 32, "patch_embeds_hidden_size": 8, "depths": [1, 1],
         "num_attention_heads": [1, 1], "hidden_size": 16, "window_size": 4, "enable_fusion": fused,
@@ -35,7 +35,7 @@ def tiny_clap(folder: Path, fused: bool) -> Path:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_clap_loads_from_a_folder(tmp_path: Path, fused: bool) -> None:
-    encoder = sound_encoder(f"clap:{tiny_clap(tmp_path / 'clap', fused)}", CPU)
+    encoder = build_audio_encoder(f"clap:{tiny_clap(tmp_path / 'clap', fused)}", CPU)
     assert (encoder.sample_rate, encoder.width) == (8000, 12)
     clips = [np.sin(np.arange(n) / 7).astype(np.float32) for n in (500, 8000, 20_000)]
     vectors = encoder.encode(clips)
@@ -43,19 +43,19 @@ def test_clap_loads_from_a_folder(tmp_path: Path, fused: bool) -> None:
     assert encoder.encode(clips) == pytest.approx(vectors)
 
 
-def test_a_model_that_is_no_clap_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_audio_projection_is_refused(tmp_path: Path) -> None:
     folder = tiny_clap(tmp_path / "clap", fused=False)
     weights = load_file(folder / "model.safetensors")
     save_file(
         {k: v for k, v in weights.items() if not k.startswith("audio_projection")},
         folder / "model.safetensors",
     )
-    with pytest.raises(ValueError, match="its weights lack audio_projection"):
-        sound_encoder(f"clap:{folder}", CPU)
+    with pytest.raises(ValueError, match="lacks the weights audio_projection"):
+        build_audio_encoder(f"clap:{folder}", CPU)
 
 
-def test_sound_of_any_length_has_a_vector_and_of_a_long_one_the_middle_counts() -> None:
-    encoder = sound_encoder("default", CPU)
+def test_audio_of_any_length_has_a_vector_of_its_centre() -> None:
+    encoder = build_audio_encoder("default", CPU)
     tone = np.sin(np.arange(5 * 16_000) / 5).astype(np.float32)
     padded = np.concatenate([np.zeros(16_000, np.float32), tone, np.zeros(16_000, np.float32)])
     long, exact = encoder.encode([padded, tone])

@@ -11,8 +11,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_model
 
-from models.encoders import ImageEncoder, image_encoder, text_encoder
-from tests.models.encoders.things import CPU, things
+from models.encoders import ImageEncoder, build_image_encoder, build_text_encoder
+from tests.support.encoder_inputs import CPU, make_inputs
 
 TINY = {
     "embed_dim": 32,
@@ -22,7 +22,7 @@ TINY = {
 
 
 def tiny_open_clip(folder: Path) -> tuple[Path, Path]:
-    """A tiny CLIP as open_clip keeps one: a folder with its configuration, and a checkpoint file."""
+    """Save a tiny CLIP in the formats of open_clip: a folder with its configuration, and a checkpoint."""
     folder.mkdir()
     torch.manual_seed(3)
     model = open_clip.CLIP(32, CLIPVisionCfg(**TINY["vision_cfg"]), CLIPTextCfg(**TINY["text_cfg"]))  # type: ignore[arg-type]
@@ -38,41 +38,43 @@ def tiny_open_clip(folder: Path) -> tuple[Path, Path]:
 
 def test_open_clip_loads_from_a_folder(tmp_path: Path) -> None:
     folder, _ = tiny_open_clip(tmp_path / "clip")
-    visual = image_encoder(f"open_clip:local-dir:{folder}", CPU)
-    text = text_encoder(f"open_clip:local-dir:{folder}", CPU)
-    assert (visual.image_size, visual.image_fit, visual.width, text.width) == (32, "squash", 32, 32)
-    picture = np.zeros((32, 32, 3), np.uint8)
-    assert visual.encode([picture]).shape == text.encode(["a cat"]).shape == (1, 32)
+    visual = build_image_encoder(f"open_clip:local-dir:{folder}", CPU)
+    text = build_text_encoder(f"open_clip:local-dir:{folder}", CPU)
+    assert (visual.image_size, visual.resize_mode, visual.width, text.width) == (32, "squash", 32, 32)
+    image = np.zeros((32, 32, 3), np.uint8)
+    assert visual.encode([image]).shape == text.encode(["a cat"]).shape == (1, 32)
 
 
-def test_open_clip_loads_a_checkpoint_file_of_a_model_it_knows(tmp_path: Path) -> None:
+def test_open_clip_loads_a_checkpoint_of_a_known_model(tmp_path: Path) -> None:
     folder, checkpoint = tiny_open_clip(tmp_path / "clip")
     (tmp_path / "tiny-test.json").write_text(json.dumps(TINY), encoding="utf-8")
     open_clip.add_model_config(tmp_path)
-    encoder = image_encoder(f"open_clip:tiny-test:{checkpoint}", CPU)
-    same = image_encoder(f"open_clip:local-dir:{folder}", CPU)
-    assert encoder.weights == same.weights
-    assert encoder.fingerprint({}) != same.fingerprint({})  # another normalisation of the pictures
+    encoder = build_image_encoder(f"open_clip:tiny-test:{checkpoint}", CPU)
+    same = build_image_encoder(f"open_clip:local-dir:{folder}", CPU)
+    assert encoder.weights_sha256 == same.weights_sha256
+    assert encoder.fingerprint({}) != same.fingerprint({})  # the images are normalised differently
 
 
-def test_our_pictures_give_open_clips_own_vectors() -> None:
-    """Scaled and normalised by us or by open_clip's transform: the same vector, but for the resampling."""
-    encoder = image_encoder("default", CPU)
-    items: Sequence[np.ndarray] = things("visual", 3)[0]
+def test_preprocessing_agrees_with_open_clip() -> None:
+    """Our preprocessing and open_clip's transform give the same vector, except for the resampling."""
+    encoder = build_image_encoder("default", CPU)
+    items: Sequence[np.ndarray] = make_inputs("visual", 3)[0]
     transform = image_transform_v2(PreprocessCfg(**encoder.model.visual.preprocess_cfg), is_train=False)
     with torch.inference_mode():
-        theirs = encoder.model.encode_image(torch.stack([transform(Image.fromarray(item)) for item in items]))
-    assert encoder.encode(items) == pytest.approx(torch.nn.functional.normalize(theirs).numpy(), abs=1e-4)
+        expected = encoder.model.encode_image(
+            torch.stack([transform(Image.fromarray(item)) for item in items])
+        )
+    assert encoder.encode(items) == pytest.approx(torch.nn.functional.normalize(expected).numpy(), abs=1e-4)
 
 
-def test_a_checkpoint_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_a_one_line_error(tmp_path: Path) -> None:
     for name in ("broken.pt", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"not weights")
         with pytest.raises(ValueError, match="cannot be loaded"):
-            image_encoder(f"open_clip:RN50:{tmp_path / name}", CPU)
+            build_image_encoder(f"open_clip:RN50:{tmp_path / name}", CPU)
 
 
-def test_bf16_weights_of_a_vit_b_32_keep_the_direction_of_its_vectors() -> None:
+def test_bf16_weights_keep_the_direction_of_vit_b_32_vectors() -> None:
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32")
     exact = ImageEncoder("vit", model, CPU)

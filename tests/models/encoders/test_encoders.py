@@ -1,17 +1,17 @@
 import pytest
 
-from tests.models.encoders.things import CPU, MAKERS
+from tests.support.encoder_inputs import CPU, ENCODER_BUILDERS
 
 
 @pytest.mark.parametrize(
-    ("modality", "spec", "words"),
+    ("modality", "encoder_name", "message"),
     [
         ("visual", "defualt", "write default or open_clip"),
         ("text", "clap:x", "write default, open_clip.* or sentence"),
         ("audio", "open_clip:ViT-B-32:openai", "write default or clap"),
         ("visual", "open_clip:ViT-B-33:openai", "did you mean ViT-B-32"),
-        ("visual", "open_clip:ViT-B-32:laion2b", "no file and no pretrained tag of ViT-B-32"),
-        ("visual", "open_clip:ViT-B-32:/gone/weights.pt", "no file and no pretrained tag"),
+        ("visual", "open_clip:ViT-B-32:laion2b", "neither a file nor a pretrained tag of ViT-B-32"),
+        ("visual", "open_clip:ViT-B-32:/gone/weights.pt", "neither a file nor a pretrained tag"),
         ("visual", "open_clip:ViT-B-32:laion2b_s34b_b79k", "without the internet"),
         ("visual", "open_clip:local-dir:/gone", "cannot be loaded"),
         ("text", "sentence:/gone", "cannot be loaded"),
@@ -20,7 +20,7 @@ from tests.models.encoders.things import CPU, MAKERS
         ("audio", "clap:laion/clap-htsat-unfused", "without the internet"),
     ],
 )
-def test_an_encoder_that_cannot_be_had_is_one_sentence(modality: str, spec: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words) as caught:
-        MAKERS[modality](spec, CPU)
+def test_an_unavailable_encoder_is_a_one_line_error(modality: str, encoder_name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        ENCODER_BUILDERS[modality](encoder_name, CPU)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,52 @@
+"""`ModelConfig`: everything that is needed to build a model again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to build a model. All values come from training data only.
+
+    The field model is `name` of params.yaml, section train.model. The fields fusion, encoder, layers, heads,
+    dropout, positions, profile, max_length, skip_watch_ratio and random_walk_weight are keys of that section.
+    A model ignores the fields that its section does not have.
+
+    Attributes:
+        random_walk_weight: Weight of the random walk in the scores. 0: no random walk.
+        positive_watch_ratio: From this watch ratio on an interaction is a positive.
+        width: D.
+        modalities: Name -> width of its features.
+        encoder_fingerprints: Modality -> fingerprint of the encoder that made its features.
+        behaviours: Names of the logged behaviours, in the order of `SequenceBatch.behaviour_BTA`.
+        user_categorical_features: Profile column -> its known values. Any other value is "unknown".
+        user_numerical_features: Profile column -> (mean, standard deviation).
+        item_features: Item feature that the ranking heads read -> (mean, standard deviation).
+        video_ids: The videos that have an ID row, in the order of the rows.
+        rerank: Number of candidates and weights of the second stage, as in params.yaml. Empty: no second
+            stage.
+        contexts: Context of an interaction -> its known values. Any other value is "unknown".
+    """
+
+    model: str
+    fusion: str
+    encoder: str
+    layers: int
+    heads: int
+    dropout: float
+    positions: bool
+    profile: bool
+    max_length: int
+    skip_watch_ratio: float
+    positive_watch_ratio: float
+    width: int
+    modalities: Mapping[str, int]
+    encoder_fingerprints: Mapping[str, str]
+    behaviours: Sequence[str]
+    user_categorical_features: Mapping[str, Sequence[str]]
+    user_numerical_features: Mapping[str, tuple[float, float]]
+    item_features: Mapping[str, tuple[float, float]]
+    video_ids: Sequence[str]
+    rerank: Mapping[str, float] = field(default_factory=dict)
+    random_walk_weight: float = 0.0
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)

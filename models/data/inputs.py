@@ -1,0 +1,141 @@
+"""Model inputs from Arrow columns, for training, evaluation and the served model alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from models.config import ModelConfig
+from models.data.items import ItemTable
+from models.data.sequences import HOURS_PER_DAY, Sequences
+from models.data.users import UserProfiles
+
+Column: TypeAlias = "pa.Array | pa.ChunkedArray"
+
+
+def build_item_table(
+    videos: pa.Table,
+    features: Mapping[str, Tensor],
+    modalities: Mapping[str, int],
+    video_ids: Sequence[str],
+    feature_statistics: Mapping[str, tuple[float, float]],
+) -> ItemTable:
+    """Return the catalogue as tensors for one model.
+
+    Args:
+        videos: Column `video_id`, the item features, and `upload_day`, which only training needs.
+        features: Modality -> vectors [V, F]. `<modality>.mask` -> whether the video has a vector, [V].
+        modalities: Modality that the model reads -> width. All videos lack a modality that is not in
+            `features`.
+        video_ids: Videos of the model's ID rows, in order.
+        feature_statistics: Item feature -> (mean, standard deviation).
+    """
+    V = videos.num_rows
+    no_mask = torch.zeros(V, dtype=torch.bool)
+    masks = [features.get(f"{modality}.mask", no_mask).bool() for modality in modalities]
+    id_rows = pc.index_in(videos["video_id"], pa.array(video_ids, pa.string()))
+    return ItemTable(
+        modality_features={m: features.get(m, torch.zeros(V, width)) for m, width in modalities.items()},
+        has_VM=torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool),
+        id_row_V=to_ints(pc.fill_null(id_rows, -1)),
+        upload_day_V=_upload_days(videos),
+        item_features_VQ=standardise(videos, feature_statistics),
+    )
+
+
+def build_user_profiles(users: pa.Table, config: ModelConfig) -> UserProfiles:
+    """Return the profiles of these users in the vocabulary of a model.
+
+    A missing column, a null and a value outside the vocabulary are unknown.
+    """
+    codes = [
+        vocabulary_codes(_column_or_nulls(users, name), values)
+        for name, values in config.user_categorical_features.items()
+    ]
+    category_BJ = torch.stack(codes, 1) if codes else torch.zeros(users.num_rows, 0, dtype=torch.long)
+    return UserProfiles(category_BJ, standardise(users, config.user_numerical_features))
+
+
+def build_sequences(
+    offsets: Tensor,
+    events: Mapping[str, Column],
+    num_behaviours: int,
+    contexts: Mapping[str, tuple[Column, Sequence[str]]],
+) -> Sequences:
+    """Return the sequences of all users.
+
+    Args:
+        offsets: Start of each user's interactions, and the end of the last, [U + 1].
+        events: Column -> values of all interactions, user by user. `video_rows`, `started_at` (timestamp),
+            `utc_offset_minutes`, `watch_ratios` (null: unknown), `behaviours` (bits), `comment_sentiments`
+            (null: none), `positive`.
+        num_behaviours: Number of bits in `behaviours`.
+        contexts: Context -> its column and its known values.
+    """
+    timestamp_E = torch.from_numpy(
+        events["started_at"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() // 1_000_000
+    )
+    codes = [vocabulary_codes(column, values) for column, values in contexts.values()]
+    return Sequences(
+        offsets=offsets,
+        video_E=to_ints(events["video_rows"]),
+        timestamp_E=timestamp_E,
+        hour_E=(timestamp_E + 60 * to_ints(events["utc_offset_minutes"])) // 3600 % HOURS_PER_DAY,
+        watch_ratio_E=to_floats(events["watch_ratios"]),
+        behaviour_EA=behaviour_flags(events["behaviours"], num_behaviours),
+        sentiment_E=to_floats(events["comment_sentiments"]),
+        positive_E=to_bools(events["positive"]),
+        context_EJ=torch.stack(codes, 1) if codes else None,
+    )
+
+
+def behaviour_flags(bits: Column, num_behaviours: int) -> Tensor:
+    """Return bool [E, A] from a column of bit sets. Bit i is behaviour i."""
+    return (to_ints(bits)[:, None] >> torch.arange(num_behaviours)) & 1 > 0
+
+
+def standardise(table: pa.Table, statistics: Mapping[str, tuple[float, float]]) -> Tensor:
+    """Return (column − mean) / standard deviation of each column, [rows, Q]. NaN is unknown.
+
+    Args:
+        table: May lack some columns.
+        statistics: Column -> (mean, standard deviation).
+    """
+    columns = [
+        (to_floats(_column_or_nulls(table, name)) - mean) / std for name, (mean, std) in statistics.items()
+    ]
+    return torch.stack(columns, 1) if columns else torch.zeros(table.num_rows, 0)
+
+
+def vocabulary_codes(column: Column, values: Sequence[str]) -> Tensor:
+    """Return 1 + the position of each value in the vocabulary. 0 is unknown."""
+    positions = pc.index_in(column.cast(pa.string()), pa.array(values, pa.string()))
+    return to_ints(pc.add(pc.fill_null(positions, -1), 1))
+
+
+def to_ints(column: Column) -> Tensor:
+    """Return int64 with 0 for null."""
+    return torch.from_numpy(pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(np.int64))
+
+
+def to_floats(column: Column) -> Tensor:
+    """Return float32 with NaN for null."""
+    return torch.from_numpy(column.cast(pa.float32()).to_numpy(zero_copy_only=False).astype(np.float32))
+
+
+def to_bools(column: Column) -> Tensor:
+    """Return bool with False for null."""
+    return torch.from_numpy(pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(bool))
+
+
+def _upload_days(videos: pa.Table) -> Tensor | None:
+    """Return days since 1970. 0 if unknown, so that the video counts as always present."""
+    return to_ints(videos["upload_day"].cast(pa.int32())) if "upload_day" in videos.schema.names else None
+
+
+def _column_or_nulls(table: pa.Table, name: str) -> Column:
+    return table[name] if name in table.schema.names else pa.chunked_array([pa.nulls(table.num_rows)])

@@ -1,0 +1,94 @@
+"""Videos as tensors: the item table, and the item embeddings that a model makes from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+COUNT_BUCKETS = 24  # log2 of the number of a video's training interactions
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The videos to choose from.
+
+    Attributes:
+        modality_features: Modality -> features [V, F]. F differs between modalities.
+        has_VM: Bool, whether a video has the modality.
+        id_row_V: Row of the ID embedding. −1: the video was not in training.
+        upload_day_V: Day of upload, counted from 1970. Only training needs it.
+        item_features_VQ: Standardised item features. NaN is unknown. Only the ranking heads need them.
+    """
+
+    modality_features: Mapping[str, Tensor]
+    has_VM: Tensor
+    id_row_V: Tensor
+    upload_day_V: Tensor | None = None
+    item_features_VQ: Tensor | None = None
+
+    def select(self, rows: Tensor) -> "ItemTable":
+        """Return the videos of these rows. Row −1 gives a video without content and ID."""
+        is_present, rows = rows >= 0, rows.clamp(min=0)
+        features = {m: x_VF[rows] for m, x_VF in self.modality_features.items()}
+        upload_day_V = None if self.upload_day_V is None else self.upload_day_V[rows]
+        item_features_VQ = None if self.item_features_VQ is None else self.item_features_VQ[rows]
+        has_VM = self.has_VM[rows] & is_present[:, None]
+        id_row_V = torch.where(is_present, self.id_row_V[rows], -1)
+        return ItemTable(features, has_VM, id_row_V, upload_day_V, item_features_VQ)
+
+
+@dataclass(frozen=True)
+class ItemEmbeddings:
+    """Every video in the shared space.
+
+    Attributes:
+        x_VMD: Modality embeddings x̃ₘ. Zero if missing.
+        aligned_VMD: The same before training, from `align`.
+        has_VM: Bool, whether a video has the modality.
+        id_VD: ID embedding.
+        id_gate_V: Share of the ID embedding in the item embedding, g (docs/model/fusion.md).
+        bias_V: How popular the video is among all users.
+        id_row_V: Row of the ID embedding. −1: the video was not in training.
+        item_features_VF: Item features and whether each is known (`impute_with_mask`).
+    """
+
+    x_VMD: Tensor
+    aligned_VMD: Tensor
+    has_VM: Tensor
+    id_VD: Tensor
+    id_gate_V: Tensor
+    bias_V: Tensor
+    id_row_V: Tensor
+    item_features_VF: Tensor
+
+    def __len__(self) -> int:
+        return len(self.bias_V)
+
+    def select(self, rows: Tensor | slice) -> "ItemEmbeddings":
+        """Return the items of these rows."""
+        return ItemEmbeddings(**{name: tensor[rows] for name, tensor in vars(self).items()})
+
+
+def impute_with_mask(value_NQ: Tensor) -> Tensor:
+    """Return standardised numbers and whether each is known, [N, 2 Q].
+
+    An unknown number (NaN) becomes 0, which is the mean.
+    """
+    known_NQ = ~value_NQ.isnan()
+    return torch.cat([value_NQ.nan_to_num(0.0).clamp(-4.0, 4.0), known_NQ.float()], 1)
+
+
+def embedding_lookup(x_VX: Tensor, rows_N: Tensor) -> Tensor:
+    """Return `x_VX[rows_N]`. `rows_N` may have any number of axes.
+
+    A GPU adds up the gradients of an embedding at once. Those of an indexing are added one after another if
+    a row occurs often, such as the row of the padding.
+    """
+    return F.embedding(rows_N, x_VX.unsqueeze(1).flatten(1)).view(rows_N.shape + x_VX.shape[1:])
+
+
+def count_bucket(counts: Tensor) -> Tensor:
+    """Return the log2 bucket of a number of training interactions. Bucket 0 is none."""
+    return torch.log2(1 + counts.float()).ceil().long().clamp(max=COUNT_BUCKETS - 1)

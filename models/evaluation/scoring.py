@@ -1,0 +1,256 @@
+"""Scores of the whole catalogue for many users, in chunks of bounded memory."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.baselines import Baseline
+from models.data.items import ItemTable
+from models.data.targets import Targets
+from models.data.user_state import UserState
+from models.data.users import UserData
+from models.evaluation.metrics import ndcg
+from models.interest_model import InterestModel
+from models.retrieval.full_ranking import CHUNK_USERS, target_ranks, top_k, users_per_chunk
+from models.retrieval.item_scores import modality_contributions
+from models.retrieval.topk_ranking import ScoreFn, topk_ranks
+
+CHUNK_INTERACTIONS = 1 << 13  # interactions whose behaviours are predicted at a time
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with the videos and the users that it scores.
+
+    Attributes:
+        model: The main model or a baseline.
+        item_table: All videos.
+        user_data: All users.
+    """
+
+    model: InterestModel | Baseline
+    item_table: ItemTable
+    user_data: UserData
+
+    def encode_user(self, users_B: Tensor, items: Any) -> UserState:
+        """Return the user state of these users after their last interaction.
+
+        Args:
+            users_B: The users.
+            items: What `model.encode_items` returned.
+        """
+        batch = self.user_data.sequences.padded_batch(users_B, self.model.config.max_length)
+        return self.model.encode_user(batch, self.user_data.profiles.select(users_B), items)
+
+
+@torch.no_grad()
+def cache_modality_weights(scorer: Scorer) -> Scorer:
+    """Return the scorer with the modality weights of all users computed.
+
+    Training needs them in every epoch. A video that a step treats as new (`id_dropout`) still has its own
+    mean engagement in these weights.
+    """
+    model, user_data = scorer.model.eval(), scorer.user_data
+    if not isinstance(model, InterestModel) or model.modality_preference is None:
+        return scorer
+    items = model.encode_items(scorer.item_table)
+    sequences, max_length = user_data.sequences, model.config.max_length
+    end_E = sequences.offsets[1:].repeat_interleave(sequences.lengths)
+    in_window_E = end_E - torch.arange(len(sequences.video_E)) <= max_length
+    modality_weights_EM = torch.zeros(len(in_window_E), len(model.config.modalities))
+    weights = []
+    for users_B in torch.arange(len(sequences.lengths)).split(CHUNK_USERS):
+        batch = sequences.padded_batch(users_B, max_length)
+        weights_BSM = model.modality_weights(batch, user_data.profiles.select(users_B), items)
+        weights.append(weights_BSM[:, 1:][batch.mask_BT])
+    modality_weights_EM[in_window_E] = torch.cat(weights)
+    sequences = replace(sequences, modality_weights_EM=modality_weights_EM)
+    return replace(scorer, user_data=replace(user_data, sequences=sequences))
+
+
+@torch.no_grad()
+def score_in_chunks(
+    scorer: Scorer, users: Tensor, rerank: bool = True
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Score the whole catalogue for these users, with seen videos at −inf.
+
+    A chunk has so many users that its scores fit into `full_ranking.CHUNK_SCORES`.
+
+    Args:
+        scorer: The model and its data.
+        users: The users.
+        rerank: Whether the second stage is applied.
+
+    Yields:
+        users_B, score_BV and the modality weights alpha_MBV.
+    """
+    items: Any = scorer.model.eval().encode_items(scorer.item_table)
+    for users_B in users.split(users_per_chunk(len(items))):
+        user_state = scorer.encode_user(users_B, items)
+        score_BV, alpha_MBV = scorer.model.score_items(user_state, items)
+        score_BV = score_BV.masked_fill(scorer.user_data.seen.mask(users_B, score_BV.shape[1]), -torch.inf)
+        yield users_B, scorer.model.rerank(user_state, items, score_BV) if rerank else score_BV, alpha_MBV
+
+
+@dataclass(frozen=True)
+class RankingResult:
+    """The ranking of the users that have a target.
+
+    Attributes:
+        rank_P: Rank of each target.
+        top_BK: The K best videos of each user. An entry with the score −inf is empty, because the user has
+            seen all other videos.
+        score_BK: Their scores.
+    """
+
+    rank_P: Tensor
+    top_BK: Tensor
+    score_BK: Tensor
+
+
+@dataclass(frozen=True)
+class ModalityWeights:
+    """The modality weights of a ranking. Means are over the videos that have every modality.
+
+    Attributes:
+        alpha_BKM: Of each recommended video.
+        alpha_BM: Mean of each user over videos.
+        entropy_B: Mean entropy of each user over videos.
+        alpha_VM: Mean of each video over users.
+    """
+
+    alpha_BKM: Tensor
+    alpha_BM: Tensor
+    entropy_B: Tensor
+    alpha_VM: Tensor
+
+
+def rank_catalogue(score_chunks: Iterable[tuple[Tensor, Tensor]], targets: Targets, k: int) -> RankingResult:
+    """Rank the whole catalogue for the users that have a target.
+
+    Args:
+        score_chunks: (users_B, score_BV) over `targets.users`, in order.
+        targets: The targets.
+        k: Number of recommendations.
+    """
+    rank_P, top_BK, score_BK = [], [], []
+    for users_B, score_BV in score_chunks:
+        rank_P.append(target_ranks(score_BV, *targets.for_users(users_B)))
+        top_BK.append(top_k(score_BV, k))
+        score_BK.append(score_BV.gather(1, top_BK[-1]))
+    return RankingResult(torch.cat(rank_P), torch.cat(top_BK), torch.cat(score_BK))
+
+
+def rank_with_modality_weights(
+    score_chunks: Iterable[tuple[Tensor, Tensor, Tensor]], targets: Targets, k: int, has_all_V: Tensor
+) -> tuple[RankingResult, ModalityWeights]:
+    """Rank the whole catalogue and collect the modality weights.
+
+    Args:
+        score_chunks: (users_B, score_BV, alpha_MBV) over `targets.users`, in order.
+        targets: The targets.
+        k: Number of recommendations.
+        has_all_V: Bool, videos that have every modality.
+    """
+    recommended, per_user, entropy, per_video = [], [], [], []
+
+    def collect_weights() -> Iterator[tuple[Tensor, Tensor]]:
+        for users_B, score_BV, alpha_MBV in score_chunks:
+            alpha_BVM = alpha_MBV.permute(1, 2, 0)
+            best_BK = top_k(score_BV, k)
+            recommended.append(alpha_BVM[torch.arange(len(users_B))[:, None], best_BK])
+            full_BVM = alpha_BVM[:, has_all_V]
+            per_user.append(full_BVM.mean(1))
+            entropy.append(-torch.xlogy(full_BVM, full_BVM).sum(2).mean(1))
+            per_video.append(alpha_BVM.sum(0))
+            yield users_B, score_BV
+
+    ranked = rank_catalogue(collect_weights(), targets, k)
+    alpha_VM = torch.stack(per_video).sum(0) / max(len(ranked.top_BK), 1)
+    return ranked, ModalityWeights(torch.cat(recommended), torch.cat(per_user), torch.cat(entropy), alpha_VM)
+
+
+@torch.no_grad()
+def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
+    """Return the logits [N, H] of the ranking heads for each pair of user and video."""
+    model, users = scorer.model.eval(), user_N.unique()
+    items: Any = model.encode_items(scorer.item_table)
+    states = [_ranking_inputs(scorer.encode_user(users_B, items)) for users_B in users.split(CHUNK_USERS)]
+    user_state = UserState(*(torch.cat(parts) for parts in zip(*states, strict=True)))
+    position_N = torch.searchsorted(users, user_N)
+    parts = zip(position_N.split(CHUNK_INTERACTIONS), row_N.split(CHUNK_INTERACTIONS), strict=True)
+    return torch.cat(
+        [model.behaviour_logits(user_state.select(positions), items, rows) for positions, rows in parts]
+    )
+
+
+def _ranking_inputs(user_state: UserState) -> tuple[Tensor, Tensor]:
+    """Return what the ranking heads read. The rest of a user state may be as wide as the catalogue."""
+    return user_state.z_ND, user_state.u_NW
+
+
+@torch.no_grad()
+def top_attended_events(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the past events that each user's newest state attends to most.
+
+    Returns:
+        row_BK and weight_BK, the videos of up to `count` events and their weights, largest first. A row of −1
+        is empty. All rows are empty if the encoder has no attention weights.
+    """
+    model, user_data = scorer.model.eval(), scorer.user_data
+    items: Any = model.encode_items(scorer.item_table)
+    rows, weights = [], []
+    for users_B in users.split(CHUNK_USERS):
+        batch = user_data.sequences.padded_batch(users_B, model.config.max_length)
+        weight_BT = model.attention_weights(batch, user_data.profiles.select(users_B), items)
+        if weight_BT is None:
+            weight_BT = torch.zeros(batch.mask_BT.shape)
+        weight_BT = torch.nn.functional.pad(weight_BT, (0, count))
+        row_BT = torch.nn.functional.pad(batch.video_BT, (0, count), value=-1)
+        order_BK = weight_BT.sort(dim=1, descending=True, stable=True).indices[:, :count]
+        weights.append(weight_BT.gather(1, order_BK))
+        rows.append(torch.where(weights[-1] > 0, row_BT.gather(1, order_BK), -1))
+    return torch.cat(rows), torch.cat(weights)
+
+
+@torch.no_grad()
+def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
+    """Return the mean NDCG@k of retrieval over the users with a target, by top-k ranking with pruning."""
+    model = scorer.model.eval()
+    items: Any = model.encode_items(scorer.item_table)
+
+    def encode(users_B: Tensor) -> ScoreFn:
+        user_state = scorer.encode_user(users_B, items)
+        return lambda index, rows: model.score_items(user_state.select(index), items.select(rows))[0]
+
+    pairs = topk_ranks(encode, scorer.user_data.seen, targets.user_P, targets.row_P, len(items), k)
+    user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
+    users_B, position_P = user_P.unique(return_inverse=True)
+    return float(ndcg(rank_P.numpy(), position_P.numpy(), len(users_B), k).mean())
+
+
+@torch.no_grad()
+def recommendation_contributions(scorer: Scorer, users: Tensor, top_BK: Tensor) -> Tensor:
+    """Return the contribution of each modality to the scores of recommended videos, [B, K, M].
+
+    Args:
+        scorer: The model and its data.
+        users: The users.
+        top_BK: Their recommended videos.
+    """
+    if not scorer.model.config.modalities:
+        return torch.zeros(*top_BK.shape, 0)
+    assert isinstance(scorer.model, InterestModel)
+    items, contributions = scorer.model.eval().encode_items(scorer.item_table), []
+    for users_B, rows_BK in zip(users.split(CHUNK_USERS), top_BK.split(CHUNK_USERS), strict=True):
+        user_state = scorer.encode_user(users_B, items)
+        position_N = torch.arange(len(users_B)).repeat_interleave(rows_BK.shape[1])
+        modality_z_NMD = None if user_state.modality_z_NMD is None else user_state.modality_z_NMD[position_N]
+        contribution_NM = modality_contributions(
+            user_state.z_ND[position_N], user_state.u_NW[position_N], items, rows_BK.flatten(), modality_z_NMD
+        )
+        contributions.append(contribution_NM.view(*rows_BK.shape, -1))
+    return torch.cat(contributions)

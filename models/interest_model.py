@@ -1,0 +1,315 @@
+"""The whole model: it embeds users and videos, scores every video, and re-ranks the best."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from models.config import ModelConfig
+from models.data.items import ItemEmbeddings, ItemTable, embedding_lookup
+from models.data.positives import known_positives_by_user, positive_id_rows
+from models.data.sequences import SequenceBatch, Sequences
+from models.data.user_state import UserState
+from models.data.users import UserProfiles
+from models.layers.engagement import EngagementResidual
+from models.layers.fusion import ItemFusion
+from models.layers.gaussian_process import posterior_mean
+from models.layers.modality_attention import fuse_modalities
+from models.layers.modality_preference import ModalityPreference
+from models.layers.sequence_encoders import InteractionEmbedding, build_encoder, num_action_features
+from models.layers.static_gate import StaticGate
+from models.layers.user_profile import UserProfileEmbedding
+from models.ranking.heads import RankingHeads, rerank_value
+from models.retrieval.full_ranking import top_k
+from models.retrieval.item_scores import (
+    even_weight_item_vectors,
+    inner_product_vectors,
+    score_all_pairs,
+    score_pairs,
+)
+from models.retrieval.random_walk import RandomWalk
+
+# Initial weight of the bypass (models/layers/static_gate.py): with content, and with IDs only.
+BYPASS_INIT = 0.3
+BYPASS_INIT_IDS_ONLY = 1.0
+# The initial weight of θ in z is this × √D. It balances θ against the item biases, which are log popularity.
+POSTERIOR_MEAN_INIT = 0.3
+USER_DEPENDENT_FUSIONS = ("attention", "user", "late", "hybrid")  # α depends on the user
+
+
+class InterestModel(nn.Module):
+    """Recommends videos: fusion, sequence encoder, static gate, retrieval and ranking.
+
+    Equations (1) to (4) are those of arXiv 2509.04751. The user embedding z combines the user state, the
+    profile and the posterior mean θ (models/layers/gaussian_process.py). θ has a learned weight. θ and u have
+    no limit of length of their own. The batch holds the newest `max_length` interactions. If
+    `ModelConfig.random_walk_weight` is not 0, scores also contain a random walk
+    (models/retrieval/random_walk.py).
+
+    Levels of fusion, `ModelConfig.fusion` (arXiv 2509.04751 and its survey):
+        attention: Equations (1) and (2). One sequence of fused events.
+        user: One sequence of fused events. α depends on the user only, so scores are inner products.
+        uniform: One sequence of fused events. All modalities have the same weight.
+        early: One sequence of fused events. One layer joins the modalities, without weights.
+        late: One sequence for each modality. α weighs the scores of the modalities.
+        hybrid: The fused sequence and one for each modality. The score of a modality uses the sum of its own
+            state and the fused state.
+
+    Args:
+        config: Everything that is needed to build the model.
+
+    Raises:
+        ValueError: The level of fusion or the encoder is unknown, or the heads do not divide the width.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.fusion not in (choices := (*USER_DEPENDENT_FUSIONS, "uniform", "early")):
+            raise ValueError(f"unknown fusion {config.fusion!r}; choose one of {', '.join(choices)}")
+        self.config = config
+        D, M = config.width, len(config.modalities)
+        self.is_late_fusion = M > 0 and config.fusion == "late"
+        self.is_hybrid_fusion = M > 0 and config.fusion == "hybrid"
+        has_preference = M > 0 and config.fusion in USER_DEPENDENT_FUSIONS
+        self.item_fusion = ItemFusion(
+            config.modalities,
+            D,
+            len(config.video_ids),
+            with_early_fusion=config.fusion == "early",
+            with_aligned=has_preference,
+        )
+        context_sizes = [len(values) for values in config.contexts.values()]
+        self.event_embedding = InteractionEmbedding(
+            D, len(config.behaviours), config.max_length, config.positions, context_sizes
+        )
+        num_actions = num_action_features(len(config.behaviours))
+        category_sizes = (
+            [len(values) for values in config.user_categorical_features.values()] if config.profile else []
+        )
+        self.modality_preference = (
+            ModalityPreference(M, num_actions, D, category_sizes, uses_content=config.fusion != "user")
+            if has_preference
+            else None
+        )
+        self.profile_embedding = (
+            UserProfileEmbedding(category_sizes, len(config.user_numerical_features), D)
+            if config.profile
+            else None
+        )
+        max_states = config.max_length + 1
+        self.encoder = build_encoder(
+            config.encoder, D, config.layers, config.heads, config.dropout, max_states, config.positions
+        )
+        self.static_gate = StaticGate(D, BYPASS_INIT if M else BYPASS_INIT_IDS_ONLY)
+        self.engagement_residual = EngagementResidual(config.behaviours, len(config.video_ids))
+        self.posterior_mean_weight = nn.Parameter(torch.tensor(POSTERIOR_MEAN_INIT)) if M else None
+        self.random_walk = RandomWalk(len(config.video_ids)) if config.random_walk_weight else None
+        self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
+
+    @torch.no_grad()
+    def init_from_statistics(
+        self, sequences: Sequences, profiles: UserProfiles, item_table: ItemTable
+    ) -> None:
+        """Compute the statistics of the training days that the layers need.
+
+        `item_fusion` needs its own statistics first, because this method embeds the videos.
+        """
+        self.engagement_residual.init_from_statistics(sequences, item_table.id_row_V)
+        if self.modality_preference is not None:
+            self.modality_preference.init_from_statistics(
+                sequences,
+                profiles,
+                self.engagement_residual,
+                self.encode_items(item_table),
+                self.config.max_length,
+            )
+        if self.random_walk is not None:
+            self.random_walk.init_from_statistics(known_positives_by_user(sequences, item_table.id_row_V))
+
+    def encode_items(self, item_table: ItemTable, dropped_id_V: Tensor | None = None) -> ItemEmbeddings:
+        """Embed every video of the table.
+
+        Args:
+            item_table: The videos.
+            dropped_id_V: Bool. These videos are treated as new, for training.
+        """
+        return self.item_fusion(item_table, dropped_id_V)
+
+    def encode_sequence(
+        self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
+    ) -> UserState:
+        """Return the user state at every moment, [B, S, …] in each field.
+
+        Rows beyond the length of a user's sequence are arbitrary.
+        """
+        s_BD = self.encode_profile(profiles)
+        x_XBSD, u_BSW = self._encoder_inputs(batch, profiles, items)
+        h_XBSD = self.encoder(x_XBSD.flatten(0, 1)).view_as(x_XBSD)
+        z_XBSD = self.static_gate(h_XBSD, s_BD)
+        if self.posterior_mean_weight is not None:
+            x_BTMD = embedding_lookup(items.x_VMD, batch.video_BT)
+            residual_BT = self.engagement_residual(batch, items.id_row_V)
+            theta_BSD = posterior_mean(x_BTMD, residual_BT, batch)
+            z_XBSD = z_XBSD + self.posterior_mean_weight * self.config.width**0.5 * theta_BSD
+        if self.is_late_fusion:
+            return UserState(z_XBSD.mean(0), u_BSW, z_XBSD.movedim(0, 2))
+        if self.is_hybrid_fusion:
+            return UserState(z_XBSD[0], u_BSW, (z_XBSD[0] + z_XBSD[1:]).movedim(0, 2))
+        return UserState(z_XBSD[0], u_BSW)
+
+    def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings) -> UserState:
+        """Return the user state after the last interaction, [B, …] in each field.
+
+        Only this method adds the random walk. Training does not use it.
+        """
+        state = self.encode_sequence(batch, profiles, items).select(
+            (torch.arange(len(batch.users_B)), batch.lengths)
+        )
+        if self.random_walk is None:
+            return state
+        random_walk_BI = self.config.random_walk_weight * self.random_walk(
+            *positive_id_rows(batch, items.id_row_V)
+        )
+        return replace(state, random_walk_NX=F.pad(random_walk_BI, (0, 1)))
+
+    def score_items(self, user_state: UserState, items: ItemEmbeddings) -> tuple[Tensor, Tensor]:
+        """Score every video for every row of the user state (retrieval).
+
+        Returns:
+            score_NV and the modality weights alpha_MNV.
+        """
+        score_NV, alpha_MNV = score_all_pairs(
+            user_state.z_ND, user_state.u_NW, items, user_state.modality_z_NMD
+        )
+        if user_state.random_walk_NX is not None:
+            # The last column is 0, for videos without an ID row (−1).
+            score_NV = score_NV + user_state.random_walk_NX[:, items.id_row_V]
+        return score_NV, alpha_MNV
+
+    def inner_product_vectors(
+        self, user_state: UserState, items: ItemEmbeddings
+    ) -> tuple[Tensor, Tensor] | None:
+        """Express the scores as inner products of user and video vectors.
+
+        The last of the F numbers is the bias of the video, and 1 for the user. The scores do not contain the
+        random walk.
+
+        Returns:
+            q_NF of users and w_VF of videos, or None if α depends on user and video.
+        """
+        if self.modality_preference is None:
+            return F.pad(user_state.z_ND, (0, 1), value=1.0), even_weight_item_vectors(items)
+        return (
+            None
+            if self.modality_preference.uses_content
+            else inner_product_vectors(user_state.z_ND, user_state.u_NW, items)
+        )
+
+    def score_pairs(self, user_state: UserState, items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
+        """Score one video for each row of the user state (retrieval): score_N."""
+        return score_pairs(user_state.z_ND, user_state.u_NW, items, rows_N, user_state.modality_z_NMD)
+
+    def behaviour_logits(self, user_state: UserState, items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
+        """Return the logits [N, H] of the ranking heads, for one video for each row of the user state."""
+        f_ND, _ = fuse_modalities(user_state.u_NW, items, rows_N)
+        return self.ranking_heads(
+            user_state.z_ND, f_ND, items.id_row_V[rows_N], items.item_features_VF[rows_N]
+        )
+
+    def rerank(self, user_state: UserState, items: ItemEmbeddings, score_NV: Tensor) -> Tensor:
+        """Add the value of the predicted behaviours to the scores of the best candidates (second stage).
+
+        A candidate never falls behind a video that is not a candidate. −inf stays −inf.
+
+        Args:
+            user_state: z and u of each row.
+            items: All videos.
+            score_NV: Scores of retrieval; −inf for videos that must not be recommended.
+
+        Returns:
+            The new score_NV. It equals the old one if the model has no second stage.
+        """
+        if not (num_candidates := int(self.config.rerank.get("candidates", 0))):
+            return score_NV
+        best_NC = top_k(score_NV, num_candidates)
+        pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
+        row_P = best_NC.flatten()
+        # The random walk is left out: it is as wide as the catalogue, and the heads do not read it.
+        pair_state = UserState(user_state.z_ND, user_state.u_NW).select(pair_P)
+        p_PH = torch.sigmoid(self.behaviour_logits(pair_state, items, row_P))
+        value_P = rerank_value(p_PH, self._comment_negativity(items)[row_P], self.config.rerank)
+        return score_NV.scatter_add(1, best_NC, value_P.view_as(best_NC))
+
+    def _comment_negativity(self, items: ItemEmbeddings) -> Tensor:
+        """Return how negative the comments of each video are, from 0 to 1. Unknown is 0."""
+        if "comment_sentiment" not in self.config.item_features:
+            return torch.zeros_like(items.id_gate_V)
+        column = list(self.config.item_features).index("comment_sentiment")
+        mean, std = self.config.item_features["comment_sentiment"]
+        known_V = items.item_features_VF[:, len(self.config.item_features) + column]
+        return (-(items.item_features_VF[:, column] * std + mean)).clamp(0, 1) * known_V
+
+    def attention_weights(
+        self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
+    ) -> Tensor | None:
+        """Return how much the newest state attends to each past event, [B, T], or None.
+
+        None means that the encoder has no attention weights.
+        """
+        x_XBSD, _ = self._encoder_inputs(batch, profiles, items)
+        weights_NSS = self.encoder.attention_weights(x_XBSD.flatten(0, 1))  # type: ignore[operator]
+        if weights_NSS is None:
+            return None
+        weights_BSS = weights_NSS.unflatten(0, x_XBSD.shape[:2]).mean(0)
+        return weights_BSS[torch.arange(len(weights_BSS)), batch.lengths, 1:] * batch.mask_BT
+
+    def encode_profile(self, profiles: UserProfiles) -> Tensor:
+        """Return the profile vectors s_BD. They are zero if the model reads no profile."""
+        if self.profile_embedding is None:
+            return torch.zeros(len(profiles.category_BJ), self.config.width)
+        return self.profile_embedding(profiles)
+
+    def encode_preferences(
+        self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
+    ) -> Tensor:
+        """Return the modality preference u_BSW at every state. It has no limit of length of its own."""
+        if self.modality_preference is None:  # a softmax over zeros gives equal weights
+            B, T = batch.mask_BT.shape
+            return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))
+        return self.modality_preference(
+            self.modality_weights(batch, profiles, items),
+            items,
+            self.event_embedding.action_features(batch),
+            batch,
+            self.encode_profile(profiles),
+        )
+
+    def modality_weights(self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings) -> Tensor:
+        """Return the expected modality weights_BSM of each user at every state.
+
+        They are not trained. `cache_modality_weights` stores them in the batch.
+        """
+        assert self.modality_preference is not None
+        if batch.modality_weights_BTM is None:
+            return self.modality_preference.modality_weights(
+                batch, profiles, self.engagement_residual(batch, items.id_row_V), items
+            )
+        # State 0 has equal weights.
+        return F.pad(batch.modality_weights_BTM, (0, 0, 1, 0), value=1 / len(self.config.modalities))
+
+    def _encoder_inputs(
+        self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
+    ) -> tuple[Tensor, Tensor]:
+        """Return the encoder's input sequences [X, B, S, D], and u_BSW at every state.
+
+        X is the number of sequences that the fusion level reads. Each event is fused with the u before it.
+        """
+        video_BT, u_BSW = batch.video_BT, self.encode_preferences(batch, profiles, items)
+        streams_BTD = [] if self.is_late_fusion else [fuse_modalities(u_BSW[:, :-1], items, video_BT)[0]]
+        if self.is_late_fusion or self.is_hybrid_fusion:
+            id_gate_BT1 = embedding_lookup(items.id_gate_V, video_BT).unsqueeze(2)
+            id_BTD, x_BTMD = embedding_lookup(items.id_VD, video_BT), embedding_lookup(items.x_VMD, video_BT)
+            unfused_BTMD = (1 - id_gate_BT1.unsqueeze(3)) * x_BTMD + (id_gate_BT1 * id_BTD).unsqueeze(2)
+            streams_BTD += unfused_BTMD.unbind(2)
+        return torch.stack([self.event_embedding(x_BTD, batch) for x_BTD in streams_BTD]), u_BSW

@@ -1,0 +1,224 @@
+"""Item embeddings: projections of the modalities, ID embeddings and early fusion.
+
+A modality that a video lacks is masked before the softmax. So the values of its features cannot matter.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from models.data.items import (
+    COUNT_BUCKETS,
+    ItemEmbeddings,
+    ItemTable,
+    count_bucket,
+    embedding_lookup,
+    impute_with_mask,
+)
+
+ID_INIT_STD = 0.04  # standard deviation of the ID embeddings before training
+POPULARITY_SMOOTHING = 0.1  # users that are added to those who liked a video, so that the log is finite
+TEMPERATURE_RANGE = (0.01, 1.0)  # limits of a learned temperature; below, training is unstable (CLIP)
+
+
+class ModalityProjection(nn.Module):
+    """Projects one modality into the shared space: x̃ₘ = LayerNorm(Wₘ (xₘ − mean) / std)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, num_features: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("std", torch.ones(num_features))
+
+    def forward(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
+        """Return the modality embeddings [V, D]. They are zero if the modality is missing."""
+        x_VD = self.norm(self.linear(self.standardise(x_VF, has_V)))
+        return torch.where(has_V[:, None], x_VD, 0.0)
+
+    def standardise(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
+        """Return the features [V, F] in standard deviations from the mean. They are zero if missing."""
+        filled_VF = torch.where(has_V[:, None], x_VF, self.mean)
+        return (filled_VF - self.mean) / self.std
+
+    def init_from_statistics(self, x_VF: Tensor) -> None:
+        """Set mean and standard deviation.
+
+        Args:
+            x_VF: Features of the training videos that have this modality.
+        """
+        double_VF = x_VF.double()
+        std_F = double_VF.std(0, correction=0)
+        self.mean.copy_(double_VF.mean(0))
+        self.std.copy_(torch.where(std_F > 1e-6, std_F, 1.0))
+
+
+class ModalityProjections(nn.Module):
+    """Projects all modalities into the shared space. `align` trains it, and `train` starts from it.
+
+    `align` learns the temperature as the log of its inverse (CLIP). It is stored with the projections.
+    """
+
+    def __init__(self, modalities: Mapping[str, int], width: int, temperature: float = 0.07) -> None:
+        super().__init__()
+        self.width = width
+        self.heads = nn.ModuleDict({m: ModalityProjection(size, width) for m, size in modalities.items()})
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    def forward(self, item_table: ItemTable) -> Tensor:
+        """Return the modality embeddings x_VMD. They are zero if missing."""
+        x = [
+            head(item_table.modality_features[m], item_table.has_VM[:, i])
+            for i, (m, head) in enumerate(self.heads.items())
+        ]
+        return torch.stack(x, 1) if x else torch.zeros(len(item_table.id_row_V), 0, self.width)
+
+    def standardised_features(self, item_table: ItemTable) -> list[Tensor]:
+        """Return each modality's standardised features [V, F], with length 1. They are zero if missing."""
+        return [
+            nn.functional.normalize(head.standardise(item_table.modality_features[m], has_V), dim=1)
+            for has_V, (m, head) in zip(item_table.has_VM.T, self.heads.items(), strict=True)
+            if isinstance(head, ModalityProjection)
+        ]
+
+    @property
+    def temperature(self) -> Tensor:
+        """Temperature of the contrastive loss."""
+        return torch.exp(-self.logit_scale)
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Keep the temperature within its limits. Call it after every optimiser step that learns it."""
+        low, high = TEMPERATURE_RANGE
+        self.logit_scale.clamp_(-math.log(high), -math.log(low))
+
+
+class EarlyFusion(nn.Module):
+    """Joins all modalities into one vector: LayerNorm(W [x̃₁; …; x̃_M; has])."""
+
+    def __init__(self, num_modalities: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_modalities * (width + 1), width, bias=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x_VMD: Tensor, has_VM: Tensor) -> Tensor:
+        """Return x_VMD with the joint vector in place of each existing modality."""
+        joint_VD = self.norm(self.linear(torch.cat([x_VMD.flatten(1), has_VM.float()], 1)))
+        return torch.where(has_VM[:, :, None], joint_VD[:, None, :], 0.0)
+
+
+class ItemFusion(nn.Module):
+    """Embeds videos: projections, the ID embedding and its gate.
+
+    The gate is g = σ(a number that is learned for the log2 bucket of the video's training interactions). A
+    video without an ID row is all content. A video without content is all ID. The ID embedding is multiplied
+    by √D, the length of content. Without this factor an optimiser that moves all weights equally takes √D
+    times as long to move a score.
+
+    Args:
+        modalities: Name -> width of its features.
+        width: D.
+        num_videos: I.
+        with_early_fusion: Whether all modalities are joined into one vector.
+        with_aligned: Whether to keep a copy of the projections that training does not move. Modality weights
+            and group preferences are inferred in its space.
+    """
+
+    num_interactions_I: Tensor
+    cold_start_bias: Tensor
+
+    def __init__(
+        self,
+        modalities: Mapping[str, int],
+        width: int,
+        num_videos: int,
+        with_early_fusion: bool = False,
+        with_aligned: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.projections = ModalityProjections(modalities, width)
+        self.aligned_projections = (
+            ModalityProjections(modalities, width).requires_grad_(False) if with_aligned else None
+        )
+        self.early_fusion = EarlyFusion(len(modalities), width) if with_early_fusion and modalities else None
+        self.id_embedding = nn.Embedding(num_videos, width)
+        self.id_bias = nn.Parameter(torch.zeros(num_videos))
+        self.id_gate = nn.Embedding(COUNT_BUCKETS, 1)
+        nn.init.normal_(self.id_embedding.weight, std=ID_INIT_STD)
+        nn.init.zeros_(self.id_gate.weight)
+        self.register_buffer("num_interactions_I", torch.zeros(num_videos, dtype=torch.long))
+        self.register_buffer("cold_start_bias", torch.zeros(()))
+
+    def forward(self, item_table: ItemTable, dropped_id_V: Tensor | None = None) -> ItemEmbeddings:
+        """Embed all videos.
+
+        Args:
+            item_table: The videos.
+            dropped_id_V: Bool. These videos are treated as new, for training. They keep their own bias,
+                because with the bias of a new video much less is learned
+                (docs/experiments/2026-11-21-new-video-bias.md).
+        """
+        x_VMD = self.projections(item_table)
+        aligned_VMD = self.aligned_projections(item_table) if self.aligned_projections else x_VMD.detach()
+        if self.early_fusion is not None:
+            x_VMD = self.early_fusion(x_VMD, item_table.has_VM)
+        item_features_VQ = (
+            x_VMD.new_zeros(len(x_VMD), 0)
+            if item_table.item_features_VQ is None
+            else item_table.item_features_VQ
+        )
+        has_content_V = item_table.has_VM.any(1)
+        has_id_V = item_table.id_row_V >= 0
+        if dropped_id_V is not None:
+            has_id_V = has_id_V & ~(dropped_id_V & has_content_V)
+        row_V = torch.where(has_id_V, item_table.id_row_V, 0)
+        bucket_V = torch.where(has_id_V, count_bucket(self._interaction_counts(row_V)), 0)
+        id_gate_V = torch.where(has_content_V, torch.sigmoid(self.id_gate(bucket_V).squeeze(1)), 1.0)
+        id_gate_V = torch.where(has_id_V, id_gate_V, 0.0)
+        id_VD, bias_V = x_VMD.new_zeros(len(row_V), self.width), x_VMD.new_zeros(len(row_V))
+        if len(self.num_interactions_I):
+            id_VD = self.id_embedding(row_V) * self.width**0.5
+            bias_V = torch.where(has_id_V, embedding_lookup(self.id_bias, row_V), 0.0)
+        bias_V = torch.where(item_table.id_row_V >= 0, bias_V, self.cold_start_bias)
+        id_row_V = torch.where(has_id_V, row_V, -1)
+        item_features_VF, has_VM = impute_with_mask(item_features_VQ), item_table.has_VM
+        return ItemEmbeddings(
+            x_VMD, aligned_VMD, has_VM, id_VD, id_gate_V, bias_V, id_row_V, item_features_VF
+        )
+
+    def init_from_statistics(
+        self,
+        num_interactions_I: Tensor,
+        num_positives_I: Tensor,
+        is_recent_I: Tensor | None = None,
+        aligned_projections: ModalityProjections | None = None,
+    ) -> None:
+        """Set the interaction counts of the gate, the initial biases and the aligned projections.
+
+        The bias is the centred log of the number of users who liked the video. So with z = 0 the softmax
+        equals popularity, and training learns how a user differs from it.
+
+        Args:
+            num_interactions_I: Training interactions of each video.
+            num_positives_I: Users who liked the video.
+            is_recent_I: Bool, the newest videos of training. Their mean bias is the bias of a new video.
+                None: it is the mean of all videos.
+            aligned_projections: Those of the champion. None: the present projections.
+        """
+        self.num_interactions_I.copy_(num_interactions_I)
+        if self.aligned_projections:
+            self.aligned_projections.load_state_dict((aligned_projections or self.projections).state_dict())
+        log_popularity_I = torch.log(POPULARITY_SMOOTHING + num_positives_I)
+        with torch.no_grad():
+            self.id_bias.copy_(log_popularity_I - log_popularity_I.mean())
+            if is_recent_I is not None and is_recent_I.any():
+                self.cold_start_bias.copy_(self.id_bias[is_recent_I].mean())
+
+    def _interaction_counts(self, row_V: Tensor) -> Tensor:
+        return self.num_interactions_I[row_V] if len(self.num_interactions_I) else torch.zeros_like(row_V)

@@ -1,0 +1,47 @@
+"""Modality attention: modality weights and fusion, equations (1) and (2) of arXiv 2509.04751.
+
+A modality that a video lacks is masked before the softmax. So the values of its features cannot matter.
+"""
+
+import torch
+from torch import Tensor
+
+from models.data.items import ItemEmbeddings, embedding_lookup
+
+
+def modality_weights(affinity: Tensor, has: Tensor, dim: int) -> Tensor:
+    """Return α of equation (1): a softmax over the modalities that the video has.
+
+    A video without any modality gets zeros.
+
+    Args:
+        affinity: Logits.
+        has: Bool, whether the video has the modality.
+        dim: The axis of the modalities.
+    """
+    masked = affinity.masked_fill(~has, torch.finfo(affinity.dtype).min)
+    return torch.softmax(masked, dim) * has
+
+
+def affinity(u_NW: Tensor, x_NMD: Tensor) -> Tensor:
+    """Return the logits uᵀ x̃ₘ / √D + tₘ [N, M]. The last M numbers of u are t, the log modality weights."""
+    u_ND, tag_NM = u_NW.split([x_NMD.shape[-1], x_NMD.shape[-2]], -1)
+    return (x_NMD * u_ND.unsqueeze(-2)).sum(-1) * u_ND.shape[-1] ** -0.5 + tag_NM
+
+
+def fuse_modalities(u_NW: Tensor, items: ItemEmbeddings, rows_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute equations (1) and (2) for one video for each row of u.
+
+    Args:
+        u_NW: Modality preference. Leading axes may be any, such as N or B and T.
+        items: All videos.
+        rows_N: The video of each row.
+
+    Returns:
+        The item embedding f_ND and the modality weights alpha_NM.
+    """
+    x_NMD = embedding_lookup(items.x_VMD, rows_N)
+    alpha_NM = modality_weights(affinity(u_NW, x_NMD), items.has_VM[rows_N], -1)
+    content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
+    id_gate_N = embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
+    return (1 - id_gate_N) * content_ND + id_gate_N * embedding_lookup(items.id_VD, rows_N), alpha_NM

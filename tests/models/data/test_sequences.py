@@ -1,0 +1,105 @@
+"""Ragged sequences, padded batches, seen items, and sampled targets."""
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.data.positives import sample_next_positive
+from models.data.sequences import SeenItems, Sequences, time_gap_buckets
+from tests.support.model_inputs import all_users, make_sequences
+
+
+def test_a_batch_keeps_the_newest_events_in_order() -> None:
+    sequences = make_sequences((3, 0, 6))
+    batch = sequences.padded_batch(torch.tensor([2, 0, 1]), max_length=4)
+    assert batch.lengths.tolist() == [4, 3, 0]
+    assert batch.video_BT[0].tolist() == sequences.video_E[5:9].tolist()
+    assert batch.video_BT[1, :3].tolist() == sequences.video_E[:3].tolist()
+
+
+def test_empty_sequences_make_an_empty_batch() -> None:
+    batch = make_sequences((0, 0)).padded_batch(torch.tensor([0, 1]), max_length=4)
+    assert batch.mask_BT.shape == (2, 0)
+    target_BS, has_BS = sample_next_positive(batch, 3)
+    assert target_BS.shape == (2, 1)
+    assert not has_BS.any()
+
+
+def test_an_unknown_watch_ratio_is_masked() -> None:
+    batch = make_sequences().padded_batch(torch.tensor([3]), max_length=8)
+    unknown_T = batch.watch_ratio_known_BT[0].logical_not()
+    assert unknown_T.any()
+    assert batch.watch_ratio_BT[0][unknown_T].eq(0).all()
+
+
+def test_an_unknown_sentiment_is_masked() -> None:
+    sequences = make_sequences((6,))
+    batch = sequences.padded_batch(torch.tensor([0]), max_length=4)
+    known_T = batch.sentiment_known_BT[0]
+    assert known_T.tolist() == sequences.sentiment_E[2:].isnan().logical_not().tolist()
+    assert known_T.any()
+    assert torch.equal(batch.sentiment_BT[0][known_T], sequences.sentiment_E[2:][known_T])
+    assert batch.sentiment_BT[0][~known_T].eq(0).all()
+
+
+def test_time_gap_buckets_double() -> None:
+    timestamp_BT = torch.tensor([[0, 30, 30 + 60, 30 + 60 + 3 * 60, 10**9]])
+    assert time_gap_buckets(timestamp_BT).tolist() == [[0, 0, 1, 2, 15]]
+
+
+def test_the_seen_mask_marks_watched_videos() -> None:
+    seen = SeenItems(torch.tensor([0, 2, 2, 3]), torch.tensor([4, 1, 0]))
+    mask_BV = seen.mask(torch.tensor([2, 1, 0]), 5)
+    assert mask_BV.nonzero().tolist() == [[0, 0], [2, 1], [2, 4]]
+
+
+@given(st.lists(st.integers(0, 9), max_size=12))
+def test_seen_items_are_found_among_candidates(rows: list[int]) -> None:
+    seen = SeenItems(torch.tensor([0, 2, 2, 5]), torch.tensor([1, 4, 9, 0, 4]))
+    users_B, rows_C = torch.tensor([2, 0]), torch.tensor(rows, dtype=torch.long)
+    user_P, position_P = seen.restrict_to(users_B, rows_C).user_item_pairs(torch.arange(2))
+    pairs = sorted(zip(user_P.tolist(), position_P.tolist(), strict=True))
+    user_events = [{0, 4, 9}, {1, 4}]
+    assert pairs == [(b, c) for b in range(2) for c, row in enumerate(rows) if row in user_events[b]]
+
+
+events = st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=7)
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 4))
+def test_the_target_is_one_of_the_next_new_positives(
+    users: list[list[tuple[int, bool]]], horizon: int
+) -> None:
+    flat = [event for user_events in users for event in user_events]
+    sequences = Sequences(
+        offsets=torch.tensor([0, *map(len, users)]).cumsum(0),
+        video_E=torch.tensor([video for video, _ in flat], dtype=torch.long),
+        timestamp_E=torch.arange(len(flat)),
+        hour_E=torch.zeros(len(flat), dtype=torch.long),
+        watch_ratio_E=torch.ones(len(flat)),
+        behaviour_EA=torch.zeros(len(flat), 6, dtype=torch.bool),
+        sentiment_E=torch.full((len(flat),), torch.nan),
+        positive_E=torch.tensor([positive for _, positive in flat], dtype=torch.bool),
+    )
+    target_BS, has_BS = sample_next_positive(sequences.padded_batch(all_users(sequences), 7), horizon)
+    for b, user_events in enumerate(users):
+        first = [v not in [w for w, _ in user_events[:at]] for at, (v, _) in enumerate(user_events)]
+        for state in range(target_BS.shape[1]):
+            allowed = [at for at in range(state, len(user_events)) if user_events[at][1] and first[at]][
+                :horizon
+            ]
+            assert bool(has_BS[b, state]) == bool(allowed)
+            if allowed:
+                assert int(target_BS[b, state]) in allowed
+
+
+def test_targets_are_sampled_within_the_horizon() -> None:
+    sequences = make_sequences((6,))
+    sequences = replace(sequences, video_E=torch.arange(6), positive_E=torch.ones(6, dtype=torch.bool))
+    torch.manual_seed(0)
+    drawn = {
+        int(sample_next_positive(sequences.padded_batch(torch.tensor([0]), 6), 3)[0][0, 1]) for _ in range(60)
+    }
+    assert drawn == {1, 2, 3}

@@ -1,0 +1,137 @@
+"""Scoring in chunks: masks, order, and independence of the chunk size."""
+
+import pytest
+import torch
+
+from models.data.targets import Targets
+from models.evaluation import scoring
+from models.evaluation.metrics import ndcg
+from models.evaluation.scoring import (
+    Scorer,
+    behaviour_logits,
+    cache_modality_weights,
+    mean_ndcg,
+    rank_catalogue,
+    rank_with_modality_weights,
+    recommendation_contributions,
+    score_in_chunks,
+    top_attended_events,
+)
+from models.interest_model import InterestModel
+from models.layers.modality_preference import ModalityPreference
+from models.retrieval import full_ranking
+from models.retrieval.full_ranking import top_k
+from tests.support.model_inputs import make_item_table, make_model, make_user_data
+
+SCORER = Scorer(make_model(), make_item_table(), make_user_data())
+USERS = torch.arange(4)
+
+
+def unseen_targets() -> Targets:
+    """Return one target for each user: the first video that the user has not seen."""
+    row_B = (~SCORER.user_data.seen.mask(USERS, 12)).float().argmax(1)
+    return Targets(USERS, row_B)
+
+
+def test_chunks_do_not_change_scores_and_seen_items_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [*score_in_chunks(SCORER, USERS)]
+    monkeypatch.setattr(full_ranking, "CHUNK_SCORES", 3 * 12)
+    parts = [*score_in_chunks(SCORER, USERS)]
+    assert [len(users) for users, _, _ in parts] == [3, 1]
+    score_BV = torch.cat([score for _, score, _ in parts])
+    assert torch.allclose(whole[0][1], score_BV, atol=1e-5)
+    assert torch.equal(torch.isinf(score_BV), SCORER.user_data.seen.mask(USERS, 12))
+    alpha_MBV = whole[0][2]
+    assert torch.allclose(alpha_MBV.sum(0), SCORER.item_table.has_VM.any(1).float().expand(4, -1))
+
+
+def test_ranking_gives_target_ranks_and_the_top_k() -> None:
+    targets, full_V = unseen_targets(), SCORER.item_table.has_VM.all(1)
+    ranked, weights = rank_with_modality_weights(score_in_chunks(SCORER, USERS), targets, 3, full_V)
+    score_BV = torch.cat([score for _, score, _ in score_in_chunks(SCORER, USERS)])
+    assert torch.equal(ranked.top_BK, top_k(score_BV, 3))
+    plain = rank_catalogue(((users, score) for users, score, _ in score_in_chunks(SCORER, USERS)), targets, 3)
+    assert torch.equal(plain.rank_P, ranked.rank_P)
+    rank_B = (score_BV > score_BV[USERS, targets.row_P].unsqueeze(1)).sum(1) + 1
+    assert torch.equal(ranked.rank_P, rank_B)
+    assert torch.allclose(weights.alpha_BM.sum(1), torch.ones(4))
+    assert weights.alpha_BKM.shape == (4, 3, 3)
+
+
+def test_early_stopping_uses_the_ndcg_of_retrieval() -> None:
+    targets = unseen_targets()
+    retrieved = rank_catalogue(
+        ((u, score) for u, score, _ in score_in_chunks(SCORER, USERS, rerank=False)), targets, 3
+    )
+    expected = ndcg(retrieved.rank_P.numpy(), targets.user_P.numpy(), 4, 10).mean()
+    assert mean_ndcg(SCORER, targets, 10) == pytest.approx(expected)
+
+
+def test_targets_of_selected_users_are_renumbered() -> None:
+    targets = Targets(torch.tensor([1, 1, 4, 6]), torch.tensor([5, 7, 5, 0]))
+    user_P, row_P = targets.for_users(torch.tensor([1, 6]))
+    assert user_P.tolist() == [0, 0, 1]
+    assert row_P.tolist() == [5, 7, 0]
+    assert targets.users.tolist() == [1, 4, 6]
+
+
+def test_behaviour_logits_are_of_the_given_pairs() -> None:
+    user_N, row_N = torch.tensor([3, 1, 3]), torch.tensor([2, 2, 5])
+    logit_NH = behaviour_logits(SCORER, user_N, row_N)
+    alone = behaviour_logits(SCORER, torch.tensor([3]), torch.tensor([5]))
+    assert torch.allclose(logit_NH[2], alone[0], atol=1e-5)
+    assert not torch.allclose(logit_NH[0], logit_NH[1])
+
+
+def test_top_attended_events_are_past_events_in_order() -> None:
+    row_BK, weight_BK = top_attended_events(SCORER, USERS, 3)
+    assert row_BK[0].tolist() == [-1] * 3
+    assert not weight_BK[0].any()
+    assert (weight_BK.diff(dim=1) <= 0).all()
+    sequences = SCORER.user_data.sequences
+    for user in (1, 2, 3):
+        user_videos = sequences.video_E[sequences.offsets[user] : sequences.offsets[user + 1]].tolist()
+        assert {int(row) for row in row_BK[user] if row >= 0} <= set(user_videos)
+        assert (row_BK[user] >= 0).sum() == min(3, len(user_videos))
+        assert 0 < weight_BK[user].sum() < 1
+    lstm = Scorer(make_model(encoder="lstm"), SCORER.item_table, SCORER.user_data)
+    assert (top_attended_events(lstm, USERS, 3)[0] == -1).all()
+
+
+@pytest.mark.parametrize("fusion", ["attention", "user", "uniform"])
+@pytest.mark.parametrize("max_length", [8, 4])
+def test_cached_modality_weights_equal_computed_ones(
+    fusion: str, max_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Scorer(
+        make_model(fusion=fusion, max_length=max_length), make_item_table(), make_user_data((0, 1, 5, 8))
+    )
+    assert isinstance(plain.model, InterestModel)
+    plain.model.init_from_statistics(plain.user_data.sequences, plain.user_data.profiles, plain.item_table)
+    cached, items = cache_modality_weights(plain), plain.model.encode_items(plain.item_table)
+    batches = [scorer.user_data.sequences.padded_batch(USERS, max_length) for scorer in (plain, cached)]
+    mask_BS = torch.nn.functional.pad(batches[0].mask_BT, (1, 0), value=True)
+    preferences = [
+        plain.model.encode_preferences(batch, plain.user_data.profiles, items)[mask_BS] for batch in batches
+    ]
+    assert torch.allclose(*preferences, atol=1e-6)
+    assert (batches[1].modality_weights_BTM is None) == (fusion == "uniform")
+    if fusion == "user":
+        assert preferences[0][..., -3:].std() > 0
+        monkeypatch.setattr(ModalityPreference, "modality_weights", None)  # cached weights are enough
+        plain.model.encode_preferences(batches[1], plain.user_data.profiles, items)
+
+
+def test_chunks_do_not_change_contributions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top_BK = torch.tensor([[1, 2], [3, 4], [5, 6], [7, 0]])
+    whole = recommendation_contributions(SCORER, USERS, top_BK)
+    assert whole.shape == (4, 2, 3)
+    assert whole[3, 1].eq(0).all()  # video 0 has no modality
+    monkeypatch.setattr(scoring, "CHUNK_USERS", 3)
+    assert torch.allclose(recommendation_contributions(SCORER, USERS, top_BK), whole, atol=1e-6)
+    ids = Scorer(
+        make_model(modalities={}, encoder_fingerprints={}), make_item_table(widths={}), make_user_data()
+    )
+    assert recommendation_contributions(ids, USERS, top_BK).shape == (4, 2, 0)
