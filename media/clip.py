@@ -1,4 +1,4 @@
-"""What decoding is asked for, what it gives, and how it says no. Light: no decoder is imported here."""
+"""The settings, results and errors of decoding. This module imports no decoder, so its import is fast."""
 
 from dataclasses import dataclass
 from math import inf
@@ -6,89 +6,95 @@ from typing import Literal
 
 import numpy as np
 
-Fit = Literal["shortest", "squash"]
+ResizeMode = Literal["shortest", "squash"]
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """What is taken from a video.
+class SamplingConfig:
+    """How a video is sampled.
 
     Attributes:
-        segment_seconds, max_segments: the grid of segments; what lies beyond its end is not decoded.
-        frames_per_segment: pictures per segment, evenly spaced.
-        frames_per_video: of a video with more pictures than this, so many are kept, evenly spaced.
-        image_size: side of the square pictures, in pixels; None: pictures are not wanted.
-        image_fit: `shortest` scales the shortest side and cuts the centre out; `squash` distorts.
-        sample_rate: of the sound, in Hz; None: sound is not wanted.
-        synchrony: whether sound and motion are compared.
+        segment_seconds, max_segments: the grid of segments. The rest of the video is not decoded.
+        frames_per_segment: frames of a segment, evenly spaced.
+        image_size: side of the square images, in pixels. None: no images.
+        resize_mode: `shortest` scales the shortest side and crops the centre. `squash` distorts the image.
+        sample_rate: rate of the audio samples, Hz. None: no audio.
+        synchrony: whether to measure the synchrony of sound and motion.
+        frames_per_video: most frames of a video. If more were sampled, evenly spaced ones are kept.
     """
 
     segment_seconds: float
     max_segments: int
     frames_per_segment: int
     image_size: int | None
-    image_fit: Fit
+    resize_mode: ResizeMode
     sample_rate: int | None
     synchrony: bool = False
     frames_per_video: float = inf
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one file may be and may cost; one beyond is refused.
+class DecodeLimits:
+    """Limits of one media file. A file beyond them is refused.
 
     Attributes:
-        seconds: of decoding.
-        memory_bytes: of address space of the process that decodes it.
-        file_bytes: its size.
-        playing_seconds: its duration, by its own header.
-        pixels: of one picture.
+        timeout_seconds: time of decoding.
+        max_memory_bytes: address space of the decoding process.
+        max_file_bytes: size of the file.
+        max_duration_seconds: duration by the file's header.
+        max_pixels: pixels of a frame. None: no limit.
     """
 
-    seconds: float
-    memory_bytes: int
-    file_bytes: float = inf
-    playing_seconds: float = inf
-    pixels: int | None = None
+    timeout_seconds: float
+    max_memory_bytes: int
+    max_file_bytes: float = inf
+    max_duration_seconds: float = inf
+    max_pixels: int | None = None
 
 
-SYNCHRONY_METHOD = "synchrony-1"  # another number whenever a video's figures would change
+SYNCHRONY_METHOD = "synchrony-1"  # increase the number whenever the results for a video change
 
 
 @dataclass(frozen=True)
 class Synchrony:
-    """How well the beats of the sound fit the motion of the pictures: correlations in [-1, 1].
+    """How well the onsets of the sound fit the motion of the frames.
 
     Attributes:
-        together: as it plays. best: with the sound moved by `delay_ms`, which fits best.
-        delay_ms: of the sound behind the picture; below 0: before it.
+        correlation: their correlation without a delay, in [-1, 1].
+        best_correlation: their correlation at the best delay, in [-1, 1].
+        best_delay_ms: delay of the sound after the motion. Below 0 the sound comes first.
     """
 
-    together: float
-    best: float
-    delay_ms: int
+    correlation: float
+    best_correlation: float
+    best_delay_ms: int
 
 
 @dataclass(frozen=True)
-class Clip:
-    """What was decoded, by segment number. A segment without pictures (sound) is not in `frames` (`sound`).
+class DecodedVideo:
+    """The decoded content of a video, by segment. Segments without content are left out.
 
     Attributes:
-        frames: segment -> RGB pictures [n, image_size, image_size, 3] uint8, n ≤ frames_per_segment.
-        sound: segment -> mono samples in [-1, 1], float32, at most segment_seconds long.
-        synchrony: of sound and motion; None: unknown, or not wanted.
-        broken: what ended decoding early, if something did, as `video: …` or `audio: …`; what came before
-            counts.
+        frames: segment -> RGB images [n, image_size, image_size, 3] uint8, n ≤ frames_per_segment.
+        audio: segment -> mono samples in [-1, 1], float32, at most segment_seconds long.
+        synchrony: the synchrony of sound and motion. None: unknown, or not requested.
+        decode_errors: the errors that ended decoding early, as `video: …` or `audio: …`. The content before
+            them is kept.
     """
 
     frames: dict[int, np.ndarray]
-    sound: dict[int, np.ndarray]
+    audio: dict[int, np.ndarray]
     synchrony: Synchrony | None = None
-    broken: tuple[str, ...] = ()
+    decode_errors: tuple[str, ...] = ()
 
 
-class Unreadable(Exception):  # noqa: N818 - a counted outcome of a file
-    """A media file that gives nothing, with the reason that is counted and a detail for whoever mends it."""
+class UnreadableMedia(Exception):  # noqa: N818 - an expected outcome, not an error
+    """A media file cannot be used.
+
+    Attributes:
+        reason: the reason by which rejects are counted.
+        detail: what is wrong, for the repair of the file.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
@@ -98,5 +104,5 @@ class Unreadable(Exception):  # noqa: N818 - a counted outcome of a file
         return f"{self.reason}: {self.detail}"
 
 
-class StoreUnavailable(Exception):  # noqa: N818
-    """The media store as a whole does not answer (no credentials, no network): no fault of the file."""
+class MediaStoreUnavailable(Exception):  # noqa: N818
+    """The media store cannot be used (no credentials, no network). The file is not the cause."""

@@ -1,4 +1,7 @@
-"""Pictures and sound of a media file, sampled in one pass: no seeking, nothing full-size is kept."""
+"""Decode frames and audio of a media file in one pass, without seeking.
+
+Frames are kept at reduced size only.
+"""
 
 import os
 import stat
@@ -15,218 +18,244 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from media.clip import Clip, Limits, Sampling, Synchrony, Unreadable
+from media.audio import AudioSampler
+from media.clip import DecodedVideo, DecodeLimits, SamplingConfig, Synchrony, UnreadableMedia
 from media.fetch import S3Object
-from media.pictures import Pictures, video_decoder
-from media.sound import Sound
-from media.synchrony import SOUND_RATE, Motion, measure
+from media.frames import FrameSampler, open_video_decoder
+from media.synchrony import SYNCHRONY_SAMPLE_RATE, MotionSampler, measure_synchrony
 
-# Containers that hold one whole file. Playlists (hls, dash, concat) would read other files and addresses.
-FORMATS = (
+# Formats that consist of one file. Playlists (hls, dash, concat) would read other files and addresses.
+CONTAINER_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mp3,wav,flac,aac,h264,hevc,m4v,ivf"
 )
 
-# How libav says no to a packet or frame; ValueError also for sound whose format changes midway.
-REFUSALS = (av.FFmpegError, ValueError)
-ENCRYPTED = "the packets are encrypted"
-NO_LIMITS = Limits(inf, sys.maxsize)
+# The errors of libav for a packet or frame. ValueError also means that the audio format changes midway.
+AV_ERRORS = (av.FFmpegError, ValueError)
+ENCRYPTED_MESSAGE = "the packets are encrypted"
+NO_LIMITS = DecodeLimits(inf, sys.maxsize)
 MIB = 1 << 20
 
-Sink = Pictures | Sound | Motion
+Sink = FrameSampler | AudioSampler | MotionSampler
 
 
 @dataclass
 class Sinks:
-    """Who takes the frames of the streams; None: there is no such stream, or nobody wants it.
+    """The samplers that receive the decoded frames. None: the stream is missing or not requested.
 
-    beat: the sound again, at the rate at which it is compared with the motion.
+    Attributes:
+        frames: samples images.
+        audio: samples audio at the encoder's rate.
+        motion: samples the motion of the frames.
+        onset_audio: samples audio at the rate for measuring synchrony.
     """
 
-    pictures: Pictures | None = None
-    sound: Sound | None = None
-    motion: Motion | None = None
-    beat: Sound | None = None
+    frames: FrameSampler | None = None
+    audio: AudioSampler | None = None
+    motion: MotionSampler | None = None
+    onset_audio: AudioSampler | None = None
 
     def __iter__(self) -> Iterator[Sink]:
-        each = (self.pictures, self.sound, self.motion, self.beat)
+        each = (self.frames, self.audio, self.motion, self.onset_audio)
         return (sink for sink in each if sink is not None)
 
     @property
-    def streams(self) -> dict[int, list[Sink]]:
-        """Index of each stream that is wanted -> its takers."""
-        found: dict[int, list[Sink]] = {}
+    def sinks_by_stream(self) -> dict[int, list[Sink]]:
+        """Index of each requested stream -> its sinks."""
+        by_stream: dict[int, list[Sink]] = {}
         for sink in self:
-            found.setdefault(sink.stream.index, []).append(sink)
-        return found
+            by_stream.setdefault(sink.stream.index, []).append(sink)
+        return by_stream
 
 
-def decode(source: Path | S3Object, sampling: Sampling, limits: Limits = NO_LIMITS) -> Clip:
-    """Decode what `sampling` wants of one file.
+def decode_video(
+    source: Path | S3Object, sampling: SamplingConfig, limits: DecodeLimits = NO_LIMITS
+) -> DecodedVideo:
+    """Decode the requested content of one media file.
 
-    A stream that breaks ends there, and what was decoded before counts.
+    A broken stream ends at its error, and the content before it is kept.
+
+    Args:
+        source: a local file or an object of S3.
+        sampling: the content to decode.
+        limits: limits of file size, duration and frame size.
 
     Raises:
-        Unreadable: the file is missing, empty, encrypted, no media, beyond `limits`, or gives neither picture
-            nor sound.
-        StoreUnavailable: S3 does not answer.
+        UnreadableMedia: the file is missing, empty, encrypted, not media, beyond `limits`, or without any
+            content.
+        MediaStoreUnavailable: S3 does not answer.
     """
     _check_size(source.size if isinstance(source, S3Object) else _file_size(source), limits)
-    with _open(source) as container:
+    with _open_container(source) as container:
         _check_duration(container, limits)
-        sinks = _sinks(container, sampling, limits)
-        broken = _read(container, sinks) + _flush(sinks)
-    frames = sinks.pictures.segments() if sinks.pictures else {}
-    sound = sinks.sound.segments() if sinks.sound else {}
-    compared = (sinks.motion, sinks.beat)
-    if sinks.streams and not frames and not sound and not any(sink and sink.started for sink in compared):
-        reason = "encrypted_media" if any(ENCRYPTED in problem for problem in broken) else "no_frames"
-        raise Unreadable(reason, "; ".join(broken) or "the streams are empty")
-    return Clip(frames, sound, _synchrony(sinks), tuple(broken))
+        sinks = _build_sinks(container, sampling, limits)
+        errors = _feed_sinks(container, sinks) + _flush_sinks(sinks)
+    frames = sinks.frames.images_by_segment() if sinks.frames else {}
+    audio = sinks.audio.samples_by_segment() if sinks.audio else {}
+    synchrony_sinks = (sinks.motion, sinks.onset_audio)
+    if (
+        sinks.sinks_by_stream
+        and not frames
+        and not audio
+        and not any(sink and sink.started for sink in synchrony_sinks)
+    ):
+        encrypted = any(ENCRYPTED_MESSAGE in message for message in errors)
+        reason = "encrypted_media" if encrypted else "no_media_content"
+        raise UnreadableMedia(reason, "; ".join(errors) or "the streams are empty")
+    return DecodedVideo(frames, audio, _measure_synchrony(sinks), tuple(errors))
 
 
-def _synchrony(sinks: Sinks) -> Synchrony | None:
-    if sinks.motion is None or sinks.beat is None:
+def _measure_synchrony(sinks: Sinks) -> Synchrony | None:
+    if sinks.motion is None or sinks.onset_audio is None:
         return None
-    sound = [np.zeros(0, np.float32), *sinks.beat.segments().values()]
-    return measure(*sinks.motion.strengths(), np.concatenate(sound))
+    audio = [np.zeros(0, np.float32), *sinks.onset_audio.samples_by_segment().values()]
+    return measure_synchrony(*sinks.motion.frame_differences(), np.concatenate(audio))
 
 
 def _file_size(path: Path) -> int:
     try:
-        found = path.stat()
+        file_stat = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise Unreadable("missing_media", getattr(error, "strerror", None) or str(error)) from None
-    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
-        raise Unreadable("missing_media", "not a file that may be read")
-    return found.st_size
+        raise UnreadableMedia("missing_media", getattr(error, "strerror", None) or str(error)) from None
+    if not stat.S_ISREG(file_stat.st_mode) or not os.access(path, os.R_OK):
+        raise UnreadableMedia("missing_media", "not a readable regular file")
+    return file_stat.st_size
 
 
-def _check_size(size: int, limits: Limits) -> None:
+def _check_size(size: int, limits: DecodeLimits) -> None:
     if not size:
-        raise Unreadable("empty_media", "0 bytes")
-    if size > limits.file_bytes:
-        raise Unreadable("too_large", f"{size / MIB:.1f} MiB; embed.max_mib is {limits.file_bytes / MIB:g}")
+        raise UnreadableMedia("empty_media", "0 bytes")
+    if size > limits.max_file_bytes:
+        raise UnreadableMedia(
+            "too_large", f"{size / MIB:.1f} MiB; embed.max_mib is {limits.max_file_bytes / MIB:g}"
+        )
 
 
-def _open(source: Path | S3Object) -> InputContainer:
+def _open_container(source: Path | S3Object) -> InputContainer:
     file = source if isinstance(source, S3Object) else f"file:{source}"
     try:
-        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+        options = {"protocol_whitelist": "file", "format_whitelist": CONTAINER_FORMATS}
         return av.open(file, "r", options=options, metadata_errors="replace")
-    except REFUSALS as error:
-        raise Unreadable("unreadable_media", explain(error)) from None
+    except AV_ERRORS as error:
+        raise UnreadableMedia("unreadable_media", describe_error(error)) from None
 
 
-def _check_duration(container: InputContainer, limits: Limits) -> None:
-    """A file that does not tell its duration passes: nothing is decoded behind the last segment."""
+def _check_duration(container: InputContainer, limits: DecodeLimits) -> None:
+    """Check the duration in the header. Without one the file passes, as `max_segments` bounds decoding."""
     seconds = (container.duration or 0) / av.time_base
-    if seconds > limits.playing_seconds:
-        bound = f"embed.max_minutes is {limits.playing_seconds / 60:g}"
-        raise Unreadable("too_long", f"{seconds / 60:.1f} minutes by its header; {bound}")
+    if seconds > limits.max_duration_seconds:
+        bound = f"embed.max_minutes is {limits.max_duration_seconds / 60:g}"
+        raise UnreadableMedia("too_long", f"{seconds / 60:.1f} minutes by the header; {bound}")
 
 
-def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
-    """The streams that a player would take; a cover (attached picture) is no video."""
+def _select_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    """Return the streams that a player would play. A cover (attached picture) is not a video."""
     best = (container.streams.best("video"), container.streams.best("audio"))
-    found = [stream for stream in best if isinstance(stream, VideoStream | AudioStream)]
-    plain = [stream for stream in found if not stream.disposition & Disposition.attached_pic]
-    return [stream for stream in plain if stream.codec_context is not None]  # None: a codec nobody knows
+    media_streams = [stream for stream in best if isinstance(stream, VideoStream | AudioStream)]
+    without_covers = [stream for stream in media_streams if not stream.disposition & Disposition.attached_pic]
+    # Without a codec context, libav does not know the codec.
+    return [stream for stream in without_covers if stream.codec_context is not None]
 
 
-def _sinks(container: InputContainer, sampling: Sampling, limits: Limits) -> Sinks:
-    """Who takes the frames of each stream that is there and wanted."""
-    streams = _streams(container)
+def _build_sinks(container: InputContainer, sampling: SamplingConfig, limits: DecodeLimits) -> Sinks:
+    """Return the sinks of all streams that exist and are requested."""
+    streams = _select_streams(container)
     if not streams:
-        raise Unreadable("no_streams", "the file holds neither video nor sound")
+        raise UnreadableMedia("no_streams", "the file holds neither video nor audio")
     origin = (container.start_time or 0) / av.time_base
     sinks, seconds = Sinks(), sampling.segment_seconds * sampling.max_segments
     for stream in streams:
         if isinstance(stream, VideoStream) and (sampling.image_size is not None or sampling.synchrony):
-            decoder = video_decoder(stream, limits.pixels)
+            decoder = open_video_decoder(stream, limits.max_pixels)
             if sampling.image_size is not None:
-                sinks.pictures = Pictures(stream, decoder, sampling, sampling.image_size, origin)
+                sinks.frames = FrameSampler(stream, decoder, sampling, sampling.image_size, origin)
             if sampling.synchrony:
-                sinks.motion = Motion(stream, decoder, seconds, origin)
+                sinks.motion = MotionSampler(stream, decoder, seconds, origin)
         if isinstance(stream, AudioStream):
             if sampling.sample_rate is not None:
-                sinks.sound = Sound(stream, sampling, sampling.sample_rate, origin)
+                sinks.audio = AudioSampler(stream, sampling, sampling.sample_rate, origin)
             if sampling.synchrony:
-                sinks.beat = Sound(stream, sampling, SOUND_RATE, origin)
+                sinks.onset_audio = AudioSampler(stream, sampling, SYNCHRONY_SAMPLE_RATE, origin)
     return sinks
 
 
-def _read(container: InputContainer, sinks: Sinks) -> list[str]:
-    """Feed the sinks until they are full, broken, or the file ends; returns what went wrong."""
-    active = sinks.streams
-    broken: list[str] = []
-    packets = container.demux([takers[0].stream for takers in active.values()]) if active else iter(())
+def _feed_sinks(container: InputContainer, sinks: Sinks) -> list[str]:
+    """Feed the sinks until all are full or broken, or the file ends. Return the errors."""
+    active_sinks = sinks.sinks_by_stream
+    errors: list[str] = []
+    packets = (
+        container.demux([stream_sinks[0].stream for stream_sinks in active_sinks.values()])
+        if active_sinks
+        else iter(())
+    )
     try:
         for packet in packets:
-            takers = active.get(packet.stream.index)
-            if takers is None:
+            stream_sinks = active_sinks.get(packet.stream.index)
+            if stream_sinks is None:
                 continue
-            problem, started = _feed(takers, packet), takers[0].started
-            if problem and (started or not broken):
-                broken.append(f"{packet.stream.type}: {problem}")
-            # Before the first frame a bad packet is passed over: the stream may have been joined midway.
-            if all(sink.full for sink in takers) or (problem and (started or problem == ENCRYPTED)):
-                del active[packet.stream.index]
-            if not active:
+            error_message, started = _decode_packet(stream_sinks, packet), stream_sinks[0].started
+            if error_message and (started or not errors):
+                errors.append(f"{packet.stream.type}: {error_message}")
+            # Bad packets before the first frame are skipped, because a recording may start mid-stream.
+            if all(sink.is_complete for sink in stream_sinks) or (
+                error_message and (started or error_message == ENCRYPTED_MESSAGE)
+            ):
+                del active_sinks[packet.stream.index]
+            if not active_sinks:
                 break
     except av.FFmpegError as error:
-        broken.append(explain(error))
-        for takers in active.values():
-            _feed(takers, _end(takers[0].stream))
-    return broken
+        errors.append(describe_error(error))
+        for stream_sinks in active_sinks.values():
+            _decode_packet(stream_sinks, _end_of_stream(stream_sinks[0].stream))
+    return errors
 
 
-def _end(stream: VideoStream | AudioStream) -> av.Packet:
-    """The packet by which a demuxer tells that the stream is over; one that broke does not send it."""
+def _end_of_stream(stream: VideoStream | AudioStream) -> av.Packet:
+    """Return the packet that ends a stream. A demuxer that fails does not send it."""
     packet = av.Packet()
     if stream.time_base is not None:
         packet.time_base = stream.time_base
     return packet
 
 
-def _feed(takers: list[Sink], packet: av.Packet) -> str | None:
-    """Decode one packet for those who take its stream; what went wrong, if something did."""
+def _decode_packet(stream_sinks: list[Sink], packet: av.Packet) -> str | None:
+    """Decode one packet and feed the sinks of its stream. Return the error message, if any."""
     if packet.has_sidedata("encryption_info"):
-        return ENCRYPTED  # decoded, it would now and then give noise that passes for pictures
+        return ENCRYPTED_MESSAGE  # decoding it can give noise that looks like valid frames
     try:
-        for needed in _needed(takers, packet):
-            for frame in takers[0].decoder.decode(needed):
-                for sink in takers:
-                    sink.feed(frame)  # type: ignore[arg-type]  # a stream gives frames of its own kind
+        for decodable in _packets_to_decode(stream_sinks, packet):
+            for frame in stream_sinks[0].decoder.decode(decodable):
+                for sink in stream_sinks:
+                    sink.feed(frame)  # type: ignore[arg-type]  # the frame type follows from the stream
     except MemoryError:  # libav's is also an FFmpegError
         raise
-    except REFUSALS as error:
-        return explain(error)
+    except AV_ERRORS as error:
+        return describe_error(error)
     return None
 
 
-def _needed(takers: list[Sink], packet: av.Packet) -> list[av.Packet]:
-    """The packets to decode now: where only pictures are taken, those that a wanted one depends on."""
-    first = takers[0]
-    if len(takers) == 1 and isinstance(first, Pictures):
-        return first.skipping.admit(packet, first.wanted)
+def _packets_to_decode(stream_sinks: list[Sink], packet: av.Packet) -> list[av.Packet]:
+    """Return the packets to decode now. If only images are sampled, unneeded packets are left out."""
+    first = stream_sinks[0]
+    if len(stream_sinks) == 1 and isinstance(first, FrameSampler):
+        return first.packet_skipper.push(packet, first.next_time)
     return [packet]
 
 
-def _flush(sinks: Sinks) -> list[str]:
-    """Let the sinks take what they still hold back; returns what went wrong."""
-    broken = []
+def _flush_sinks(sinks: Sinks) -> list[str]:
+    """End all sinks, so that they add what they still buffer. Return the errors."""
+    errors = []
     for sink in sinks:
         try:
             sink.flush()
         except MemoryError:  # libav's is also an FFmpegError
             raise
-        except REFUSALS as error:
-            broken.append(f"{sink.stream.type}: {explain(error)}")
-    return broken
+        except AV_ERRORS as error:
+            errors.append(f"{sink.stream.type}: {describe_error(error)}")
+    return errors
 
 
-def explain(error: Exception) -> str:
-    """libav's words without the path, so that the same file gives the same text everywhere."""
+def describe_error(error: Exception) -> str:
+    """Return libav's message without the path, so that equal files give equal texts everywhere."""
     if not isinstance(error, av.FFmpegError):
         return str(error)
     log = ": ".join(str(part).strip() for part in (error.log or ())[1:])  # (level, component, message)

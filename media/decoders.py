@@ -1,4 +1,4 @@
-"""Several decoding processes, fed in order, with a time limit a file."""
+"""A pool of decoding processes with a time limit for each file."""
 
 import os
 import socket
@@ -12,74 +12,89 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 
-from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
+from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
 
 WORKER = [sys.executable, "-m", "media.worker"]
 START_SECONDS = 120
-AHEAD = 12  # files per process decoded ahead, 50 MB each at most: decoding goes on while a batch is encoded
+# Files that each process decodes ahead, at most 50 MB each. So decoding goes on while a batch is encoded.
+PREFETCH_PER_PROCESS = 12
 
 
-class Decoders:
-    """Decoding processes that live as long as the `with` block.
+class DecoderPool:
+    """Decoding processes that run until the end of the `with` block.
 
     Args:
-        landing: the folder that relative media uris start from.
-        count: how many processes.
+        landing: the folder of relative media URIs.
+        sampling: the content to decode.
+        limits: limits of each file.
+        num_processes: number of processes.
     """
 
-    def __init__(self, landing: Path, sampling: Sampling, limits: Limits, count: int) -> None:
-        self._setup, self._limits, self._count = (landing, sampling, limits), limits, count
-        self._threads = ThreadPoolExecutor(count, "decoder")
-        self._mine = threading.local()
-        self._workers: list[_Worker] = []
+    def __init__(
+        self, landing: Path, sampling: SamplingConfig, limits: DecodeLimits, num_processes: int
+    ) -> None:
+        self._worker_setup = (landing, sampling, limits)
+        self._limits, self._num_processes = limits, num_processes
+        self._threads = ThreadPoolExecutor(num_processes, "decoder")
+        self._thread_local = threading.local()
+        self._workers: list[_WorkerProcess] = []
 
-    def __enter__(self) -> "Decoders":
+    def __enter__(self) -> "DecoderPool":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.shutdown(wait=kind is None, cancel_futures=True)
+        self._threads.shutdown(wait=error_type is None, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
 
-    def decode(self, uris: Iterable[str]) -> Iterator[Clip | Unreadable]:
-        """One outcome a uri, in their order; a few are decoded ahead while the caller works.
+    def decode(self, uris: Iterable[str]) -> Iterator[DecodedVideo | UnreadableMedia]:
+        """Decode files in order. The next files are decoded ahead while the caller works.
+
+        Args:
+            uris: media URIs, as in the catalogue.
+
+        Yields:
+            The decoded video, or why it cannot be read, for each URI.
 
         Raises:
-            StoreUnavailable: the media store does not answer.
+            MediaStoreUnavailable: the media store does not answer.
         """
-        waiting: deque[Future[Clip | Unreadable]] = deque()
+        pending: deque[Future[DecodedVideo | UnreadableMedia]] = deque()
         for uri in uris:
-            waiting.append(self._threads.submit(self._decode, uri))
-            if len(waiting) > self._count * AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(self._threads.submit(self._decode, uri))
+            if len(pending) > self._num_processes * PREFETCH_PER_PROCESS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
-    def _decode(self, uri: str) -> Clip | Unreadable:
-        """Runs in a thread, which has a process of its own and starts another when that one is gone."""
-        worker = getattr(self._mine, "worker", None)
+    def _decode(self, uri: str) -> DecodedVideo | UnreadableMedia:
+        """Decode one file in this thread's process, which is started again after it ended."""
+        worker = getattr(self._thread_local, "worker", None)
         if worker is None or not worker.alive:
-            worker = self._mine.worker = _Worker(self._setup)
+            worker = self._thread_local.worker = _WorkerProcess(self._worker_setup)
             self._workers.append(worker)
-        outcome = worker.decode(uri, self._limits.seconds)
-        if isinstance(outcome, StoreUnavailable):
+        outcome = worker.decode(uri, self._limits.timeout_seconds)
+        if isinstance(outcome, MediaStoreUnavailable):
             raise outcome
         return outcome
 
 
-class _Worker:
+class _WorkerProcess:
     """The parent's end of one decoding process."""
 
-    def __init__(self, setup: tuple[Path, Sampling, Limits]) -> None:
-        ours, theirs = socket.socketpair()
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy's pools take address space
-        with theirs:
+    def __init__(self, setup: tuple[Path, SamplingConfig, DecodeLimits]) -> None:
+        parent_socket, child_socket = socket.socketpair()
+        # The thread pools of numpy would take address space.
+        thread_limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with child_socket:
             self._process = subprocess.Popen(
-                [*WORKER, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=os.environ | threads
+                [*WORKER, str(child_socket.fileno())],
+                pass_fds=[child_socket.fileno()],
+                env=os.environ | thread_limits,
             )
-        self._connection = Connection(ours.detach())
+        self._connection = Connection(parent_socket.detach())
         self._connection.send(setup)
         if not self._connection.poll(START_SECONDS):
             self.stop()
@@ -90,20 +105,24 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, uri: str, seconds: float) -> Clip | Unreadable | StoreUnavailable:
-        """The outcome of one file; a process that crashes or takes too long is ended."""
+    def decode(
+        self, uri: str, timeout_seconds: float
+    ) -> DecodedVideo | UnreadableMedia | MediaStoreUnavailable:
+        """Decode one file. The process is ended if it crashes or takes too long."""
         try:
             self._connection.send(uri)
-            if self._connection.poll(seconds):
+            if self._connection.poll(timeout_seconds):
                 return self._connection.recv()
         except (EOFError, OSError):
             self._process.wait()
-            return Unreadable("decoder_crashed", f"its process ended with {self._process.returncode}")
+            return UnreadableMedia(
+                "decoder_crashed", f"the decoding process ended with exit code {self._process.returncode}"
+            )
         self.stop()
-        return Unreadable("timed_out", f"not decoded within {seconds:g} s")
+        return UnreadableMedia("decode_timeout", f"decoding did not end within {timeout_seconds:g} s")
 
     def stop(self) -> None:
-        """End the process now."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._connection.close()

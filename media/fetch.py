@@ -1,4 +1,4 @@
-"""From a media uri to what can be decoded: a file of this machine, or an object of S3 read piece by piece."""
+"""Resolve a media URI to a local file, or to an S3 object that is read in blocks."""
 
 import io
 import os
@@ -7,76 +7,94 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from media.clip import StoreUnavailable, Unreadable
+from media.clip import MediaStoreUnavailable, UnreadableMedia
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-BLOCK = 1 << 20  # bytes a request: a short video is a few of them
-BLOCKS_KEPT = 8
-BUCKET = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9._-]{1,253}[A-Za-z0-9]")  # as the oldest may be named
-ADDRESS = re.compile(r"\d+(\.\d+){3}")
-KEY_BYTES = 1024
-CHANGED = ("PreconditionFailed", "412", "InvalidRange", "416")
-# What does not depend on the object. All else that S3 answers is about one object, and costs that one.
-REFUSES_US = (
+BLOCK_BYTES = 1 << 20  # bytes of a request; a short video has a few blocks
+CACHED_BLOCKS = 8
+# It allows the names of the oldest buckets, which today's rules would refuse.
+BUCKET_PATTERN = re.compile(r"[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+IP_ADDRESS_PATTERN = re.compile(r"\d+(\.\d+){3}")
+MAX_KEY_BYTES = 1024
+OBJECT_CHANGED_CODES = ("PreconditionFailed", "412", "InvalidRange", "416")
+# Errors that concern the whole store. All other errors of S3 concern one object, which is then refused.
+CREDENTIAL_ERROR_CODES = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "InvalidSecurity"),
     *("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed"),
     *("AccountProblem", "NotSignedUp"),
 )
-AWAY = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "BandwidthLimitExceeded")
-AWAY_STATUS = (429, 500, 502, 503, 504)
+UNAVAILABLE_CODES = (
+    "SlowDown",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "BandwidthLimitExceeded",
+)
+UNAVAILABLE_STATUSES = (429, 500, 502, 503, 504)
 
 
-def find(uri: str, landing: Path) -> "Path | S3Object":
-    """What a `media_uri` names: a path relative to `landing` or absolute, or `s3://bucket/key`.
+def resolve_media_uri(uri: str, landing: Path) -> "Path | S3Object":
+    """Resolve a media URI: `s3://bucket/key`, an absolute path, or a path relative to `landing`.
 
-    Address and credentials of S3 come from the environment, as boto3 reads them.
+    boto3 reads the address and credentials of S3 from the environment.
 
     Raises:
-        Unreadable: a uri of another kind, one that leads out of `landing`, one that no object can have, or
-            no such object.
-        StoreUnavailable: S3 does not answer, or refuses our credentials.
+        UnreadableMedia: the scheme is unknown, the path leads out of `landing`, the bucket or key is invalid,
+            or the object does not exist.
+        MediaStoreUnavailable: S3 does not answer or refuses the credentials.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return _inside(landing, uri)
+        return _resolve_local_path(landing, uri)
     if scheme != "s3":
-        raise Unreadable("unsupported_uri", f"{scheme}:// is not read; use a path or s3://")
+        raise UnreadableMedia("unsupported_uri", f"{scheme}:// is not supported; use a path or s3://")
     bucket, _, key = rest.partition("/")
     if not bucket or not key:
-        raise Unreadable("unsupported_uri", "s3:// needs a bucket and a key; write s3://bucket/key")
-    if not BUCKET.fullmatch(bucket) or ADDRESS.fullmatch(bucket):
-        raise Unreadable("unsupported_uri", f"no bucket is named {bucket[:80]!r}; write s3://bucket/key")
-    if len(key.encode()) > KEY_BYTES or "\0" in key:
-        raise Unreadable("unsupported_uri", f"a key has at most {KEY_BYTES} bytes, and no NUL among them")
-    if not {".", ".."}.isdisjoint(key.split("/")):  # HTTP would leave them out, and ask for another object
-        raise Unreadable("unsupported_uri", "the key has . or .. between slashes; write it without")
+        raise UnreadableMedia("unsupported_uri", "s3:// needs a bucket and a key; write s3://bucket/key")
+    if not BUCKET_PATTERN.fullmatch(bucket) or IP_ADDRESS_PATTERN.fullmatch(bucket):
+        raise UnreadableMedia(
+            "unsupported_uri", f"{bucket[:80]!r} is not a valid bucket name; write s3://bucket/key"
+        )
+    if len(key.encode()) > MAX_KEY_BYTES or "\0" in key:
+        raise UnreadableMedia(
+            "unsupported_uri",
+            f"the key must have at most {MAX_KEY_BYTES} bytes and no NUL; rename the object",
+        )
+    if not {".", ".."}.isdisjoint(key.split("/")):  # HTTP clients drop them and would read another object
+        raise UnreadableMedia("unsupported_uri", "the key has . or .. between slashes; rename the object")
     return S3Object(bucket, key)
 
 
-def _inside(landing: Path, uri: str) -> Path:
-    """The path, by its words alone: a link in `landing` was put there by whoever runs the place."""
+def _resolve_local_path(landing: Path, uri: str) -> Path:
+    """Resolve a path by its text. Links in `landing` may lead elsewhere, as operators put them there."""
     if not Path(uri).is_absolute() and os.path.normpath(uri).startswith(".."):
-        raise Unreadable("unsupported_uri", "the path leads out of the landing folder; write it without ..")
+        raise UnreadableMedia(
+            "unsupported_uri", "the path leads out of the landing folder; write a path without .."
+        )
     return landing / uri
 
 
 class S3Object(io.RawIOBase):
-    """An object of S3 as a file that is read where it is looked at, `BLOCK` bytes a request.
+    """An S3 object as a seekable file. Reads fetch blocks of `BLOCK_BYTES` bytes on demand.
 
     Attributes:
-        size: in bytes.
+        size: size in bytes.
+
+    Raises:
+        UnreadableMedia: the object does not exist or cannot be read.
+        MediaStoreUnavailable: S3 does not answer or refuses the credentials.
     """
 
     def __init__(self, bucket: str, key: str) -> None:
-        self._place = {"Bucket": bucket, "Key": key}
-        self._client = _client()
-        head = self._ask("head_object", **self._place)
+        self._location = {"Bucket": bucket, "Key": key}
+        self._client = _s3_client()
+        head = self._request("head_object", **self._location)
         self.size: int = head["ContentLength"]
-        self._version = {"IfMatch": head["ETag"]}  # an object replaced midway is not two halves
+        self._if_match = {"IfMatch": head["ETag"]}  # never mix the bytes of two versions of the object
         self._position = 0
-        self._block = lru_cache(BLOCKS_KEPT)(self._get)
+        self._cached_block = lru_cache(CACHED_BLOCKS)(self._read_block)
 
     def readable(self) -> bool:
         return True
@@ -88,34 +106,39 @@ class S3Object(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """A place before the start is an error; one behind the end is not, and reads as nothing."""
+        """Set the position. It may lie after the end, where reads return no bytes.
+
+        Raises:
+            ValueError: the position lies before the start.
+        """
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if start + offset < 0:
-            raise ValueError("the place lies before the start")
+            raise ValueError("the position lies before the start of the object")
         self._position = start + offset
         return self._position
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Fill at most the buffer, and from one block only: whoever wants more reads again.
+        """Read into a buffer, at most to the end of the current block. Return the number of bytes.
 
         Raises:
-            Unreadable, StoreUnavailable: as for `find`.
+            UnreadableMedia: the object was replaced or deleted.
+            MediaStoreUnavailable: S3 does not answer or refuses the credentials.
         """
         if self._position >= self.size:
             return 0
-        number, start = divmod(self._position, BLOCK)
+        number, start = divmod(self._position, BLOCK_BYTES)
         target = memoryview(buffer).cast("B")
-        piece = self._block(number)[start : start + len(target)]
-        target[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
+        data = self._cached_block(number)[start : start + len(target)]
+        target[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
-    def _get(self, number: int) -> bytes:
-        last = min((number + 1) * BLOCK, self.size) - 1
-        wanted = f"bytes={number * BLOCK}-{last}"
-        return self._ask("get_object", **self._place, **self._version, Range=wanted)
+    def _read_block(self, number: int) -> bytes:
+        last = min((number + 1) * BLOCK_BYTES, self.size) - 1
+        byte_range = f"bytes={number * BLOCK_BYTES}-{last}"
+        return self._request("get_object", **self._location, **self._if_match, Range=byte_range)
 
-    def _ask(self, call: str, **arguments: str):  # type: ignore[no-untyped-def]  # a head, or bytes
+    def _request(self, operation: str, **arguments: str):  # type: ignore[no-untyped-def]  # a dict or bytes
         from botocore.exceptions import (  # type: ignore[import-untyped]
             BotoCoreError,
             ClientError,
@@ -124,47 +147,52 @@ class S3Object(io.RawIOBase):
         )
 
         try:
-            answer = getattr(self._client, call)(**arguments)
-            return answer["Body"].read() if "Body" in answer else answer
+            response = getattr(self._client, operation)(**arguments)
+            return response["Body"].read() if "Body" in response else response
         except ClientError as error:
-            if call == "head_object" and _status(error) != 404:  # without a body: GET tells the reason
-                self._ask("get_object", **self._place, Range="bytes=0-0")
-            raise self._refusal(error.response["Error"]["Code"], _status(error), str(error)) from None
+            # A HEAD response has no body. A GET of one byte gives the error code.
+            if operation == "head_object" and _http_status(error) != 404:
+                self._request("get_object", **self._location, Range="bytes=0-0")
+            raise self._to_media_error(
+                error.response["Error"]["Code"], _http_status(error), str(error)
+            ) from None
         except ParamValidationError as error:
-            raise Unreadable("unsupported_uri", str(error).splitlines()[-1]) from None
+            raise UnreadableMedia("unsupported_uri", str(error).splitlines()[-1]) from None
         except FlexibleChecksumError as error:
-            raise Unreadable("unreadable_media", str(error)) from None
+            raise UnreadableMedia("unreadable_media", str(error)) from None
         except BotoCoreError as error:
-            raise StoreUnavailable(f"{self._name}: {error}") from None
+            raise MediaStoreUnavailable(f"{self._uri}: {error}") from None
 
-    def _refusal(self, code: str, status: int, words: str) -> Unreadable | StoreUnavailable:
-        """What an answer of S3 other than yes means."""
-        if code in CHANGED:
-            return Unreadable("missing_media", "the object was replaced while it was read")
-        if code in REFUSES_US or code in AWAY or status in AWAY_STATUS:
-            return StoreUnavailable(f"{self._name}: {words}")
-        return Unreadable("missing_media", f"S3 answers {code}")
+    def _to_media_error(
+        self, code: str, status: int, message: str
+    ) -> UnreadableMedia | MediaStoreUnavailable:
+        """Convert an error of S3 to our exception."""
+        if code in OBJECT_CHANGED_CODES:
+            return UnreadableMedia("missing_media", "the object was replaced while it was read")
+        if code in CREDENTIAL_ERROR_CODES or code in UNAVAILABLE_CODES or status in UNAVAILABLE_STATUSES:
+            return MediaStoreUnavailable(f"{self._uri}: {message}")
+        return UnreadableMedia("missing_media", f"S3 answered {code}")
 
     @property
-    def _name(self) -> str:
-        return f"s3://{self._place['Bucket']}/{self._place['Key']}"
+    def _uri(self) -> str:
+        return f"s3://{self._location['Bucket']}/{self._location['Key']}"
 
 
-def _status(error: Any) -> int:
+def _http_status(error: Any) -> int:
     return error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
 
 
 @lru_cache(maxsize=1)
-def _client():  # type: ignore[no-untyped-def]
-    """One client a process: it keeps its connections.
+def _s3_client():  # type: ignore[no-untyped-def]
+    """Return the S3 client of this process, which reuses its connections.
 
     Raises:
-        StoreUnavailable: the environment names no client that can be.
+        MediaStoreUnavailable: the settings of S3 in the environment are invalid.
     """
-    import boto3  # slow to import, and most nights need none of it
+    import boto3  # slow to import, and most nights do not need it
     from botocore.exceptions import BotoCoreError
 
     try:
         return boto3.client("s3")
     except (BotoCoreError, ValueError) as error:
-        raise StoreUnavailable(str(error)) from None
+        raise MediaStoreUnavailable(str(error)) from None

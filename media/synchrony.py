@@ -1,11 +1,10 @@
-"""Does it sound when it moves? How well the beats of a video's sound fit the motion of its pictures.
+"""Measure the synchrony of a video: how well the onsets of its sound fit the motion of its frames.
 
-Frame motion (how much a shown frame differs from the one before) and onset strength (spectral flux of the
-mono sound) on one grid of time, and their cross-correlation over delays of up to a second. This is our own
-design: the survey that asks for audio-visual synchrony (SVARM) cites no method that could be followed.
-Whoever changes what it gives changes `media.clip.SYNCHRONY_METHOD`.
+Frame motion is how much a frame differs from the frame before. Onset strength is the spectral flux of the
+mono sound. Both are put on one time grid, and cross-correlated over delays of up to one second.
 
-Legend: T steps of the grid, N frames, W windows of sound, K sound samples, L delays.
+The design is our own, because the survey that asks for audio-visual synchrony (SVARM) cites no usable method.
+If results change, `media.clip.SYNCHRONY_METHOD` must change.
 """
 
 import numpy as np
@@ -16,105 +15,144 @@ from av.video.stream import VideoStream
 
 from media.clip import Synchrony
 
-STEP = 0.1  # seconds; about what viewers notice: sound .045 s early or .125 s late (ITU-R BT.1359)
-MAX_DELAY = 10  # steps
+GRID_SECONDS = 0.1  # viewers notice sound that is 0.045 s early or 0.125 s late (ITU-R BT.1359)
+MAX_DELAY_STEPS = 10  # grid steps
 MIN_SECONDS = 2.0
-SIDE = 32  # a frame's motion is measured on SIDE × SIDE of its points
-STILL = 0.25  # grey levels of 255: what coding alone may change
-SILENT = 0.001  # of full scale: -60 dB
-SOUND_RATE = 8000  # Hz
-WINDOW, HOP = 400, 200  # samples: 50 ms, 25 ms
-GAIN = 100.0  # before the log: a tone of 1 % of full scale still counts a tenth of a full one
-POINTS = Interpolation.POINT | Interpolation.BITEXACT
+MOTION_SIDE = 32  # motion is measured on MOTION_SIDE × MOTION_SIDE grey pixels
+MIN_MOTION = 0.25  # grey levels of 255; coding alone can change as much
+MIN_AMPLITUDE = 0.001  # of full scale: -60 dB
+SYNCHRONY_SAMPLE_RATE = 8000  # Hz
+WINDOW_SAMPLES, HOP_SAMPLES = 400, 200  # 50 ms, 25 ms
+LOG_GAIN = 100.0  # gain before the log, so that a tone of 1 % of full scale counts a tenth of a full one
+SCALER_FLAGS = Interpolation.POINT | Interpolation.BITEXACT
 
 
-class Motion:
-    """Takes a stream's frames in order of time; keeps SIDE × SIDE grey points of each (1 KiB)."""
+class MotionSampler:
+    """Collects a small grey image (1 KiB) of each frame of a stream, in order of time.
+
+    Args:
+        stream: the video stream.
+        decoder: the decoder of the stream.
+        max_seconds: later frames are not needed.
+        origin: time of the file's clock at its start, seconds.
+    """
 
     def __init__(
-        self, stream: VideoStream, decoder: VideoCodecContext, seconds: float, origin: float
+        self, stream: VideoStream, decoder: VideoCodecContext, max_seconds: float, origin: float
     ) -> None:
-        self.stream, self.decoder, self._seconds, self._origin = stream, decoder, seconds, origin
+        self.stream, self.decoder, self._max_seconds, self._origin = stream, decoder, max_seconds, origin
         self._scaler = VideoReformatter()
-        self._time = 0.0
+        self._current_time = 0.0
         self._times: list[float] = []
-        self._greys: list[np.ndarray] = []
+        self._grey_frames: list[np.ndarray] = []
 
     @property
     def started(self) -> bool:
         return bool(self._times)
 
     @property
-    def full(self) -> bool:
-        return self._time >= self._seconds
+    def is_complete(self) -> bool:
+        """Whether no more frames are needed."""
+        return self._current_time >= self._max_seconds
 
     def feed(self, frame: VideoFrame) -> None:
-        """The next frame; one without a time stamp follows at the stream's rate."""
+        """Add the next frame. Without a time stamp the stream's rate is used."""
         if frame.pts is not None and frame.time is not None:
-            self._time = frame.time - self._origin
+            self._current_time = frame.time - self._origin
         elif self.started:
-            self._time += 1 / float(self.stream.average_rate or 25)
-        small = self._scaler.reformat(frame, SIDE, SIDE, "gray", interpolation=POINTS, threads=1)
-        self._times.append(self._time)
-        self._greys.append(small.to_ndarray())
+            self._current_time += 1 / float(self.stream.average_rate or 25)
+        small = self._scaler.reformat(
+            frame, MOTION_SIDE, MOTION_SIDE, "gray", interpolation=SCALER_FLAGS, threads=1
+        )
+        self._times.append(self._current_time)
+        self._grey_frames.append(small.to_ndarray())
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because nothing is buffered."""
 
-    def strengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """When each frame is shown, seconds [N], and its mean change from the one before, grey levels [N]."""
-        if not self._greys:
+    def frame_differences(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the motion of the N frames.
+
+        Returns:
+            The times of the frames in seconds [N], and their mean change from the frame before in grey levels
+            of 255 [N].
+        """
+        if not self._grey_frames:
             return np.zeros(0), np.zeros(0)
-        grey_NHW = np.stack([self._greys[0], *self._greys]).astype(np.int16)
-        return np.array(self._times), np.abs(np.diff(grey_NHW, axis=0)).mean((1, 2))
+        grey_NXX = np.stack([self._grey_frames[0], *self._grey_frames]).astype(np.int16)
+        return np.array(self._times), np.abs(np.diff(grey_NXX, axis=0)).mean((1, 2))
 
 
-def measure(seconds_N: np.ndarray, change_N: np.ndarray, sound_K: np.ndarray) -> Synchrony | None:
-    """The synchrony of motion (see `Motion.strengths`) and of mono sound at SOUND_RATE.
+def measure_synchrony(seconds_N: np.ndarray, motion_N: np.ndarray, samples: np.ndarray) -> Synchrony | None:
+    """Measure the synchrony of motion and sound.
 
-    None, unknown: less than MIN_SECONDS of both, nothing moves, or nothing is heard.
+    Args:
+        seconds_N, motion_N: times and motion of N frames, as of `MotionSampler.frame_differences`.
+        samples: mono sound at `SYNCHRONY_SAMPLE_RATE`.
+
+    Returns:
+        The synchrony, or None if it is unknown: less than `MIN_SECONDS` of both, no motion, or silence.
     """
-    end = min(seconds_N.max(initial=0.0), len(sound_K) / SOUND_RATE)
-    moves, sounds = change_N.max(initial=0.0) > STILL, np.abs(sound_K).max(initial=0.0) > SILENT
-    if end < MIN_SECONDS or not moves or not sounds:
+    duration = min(seconds_N.max(initial=0.0), len(samples) / SYNCHRONY_SAMPLE_RATE)
+    has_motion = motion_N.max(initial=0.0) > MIN_MOTION
+    has_sound = np.abs(samples).max(initial=0.0) > MIN_AMPLITUDE
+    if duration < MIN_SECONDS or not has_motion or not has_sound:
         return None
-    steps = int(end / STEP)
-    motion_T = on_grid(seconds_N, np.log1p(change_N), steps)  # log: one cut is not all the motion there is
-    onset_T = on_grid(*onsets(sound_K), steps)
-    fit_L = correlations(motion_T, onset_T)
-    if fit_L is None:
+    steps = int(duration / GRID_SECONDS)
+    # The log keeps a single cut from outweighing all other motion.
+    motion_T = resample_to_grid(seconds_N, np.log1p(motion_N), steps)
+    onset_T = resample_to_grid(*onset_strength(samples), steps)
+    correlation_by_delay = cross_correlation(motion_T, onset_T)
+    if correlation_by_delay is None:
         return None
-    best = int(fit_L.argmax())
-    return Synchrony(float(fit_L[MAX_DELAY]), float(fit_L[best]), round((best - MAX_DELAY) * STEP * 1000))
+    best = int(correlation_by_delay.argmax())
+    return Synchrony(
+        float(correlation_by_delay[MAX_DELAY_STEPS]),
+        float(correlation_by_delay[best]),
+        round((best - MAX_DELAY_STEPS) * GRID_SECONDS * 1000),
+    )
 
 
-def onsets(sound_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spectral flux: seconds [W], and how much louder than before the frequencies are on average [W]."""
-    cut_WK = np.lib.stride_tricks.sliding_window_view(sound_K.astype(np.float32), WINDOW)[::HOP]
-    hann = np.hanning(WINDOW).astype(np.float32)
-    loud_WF = np.log1p(GAIN * np.abs(np.fft.rfft(cut_WK * hann)) / hann.sum())
-    flux_W = np.maximum(np.diff(loud_WF, axis=0), 0).mean(1)
-    enters = 0.75 * WINDOW  # where in its window a sound begins to count: there the window rises fastest
-    return (np.arange(1, len(loud_WF)) * HOP + enters) / SOUND_RATE, flux_W
+def onset_strength(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the onset strength of sound as its spectral flux over N windows.
+
+    Returns:
+        The times of the windows in seconds [N], and the mean increase of the log magnitudes since the window
+        before [N].
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float32), WINDOW_SAMPLES)
+    window_NX = windows[::HOP_SAMPLES]  # X: samples of a window
+    hann = np.hanning(WINDOW_SAMPLES).astype(np.float32)
+    log_magnitude_NF = np.log1p(LOG_GAIN * np.abs(np.fft.rfft(window_NX * hann)) / hann.sum())
+    flux_N = np.maximum(np.diff(log_magnitude_NF, axis=0), 0).mean(1)
+    # A sound begins to count where the window function rises fastest.
+    onset_offset = 0.75 * WINDOW_SAMPLES
+    return (np.arange(1, len(log_magnitude_NF)) * HOP_SAMPLES + onset_offset) / SYNCHRONY_SAMPLE_RATE, flux_N
 
 
-def on_grid(seconds_N: np.ndarray, strength_N: np.ndarray, steps: int) -> np.ndarray:
-    """The greatest strength around each point of the grid [T]; 0 where nothing happened."""
+def resample_to_grid(seconds_N: np.ndarray, strength_N: np.ndarray, steps: int) -> np.ndarray:
+    """Return the greatest strength around each of T grid points, 0 if there is none.
+
+    Args:
+        seconds_N, strength_N: times in seconds, and strengths.
+        steps: number of grid points T.
+    """
     grid_T = np.zeros(steps)
-    at_N = np.rint(seconds_N / STEP).astype(int)
-    inside_N = (at_N >= 0) & (at_N < steps)
-    np.maximum.at(grid_T, at_N[inside_N], strength_N[inside_N])
+    index_N = np.rint(seconds_N / GRID_SECONDS).astype(int)
+    inside_N = (index_N >= 0) & (index_N < steps)
+    np.maximum.at(grid_T, index_N[inside_N], strength_N[inside_N])
     return grid_T
 
 
-def correlations(a_T: np.ndarray, b_T: np.ndarray) -> np.ndarray | None:
-    """Cross-correlation [L] for b behind a by -MAX_DELAY … MAX_DELAY steps; None where either is constant.
+def cross_correlation(a_T: np.ndarray, b_T: np.ndarray) -> np.ndarray | None:
+    """Return the cross-correlation for b later than a by -MAX_DELAY_STEPS to MAX_DELAY_STEPS steps.
 
-    Normalised by the whole series, so that a delay that leaves little overlap counts less, and |…| ≤ 1.
+    It is normalised by the whole series. So its absolute value is at most 1, and a delay with little overlap
+    counts less. It is None if either series is constant.
     """
     a_T, b_T = a_T - a_T.mean(), b_T - b_T.mean()
     scale = np.linalg.norm(a_T) * np.linalg.norm(b_T)
     if scale < 1e-9:
         return None
     middle = len(a_T) - 1
-    return np.correlate(b_T, a_T, "full")[middle - MAX_DELAY : middle + MAX_DELAY + 1] / scale
+    return np.correlate(b_T, a_T, "full")[middle - MAX_DELAY_STEPS : middle + MAX_DELAY_STEPS + 1] / scale

@@ -1,6 +1,6 @@
-"""A decoding process: `python -m media.worker <fd>`. It reads jobs and writes results on that socket.
+"""A decoding process: `python -m media.worker <fd>`. It reads jobs from the socket and writes results to it.
 
-A file that crashes, hangs or bloats libav takes this process with it, and nothing else.
+A file that makes libav crash, hang or take too much memory ends only this process.
 """
 
 import ctypes
@@ -13,42 +13,42 @@ from pathlib import Path
 
 import av
 
-from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
-from media.decode import decode
-from media.fetch import find
+from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
+from media.decode import decode_video
+from media.fetch import resolve_media_uri
 
 READY = "ready"
 PR_SET_PDEATHSIG = 1
 
 
 def serve(connection: Connection) -> None:
-    """Answer (landing, sampling, limits), then one uri after another, until the parent hangs up."""
+    """Read (landing, sampling, limits), then decode one URI after another until the parent disconnects."""
     _die_with_parent()
-    av.logging.set_level(av.logging.PANIC)  # a bad file is told in its reject, not on the screen
+    av.logging.set_level(av.logging.PANIC)  # a bad file is reported in its reject
     landing, sampling, limits = connection.recv()
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.max_memory_bytes, limits.max_memory_bytes))
     connection.send(READY)
     while True:
         try:
             uri = connection.recv()
         except EOFError:
             return
-        connection.send(_answer(uri, landing, sampling, limits))
+        connection.send(_decode_uri(uri, landing, sampling, limits))
 
 
-def _answer(
-    uri: str, landing: Path, sampling: Sampling, limits: Limits
-) -> Clip | Unreadable | StoreUnavailable:
+def _decode_uri(
+    uri: str, landing: Path, sampling: SamplingConfig, limits: DecodeLimits
+) -> DecodedVideo | UnreadableMedia | MediaStoreUnavailable:
     try:
-        return decode(find(uri, landing), sampling, limits)
-    except (Unreadable, StoreUnavailable) as outcome:
+        return decode_video(resolve_media_uri(uri, landing), sampling, limits)
+    except (UnreadableMedia, MediaStoreUnavailable) as outcome:
         return outcome
     except MemoryError:
-        return Unreadable("out_of_memory", "decoding it needs more memory than embed.decode_memory_mib")
+        return UnreadableMedia("out_of_memory", "decoding needs more memory than embed.decode_memory_mib")
 
 
 def _die_with_parent() -> None:
-    """Without this, the child of a killed step would go on beside its retry."""
+    """End this process with its parent. Otherwise it would still run during the retry of a killed step."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

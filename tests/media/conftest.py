@@ -1,11 +1,11 @@
-"""An S3 server for the tests of a folder, started when first asked for."""
+"""An S3 server for the tests of this folder, started at its first use."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from media import fetch
-from tests.s3 import client, seaweedfs
+from tests.support.s3_server import client, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -16,10 +16,10 @@ def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
 
 @pytest.fixture
 def s3(s3_address: dict[str, str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """A client of a running store that has a bucket named `bucket`; the environment leads there."""
+    """A client of a running store with a bucket named `bucket`. The environment holds its address."""
     for name, value in s3_address.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    fetch._client.cache_clear()
+    fetch._s3_client.cache_clear()
     yield client(s3_address)
-    fetch._client.cache_clear()
+    fetch._s3_client.cache_clear()

@@ -10,31 +10,31 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from media import fetch
-from media.clip import Clip, Limits, Sampling, StoreUnavailable, Unreadable
-from media.decode import decode
-from media.decoders import Decoders
-from media.fetch import S3Object, find
-from tests.media.files import write_video
+from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
+from media.decode import decode_video
+from media.decoders import DecoderPool
+from media.fetch import S3Object, resolve_media_uri
+from tests.support.media_files import write_video
 
-SAMPLING = Sampling(5.0, 40, 2, 32, "squash", 16_000)
+SAMPLING = SamplingConfig(5.0, 40, 2, 32, "squash", 16_000)
 NOISE = np.random.default_rng(1)
 
 
-def reason(uri: str, landing: Path) -> str:
-    with pytest.raises(Unreadable) as caught:
-        find(uri, landing)
+def reject_reason(uri: str, landing: Path) -> str:
+    with pytest.raises(UnreadableMedia) as caught:
+        resolve_media_uri(uri, landing)
     return caught.value.reason
 
 
 def put(s3: Any, key: str, content: bytes) -> S3Object:
     s3.put_object(Bucket="bucket", Key=key, Body=content)
-    found = find(f"s3://bucket/{key}", Path("landing"))
-    assert isinstance(found, S3Object)
-    return found
+    media = resolve_media_uri(f"s3://bucket/{key}", Path("landing"))
+    assert isinstance(media, S3Object)
+    return media
 
 
-def noisy(path: Path, seconds: float, options: dict[str, str] | None = None) -> Path:
-    """A video that does not compress: some 700 kB a second."""
+def write_noisy_video(path: Path, seconds: float, options: dict[str, str] | None = None) -> Path:
+    """Write a video that does not compress, with about 700 kB per second."""
     pictures = [NOISE.integers(0, 255, (480, 640, 3), np.uint8) for _ in range(10)]
     return write_video(
         path,
@@ -47,34 +47,34 @@ def noisy(path: Path, seconds: float, options: dict[str, str] | None = None) -> 
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of the blocks that were asked for."""
-    asked: list[int] = []
-    get = S3Object._get
+def requested_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the requested blocks."""
+    requested: list[int] = []
+    get = S3Object._read_block
 
     def counted(self: S3Object, number: int) -> bytes:
-        asked.append(number)
+        requested.append(number)
         return get(self, number)
 
-    monkeypatch.setattr(S3Object, "_get", counted)
-    return asked
+    monkeypatch.setattr(S3Object, "_read_block", counted)
+    return requested
 
 
-def test_a_relative_uri_starts_at_the_landing_folder_and_an_absolute_one_does_not(tmp_path: Path) -> None:
-    assert find("media/v.mp4", tmp_path) == tmp_path / "media/v.mp4"
-    assert find("media/../v.mp4", tmp_path) == tmp_path / "media/../v.mp4"
-    assert find("/elsewhere/v.mp4", tmp_path) == Path("/elsewhere/v.mp4")
+def test_relative_uris_start_at_the_landing_folder(tmp_path: Path) -> None:
+    assert resolve_media_uri("media/v.mp4", tmp_path) == tmp_path / "media/v.mp4"
+    assert resolve_media_uri("media/../v.mp4", tmp_path) == tmp_path / "media/../v.mp4"
+    assert resolve_media_uri("/elsewhere/v.mp4", tmp_path) == Path("/elsewhere/v.mp4")
 
 
 @pytest.mark.parametrize(
     "uri",
     ["../v.mp4", "media/../../v.mp4", "https://example.org/v.mp4", "file:///v.mp4", "s3://bucket", "s3:///v"],
 )
-def test_an_address_that_leads_elsewhere_is_refused(tmp_path: Path, uri: str) -> None:
-    assert reason(uri, tmp_path) == "unsupported_uri"
+def test_a_uri_outside_the_landing_folder_is_refused(tmp_path: Path, uri: str) -> None:
+    assert reject_reason(uri, tmp_path) == "unsupported_uri"
 
 
-CANNOT_BE = [
+INVALID_URIS = [
     *("s3://my bucket/v.mp4", "s3://127.0.0.1:8080/v.mp4", "s3://127.0.0.1/v.mp4", "s3://bücket/v.mp4"),
     *(
         "s3://user:pw@bucket/v.mp4",
@@ -93,12 +93,12 @@ CANNOT_BE = [
 ]
 
 
-@pytest.mark.parametrize("uri", CANNOT_BE)
-def test_an_address_that_no_object_can_have_is_refused_without_asking_for_it(
+@pytest.mark.parametrize("uri", INVALID_URIS)
+def test_an_invalid_s3_uri_is_refused_without_a_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str
 ) -> None:
-    monkeypatch.setattr(fetch, "_client", lambda: pytest.fail("the store was asked"))
-    assert reason(uri, tmp_path) == "unsupported_uri"
+    monkeypatch.setattr(fetch, "_s3_client", lambda: pytest.fail("the store was asked"))
+    assert reject_reason(uri, tmp_path) == "unsupported_uri"
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_an_address_that_no_object_can_have_is_refused_without_asking_for_it(
         "%",
     ],
 )
-def test_an_odd_key_is_an_object_that_is_not_there(s3: Any, tmp_path: Path, key: str) -> None:
-    assert reason(f"s3://bucket/{key}", tmp_path) == "missing_media"
-    assert reason("s3://bucket--use1-az4--x-s3/v.mp4", tmp_path) == "missing_media"
+def test_an_unusual_key_is_a_missing_object(s3: Any, tmp_path: Path, key: str) -> None:
+    assert reject_reason(f"s3://bucket/{key}", tmp_path) == "missing_media"
+    assert reject_reason("s3://bucket--use1-az4--x-s3/v.mp4", tmp_path) == "missing_media"
 
 
-def refusing(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
-    """A store that answers every GET by this; and, as HEAD has no body, every HEAD by the status alone."""
+def refuse_requests(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
+    """Replace the store by one that refuses every request. HEAD responses have a status but no code."""
 
     class Store:
         def head_object(self, **place: str) -> None:
@@ -138,7 +138,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
             answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
             return ClientError(answer, call)
 
-    monkeypatch.setattr(fetch, "_client", Store)
+    monkeypatch.setattr(fetch, "_s3_client", Store)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +155,11 @@ def refusing(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
         (418, "SomethingNew"),
     ],
 )
-def test_what_the_store_answers_about_one_object_is_no_reason_to_stop_the_night(
+def test_an_error_for_one_object_is_a_reject(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str
 ) -> None:
-    refusing(monkeypatch, status, code)
-    assert reason("s3://bucket/v.mp4", tmp_path) == "missing_media"
+    refuse_requests(monkeypatch, status, code)
+    assert reject_reason("s3://bucket/v.mp4", tmp_path) == "missing_media"
 
 
 @pytest.mark.parametrize(
@@ -176,100 +176,104 @@ def test_what_the_store_answers_about_one_object_is_no_reason_to_stop_the_night(
         (400, "RequestTimeout"),
     ],
 )
-def test_a_store_that_is_away_or_refuses_our_credentials_is_not_the_files_fault(
+def test_an_unavailable_store_stops_the_step(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str
 ) -> None:
-    refusing(monkeypatch, status, code)
-    with pytest.raises(StoreUnavailable, match=rf"s3://bucket/v\.mp4.*{code}"):
-        find("s3://bucket/v.mp4", tmp_path)
+    refuse_requests(monkeypatch, status, code)
+    with pytest.raises(MediaStoreUnavailable, match=rf"s3://bucket/v\.mp4.*{code}"):
+        resolve_media_uri("s3://bucket/v.mp4", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_ENDPOINT_URL", "not an address"), ("AWS_PROFILE", "nobodys-profile")]
 )
-def test_a_setting_of_the_store_that_cannot_be_is_not_the_files_fault(
+def test_an_invalid_store_setting_stops_the_step(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    fetch._client.cache_clear()
-    with pytest.raises(StoreUnavailable):
-        find("s3://bucket/v.mp4", tmp_path)
+    fetch._s3_client.cache_clear()
+    with pytest.raises(MediaStoreUnavailable):
+        resolve_media_uri("s3://bucket/v.mp4", tmp_path)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2_500_000), st.integers(0, 2_000_000)), max_size=6))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
-def test_an_object_reads_like_a_file_wherever_it_is_read(s3: Any, looks: list[tuple[int, int]]) -> None:
+def test_an_object_reads_like_a_file(s3: Any, reads: list[tuple[int, int]]) -> None:
     content = np.random.default_rng(1).bytes(2_300_000)
-    ours, file = put(s3, "noise", content), io.BytesIO(content)
-    for place, length in looks:
-        assert ours.seek(place) == file.seek(place)
-        wanted = file.read(length)
-        piece = ours.read(length)
-        assert wanted.startswith(piece)
-        assert len(piece) > 0 or not wanted
-    assert ours.seek(-10, io.SEEK_END) == len(content) - 10
-    assert ours.read() == content[-10:]
+    s3_object, file = put(s3, "noise", content), io.BytesIO(content)
+    for offset, length in reads:
+        assert s3_object.seek(offset) == file.seek(offset)
+        expected = file.read(length)
+        data = s3_object.read(length)
+        assert expected.startswith(data)
+        assert len(data) > 0 or not expected
+    assert s3_object.seek(-10, io.SEEK_END) == len(content) - 10
+    assert s3_object.read() == content[-10:]
 
 
-def test_an_object_and_a_file_of_the_same_bytes_give_the_same_clip(s3: Any, tmp_path: Path) -> None:
+def test_an_object_decodes_like_a_file(s3: Any, tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", seconds=7)
-    here, there = decode(path, SAMPLING), decode(put(s3, "v.mp4", path.read_bytes()), SAMPLING)
-    for ours, theirs in ((here.frames, there.frames), (here.sound, there.sound)):
-        assert ours.keys() == theirs.keys()
-        assert all((ours[n] == theirs[n]).all() for n in ours)
+    local, remote = decode_video(path, SAMPLING), decode_video(put(s3, "v.mp4", path.read_bytes()), SAMPLING)
+    for actual, expected in ((local.frames, remote.frames), (local.audio, remote.audio)):
+        assert actual.keys() == expected.keys()
+        assert all((actual[n] == expected[n]).all() for n in actual)
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}], ids=["index last", "index first"])
-def test_the_first_segment_of_a_big_object_costs_a_part_of_its_bytes(
-    s3: Any, tmp_path: Path, requests: list[int], options: dict[str, str]
+def test_the_first_segment_reads_a_part_of_a_large_object(
+    s3: Any, tmp_path: Path, requested_blocks: list[int], options: dict[str, str]
 ) -> None:
-    path = noisy(tmp_path / "v.mp4", 30, options)
-    blocks = -(-path.stat().st_size // fetch.BLOCK)
-    clip = decode(put(s3, "big.mp4", path.read_bytes()), Sampling(5.0, 1, 2, 32, "squash", 16_000))
-    assert (sorted(clip.frames), sorted(clip.sound)) == ([0], [0])
-    assert blocks > 12  # how many, depends on how many threads the encoder has
-    assert len(requests) < blocks / 2
-    assert len(requests) == len(set(requests))
+    path = write_noisy_video(tmp_path / "v.mp4", 30, options)
+    blocks = -(-path.stat().st_size // fetch.BLOCK_BYTES)
+    clip = decode_video(
+        put(s3, "big.mp4", path.read_bytes()), SamplingConfig(5.0, 1, 2, 32, "squash", 16_000)
+    )
+    assert (sorted(clip.frames), sorted(clip.audio)) == ([0], [0])
+    assert blocks > 12  # their number depends on the threads of the encoder
+    assert len(requested_blocks) < blocks / 2
+    assert len(requested_blocks) == len(set(requested_blocks))
 
 
-def test_an_object_beyond_the_limit_is_refused_before_a_byte_is_read(s3: Any, requests: list[int]) -> None:
-    with pytest.raises(Unreadable) as caught:
-        decode(put(s3, "big", bytes(3 << 20)), SAMPLING, Limits(60, 1 << 40, file_bytes=2 << 20))
-    assert (caught.value.reason, requests) == ("too_large", [])
+def test_an_object_beyond_the_limit_is_not_read(s3: Any, requested_blocks: list[int]) -> None:
+    with pytest.raises(UnreadableMedia) as caught:
+        decode_video(
+            put(s3, "big", bytes(3 << 20)), SAMPLING, DecodeLimits(60, 1 << 40, max_file_bytes=2 << 20)
+        )
+    assert (caught.value.reason, requested_blocks) == ("too_large", [])
 
 
-def test_an_object_that_is_not_there_or_empty_has_its_reason(s3: Any, tmp_path: Path) -> None:
-    assert reason("s3://bucket/gone.mp4", tmp_path) == "missing_media"
-    assert reason("s3://nowhere/gone.mp4", tmp_path) == "missing_media"
-    with pytest.raises(Unreadable) as caught:
-        decode(put(s3, "empty.mp4", b""), SAMPLING)
+def test_missing_and_empty_objects_have_their_reasons(s3: Any, tmp_path: Path) -> None:
+    assert reject_reason("s3://bucket/gone.mp4", tmp_path) == "missing_media"
+    assert reject_reason("s3://nowhere/gone.mp4", tmp_path) == "missing_media"
+    with pytest.raises(UnreadableMedia) as caught:
+        decode_video(put(s3, "empty.mp4", b""), SAMPLING)
     assert caught.value.reason == "empty_media"
 
 
-def test_an_object_replaced_while_it_is_read_is_not_mixed_with_the_new_one(s3: Any, tmp_path: Path) -> None:
-    content = noisy(tmp_path / "v.mp4", 12, {"movflags": "faststart"}).read_bytes()
+def test_an_object_replaced_during_reading_is_refused(s3: Any, tmp_path: Path) -> None:
+    content = write_noisy_video(tmp_path / "v.mp4", 12, {"movflags": "faststart"}).read_bytes()
     with av.open(put(s3, "v.mp4", content)) as container:
         packets = container.demux(video=0)
         next(packets)
         put(s3, "v.mp4", bytes(len(content)))
-        with pytest.raises(Unreadable, match="replaced"):
+        with pytest.raises(UnreadableMedia, match="replaced"):
             list(packets)
 
 
-def test_the_processes_read_objects_too(s3: Any, tmp_path: Path) -> None:
+def test_worker_processes_read_objects(s3: Any, tmp_path: Path) -> None:
     put(s3, "v.mp4", write_video(tmp_path / "v.mp4").read_bytes())
-    with Decoders(tmp_path, SAMPLING, Limits(60, 2 << 30), 1) as pool:
+    with DecoderPool(tmp_path, SAMPLING, DecodeLimits(60, 2 << 30), 1) as pool:
         clip, gone = pool.decode(["s3://bucket/v.mp4", "s3://bucket/gone.mp4"])
-    assert isinstance(clip, Clip)
-    assert isinstance(gone, Unreadable)
+    assert isinstance(clip, DecodedVideo)
+    assert isinstance(gone, UnreadableMedia)
     assert gone.reason == "missing_media"
 
 
-def test_credentials_that_the_store_does_not_know_are_not_the_files_fault(
+def test_an_unreachable_endpoint_stops_the_step(
     s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    fetch._client.cache_clear()
-    with pytest.raises(StoreUnavailable, match=r"s3://bucket/v\.mp4"):
-        find("s3://bucket/v.mp4", tmp_path)
+    fetch._s3_client.cache_clear()
+    with pytest.raises(MediaStoreUnavailable, match=r"s3://bucket/v\.mp4"):
+        resolve_media_uri("s3://bucket/v.mp4", tmp_path)

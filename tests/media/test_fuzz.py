@@ -1,49 +1,49 @@
-"""Damaged copies of a clean file: every one is a clip or has its reason, whatever libav makes of it."""
+"""Decode damaged copies of a clean file. Each is decoded or has a reject reason."""
 
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from media.clip import Clip, Limits, Sampling, Unreadable
-from media.decoders import Decoders
-from tests.media.files import write_video
+from media.clip import DecodedVideo, DecodeLimits, SamplingConfig, UnreadableMedia
+from media.decoders import DecoderPool
+from tests.support.media_files import write_video
 
-SAMPLING = Sampling(5.0, 40, 2, 32, "squash", 16_000)
-LIMITS = Limits(20, 2 << 30, 1 << 20, 3600, 1_000_000)
+SAMPLING = SamplingConfig(5.0, 40, 2, 32, "squash", 16_000)
+LIMITS = DecodeLimits(20, 2 << 30, 1 << 20, 3600, 1_000_000)
 COPIES = 40
 
 
-def damage(content: bytes, chance: np.random.Generator) -> bytes:
-    """Some bytes changed, and in every fourth copy the end or a piece of the middle is gone."""
-    copy = bytearray(content)
-    for place in chance.integers(0, len(copy), int(chance.choice([1, 8, 64]))):
-        copy[place] = chance.integers(256)
-    if chance.random() < 0.25:
-        start, end = sorted(chance.integers(0, len(copy), 2))
-        del copy[start : end if chance.random() < 0.5 else None]
-    return bytes(copy)
+def damage_bytes(content: bytes, generator: np.random.Generator) -> bytes:
+    """Change some bytes. With probability 1/4 also delete the end or a part of the middle."""
+    damaged = bytearray(content)
+    for offset in generator.integers(0, len(damaged), int(generator.choice([1, 8, 64]))):
+        damaged[offset] = generator.integers(256)
+    if generator.random() < 0.25:
+        start, end = sorted(generator.integers(0, len(damaged), 2))
+        del damaged[start : end if generator.random() < 0.5 else None]
+    return bytes(damaged)
 
 
-def outcomes(folder: Path, content: bytes, copies: int, suffix: str) -> Counter[str]:
-    chance = np.random.default_rng(7)
+def decode_outcomes(folder: Path, content: bytes, copies: int, suffix: str) -> Counter[str]:
+    generator = np.random.default_rng(7)
     names = [f"{number}{suffix}" for number in range(copies)]
     for name in names:
-        (folder / name).write_bytes(damage(content, chance))
-    found: Counter[str] = Counter()
-    with Decoders(folder, SAMPLING, LIMITS, 2) as pool:
+        (folder / name).write_bytes(damage_bytes(content, generator))
+    counts: Counter[str] = Counter()
+    with DecoderPool(folder, SAMPLING, LIMITS, 2) as pool:
         for outcome in pool.decode(names):
-            assert isinstance(outcome, Clip | Unreadable)
-            found["clip" if isinstance(outcome, Clip) else outcome.reason] += 1
-            if isinstance(outcome, Clip):
+            assert isinstance(outcome, DecodedVideo | UnreadableMedia)
+            counts["clip" if isinstance(outcome, DecodedVideo) else outcome.reason] += 1
+            if isinstance(outcome, DecodedVideo):
                 assert all(part.shape[1:] == (32, 32, 3) for part in outcome.frames.values())
-                assert all(np.isfinite(part).all() for part in outcome.sound.values())
-    return found
+                assert all(np.isfinite(part).all() for part in outcome.audio.values())
+    return counts
 
 
-def test_a_damaged_file_is_a_clip_or_has_its_reason(tmp_path: Path) -> None:
+def test_a_damaged_file_is_decoded_or_rejected_with_a_reason(tmp_path: Path) -> None:
     content = write_video(tmp_path / "v.mp4", seconds=3, options={"movflags": "faststart"}).read_bytes()
-    found = outcomes(tmp_path, content, COPIES, ".mp4")
-    assert found.total() == COPIES
-    assert found["clip"] > 0
-    assert found["unreadable_media"] > 0
+    counts = decode_outcomes(tmp_path, content, COPIES, ".mp4")
+    assert counts.total() == COPIES
+    assert counts["clip"] > 0
+    assert counts["unreadable_media"] > 0

@@ -5,20 +5,20 @@ from av.video.codeccontext import VideoCodecContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.starts import ASKED, Starts
+from media.random_access import SLICE_PARSERS, RandomAccessDetector
 
 AVCC, HVCC = b"\1" + bytes(3) + b"\3" + bytes(3), b"\1" + bytes(20) + b"\3" + bytes(3)
 
 
-def starts(codec: str, header: bytes = b"") -> Starts:
+def make_detector(codec: str, header: bytes = b"") -> RandomAccessDetector:
     decoder = CodecContext.create(codec, "r")
     assert isinstance(decoder, VideoCodecContext)
     if header:
         decoder.extradata = header
-    return Starts(decoder)
+    return RandomAccessDetector(decoder)
 
 
-def marked(data: bytes) -> Packet:
+def keyframe_packet(data: bytes) -> Packet:
     packet = Packet(data)
     packet.is_keyframe = True
     return packet
@@ -40,22 +40,22 @@ def marked(data: bytes) -> Packet:
         ("mpeg4", b"", "000001b0 01 000001b6 50", False),
         ("vp9", b"", "8249", True),
         ("mjpeg", b"", "ffd8", True),
-        ("flv1", b"", "000084", False),  # a codec that is not known here
+        ("flv1", b"", "000084", False),  # a codec without a parser
     ],
 )
-def test_a_packet_tells_whether_decoding_can_start_there(
-    codec: str, header: bytes, data: str, clean: bool
-) -> None:
-    packet = marked(bytes.fromhex(data))
-    assert starts(codec, header).clean(packet) is clean
+def test_random_access_points_are_detected(codec: str, header: bytes, data: str, clean: bool) -> None:
+    packet = keyframe_packet(bytes.fromhex(data))
+    assert make_detector(codec, header).is_random_access_point(packet) is clean
     packet.is_keyframe = False
-    assert not starts(codec, header).clean(packet)
+    assert not make_detector(codec, header).is_random_access_point(packet)
 
 
-@given(st.sampled_from(sorted(ASKED)), st.binary(max_size=40), st.binary(min_size=1, max_size=200))
-def test_a_damaged_packet_is_no_error(codec: str, header: bytes, data: bytes) -> None:
-    assert starts(codec, header).clean(marked(data)) in (True, False)
-    assert starts(codec, header).clean(marked(b"\0\0\1".join(data[n : n + 9] for n in range(len(data))))) in (
+@given(st.sampled_from(sorted(SLICE_PARSERS)), st.binary(max_size=40), st.binary(min_size=1, max_size=200))
+def test_a_damaged_packet_raises_no_error(codec: str, header: bytes, data: bytes) -> None:
+    assert make_detector(codec, header).is_random_access_point(keyframe_packet(data)) in (True, False)
+    assert make_detector(codec, header).is_random_access_point(
+        keyframe_packet(b"\0\0\1".join(data[n : n + 9] for n in range(len(data))))
+    ) in (
         True,
         False,
     )
