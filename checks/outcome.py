@@ -1,4 +1,4 @@
-"""What the validated expectations mean for the night: passed, warned or blocked."""
+"""The outcome of a night's data checks: passed, warned or blocked."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,34 +8,49 @@ from checks.suites import Expectation
 
 
 @dataclass(frozen=True)
-class Finding:
-    """An expectation and what was observed; `skipped` where there was nothing to measure."""
+class ExpectationResult:
+    """The result of one expectation.
+
+    Attributes:
+        expectation: the expectation.
+        value: the measured value, or None if there was nothing to measure.
+        outcome: `skipped` if there was nothing to measure.
+    """
 
     expectation: Expectation
     value: float | None
     outcome: Literal["passed", "failed", "skipped"]
 
-    def sentence(self) -> str:
-        """`events.rows is 3, must be at least 100 (events received)`."""
-        e = self.expectation
-        return f"{e.table}.{e.figure} is {_number(self.value)}, must be {e.bound} ({e.meaning})"
+    def describe(self) -> str:
+        """Return a line, such as `events.rows is 3, must be at least 100 (events received)`."""
+        expectation, value = self.expectation, _format_value(self.value)
+        name = f"{expectation.table}.{expectation.metric}"
+        return f"{name} is {value}, must be {expectation.bound} ({expectation.description})"
 
-    def record(self) -> dict[str, Any]:
-        """As JSON, for results.json."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as a dictionary, for results.json."""
         return {**asdict(self.expectation), "value": self.value, "outcome": self.outcome}
 
 
-def failed(findings: Sequence[Finding], severity: str) -> list[Finding]:
-    """The failed ones of a severity."""
-    return [f for f in findings if f.outcome == "failed" and f.expectation.severity == severity]
+def failed_results(
+    results: Sequence[ExpectationResult], severity: Literal["error", "warn"]
+) -> list[ExpectationResult]:
+    """Return the failed results of one severity."""
+    return [
+        result for result in results if result.outcome == "failed" and result.expectation.severity == severity
+    ]
 
 
-def judge(findings: Sequence[Finding]) -> Literal["passed", "warned", "blocked"]:
-    """An error blocks, a warning is told, and what could not be measured decides nothing."""
-    if failed(findings, "error"):
+def night_outcome(results: Sequence[ExpectationResult]) -> Literal["passed", "warned", "blocked"]:
+    """Return `blocked` if an expectation of severity error failed.
+
+    Otherwise return `warned` if one of severity warn failed, else `passed`. Skipped expectations do not
+    count.
+    """
+    if failed_results(results, "error"):
         return "blocked"
-    return "warned" if failed(findings, "warn") else "passed"
+    return "warned" if failed_results(results, "warn") else "passed"
 
 
-def _number(value: float | None) -> str:
+def _format_value(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
-"""Great Expectations: runs the suites on the figures, keeps every validation, and writes the Data Docs.
+"""Run the expectations with Great Expectations, store every validation and write the Data Docs.
 
-Each table's figures are one row, so a suite costs milliseconds however large the table is. The validations
-and suites are kept in `store`, the pages in `site`; a night that is checked again adds pages and loses none.
+A suite checks one row, the metrics of a table. So it takes milliseconds, whatever the size of the table. A
+night that is checked again adds pages and deletes none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,89 +19,100 @@ from great_expectations.datasource.fluent import PandasDatasource
 from great_expectations.expectations import ExpectColumnMaxToBeBetween
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from checks.figures import Figures
-from checks.outcome import Finding
-from checks.pages import finish
+from checks.data_docs import finish_data_docs
+from checks.outcome import ExpectationResult
 from checks.suites import Expectation
+from checks.table_metrics import TableMetrics
 
 SEVERITY = {"error": FailureSeverity.CRITICAL, "warn": FailureSeverity.WARNING}
 
 
 def validate(
-    expectations: Sequence[Expectation], measured: Mapping[str, Figures], run: str, store: Path, site: Path
-) -> list[Finding]:
-    """Validate every measured expectation and write the Data Docs of it.
+    expectations: Sequence[Expectation],
+    metrics: Mapping[str, TableMetrics],
+    run_name: str,
+    store: Path,
+    site: Path,
+) -> list[ExpectationResult]:
+    """Validate all expectations whose metric was measured, and write the Data Docs.
 
     Args:
-        measured: table -> its figures.
-        run: name of the run in the Data Docs (the night).
-        store, site: folders of the validations and of the pages; made when missing.
+        expectations: the expectations.
+        metrics: table -> its metrics.
+        run_name: name of the run in the Data Docs, which is the night.
+        store: folder of suites and validations. It is created if it is missing.
+        site: folder of the pages. It is created if it is missing.
 
     Returns:
-        One finding an expectation, in their order.
+        One result for each expectation, in the same order.
     """
     context = _context(store, site)
     source = context.data_sources.add_pandas("lake")
-    run_id = RunIdentifier(run, datetime.now(UTC))
-    observed: dict[Expectation, Finding] = {}
-    for table, figures in measured.items():
-        known = [e for e in expectations if e.table == table and figures[e.figure] is not None]
-        success = _run(context, source, table, known, figures, run_id)
+    run_id = RunIdentifier(run_name, datetime.now(UTC))
+    results: dict[Expectation, ExpectationResult] = {}
+    for table, table_metrics in metrics.items():
+        known = [e for e in expectations if e.table == table and table_metrics[e.metric] is not None]
+        success = _run_suite(context, source, table, known, table_metrics, run_id)
         for e in known:
-            observed[e] = Finding(e, figures[e.figure], "passed" if success[e.figure] else "failed")
-    finish(site, store)
-    return [observed.get(e, Finding(e, None, "skipped")) for e in expectations]
+            results[e] = ExpectationResult(
+                e, table_metrics[e.metric], "passed" if success[e.metric] else "failed"
+            )
+    finish_data_docs(site, store)
+    return [results.get(e, ExpectationResult(e, None, "skipped")) for e in expectations]
 
 
-def _run(
+def _run_suite(
     context: AbstractDataContext,
     source: PandasDatasource,
     table: str,
     expectations: Sequence[Expectation],
-    figures: Figures,
+    metrics: TableMetrics,
     run_id: RunIdentifier,
 ) -> dict[str, bool]:
-    """Figure -> success of one table's suite on its one-row frame, as a checkpoint with Data Docs."""
-    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("figures")
-    suite = gx.ExpectationSuite(name=table, expectations=[_native(e) for e in expectations])
+    """Run the suite of one table as a checkpoint with Data Docs. Return metric -> success."""
+    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("metrics")
+    suite = gx.ExpectationSuite(name=table, expectations=[_to_gx(e) for e in expectations])
     definition = gx.ValidationDefinition(name=table, data=batch, suite=context.suites.add_or_update(suite))
     checkpoint = gx.Checkpoint(
         name=table,
         validation_definitions=[context.validation_definitions.add(definition)],
         actions=[UpdateDataDocsAction(name="data_docs")],
     )
-    frame = pd.DataFrame([{name: value for name, value in figures.items() if value is not None}])
+    frame = pd.DataFrame([{name: value for name, value in metrics.items() if value is not None}])
     result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame}, run_id=run_id)
     (validation,) = result.run_results.values()
-    return dict(_success(result) for result in validation.results)
+    return dict(_metric_success(result) for result in validation.results)
 
 
-def _native(e: Expectation) -> ExpectColumnMaxToBeBetween:
-    """On a single row the maximum is the figure itself, and the Data Docs show it as the observed value."""
+def _to_gx(e: Expectation) -> ExpectColumnMaxToBeBetween:
+    """Express an expectation as bounds of a column's maximum.
+
+    The frame has one row, so its maximum is the metric. The Data Docs show it as the observed value.
+    """
     return ExpectColumnMaxToBeBetween(
-        column=e.figure,
-        min_value=e.low,
-        max_value=e.high,
+        column=e.metric,
+        min_value=e.min_value,
+        max_value=e.max_value,
         severity=SEVERITY[e.severity],
-        description=f"{e.meaning}: {e.bound} ({e.severity})",
+        description=f"{e.description}: {e.bound} ({e.severity})",
     )
 
 
-def _success(result: Any) -> tuple[str, bool]:
-    """An expectation's figure and whether it was met; one that could not be evaluated is a bug of ours."""
+def _metric_success(result: Any) -> tuple[str, bool]:
+    """Return an expectation's metric and success. An expectation that was not evaluated is a bug."""
     if result.exception_info.get("raised_exception"):
         raise RuntimeError(f"{result.expectation_config} was not evaluated: {result.exception_info}")
     return result.expectation_config.kwargs["column"], bool(result.success)
 
 
 def _context(store: Path, site: Path) -> AbstractDataContext:
-    """A context that knows only this run; what it writes stays on disk. Nothing is sent anywhere."""
+    """Return a context for this run only. It writes to `store` and `site`, and sends nothing anywhere."""
     config = DataContextConfig(
         stores={
             "expectations": _on_disk("ExpectationsStore", store / "expectations"),
             "validations": _on_disk("ValidationResultsStore", store / "validations"),
             "checkpoints": _in_memory("CheckpointStore"),
-            "validation_definition_store": _in_memory("ValidationDefinitionStore"),  # its name is fixed
+            "validation_definition_store": _in_memory("ValidationDefinitionStore"),  # GX requires this name
         },
         expectations_store_name="expectations",
         validation_results_store_name="validations",
@@ -112,7 +123,8 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
                 "site_name": "Undercurrent: data checks by night",
                 "show_how_to_buttons": False,
                 "store_backend": _folder(site),
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},  # checks.pages overwrites it
+                # `checks.data_docs` overwrites this index.
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
             }
         },
         analytics_enabled=False,
@@ -125,9 +137,9 @@ def _folder(path: Path) -> dict[str, str]:
     return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(path)}
 
 
-def _on_disk(kind: str, path: Path) -> dict[str, Any]:
-    return {"class_name": kind, "store_backend": _folder(path)}
+def _on_disk(class_name: str, path: Path) -> dict[str, Any]:
+    return {"class_name": class_name, "store_backend": _folder(path)}
 
 
-def _in_memory(kind: str) -> dict[str, Any]:
-    return {"class_name": kind, "store_backend": {"class_name": "InMemoryStoreBackend"}}
+def _in_memory(class_name: str) -> dict[str, Any]:
+    return {"class_name": class_name, "store_backend": {"class_name": "InMemoryStoreBackend"}}

@@ -7,37 +7,37 @@ from checks.suites import Expectation
 from checks.validation import validate
 
 EXPECTATIONS = [
-    Expectation("events", "rows", "events received", low=100),
-    Expectation("features", "bad", "bad vectors", high=0),
+    Expectation("events", "rows", "events received", min_value=100),
+    Expectation("features", "bad", "bad vectors", max_value=0),
 ]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The docs of two nights; the first was not fit and was checked again."""
+    """The Data Docs of two nights. The first failed and was checked again."""
     home = tmp_path_factory.mktemp("home")
     for night, rows in (("2026-03-05", 7), ("2026-03-05", 700), ("2026-03-06", 800)):
-        measured = {"events": {"rows": rows}, "features": {"bad": 0}}
-        validate(EXPECTATIONS, measured, night, home / "store", home / "site")
+        metrics = {"events": {"rows": rows}, "features": {"bad": 0}}
+        validate(EXPECTATIONS, metrics, night, home / "store", home / "site")
     return home / "site"
 
 
-def test_no_page_fetches_anything_from_elsewhere(site):
+def test_no_page_loads_external_resources(site):
     pages = [*site.glob("**/*.html")]
-    assert len(pages) == 1 + 2 + 2 * 3  # the index, two suites, a page a validation
+    assert len(pages) == 1 + 2 + 2 * 3  # the index, two suites and a page for each validation
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"<(link|img|script|iframe)[^>]*(src|href)=\"(https?:)?//", text), page
         assert "<script" not in text
 
 
-def test_every_page_has_the_style_sheet_that_lies_beside_it(site):
+def test_every_page_has_the_local_style_sheet(site):
     for page in site.glob("**/*.html"):
         (styles,) = re.findall(r'<link rel="stylesheet" href="([^"]*)">', page.read_text(encoding="utf-8"))
         assert (page.parent / styles).resolve() == (site / "data_docs.css").resolve()
 
 
-def test_the_index_lists_the_newest_first_and_its_links_lead_to_pages(site):
+def test_the_index_links_to_all_pages_newest_first(site):
     text = (site / "index.html").read_text(encoding="utf-8")
     links = re.findall(r'href="(validations/[^"]*)"', text)
     assert len(links) == 6
@@ -45,7 +45,7 @@ def test_the_index_lists_the_newest_first_and_its_links_lead_to_pages(site):
     assert [link.split("/")[2] for link in links] == ["2026-03-06"] * 2 + ["2026-03-05"] * 4
 
 
-def test_the_index_names_what_was_not_met(site):
+def test_the_index_names_failed_expectations(site):
     rows = re.findall(r"<tr.*?</tr>", (site / "index.html").read_text(encoding="utf-8"), re.DOTALL)
     failed = [row for row in rows if "fa-times" in row]
     assert len(failed) == 1
@@ -53,6 +53,6 @@ def test_the_index_names_what_was_not_met(site):
     assert "<td>rows</td>" in failed[0]
 
 
-def test_what_a_page_says_is_kept(site):
+def test_the_text_of_a_page_is_kept(site):
     pages = sorted(site.glob("validations/events/2026-03-05/*/*.html"))
     assert "events received: at least 100 (error)" in pages[0].read_text(encoding="utf-8")
