@@ -1,1 +1,1 @@
-"""DataFrame → DataFrame, no I/O: what Spark does to a day's events."""
+"""Spark transformations of a day's events, from DataFrame to DataFrame."""

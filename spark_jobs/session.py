@@ -1,4 +1,4 @@
-"""The Spark session, local by default. How much of the machine it may have comes from the environment."""
+"""The Spark session, local by default. The environment sets its cores and memory."""
 
 import os
 import shutil
@@ -7,24 +7,24 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from contracts.errors import InputError
+from core.errors import InputError
 
 
-def session(name: str) -> SparkSession:
-    """The session of a step (UNDERCURRENT_SPARK_MASTER, UNDERCURRENT_SPARK_MEMORY).
+def spark_session(name: str) -> SparkSession:
+    """Return the Spark session of a step (UNDERCURRENT_SPARK_MASTER, UNDERCURRENT_SPARK_MEMORY).
 
     Raises:
-        InputError: there is no Java to run Spark with.
+        InputError: Java is missing.
     """
-    _need_java()
-    os.environ["PYSPARK_PYTHON"] = sys.executable  # or workers take whatever python3 is on the PATH
+    _require_java()
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # else workers run the python3 on the PATH
     cores = os.cpu_count() or 1
     builder = (
         SparkSession.builder.appName(f"undercurrent-{name}")
         .master(os.environ.get("UNDERCURRENT_SPARK_MASTER", "local[*]"))
         .config("spark.driver.memory", os.environ.get("UNDERCURRENT_SPARK_MEMORY", "2g"))
         .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # what Iceberg reads
+        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # Iceberg reads no other type
         .config("spark.sql.shuffle.partitions", str(2 * cores))
         .config("spark.sql.adaptive.enabled", "true")
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
@@ -38,7 +38,7 @@ def session(name: str) -> SparkSession:
     return spark
 
 
-def _need_java() -> None:
+def _require_java() -> None:
     home = os.environ.get("JAVA_HOME")
     if (home and (Path(home) / "bin" / "java").exists()) or shutil.which("java"):
         return

@@ -5,58 +5,64 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.params import Clean
-from contracts.tables import EVENTS
+from core.config import CleanConfig
+from core.tables import EVENTS
 from spark_jobs import clean, sentiment
 
 DAY = date(2026, 3, 5)
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
-PARAMS = Clean(
+PARAMS = CleanConfig(
     late_days=2,
     clock_skew_minutes=10,
-    max_loops=4,
+    max_replays=4,
     max_watch_minutes=60,
     bot_events_per_hour=20,
-    viewing_gap_minutes=30,
+    session_gap_minutes=30,
 )
 
 
-def _event(line: int, kind: str = "view", time: datetime | None = NOON, **more):
+def _event(line: int, event_type: str = "view", time: datetime | None = NOON, **more):
     row = dict.fromkeys(EVENTS.schema.names)
-    row |= {"event_id": f"e{line}", "user_id": "u", "video_id": "v", "event_type": kind, "event_time": time}
+    row |= {
+        "event_id": f"e{line}",
+        "user_id": "u",
+        "video_id": "v",
+        "event_type": event_type,
+        "event_time": time,
+    }
     return row | {"day": DAY, "source_file": "f", "source_line": line} | more
 
 
-def _judged(spark, rows, params=PARAMS):
+def _label(spark, rows, params=PARAMS):
     events = spark.createDataFrame([tuple(row.values()) for row in rows], EVENTS.spark_schema())
     videos = spark.createDataFrame([("v", 10_000), ("w", None)], "video_id string, duration_ms long")
-    return clean.judge(clean.with_work_day(events, params), videos, params)
+    return clean.with_reject_reason(clean.with_partition_day(events, params), videos, params)
 
 
 def _reasons(spark, rows, params=PARAMS):
-    return {row.source_line: row.reason for row in _judged(spark, rows, params).collect()}
+    return {row.source_line: row.reason for row in _label(spark, rows, params).collect()}
 
 
 def _interactions(spark, rows, params=PARAMS):
-    kept = _judged(spark, rows, params).where("reason IS NULL")
+    kept = _label(spark, rows, params).where("reason IS NULL")
     return [row.asDict() for row in clean.interactions(kept, params).orderBy("started_at").collect()]
 
 
-def test_each_rule_refuses_what_it_is_for_and_nothing_else(spark):
+def test_each_rule_rejects_only_its_own_events(spark):
     cases = {
         None: _event(1, watch_ms=10_000),
         "missing_event_id": _event(2, event_id=None),
         "missing_user": _event(3, user_id=None),
         "missing_video": _event(4, video_id=None),
         "missing_event_time": _event(5, time=None),
-        "unknown_event_type": _event(6, kind="scroll"),
-        "from_the_future": _event(7, time=NOON + timedelta(days=1)),
-        "too_late": _event(8, time=NOON - timedelta(days=3)),
-        "unknown_video": _event(9, video_id="nobody knows"),
+        "unknown_event_type": _event(6, event_type="scroll"),
+        "event_time_in_future": _event(7, time=NOON + timedelta(days=1)),
+        "arrived_too_late": _event(8, time=NOON - timedelta(days=3)),
+        "unknown_video": _event(9, video_id="unknown"),
         "impossible_watch_time": _event(10, watch_ms=-1),
     }
-    found = _reasons(spark, list(cases.values()))
-    assert found == {row["source_line"]: reason for reason, row in cases.items()}
+    result = _reasons(spark, list(cases.values()))
+    assert result == {row["source_line"]: reason for reason, row in cases.items()}
 
 
 def test_the_longest_possible_view_depends_on_the_videos_duration(spark):
@@ -69,10 +75,10 @@ def test_the_longest_possible_view_depends_on_the_videos_duration(spark):
     assert _reasons(spark, rows) == {1: None, 2: "impossible_watch_time", 3: None, 4: "impossible_watch_time"}
 
 
-def test_a_clock_that_runs_a_little_ahead_is_tolerated(spark):
+def test_a_small_clock_skew_is_tolerated(spark):
     midnight = datetime(2026, 3, 6, tzinfo=UTC)
     rows = [_event(1, time=midnight + timedelta(minutes=9)), _event(2, time=midnight + timedelta(minutes=11))]
-    assert _reasons(spark, rows) == {1: None, 2: "from_the_future"}
+    assert _reasons(spark, rows) == {1: None, 2: "event_time_in_future"}
 
 
 def test_a_late_event_belongs_to_the_day_it_happened(spark):
@@ -81,21 +87,21 @@ def test_a_late_event_belongs_to_the_day_it_happened(spark):
     assert days == {DAY - timedelta(2), DAY}
 
 
-def test_of_repeated_events_the_first_stays(spark):
+def test_the_first_of_duplicate_events_is_kept(spark):
     rows = [_event(2, event_id="same"), _event(1, event_id="same"), _event(3, event_id="same", user_id="x")]
-    assert _reasons(spark, rows) == {1: None, 2: "duplicate", 3: None}
+    assert _reasons(spark, rows) == {1: None, 2: "duplicate_event", 3: None}
 
 
-def test_a_bot_loses_its_day_but_a_duplicated_log_does_not_make_a_bot(spark):
+def test_duplicates_do_not_make_a_bot(spark):
     minute = timedelta(minutes=1)
     bot = [_event(n, user_id="bot", time=NOON + n * minute) for n in range(21)]
     human = [_event(100 + n, user_id="me", event_id=f"e{n % 15}", time=NOON) for n in range(30)]
     other_day = [_event(200, user_id="bot", time=NOON - timedelta(days=1))]
-    found = Counter(_reasons(spark, bot + human + other_day).values())
-    assert found == {"bot": 21, "duplicate": 15, None: 16}
+    result = Counter(_reasons(spark, bot + human + other_day).values())
+    assert result == {"suspected_bot": 21, "duplicate_event": 15, None: 16}
 
 
-def test_behaviours_belong_to_the_viewing_they_follow(spark):
+def test_behaviours_belong_to_the_interaction_they_follow(spark):
     second = timedelta(seconds=1)
     rows = [
         _event(1, "impression", NOON, feed_position=3, device="phone"),
@@ -113,25 +119,25 @@ def test_behaviours_belong_to_the_viewing_they_follow(spark):
     assert [row["events"] for row in (first, second_view, later)] == [4, 1, 1]
 
 
-def test_a_viewing_has_the_mean_sentiment_of_its_comments_and_none_without_a_known_one(spark):
-    def said(line: int, text: str | None, user: str):
+def test_an_interaction_has_the_mean_sentiment_of_its_comments(spark):
+    def comment(line: int, text: str | None, user: str):
         return _event(line, "comment", NOON + timedelta(seconds=line), comment_text=text, user_id=user)
 
     rows = [
-        said(1, "love this cat, more please", "a"),
-        said(2, "boring, what a waste of time", "a"),
-        said(3, "😍", "b"),
-        said(4, "die Musik ist toll", "b"),
-        said(5, "die Musik ist toll", "c"),
-        said(6, "", "d"),
-        said(7, None, "e"),
+        comment(1, "love this cat, more please", "a"),
+        comment(2, "boring, what a waste of time", "a"),
+        comment(3, "😍", "b"),
+        comment(4, "die Musik ist toll", "b"),
+        comment(5, "die Musik ist toll", "c"),
+        comment(6, "", "d"),
+        comment(7, None, "e"),
         _event(8, user_id="f"),
     ]
-    found = {row["user_id"]: row["comment_sentiment"] for row in _interactions(spark, rows)}
-    both = [sentiment.compound(row["comment_text"]) for row in rows[:2]]
-    assert found["a"] == pytest.approx(sum(both) / 2)
-    assert found["b"] == sentiment.compound("😍") > 0
-    assert [found[user] for user in "cdef"] == [None] * 4
+    result = {row["user_id"]: row["comment_sentiment"] for row in _interactions(spark, rows)}
+    both = [sentiment.compound_score(row["comment_text"]) for row in rows[:2]]
+    assert result["a"] == pytest.approx(sum(both) / 2)
+    assert result["b"] == sentiment.compound_score("😍") > 0
+    assert [result[user] for user in "cdef"] == [None] * 4
 
 
 EVENT = st.builds(
@@ -155,21 +161,21 @@ EVENT = st.builds(
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(EVENT, min_size=1, max_size=30), data=st.data())
 @pytest.mark.timeout(300)
-def test_every_event_is_kept_or_refused_once_in_whatever_order_they_come(spark, events, data):
+def test_every_event_is_kept_or_rejected_once_in_any_order(spark, events, data):
     rows = [_event(line) | event for line, event in enumerate(events)]
     shuffled = data.draw(st.permutations(rows))
-    judged = _judged(spark, rows).persist()
-    refused = clean.rejects(judged.where("reason IS NOT NULL")).collect()
+    labelled = _label(spark, rows).persist()
+    rejects = clean.rejects(labelled.where("reason IS NOT NULL")).collect()
     joined = _interactions(spark, rows)
-    assert sum(row["events"] for row in joined) + len(refused) == len(rows)
-    assert {(r.source_line, r.reason) for r in refused} == {
+    assert sum(row["events"] for row in joined) + len(rejects) == len(rows)
+    assert {(r.source_line, r.reason) for r in rejects} == {
         (line, reason) for line, reason in _reasons(spark, shuffled).items() if reason
     }
     assert joined == _interactions(spark, shuffled)
 
 
-def test_two_views_of_one_instant_are_one_viewing(spark):
-    rows = [_event(1, watch_ms=3000), _event(2, watch_ms=5000), _event(3, kind="impression")]
+def test_two_views_of_one_instant_are_one_interaction(spark):
+    rows = [_event(1, watch_ms=3000), _event(2, watch_ms=5000), _event(3, event_type="impression")]
     (row,) = _interactions(spark, rows)
     assert (row["events"], row["watched_ms"]) == (3, 5000)
 
@@ -182,21 +188,21 @@ def test_two_views_of_one_instant_are_one_viewing(spark):
         max_size=12,
     )
 )
-def test_no_two_viewings_of_a_video_start_at_one_instant(spark, told):
+def test_no_two_interactions_of_a_video_start_at_one_instant(spark, events):
     rows = [
         _event(line, kind, NOON + timedelta(hours=hour), event_id=f"e{n}")
-        for n, (kind, hour, line) in enumerate(told)
+        for n, (kind, hour, line) in enumerate(events)
     ]
     starts = [row["started_at"] for row in _interactions(spark, rows)]
     assert len(starts) == len(set(starts))
 
 
-def test_a_viewing_announced_in_the_instant_of_another_s_last_event_is_its_own(spark):
+def test_an_impression_starts_a_new_interaction_in_the_same_instant(spark):
     ten = timedelta(seconds=10)
     rows = [
         _event(1, watch_ms=1000),
-        _event(2, kind="like", time=NOON + ten),
-        _event(3, kind="impression", time=NOON + ten),
+        _event(2, event_type="like", time=NOON + ten),
+        _event(3, event_type="impression", time=NOON + ten),
         _event(4, time=NOON + ten + timedelta(seconds=5), watch_ms=4000),
     ]
     first, second = _interactions(spark, rows)

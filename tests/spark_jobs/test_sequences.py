@@ -3,13 +3,13 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.tables import BEHAVIOURS, INTERACTIONS
-from spark_jobs.sequences import histories
+from core.tables import BEHAVIOURS, INTERACTIONS
+from spark_jobs.sequences import build_sequences
 
 DAY = date(2026, 3, 5)
 
 
-def _viewing(user: str, video: str, days_ago: int, second: int, ratio: float | None = 0.5, **more):
+def _interaction(user: str, video: str, days_ago: int, second: int, ratio: float | None = 0.5, **more):
     day = DAY - timedelta(days_ago)
     row = dict.fromkeys(INTERACTIONS.schema.names) | dict.fromkeys(BEHAVIOURS, False)
     row |= {"user_id": user, "video_id": video, "day": day, "watch_ratio": ratio, "viewed": True}
@@ -17,13 +17,13 @@ def _viewing(user: str, video: str, days_ago: int, second: int, ratio: float | N
     return row | {"started_at": started, "utc_offset_minutes": 60} | more
 
 
-def _histories(spark, rows, days, max_length):
+def _sequences(spark, rows, days, max_length):
     frame = spark.createDataFrame([tuple(row.values()) for row in rows], INTERACTIONS.spark_schema())
-    return {(r.user_id, r.day): r for r in histories(frame, days, max_length).collect()}
+    return {(r.user_id, r.day): r for r in build_sequences(frame, days, max_length).collect()}
 
 
-VIEWING = st.builds(
-    _viewing,
+INTERACTION = st.builds(
+    _interaction,
     user=st.sampled_from("abc"),
     video=st.sampled_from("vwxyz"),
     days_ago=st.integers(0, 4),
@@ -34,32 +34,32 @@ VIEWING = st.builds(
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(VIEWING, min_size=1, max_size=40, unique_by=lambda r: (r["user_id"], r["started_at"])))
-def test_a_history_holds_the_newest_viewings_of_its_day_and_earlier_and_nothing_later(spark, rows):
+@given(st.lists(INTERACTION, min_size=1, max_size=40, unique_by=lambda r: (r["user_id"], r["started_at"])))
+def test_a_sequence_holds_the_newest_interactions_up_to_its_day(spark, rows):
     days = [DAY - timedelta(n) for n in (2, 1, 0)]
-    found = _histories(spark, rows, days, max_length=4)
+    sequences = _sequences(spark, rows, days, max_length=4)
     for user in "abc":
         for day in days:
-            past = sorted(
+            expected = sorted(
                 (r for r in rows if r["user_id"] == user and r["day"] <= day), key=lambda r: r["started_at"]
             )
-            if not past:
-                assert (user, day) not in found
+            if not expected:
+                assert (user, day) not in sequences
                 continue
-            row = found[user, day]
-            assert row.video_ids == [r["video_id"] for r in past[-4:]]
-            assert row.watch_ratios == [r["watch_ratio"] for r in past[-4:]]
-            assert row.devices == [r["device"] for r in past[-4:]]
-            assert row.networks == [r["network"] for r in past[-4:]]
-            assert row.comment_sentiments == [r["comment_sentiment"] for r in past[-4:]]
-            assert [t.replace(tzinfo=UTC) for t in row.started_at] == [r["started_at"] for r in past[-4:]]
+            row = sequences[user, day]
+            assert row.video_ids == [r["video_id"] for r in expected[-4:]]
+            assert row.watch_ratios == [r["watch_ratio"] for r in expected[-4:]]
+            assert row.devices == [r["device"] for r in expected[-4:]]
+            assert row.networks == [r["network"] for r in expected[-4:]]
+            assert row.comment_sentiments == [r["comment_sentiment"] for r in expected[-4:]]
+            assert [t.replace(tzinfo=UTC) for t in row.started_at] == [r["started_at"] for r in expected[-4:]]
 
 
 def test_behaviours_are_bits_in_the_declared_order(spark):
-    row = _viewing("a", "v", 0, 0, liked=True, shared=True)
-    found = _histories(spark, [row], [DAY], 4)["a", DAY]
-    assert found.behaviours == [0b001011]
+    row = _interaction("a", "v", 0, 0, liked=True, shared=True)
+    sequences = _sequences(spark, [row], [DAY], 4)["a", DAY]
+    assert sequences.behaviours == [0b001011]
 
 
-def test_an_impression_that_led_to_nothing_is_no_history(spark):
-    assert _histories(spark, [_viewing("a", "v", 0, 0, viewed=False)], [DAY], 4) == {}
+def test_an_impression_alone_is_not_in_the_sequence(spark):
+    assert _sequences(spark, [_interaction("a", "v", 0, 0, viewed=False)], [DAY], 4) == {}

@@ -1,6 +1,6 @@
 import pytest
 
-from contracts.errors import InputError
+from core.errors import InputError
 from spark_jobs import session
 
 
@@ -8,7 +8,7 @@ def test_a_missing_java_is_one_sentence_with_the_remedy(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(InputError, match=r"Java is missing.*openjdk-17"):
-        session.session("x")
+        session.spark_session("x")
 
 
 def test_pyspark_is_the_version_of_its_jars(spark):
