@@ -1,0 +1,87 @@
+"""User profiles of a night's snapshot, as they were known at the end of a day."""
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.config.model_half import SnapshotConfig
+from core.errors import InputError
+from core.time_split import TimeSplit
+from lake.client import Lake, up_to_day
+
+
+def read_user_profiles(
+    lake: Lake, params: SnapshotConfig, user_ids: pa.Array, split: TimeSplit
+) -> dict[str, pa.Table]:
+    """Read the profiles of the snapshot's users at the end of training and before the test day.
+
+    Both tables hold the same users in the same order. A user without a profile gets nulls.
+
+    Returns:
+        Two tables, under the keys `train` and `before_test`.
+
+    Raises:
+        InputError: params.yaml names a profile column that no profile has.
+    """
+    records = lake.scan("users", up_to_day(split.last_known_day))
+    _require_columns(params, sorted(pc.unique(records["profile"].combine_chunks().keys).to_pylist()))
+    sorted_ids = user_ids.take(pc.array_sort_indices(user_ids))
+    return {
+        name: _profiles_on_day(records.filter(pc.less_equal(records["day"], day)), params, sorted_ids, day)
+        for name, day in (("train", split.train_end), ("before_test", split.last_known_day))
+    }
+
+
+def _profiles_on_day(records: pa.Table, params: SnapshotConfig, user_ids: pa.Array, day: date) -> pa.Table:
+    """Return the newest record of each user as columns."""
+    latest = latest_records(records, "user_id")
+    user_records = latest.take(pc.index_in(user_ids, latest["user_id"].combine_chunks()))
+    registered = user_records["registration_time"].cast(pa.date32())
+    days = pc.days_between(registered, pa.array([day] * len(user_ids), pa.date32()))
+    profiles = [dict(profile or ()) for profile in user_records["profile"].to_pylist()]
+    columns: dict[str, pa.Array] = {
+        "user_id": user_ids,
+        "registration_day": registered,
+        "days_registered": pc.cast(days, pa.float64()),
+    }
+    for name in params.profile_categories:
+        columns[name] = pa.array([profile.get(name) for profile in profiles], pa.string())
+    for name in params.profile_numbers:
+        columns[name] = pa.array([_parse_number(profile.get(name)) for profile in profiles], pa.float64())
+    return pa.table(columns)
+
+
+def _require_columns(params: SnapshotConfig, known_columns: list[str]) -> None:
+    for key in ("profile_categories", "profile_numbers"):
+        for name in getattr(params, key):
+            if known_columns and name not in known_columns:
+                raise InputError(
+                    f"params.yaml: snapshot.{key} names {name!r}, which no user profile has;"
+                    f" use some of {', '.join(known_columns)}, or remove it"
+                )
+
+
+def _parse_number(text: str | None) -> float | None:
+    """Parse a profile value as a number. A range or a word counts as unknown."""
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and np.isfinite(value) else None
+
+
+def latest_records(table: pa.Table, key: str) -> pa.Table:
+    """Return the newest record of each key, sorted by key."""
+    order = [
+        (key, "ascending"),
+        ("day", "descending"),
+        ("source_file", "descending"),
+        ("source_line", "descending"),
+    ]
+    ordered = table.sort_by(order)
+    keys = ordered[key].to_numpy(zero_copy_only=False)
+    first = np.ones(len(keys), bool)
+    first[1:] = keys[1:] != keys[:-1]
+    return ordered.filter(pa.array(first)).combine_chunks()
