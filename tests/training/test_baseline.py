@@ -1,0 +1,163 @@
+"""Every baseline can be the challenger of a night: it is trained, evaluated and served like our model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.config import load_params
+from core.config.models import (
+    AnyModelConfig,
+    CollaborativeConfig,
+    DINConfig,
+    PopularityConfig,
+    TransformerConfig,
+)
+from core.errors import InputError
+from core.paths import PROJECT_ROOT, Night
+from core.schema import replace_nested
+from evaluation.gate_inputs import GateInputs
+from models.baselines import BASELINES
+from registry import tracking
+from snapshots.reader import SnapshotReader
+from tasks import align, evaluate, gate, train
+from tests.support.served_model import load_recommender, request_rows
+from tests.support.snapshots import plant
+
+PARAMS = load_params(PROJECT_ROOT / "params.yaml")
+
+SASREC = TransformerConfig("sasrec", layers=2, heads=2, dropout=0.2, max_length=100)
+MODELS: dict[str, AnyModelConfig] = {
+    "interest": PARAMS.train.model,
+    "popularity": PopularityConfig("popularity"),
+    "itemcf": CollaborativeConfig("itemcf", max_length=100),
+    "mf_bpr": CollaborativeConfig("mf_bpr", max_length=100),
+    "lightgcn": CollaborativeConfig("lightgcn", max_length=100),
+    "sasrec": SASREC,
+    "bert4rec": replace(SASREC, name="bert4rec"),
+    "din": DINConfig("din", dropout=0.2, max_length=100, skip_watch_ratio=0.2),
+}
+
+
+def test_every_model_has_a_configuration() -> None:
+    names = [name for config in get_args(AnyModelConfig) for name in get_args(get_type_hints(config)["name"])]
+    assert sorted(names) == sorted(["interest", *BASELINES]) == sorted(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "cuda"}, "train.device is cuda, but sasrec is trained on the CPU; write auto or cpu"),
+        ({"precision": "bf16"}, "train.precision is bf16, but sasrec is trained in fp32; write auto or fp32"),
+    ],
+)
+def test_a_baseline_refuses_a_device_or_precision_that_it_does_not_use(
+    change: dict, message: str, night: Night
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train.run(replace(PARAMS.train, model=SASREC, **change), night)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    night = plant(tmp_path_factory.mktemp("night"), users=240, videos=120, seed=2)
+    align.run(replace(PARAMS.align, width=16, epochs=2), night)
+    return night
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "log_run", lambda *_: "not logged")
+
+
+def evaluate_model(night: Night, model: str, epochs: int = 40, **changes: Any) -> dict:
+    """Train and evaluate this model, and return the metrics."""
+    loop = {"epochs": epochs, "patience": 15}
+    train.run(replace_nested(PARAMS.train, {"model": MODELS[model], **loop, **changes}), night)
+    evaluate.run(replace(PARAMS.evaluate, bootstrap_samples=200), night)
+    return json.loads((night.folder("evaluate") / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_baseline_is_trained_evaluated_and_served(name: str, night: Night) -> None:
+    metrics = evaluate_model(night, name)
+    challenger = metrics["models"]["challenger"]
+    if name in ("popularity", "itemcf"):
+        assert challenger["ndcg@10"] == pytest.approx(metrics["models"][name]["ndcg@10"], abs=0.002)
+    elif name == "din":
+        assert challenger["auc"] > 0.65
+    else:
+        assert metrics["differences"]["popularity"]["ndcg@10"]["low"] > 0
+    assert ("auc" in challenger) == (name == "din")
+
+    snapshot = SnapshotReader(night)
+    recommendations = pd.read_parquet(night.folder("evaluate") / "recommendations.parquet")
+    ids, users = snapshot.videos["video_id"].to_pylist(), snapshot.users_before_test["user_id"].to_pylist()
+    rows = request_rows(snapshot)
+    # An unknown watch ratio may be a positive in one of the two and not in the other.
+    all_known = [not np.isnan(ratios).any() for ratios in rows["watch_ratios"]]
+    predictions = load_recommender(night).predict(None, rows, {"k": max(PARAMS.evaluate.cutoffs)})
+    for user, user_rows in recommendations.groupby("user_id"):
+        if not all_known[users.index(user)]:
+            continue
+        expected = [ids[row] for row in user_rows.sort_values("rank")["video_row"]]
+        assert predictions["video_ids"][users.index(user)] == expected
+
+
+def test_the_gate_refuses_a_model_without_ranking_heads(night: Night) -> None:
+    metrics = evaluate_model(night, "sasrec", epochs=1)
+    gate_inputs = GateInputs(
+        metrics,
+        "digest",
+        None,
+        None,
+        has_multimodal_items=True,
+        has_completion_labels=True,
+        checks_outcome="passed",
+    )
+    conditions = {c["name"]: c for c in gate.judge(PARAMS.gate, gate_inputs, str(night.day))["conditions"]}
+    assert conditions["calibration_error"]["outcome"] == "errored"
+    assert "has no ranking heads" in conditions["calibration_error"]["reason"]
+    for name in ("modality_weights_differ", "modality_weights_spread", "embedding_drift"):
+        assert conditions[name]["outcome"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("change", "learned"),
+    [
+        ({"model.fusion": "uniform"}, False),
+        ({"model.fusion": "early"}, False),
+        ({"model.fusion": "user"}, True),
+    ],
+    ids=str,
+)
+def test_the_gate_skips_modality_weights_that_are_not_learned(
+    change: dict, learned: bool, night: Night
+) -> None:
+    metrics = evaluate_model(night, "interest", epochs=1, **change)
+    gate_inputs = GateInputs(
+        metrics,
+        "digest",
+        None,
+        None,
+        has_multimodal_items=True,
+        has_completion_labels=True,
+        checks_outcome="passed",
+    )
+    conditions = {c["name"]: c for c in gate.judge(PARAMS.gate, gate_inputs, str(night.day))["conditions"]}
+    assert (conditions["modality_weights_differ"]["outcome"] == "skipped") == (not learned)
+
+
+def test_a_champion_baseline_has_no_embedding_drift(night: Night, tmp_path: Path) -> None:
+    evaluate_model(night, "sasrec", epochs=1)
+    (night.workspace / "train").rename(night.workspace / "snapshot" / "champion")
+    metrics = evaluate_model(night, "interest", epochs=1)
+    assert (
+        metrics["embedding_drift"]["compared_with"]
+        == "the champion is a baseline, which has no modality embeddings"
+    )
+    assert metrics["models"]["champion"]["ndcg@10"] > 0

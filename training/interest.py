@@ -1,0 +1,214 @@
+"""Training of the interest model: device, precision, optimizer, validation, checkpoint."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from core.config.model_half import TrainConfig
+from core.config.models import InterestModelConfig
+from core.errors import InputError
+from core.hashing import hash_file, hash_folder
+from core.paths import PROJECT_ROOT
+from models import distributed
+from models.config import ModelConfig
+from models.data.targets import Targets
+from models.devices import efficient_attention, supports_bf16, to_device
+from models.evaluation.scoring import Scorer, cache_modality_weights, mean_ndcg
+from models.interest_model import InterestModel
+from models.training.batching import batches
+from models.training.checkpoint import Checkpoint
+from models.training.objective import Objective, compute_losses
+from models.training.trainer import Callback, LearningRateSchedule, SeedSteps, Trainer, TrainingTask
+from snapshots.reader import SnapshotReader
+from training.setup import build_training_setup, calibrate_ranking_heads, projections_path
+
+VALIDATION_K = 10
+VALIDATION_METRIC = f"ndcg@{VALIDATION_K}"
+
+
+class InterestTask(TrainingTask):
+    """Training of the interest model on batches of users. Validation is NDCG@10 on the validation day."""
+
+    name = "train"
+    selection_metric = VALIDATION_METRIC
+
+    def __init__(
+        self, scorer: Scorer, validation_targets: Targets, params: TrainConfig, objective: Objective
+    ) -> None:
+        assert isinstance(scorer.model, InterestModel)
+        self.model: InterestModel = scorer.model
+        self.scorer, self.validation_targets, self.params, self.objective = (
+            scorer,
+            validation_targets,
+            params,
+            objective,
+        )
+        self.device = next(self.model.parameters()).device
+        lengths = scorer.user_data.sequences.lengths.cpu().clamp(max=self.model.config.max_length)
+        self.users = lengths.nonzero().squeeze(1)
+        self.lengths = lengths[self.users]
+
+    def epoch_batches(self, epoch: int) -> Sequence[Tensor]:
+        """Return the rows of the users that have a sequence, in batches."""
+        params = self.params
+        return list(batches(self.users, self.lengths, params.batch_size, params.batch_by, params.seed, epoch))
+
+    def losses(self, users_B: Tensor) -> dict[str, Tensor]:
+        """Return the losses of this process' share of a batch."""
+        local_users = distributed.shard(users_B).to(self.device)
+        bf16 = uses_bf16(self.params, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            return compute_losses(
+                self.model, self.scorer.item_table, self.scorer.user_data, local_users, self.objective
+            )
+
+    def validate(self) -> dict[str, float]:
+        """Return the NDCG@10 on the validation day. Empty without targets."""
+        if not len(self.validation_targets.user_P):
+            return {}
+        return {
+            VALIDATION_METRIC: distributed.broadcast(
+                mean_ndcg(self.scorer, self.validation_targets, VALIDATION_K)
+            )
+        }
+
+    def describe_batch(self, users_B: Tensor) -> str:
+        """Return the first user rows of a batch, for error messages."""
+        return f" (batch of user rows {users_B[:3].tolist()}…)"
+
+
+def fit_interest_model(
+    scorer: Scorer,
+    validation_targets: Targets,
+    params: TrainConfig,
+    objective: Objective,
+    callbacks: Sequence[Callback] = (),
+) -> list[dict[str, float]]:
+    """Train until validation stops improving, and keep the weights of the best epoch.
+
+    The model is on the CPU afterwards. Without validation targets, all epochs are trained and the last one is
+    kept.
+
+    Args:
+        scorer: Holds the model, which is trained in place.
+        valid: Targets of the validation day.
+        params: Section `train` of params.yaml.
+        objective: Weights and settings of the losses.
+        callbacks: In addition to the seeds and the learning-rate schedule.
+
+    Returns:
+        The curve, as in `Trainer.fit`, with the validation NDCG@10.
+
+    Raises:
+        FloatingPointError: A loss or gradient is not finite. The message names epoch, step and batch.
+        InputError: See `choose_device`.
+    """
+    assert isinstance(params.model, InterestModelConfig)
+    device = choose_device(params.device)
+    model = scorer.model.to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
+    )
+    with torch.device(device), efficient_attention(device):
+        device_scorer = cache_modality_weights(
+            Scorer(model, to_device(scorer.item_table, device), to_device(scorer.user_data, device))
+        )
+        task = InterestTask(
+            device_scorer, to_device(validation_targets, device), params, to_device(objective, device)
+        )
+        schedule = LearningRateSchedule(params.learning_rate, params.model.warmup_epochs, params.epochs)
+        trainer = Trainer(
+            task,
+            optimizer,
+            epochs=params.epochs,
+            patience=params.patience,
+            clip_norm=params.clip_norm,
+            callbacks=(SeedSteps(params.seed), schedule, *callbacks),
+        )
+        curve = trainer.fit()
+    model.to("cpu")
+    return curve
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device to train on.
+
+    Args:
+        name: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+
+    Each of several processes gets its own GPU.
+
+    Raises:
+        InputError: `cuda` without a GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("params.yaml: train.device is cuda, but torch sees no GPU; set it to auto or cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def uses_bf16(params: TrainConfig, device: torch.device) -> bool:
+    """Return whether matrix products are computed in bf16.
+
+    With `auto` they are, on a GPU that supports it. On a CPU they are not, because only some CPUs support it.
+    """
+    if params.precision == "auto":
+        return device.type == "cuda" and supports_bf16(device)
+    return params.precision == "bf16"
+
+
+def train_interest_model(
+    params: TrainConfig, snapshot: SnapshotReader, config: ModelConfig
+) -> tuple[Scorer, Targets, list[dict[str, float]]]:
+    """Train the interest model. A killed run resumes from its checkpoint.
+
+    Args:
+        params: Section `train` of params.yaml.
+        snapshot: The night's snapshot.
+        config: Configuration of the model.
+
+    Returns:
+        The scorer with the trained model, the targets of the validation day, and the curve.
+
+    Raises:
+        InputError: A file of the snapshot is damaged, or see `choose_device`.
+        FloatingPointError: A loss or gradient is not finite.
+    """
+    assert isinstance(params.model, InterestModelConfig)
+    setup = build_training_setup(params.model.objective, snapshot, config)
+    snapshot_digests = hash_folder(snapshot.night.workspace / "snapshot")
+    # The device is part of the identity. With `auto`, a resumed run may find another one.
+    device = choose_device(params.device).type
+    identity = json.dumps(
+        [asdict(params), device, snapshot_digests, hash_file(projections_path(snapshot)), code_digests()],
+        sort_keys=True,
+    )
+    checkpoint = Checkpoint(snapshot.night.workspace / "train.checkpoint", identity)
+    curve = fit_interest_model(setup.scorer, setup.valid, params, setup.objective, [checkpoint])
+    calibrate_ranking_heads(setup.scorer, snapshot.interactions("valid"))
+    checkpoint.remove()
+    return setup.scorer, setup.valid, curve
+
+
+def code_digests() -> list[str]:
+    """Return digests of the code that training runs. The commit alone would miss uncommitted changes.
+
+    The folders are those that tasks/train.py can import.
+    """
+    folders = ("core", "lake", "models", "snapshots", "tasks", "training")
+    return [hash_file(path) for folder in folders for path in sorted((PROJECT_ROOT / folder).rglob("*.py"))]
+
+
+def best_epoch(curve: list[dict[str, float]]) -> dict[str, float]:
+    """Return the row of the curve whose weights were kept.
+
+    The curve of DIN (training/baseline.py) has an AUC instead of an NDCG. Without either metric the last
+    epoch was kept.
+    """
+    metric = "auc" if "auc" in curve[0] else VALIDATION_METRIC
+    return max(curve, key=lambda row: row.get(metric, row["epoch"]))

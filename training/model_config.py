@@ -1,0 +1,130 @@
+"""The `ModelConfig` of a night. Its vocabularies and statistics are of the training days only."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.config.models import AnyModelConfig, InterestModelConfig
+from core.errors import InputError
+from core.tables import BEHAVIOURS
+from models.config import ModelConfig
+from snapshots.reader import SnapshotReader
+
+# The fields of `ModelConfig` that not every model reads.
+NOT_READ: Mapping[str, Any] = {
+    "fusion": "none",
+    "encoder": "none",
+    "layers": 1,
+    "heads": 1,
+    "dropout": 0.0,
+    "positions": False,
+    "profile": False,
+    "max_length": 1,
+    "skip_watch_ratio": 0.0,
+    "random_walk_weight": 0.0,
+    "rerank": {},
+    "modalities": {},
+    "encoder_fingerprints": {},
+    "user_categorical_features": {},
+    "user_numerical_features": {},
+    "item_features": {},
+    "contexts": {},
+}
+
+
+def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, width: int) -> ModelConfig:
+    """Return the configuration that the bundle stores.
+
+    Args:
+        model: Section `train.model` of params.yaml.
+        snapshot: Of the night.
+        width: D, width of the shared space.
+
+    Raises:
+        InputError: See `item_feature_statistics`.
+    """
+    videos = snapshot.videos.filter(pc.greater(snapshot.videos["num_train_interactions"], 0))
+    content = _content_fields(model, snapshot, videos) if isinstance(model, InterestModelConfig) else {}
+    return ModelConfig(
+        **{
+            **NOT_READ,
+            **stored_settings(model),
+            **content,
+            "model": model.name,
+            "positive_watch_ratio": snapshot.manifest["positive_watch_ratio"],
+            "width": width,
+            "behaviours": list(BEHAVIOURS),
+            "video_ids": videos["video_id"].to_pylist(),
+        }
+    )
+
+
+def stored_settings(model: AnyModelConfig) -> dict[str, Any]:
+    """Return the keys of the section that `ModelConfig` has under the same name and with the same content."""
+    stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_features"}
+    return {name: value for name, value in asdict(model).items() if name in stored}
+
+
+def _content_fields(model: InterestModelConfig, snapshot: SnapshotReader, videos: pa.Table) -> dict[str, Any]:
+    """Return the fields that only the interest model reads: modalities, profile, item features, contexts."""
+    has_sequence = pa.array((snapshot.sequences("train").lengths > 0).numpy())
+    profiles = snapshot.users_train.filter(has_sequence).drop_columns("user_id")
+    columns = profiles.schema.names if model.profile else []
+    types = {field.name: field.type for field in profiles.schema}
+    categorical_columns = [name for name in columns if pa.types.is_string(types[name])]
+    numerical_columns = [name for name in columns if pa.types.is_floating(types[name])]
+    return {
+        "modalities": snapshot.widths,
+        "encoder_fingerprints": {
+            name: fingerprint
+            for name, fingerprint in snapshot.fingerprints.items()
+            if name in snapshot.modalities or name in model.item_features
+        },
+        "user_categorical_features": {
+            name: sorted(pc.unique(profiles[name].drop_null()).to_pylist()) for name in categorical_columns
+        },
+        "user_numerical_features": {name: _mean_and_std(profiles[name]) for name in numerical_columns},
+        "item_features": item_feature_statistics(model, videos),
+        "contexts": snapshot.context_vocabularies(model.contexts),
+    }
+
+
+def item_feature_statistics(model: InterestModelConfig, videos: pa.Table) -> dict[str, tuple[float, float]]:
+    """Return the statistics of the item features that the ranking heads read.
+
+    Args:
+        model: Section `train.model` of params.yaml.
+        videos: Training videos.
+
+    Returns:
+        Item feature -> (mean, standard deviation).
+
+    Raises:
+        InputError: `train.model.item_features` names a column that is missing or not numeric. Or it lacks the
+            comment sentiment, which `train.model.rerank.negative_comments` needs.
+    """
+    if model.rerank.negative_comments and "comment_sentiment" not in model.item_features:
+        raise InputError(
+            "params.yaml: train.model.rerank.negative_comments needs comment_sentiment, which is not in"
+            " train.model.item_features; add it there, or set the weight to 0"
+        )
+    types = {field.name: field.type for field in videos.schema}
+    numeric_columns = [
+        name for name, dtype in types.items() if pa.types.is_floating(dtype) or pa.types.is_integer(dtype)
+    ]
+    for name in model.item_features:
+        if name not in numeric_columns:
+            raise InputError(
+                f"params.yaml: train.model.item_features has {name!r}, which is not a numeric column of"
+                f" catalogue.parquet; choose from {', '.join(numeric_columns)}"
+            )
+    return {name: _mean_and_std(videos[name]) for name in model.item_features}
+
+
+def _mean_and_std(column: pa.ChunkedArray) -> tuple[float, float]:
+    """Return mean and standard deviation. The latter is 1 if all values are equal or unknown."""
+    mean, std = pc.mean(column).as_py(), pc.stddev(column).as_py()
+    return (mean or 0.0, std if std and std > 1e-9 else 1.0)

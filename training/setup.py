@@ -1,0 +1,157 @@
+"""What training starts from: the initial model, its inputs, the validation targets and the objective."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from core.config.models import ObjectiveConfig
+from models.baselines import trending
+from models.config import ModelConfig
+from models.data.items import ItemTable
+from models.data.targets import Targets, behaviour_labels
+from models.data.users import UserData
+from models.evaluation.scoring import Scorer, behaviour_logits
+from models.interest_model import InterestModel
+from models.training.objective import Objective
+from snapshots.champion_space import ChampionSpace, read_champion_space
+from snapshots.reader import Interactions, SnapshotReader, unseen_positives
+from snapshots.saved_models import read_tensors
+
+
+def projections_path(snapshot: SnapshotReader) -> Path:
+    """Return the file of projections that the step align wrote.
+
+    Raises:
+        InputError: The file is missing.
+    """
+    return snapshot.night.require_output("align", "projections.safetensors")
+
+
+def read_align_metadata(snapshot: SnapshotReader) -> dict[str, Any]:
+    """Return `width` and `near_duplicate_cosine` of the projections that the step align saved.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    path = projections_path(snapshot)
+    read_tensors(path)  # raises InputError if the file is damaged
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["align"])
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """The initial model with its inputs.
+
+    Attributes:
+        scorer: Model, catalogue and users, as of the end of training.
+        valid: Targets of the validation day.
+        objective: Weights and settings of the losses.
+    """
+
+    scorer: Scorer
+    valid: Targets
+    objective: Objective
+
+
+def build_training_setup(
+    settings: ObjectiveConfig, snapshot: SnapshotReader, config: ModelConfig
+) -> TrainingSetup:
+    """Return the initial model with its inputs.
+
+    The projections are those of the step align. Everything else that is counted before training is of the
+    training days.
+
+    Args:
+        settings: Section `train.model.objective` of params.yaml.
+        snapshot: Of the night.
+        config: Of the model.
+
+    Raises:
+        InputError: A file of the night is missing or damaged, or this version cannot read the champion.
+    """
+    model = InterestModel(config)
+    model.item_fusion.projections.load_state_dict(read_tensors(projections_path(snapshot)))
+    sequences = snapshot.sequences("train", config.contexts)
+    users = UserData(sequences, snapshot.user_profiles(config, "train"), snapshot.seen_items("train"))
+    num_interactions_V = snapshot.num_train_interactions
+    is_known_V = num_interactions_V > 0
+    trending_V = trending(sequences, len(num_interactions_V), settings.recency_half_life_days)
+    item_table = snapshot.item_table(config.modalities, config.video_ids, config.item_features)
+    is_recent_V = recently_uploaded(item_table, sequences.last_day, snapshot.days_to_test)
+    champion = read_champion_space(snapshot, config.width)
+    model.item_fusion.init_from_statistics(
+        num_interactions_V[is_known_V],
+        trending_V[is_known_V],
+        is_recent_V[is_known_V],
+        champion.initial_projections,
+    )
+    labels = behaviour_labels(
+        sequences.watch_ratio_E,
+        ~sequences.watch_ratio_E.isnan(),
+        sequences.behaviour_EA,
+        config.behaviours,
+        config.skip_watch_ratio,
+    )
+    model.init_from_statistics(sequences, users.profiles, item_table)
+    model.ranking_heads.init_from_statistics(item_table.id_row_V[sequences.video_E], *labels)
+    scorer = Scorer(model, item_table, users)
+    objective = Objective(
+        settings,
+        last_day=sequences.last_day,
+        alignment_rows=snapshot.alignment_rows,
+        near_duplicate_cosine=read_align_metadata(snapshot)["near_duplicate_cosine"],
+        reference_VMD=_champion_embeddings(scorer, champion),
+    )
+    return TrainingSetup(
+        scorer,
+        unseen_positives(snapshot.interactions("valid"), users.seen, snapshot.videos.num_rows),
+        objective,
+    )
+
+
+def recently_uploaded(item_table: ItemTable, last_day: int, days_ahead: int) -> Tensor:
+    """Return bool [V], the videos uploaded in the last `days_ahead` days of training.
+
+    When training ends, they are as new as the videos without training data are on the test day.
+
+    Args:
+        item_table: The catalogue.
+        last_day: The last training day, in days since 1970.
+        days_ahead: Days from the end of training to the test day.
+    """
+    if item_table.upload_day_V is None:
+        return torch.zeros_like(item_table.id_row_V, dtype=torch.bool)
+    return item_table.upload_day_V > last_day - days_ahead
+
+
+@torch.no_grad()
+def _champion_embeddings(scorer: Scorer, champion: ChampionSpace) -> Tensor | None:
+    """Return the champion's modality embeddings of all videos. None if its space cannot be compared."""
+    return champion.projections(scorer.item_table) if champion.projections else None
+
+
+def calibrate_ranking_heads(scorer: Scorer, interactions: Interactions) -> None:
+    """Calibrate the ranking heads on interactions that they were not trained on.
+
+    Args:
+        scorer: Holds an `InterestModel`, which is changed in place.
+        interactions: Of the validation day.
+    """
+    config = scorer.model.config
+    assert isinstance(scorer.model, InterestModel)
+    logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N)
+    known_N = ~interactions.watch_ratio_N.isnan()
+    labels = behaviour_labels(
+        interactions.watch_ratio_N,
+        known_N,
+        interactions.behaviour_NA,
+        config.behaviours,
+        config.skip_watch_ratio,
+    )
+    scorer.model.ranking_heads.calibrate(logit_NH, *labels)
