@@ -1,0 +1,98 @@
+"""Metrics of the compared models, and paired differences between them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from core.config.model_half import EvaluateConfig
+from evaluation.slices import tail_mask
+from models.data.targets import Targets
+from models.evaluation.metrics import (
+    Floats,
+    coverage,
+    gini,
+    mrr,
+    ndcg,
+    paired_bootstrap,
+    recall,
+    subset_share,
+)
+from models.evaluation.scoring import RankingResult
+from snapshots.reader import SnapshotReader
+
+Metric = Callable[..., Floats]
+
+METRICS: Mapping[str, Metric] = {"ndcg": ndcg, "recall": recall, "mrr": mrr}
+
+
+def metric_per_user(metric: Metric, ranked: RankingResult, targets: Targets, k: int) -> Floats:
+    """Return a metric at k of every test user, in the order of `targets.users`.
+
+    Args:
+        metric: One of `METRICS`.
+        ranked: Ranks of the targets.
+        targets: Of the test day.
+        k: Cut-off.
+    """
+    user_P = torch.searchsorted(targets.users, targets.user_P)
+    return metric(ranked.rank_P.numpy(), user_P.numpy(), len(targets.users), k)
+
+
+def model_metrics(
+    ranked: RankingResult, targets: Targets, snapshot: SnapshotReader, cutoffs: Sequence[int]
+) -> dict[str, float | None]:
+    """Return the metrics of one model at each cut-off.
+
+    Args:
+        ranked: Ranks of the targets, and the recommendations.
+        targets: Of the test day.
+        snapshot: Of the night.
+        cutoffs: Values of k.
+
+    Returns:
+        `<metric>@<k>` -> value: NDCG, Recall and MRR, the coverage and the Gini coefficient of the
+        recommendations, and the share of the long tail among them.
+    """
+    tail_V, V = tail_mask(snapshot.num_train_interactions).numpy(), snapshot.videos.num_rows
+    metrics: dict[str, float | None] = {}
+    for k in cutoffs:
+        recommended_N = ranked.top_BK[:, :k][ranked.score_BK[:, :k] > -torch.inf].numpy()
+        metrics |= {
+            f"{name}@{k}": float(metric_per_user(metric, ranked, targets, k).mean())
+            for name, metric in METRICS.items()
+        }
+        metrics |= {f"coverage@{k}": coverage(recommended_N, V), f"gini@{k}": gini(recommended_N, V)}
+        metrics |= {f"tail_share@{k}": subset_share(recommended_N, tail_V)}
+    return metrics
+
+
+def challenger_differences(
+    ranked: Mapping[str, RankingResult], targets: Targets, params: EvaluateConfig
+) -> dict[str, dict]:
+    """Return the challenger's metrics at `k` minus those of each other model, paired by user.
+
+    Args:
+        ranked: Name of the model -> ranks of the targets.
+        targets: Of the test day.
+        params: Section `evaluate` of params.yaml.
+
+    Returns:
+        Model -> metric -> mean difference with its confidence interval.
+    """
+
+    def difference(metric: Metric, name: str) -> Floats:
+        challenger, reference = (
+            metric_per_user(metric, ranked[model], targets, params.k) for model in ("challenger", name)
+        )
+        return challenger - reference
+
+    return {
+        name: {
+            f"{metric_name}@{params.k}": paired_bootstrap(
+                difference(metric, name), params.bootstrap_samples, params.seed
+            )
+            for metric_name, metric in METRICS.items()
+        }
+        for name in ranked
+        if name != "challenger"
+    }

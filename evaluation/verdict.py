@@ -1,0 +1,58 @@
+"""The verdict of the gate: `gate` writes it, `promote` and `report` read it with a strict schema."""
+
+from dataclasses import dataclass
+
+from core import schema
+from core.errors import InputError
+from core.paths import Night
+from core.run_manifests import read_json
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision of the gate and what it is based on.
+
+    Attributes:
+        night: The night, as YYYY-MM-DD.
+        champion: The registered version of the champion that the challenger was compared with, if any.
+        incumbent: The registered version of the incumbent that it was compared with, if any.
+        reference: The model of the first condition: `champion`, or the best baseline if there is none.
+        promote: Whether the challenger may replace the champion.
+        summary: The decision and its reasons in words.
+        bundle_digest: Digest of the model that was judged.
+        metrics_digest: Digest of `evaluate/metrics.json`.
+        conditions: The fields of `tasks.gate.Condition` for each condition.
+    """
+
+    night: str
+    champion: str | None
+    incumbent: str | None
+    reference: str
+    promote: bool
+    summary: str
+    bundle_digest: str
+    metrics_digest: str
+    conditions: tuple[dict, ...]
+
+    @property
+    def compared_champions(self) -> list[str | None]:
+        """The champions that the challenger may replace. None stands for no champion."""
+        return [self.champion] + ([self.incumbent] if self.incumbent else [])
+
+
+def read_verdict(night: Night) -> Verdict:
+    """Read the verdict of a night.
+
+    Raises:
+        InputError: The file is missing, unreadable, of another night, or does not match the schema.
+    """
+    path = night.require_output("gate", "verdict.json")
+    remedy = f"run `python -m tasks.gate --night {night.day}` again"
+    try:
+        verdict: Verdict = schema.build_dataclass(Verdict, read_json(path, remedy), str(path))
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if remedy in message else f"{message} ({remedy})") from None
+    if verdict.night != str(night.day):
+        raise InputError(f"{path}: night is {verdict.night}, not {night.day}; {remedy}")
+    return verdict
