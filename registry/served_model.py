@@ -1,0 +1,168 @@
+"""The served model: sequences of users in, recommended videos out. MLflow stores a copy of this file.
+
+MLflow also stores the package `models`, the two files of the bundle, the catalogue and its features. This
+file must import nothing else of the project.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from safetensors.torch import load_file
+
+from models.bundle import load_bundle
+from models.config import ModelConfig
+from models.data.inputs import build_item_table, build_sequences, build_user_profiles
+from models.data.labels import has_behaviour, is_positive
+from models.data.sequences import SeenItems, Sequences
+from models.data.users import UserProfiles
+from models.retrieval.full_ranking import top_k
+
+DEFAULT_K = 10
+VIEWED = 1  # bits of an interaction without given behaviours: viewed only
+
+
+class Recommender(PythonModel):
+    """Recommends videos to many users at a time. The bundle is loaded once."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the model and the catalogue, and compute the embeddings of all videos."""
+        self.model = load_bundle(Path(context.artifacts["weights"]).parent)
+        videos, config = pq.read_table(context.artifacts["catalogue"]), self.model.config
+        self.video_ids = videos["video_id"].combine_chunks()
+        item_table = build_item_table(
+            videos,
+            load_file(context.artifacts["features"]),
+            config.modalities,
+            config.video_ids,
+            config.item_features,
+        )
+        with torch.no_grad():
+            self.items: Any = self.model.encode_items(item_table)
+
+    @torch.no_grad()
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return the best videos that each user has not seen, with score and modality weights.
+
+        Args:
+            context: Not used.
+            model_input: One row for each user. `video_ids` lists the watched videos, oldest first. Videos
+                outside the catalogue are left out. Optional lists of the same length: `started_at_ms`
+                (since 1970), `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`),
+                `comment_sentiments` (in [-1, 1], NaN: none), and the model's contexts (`devices`,
+                `networks`). Optional values: `utc_offset_minutes`, and the columns of the user profile.
+            params: `k`, the number of videos. Default: `DEFAULT_K`.
+
+        Returns:
+            One row for each user with lists, best first: `video_ids`, `scores` and `alpha_<modality>`. They
+            are shorter than k if the user has seen almost all videos.
+        """
+        k = int((params or {}).get("k", DEFAULT_K))
+        config, users_B = self.model.config, torch.arange(len(model_input))
+        sequences = self._sequences(model_input)
+        batch = sequences.padded_batch(users_B, config.max_length)
+        user_state = self.model.encode_user(batch, _user_profiles(model_input, config), self.items)
+        score_BV, alpha_MBV = self.model.score_items(user_state, self.items)
+        seen_BV = SeenItems(sequences.offsets, sequences.video_E).mask(users_B, score_BV.shape[1])
+        score_BV = self.model.rerank(user_state, self.items, score_BV.masked_fill(seen_BV, -torch.inf))
+        best_BK = top_k(score_BV, k)
+        score_BK = score_BV.gather(1, best_BK)
+        num_unseen_B = (score_BK > -torch.inf).sum(1).tolist()
+        video_ids = self.video_ids.to_numpy(zero_copy_only=False)
+        columns = {"video_ids": video_ids[best_BK.numpy()], "scores": score_BK.numpy()}
+        for alpha_BV, name in zip(alpha_MBV, config.modalities, strict=True):
+            columns[f"alpha_{name}"] = alpha_BV.gather(1, best_BK).numpy()
+        lists = {
+            name: [row[:n].tolist() for row, n in zip(values, num_unseen_B, strict=True)]
+            for name, values in columns.items()
+        }
+        return pd.DataFrame(lists)
+
+    def _sequences(self, rows: pd.DataFrame) -> Sequences:
+        """Return the sequences of the users, with videos of the catalogue only."""
+        config = self.model.config
+        lengths = [len(_as_list(cell, 0, None)) for cell in rows["video_ids"]]
+        contexts = {name: _flat(rows, f"{name}s", lengths, None, pa.string()) for name in config.contexts}
+        offset_minutes = [
+            int(_value_or(value, 0)) for value in rows.get("utc_offset_minutes", [0] * len(rows))
+        ]
+        events = pa.table(
+            {
+                "user": pa.array(np.repeat(np.arange(len(rows)), lengths), pa.int64()),
+                "video_rows": pc.index_in(
+                    _flat(rows, "video_ids", lengths, None, pa.string()), self.video_ids
+                ),
+                "started_at": _flat(rows, "started_at_ms", lengths, 0, pa.int64()).cast(pa.timestamp("ms")),
+                "utc_offset_minutes": pa.array(np.repeat(offset_minutes, lengths), pa.int64()),
+                "watch_ratios": _flat(rows, "watch_ratios", lengths, None, pa.float64()),
+                "behaviours": _flat(rows, "behaviours", lengths, VIEWED, pa.int64()),
+                "comment_sentiments": _flat(rows, "comment_sentiments", lengths, None, pa.float64()),
+                **contexts,
+            }
+        )
+        events = events.filter(pc.is_valid(events["video_rows"])).combine_chunks()
+        flags = {name: has_behaviour(events["behaviours"], i) for i, name in enumerate(config.behaviours)}
+        positive = is_positive(flags, events["watch_ratios"], config.positive_watch_ratio)
+        count_B = np.bincount(events["user"].to_numpy(), minlength=len(rows))
+        return build_sequences(
+            torch.from_numpy(np.concatenate([[0], count_B.cumsum()])).long(),
+            {name: events[name] for name in events.schema.names} | {"positive": positive},
+            len(config.behaviours),
+            {name: (events[name], values) for name, values in config.contexts.items()},
+        )
+
+
+def _user_profiles(rows: pd.DataFrame, config: ModelConfig) -> UserProfiles:
+    """Return the profiles. Missing columns, and values that are no strings or numbers, are unknown."""
+    nulls = [None] * len(rows)
+    categories = {
+        name: pa.array([v if isinstance(v, str) else None for v in rows.get(name, nulls)], pa.string())
+        for name in config.user_categorical_features
+    }
+    numbers = {
+        name: pa.array([_value_or(v, None) for v in rows.get(name, nulls)], pa.float64())
+        for name in config.user_numerical_features
+    }
+    # Without this column, a table of no profile columns would have no rows.
+    row_numbers = {"row": pa.array(range(len(rows)), pa.int64())}
+    return build_user_profiles(pa.table({**row_numbers, **categories, **numbers}), config)
+
+
+def _flat(
+    rows: pd.DataFrame, name: str, lengths: Iterable[int], fill: Any, data_type: pa.DataType
+) -> pa.Array:
+    """Return one value for each interaction of all users, as one flat list. NaN becomes null.
+
+    Args:
+        rows: One row for each user.
+        name: Column of lists.
+        lengths: Number of interactions of each user.
+        fill: Value of the interactions of a user without such a list.
+        data_type: Of the result.
+    """
+    cells = rows.get(name, [None] * len(rows))
+    values = [v for cell, n in zip(cells, lengths, strict=True) for v in _as_list(cell, n, fill)]
+    return pa.array(values, data_type, from_pandas=True)
+
+
+def _as_list(value: Any, length: int, fill: Any) -> list:
+    """Return a cell as a list. If it is empty, `fill` is repeated."""
+    return [fill] * length if value is None or np.ndim(value) == 0 else list(value)
+
+
+def _value_or(value: Any, fallback: Any) -> Any:
+    """Return the value, or the fallback if it is missing or NaN."""
+    return fallback if value is None or pd.isna(value) else value
+
+
+set_model(Recommender())  # MLflow needs this call to find the model in this file
