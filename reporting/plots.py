@@ -1,0 +1,253 @@
+"""The plots of the report as inline SVG, in the colour variables of the page."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Placeholder colour -> colour variable of the page.
+TEXT, GRID, FIRST, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+PAGE_COLOURS = {
+    TEXT: "var(--soft)",
+    GRID: "var(--line)",
+    FIRST: "var(--blue)",
+    SECOND: "var(--orange)",
+    THIRD: "var(--green)",
+}
+FILE_COLOURS = {TEXT: "#5b6575", GRID: "#dfe3ea", FIRST: "#2f6bd8", SECOND: "#d9822b", THIRD: "#2f9e6b"}
+LOSS_COLOURS = {"retrieval": FIRST, "ranking": SECOND, "alignment": THIRD}
+# Without metadata, the same night gives the same bytes.
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": TEXT,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": GRID,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+def learning_curve(curve: Sequence[Mapping[str, float]]) -> str | None:
+    """Plot the training losses and the NDCG@10 on the validation day, with its best epoch.
+
+    Args:
+        curve: One row per epoch.
+
+    Returns:
+        The SVG, or None without rows.
+    """
+    if not curve:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "curve"}):
+        figure, (left, right) = _figure(2.6, columns=2)
+        for name, colour in LOSS_COLOURS.items():
+            _plot_line(left, curve, name, colour)
+        left.set(xlabel="epoch", ylabel="loss", title="training losses")
+        left.legend()
+        _plot_line(right, curve, "ndcg@10", FIRST)
+        scored = [row for row in curve if "ndcg@10" in row]
+        if scored:
+            best = max(scored, key=lambda row: row["ndcg@10"])
+            right.plot(best["epoch"], best["ndcg@10"], "o", color=SECOND)
+            right.annotate(f"{best['ndcg@10']:.4f}", (best["epoch"], best["ndcg@10"]), (0, 7),
+                           textcoords="offset points", ha="center")  # fmt: skip
+        right.set(xlabel="epoch", ylabel="NDCG@10", title="NDCG@10 on the validation day")
+        right.margins(y=0.2)
+        return _svg(figure)
+
+
+def slice_differences(slice_metrics: Mapping[str, Mapping]) -> str | None:
+    """Plot each slice's difference from the champion with its interval.
+
+    Without any difference, plot the challenger's NDCG.
+
+    Args:
+        slice_metrics: The `slices` of metrics.json.
+
+    Returns:
+        The SVG, or None without slices.
+    """
+    differences = {
+        name: slice_row["difference"]
+        for name, slice_row in slice_metrics.items()
+        if "difference" in slice_row
+    }
+    shown = differences or {
+        name: {"mean": slice_row["challenger"]} for name, slice_row in slice_metrics.items()
+    }
+    shown = {name: interval for name, interval in shown.items() if interval["mean"] is not None}
+    if not shown:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "slices", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(0.7 + 0.34 * len(shown))
+        for row, interval in enumerate(shown.values()):
+            _plot_interval(axes, row, interval, FIRST)
+        axes.set_yticks(
+            range(len(shown)), [f"{n.replace('_', ' ')}  ({slice_metrics[n]['num_users']})" for n in shown]
+        )
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        if differences:
+            axes.axvline(0, color=TEXT, linewidth=1)
+        difference_label = "difference of NDCG per user, challenger − champion (joint 95 % intervals)"
+        axes.set_xlabel(difference_label if differences else "mean NDCG per user of the challenger")
+        return _svg(figure)
+
+
+def cross_modal_recall(directions: Sequence[Mapping[str, Any]]) -> str | None:
+    """Plot recall@1 and recall@10 of each direction. A bar marks the recall of a random order.
+
+    Args:
+        directions: One row per direction, from a query modality to a target modality.
+
+    Returns:
+        The SVG, or None without rows.
+    """
+    if not directions:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "retrieval", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(0.9 + 0.3 * len(directions))
+        rows = range(len(directions))
+        for metric, colour in (("recall@1", SECOND), ("recall@10", FIRST)):
+            chance = [direction["chance"][metric] for direction in directions]
+            axes.plot(chance, rows, "|", color=colour, markersize=12, label=f"{metric}, random order")
+            axes.plot(
+                [direction[metric] for direction in directions],
+                rows,
+                "o",
+                color=colour,
+                markersize=6,
+                label=metric,
+            )
+        axes.set_yticks(rows, [f"{direction['query']} → {direction['target']}" for direction in directions])
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(directions) - 0.5, -0.5), xlabel="recall on held-out videos")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        return _svg(figure)
+
+
+def user_differences(difference: NDArray[np.float64], reference: str) -> str | None:
+    """Plot a histogram of the NDCG differences of the users.
+
+    Args:
+        difference: [U] the NDCG of the challenger minus that of the reference.
+        reference: Name of the reference model.
+
+    Returns:
+        The SVG, or None without users.
+    """
+    if not len(difference):
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "differences", "axes.grid.axis": "y"}):
+        figure, (axes,) = _figure(2.4)
+        limit = max(float(np.abs(difference).max()), 0.05)
+        edges = np.linspace(-limit, limit, 32)  # an odd number of bins, so that 0 is in the middle of one
+        counts, _ = np.histogram(difference, edges)
+        middle = len(counts) // 2
+        colours = [SECOND] * middle + [GRID] + [FIRST] * middle
+        axes.bar(edges[:-1], counts, np.diff(edges) * 0.92, align="edge", color=colours)
+        axes.axvline(float(difference.mean()), color=TEXT, linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"mean {difference.mean():+.4f}",
+            (float(difference.mean()), counts.max()),
+            (5, 2),
+            textcoords="offset points",
+        )
+        axes.set(xlabel=f"difference of NDCG per user, challenger − {reference}", ylabel="users")
+        return _svg(figure)
+
+
+def interest_drift(users_by_day: Mapping[str, int]) -> str | None:
+    """Plot the number of users with interest drift on each day.
+
+    Args:
+        users_by_day: Day -> users. Days without a user are left out.
+
+    Returns:
+        The SVG, or None without users.
+    """
+    if not users_by_day:
+        return None
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "changes", "axes.grid.axis": "y"}):
+        figure, (axes,) = _figure(1.8)
+        first, last = (np.datetime64(day) for day in (min(users_by_day), max(users_by_day)))
+        days = [str(day) for day in np.arange(first, last + 1)]  # also the days without a user
+        axes.bar(days, [users_by_day.get(day, 0) for day in days], width=0.6, color=FIRST)
+        axes.set(xlabel="most likely day of the drift", ylabel="users", xticks=days[:: 1 + len(days) // 10])
+        return _svg(figure)
+
+
+def ablation_differences(variants: Mapping[str, Mapping], metric: str) -> str:
+    """Plot the difference of each ablation variant from the full model, as a file for a white background.
+
+    Args:
+        variants: Variant -> its metrics, as in the results of `undercurrent ablate`.
+        metric: Name of the metric.
+    """
+    plotted = {
+        name: variant
+        for name, variant in variants.items()
+        if variant["all_users"]["difference"]["low"] is not None
+    }
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "ablations", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(1.0 + 0.4 * len(plotted))
+        for offset, colour, group in ((-0.12, FIRST, "all_users"), (0.12, SECOND, "cold_users")):
+            for row, variant in enumerate(plotted.values()):
+                if variant[group]["difference"]["mean"] is not None:
+                    _plot_interval(axes, row + offset, variant[group]["difference"], colour)
+            axes.plot([], [], "o", color=colour, label=group.replace("_", " "))
+        axes.set_yticks(range(len(plotted)), list(plotted))
+        axes.set(
+            ylim=(len(plotted) - 0.5, -0.5),
+            xlabel=f"difference of {metric.upper()} per user, variant − full model (95 % intervals)",
+        )
+        axes.axvline(0, color=TEXT, linewidth=1)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        return _svg(figure, FILE_COLOURS)
+
+
+def _plot_interval(axes: Axes, row: float, interval: Mapping[str, Any], colour: str) -> None:
+    """Plot a mean as a point and its interval, if there is one, as a bar."""
+    if interval.get("low") is not None:
+        ends = [interval["low"], interval["high"]]
+        axes.plot(ends, [row, row], color=colour, linewidth=3, alpha=0.4, solid_capstyle="round")
+    axes.plot(interval["mean"], row, "o", color=colour, markersize=6)
+
+
+def _plot_line(axes: Axes, curve: Sequence[Mapping[str, float]], name: str, colour: str) -> None:
+    rows = [row for row in curve if name in row]
+    axes.plot(
+        [row["epoch"] for row in rows], [row[name] for row in rows], color=colour, linewidth=1.8, label=name
+    )
+
+
+def _figure(height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(8.4, height), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _svg(figure: Figure, colours: Mapping[str, str] = PAGE_COLOURS) -> str:
+    """Return the figure as an `<svg>` element without dates or other metadata."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for placeholder, colour in colours.items():
+        text = text.replace(placeholder, colour)
+    return text
