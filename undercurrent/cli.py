@@ -1,0 +1,189 @@
+"""The console script `undercurrent`: all commands that are not steps of a night."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core import paths
+from core.config import load_params
+from core.errors import DONE, FAILED, REFUSED_INPUT, InputError, ServiceUnavailableError
+from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
+from core.step_cli import print_redacted_traceback
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Commands that are not steps of a night. For the steps: python -m tasks.<step> --help.",
+    epilog="Exit codes: 0 done, 1 failed, 2 refused input.",
+)
+
+
+class Dataset(StrEnum):
+    """Public data sets that can be imported."""
+
+    kuairand = "kuairand"
+    movielens = "movielens"
+    segmm = "segmm"
+    tiktok = "tiktok"
+
+
+ParamsOption = Annotated[Path, typer.Option(help="Parameter file.")]
+
+
+def _run(
+    command: str,
+    action: Callable[[], int | None],
+    failures: tuple[type[Exception], ...] = (ServiceUnavailableError,),
+) -> None:
+    """Run a command, then exit. An error is printed as one sentence without credentials.
+
+    Args:
+        command: Name in the message.
+        action: Returns the exit code. None is 0.
+        failures: Errors that are reported in one sentence, in addition to `InputError`.
+    """
+    sys.excepthook = print_redacted_traceback
+    try:
+        code = action() or DONE
+    except InputError as error:
+        typer.echo(f"{command}: refused: {redact_credentials(str(error))}", err=True)
+        code = REFUSED_INPUT
+    except failures as error:
+        typer.echo(f"{command}: failed: {redact_credentials(str(error))}", err=True)
+        code = FAILED
+    raise typer.Exit(code)
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Default: the version with the alias `previous`.")
+    ] = None,
+) -> None:
+    """Make another registered version the champion.
+
+    The present champion becomes `previous`, so a second rollback undoes the first. It is marked as rolled
+    back, so running its night again does not promote it.
+    """
+    from undercurrent.rollback import roll_back
+
+    def action() -> None:
+        previous, current = roll_back(to)
+        typer.echo(f"version {current} is the champion now; before it was {previous or 'none'}")
+
+    _run("rollback", action)
+
+
+@app.command()
+def reproduce(
+    night: Annotated[
+        str,
+        typer.Option(
+            metavar="YYYY-MM-DD[.N]", help="A recorded night. .N is a revision; default: the newest."
+        ),
+    ],
+    into: Annotated[
+        Path | None, typer.Option(help="Folder of the clone. Default: under UNDERCURRENT_HOME.")
+    ] = None,
+) -> None:
+    """Run a recorded night again from its tag, and compare every digest with the record.
+
+    The snapshot is pulled from the record's store. The model half runs with the recorded code and parameters.
+    Exit code 1: an output has another digest.
+    """
+    from undercurrent.reproduce import recorded_tag
+    from undercurrent.reproduce import reproduce as run_again
+
+    def action() -> int:
+        tag = recorded_tag(night)
+        matches = run_again(tag, into or paths.home() / "reproduce" / tag.removeprefix("night/"))
+        for output, equal in matches.items():
+            typer.echo(f"{'same     ' if equal else 'DIFFERENT'}  {output}")
+        typer.echo(f"{tag}: {sum(matches.values())} of {len(matches)} outputs have the recorded digest")
+        return DONE if all(matches.values()) else FAILED
+
+    _run("reproduce", action, (RuntimeError, subprocess.CalledProcessError))
+
+
+@app.command("import-dataset")
+def import_dataset(
+    source: Annotated[Dataset, typer.Option(help="The data set.")],
+    path: Annotated[Path, typer.Option(help="Folder of the data set's own files. Nothing is downloaded.")],
+    out: Annotated[Path | None, typer.Option(help="Landing folder. Default: UNDERCURRENT_LANDING.")] = None,
+) -> None:
+    """Convert a public data set to landing files.
+
+    datasets/<source>.py documents each column.
+    """
+    from undercurrent.import_dataset import import_dataset as import_files
+
+    def action() -> None:
+        typer.echo("\n".join(import_files(source.value, path, (out or paths.landing()).resolve())))
+
+    _run("import-dataset", action)
+
+
+@app.command()
+def ablate(
+    night: Annotated[
+        str, typer.Option(metavar="YYYY-MM-DD", help="The night whose snapshot is in the workspace.")
+    ],
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+    workspace: Annotated[Path, typer.Option(help="Folder of the night's files.")] = Path("night"),
+    seeds: Annotated[int, typer.Option(help="Training runs of each variant.")] = 3,
+    variant: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="May be repeated. Default: all variants.")
+    ] = None,
+) -> None:
+    """Measure each part of the model: leave it out, then train and test again.
+
+    Every variant is aligned and trained like a night, with several seeds and without a champion. Writes
+    ablations.json, ablations.md, ablations.svg and per_user.parquet to `ablate/` of the workspace. Do not
+    choose a model by these results, because they are of the test day.
+    """
+    from undercurrent.ablate import format_markdown, run
+
+    def action() -> None:
+        results = run(
+            load_params(params), Night(parse_day(night), workspace.resolve(), params), seeds, variant or []
+        )
+        typer.echo(format_markdown(results))
+
+    _run("ablate", action)
+
+
+@app.command()
+def pretrain(
+    landing: Annotated[list[Path], typer.Option(metavar="DIR", help="Landing folder; may be repeated.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the weights. Default: models/weights.")] = None,
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+    epochs: Annotated[int, typer.Option(help="Passes over the videos.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Videos in a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of all draws.")] = 1,
+) -> None:
+    """Train the embedded default encoders, a tiny CLIP and a tiny CLAP.
+
+    Reads videos and their media from landing folders. `python -m simulator render --seed N --out DIR` writes
+    one. Writes the weights of the epoch with the lowest validation loss, and a card with data, parameters and
+    digests.
+    """
+    from models.encoders.default import WEIGHTS_FOLDER
+    from models.encoders.pretraining import PretrainingConfig
+    from undercurrent.pretrain import pretrain as train_encoders
+
+    folder = out or WEIGHTS_FOLDER
+
+    def action() -> None:
+        config = PretrainingConfig(epochs, batch_size, learning_rate, seed)
+        card = train_encoders(landing, load_params(params).embed, config, folder)
+        best = min(row["valid_loss"] for row in card["curve"])
+        typer.echo(f"pretrain: {card['videos']} videos; validation loss {best:.3f}; {folder}")
+
+    _run("pretrain", action)
