@@ -1,10 +1,10 @@
-"""Turn the pictures, sound and text of new videos into vectors; videos that have theirs are left alone.
+"""Embed the pictures, sound and text of videos that have no current vectors.
 
-A video whose newest record names another file, or says something else, is embedded again: its old vectors go.
-The same `media_uri` is taken for the same file.
+A video is embedded again if its newest record has another `media_uri` or text. Its old vectors are replaced.
+The same `media_uri` counts as the same file.
 
-A video whose media cannot be read is a reject with its reason and keeps its text. Media that were missing, or
-took too long, are tried again by every run, also of the same night. A killed run keeps every commit it made.
+A video with unreadable media is a reject with its reason. Its text is still embedded. Every run tries media
+again that were missing or took too long. A killed run keeps its commits.
 """
 
 import sys
@@ -18,95 +18,133 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contracts import digests, place, step
-from contracts.audits import lake_of
-from contracts.errors import InputError
-from contracts.lake import Lake
-from contracts.params import Embed
-from contracts.place import Night
-from contracts.receipts import Receipt, Rows
-from contracts.records import LANDED
-from contracts.tables import SYNCHRONY, WHOLE_VIDEO
-from media.clip import SYNCHRONY_METHOD, Clip, Limits, Sampling, StoreUnavailable, Unreadable
-from media.decoders import Decoders
+from core import hashing, paths, step_cli
+from core.config import EmbedConfig
+from core.errors import InputError
+from core.paths import Night
+from core.records import LANDED_FINGERPRINT
+from core.run_manifests import RowCounts, RunManifest
+from core.tables import SYNCHRONY, WHOLE_VIDEO
+from features.embedding import BatchEncoder, SegmentVectors, feature_rows
+from features.embedding_backlog import (
+    MISSING_STREAM_REASONS,
+    UNREADABLE_FILE_REJECT_STEP,
+    BacklogVideo,
+    embedded_sources,
+    find_backlog,
+    known_videos,
+    reject_step,
+)
+from features.media_rejects import MediaRejects, RejectRow, reject_row
+from features.text_normalisation import TEXT_FINGERPRINT
+from lake.audits import visible_lake
+from lake.client import Lake
+from media.clip import (
+    SYNCHRONY_METHOD,
+    DecodedVideo,
+    DecodeLimits,
+    MediaStoreUnavailable,
+    SamplingConfig,
+    UnreadableMedia,
+)
+from media.decoders import DecoderPool
 from models import encoders
-from models.encoders import Encoder, ImageEncoder, Replicas, SoundEncoder
-from tasks.captions import TEXT
-from tasks.embedding import Batches, Vectors, rows
-from tasks.refusals import Refusals, Reject, reject
-from tasks.unembedded import MEDIA, WHOLE_FILE, Video, covered, known_videos, step_of, unembedded
+from models.encoders import AudioEncoder, Encoder, EncoderReplicas, ImageEncoder
 
 NONE = "none"
 MODALITIES = ("visual", "text", "audio")
 
 
 @dataclass
-class Tally:
-    """What became of the videos so far."""
+class EmbedCounts:
+    """Counts of a run.
 
-    rejected: Counter[str] = field(default_factory=Counter)  # reason -> videos whose media gave nothing
-    lacking: Counter[str] = field(default_factory=Counter)  # modality -> videos whose media plays without it
-    embedded: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by modality
-    broken_midway: int = 0
+    Attributes:
+        rejected: Reject reason -> videos whose media could not be read.
+        missing_modality: Modality -> videos whose media have no stream for it.
+        embedded: Modality -> embedded videos.
+        partially_decoded: Videos with decoding errors that still gave some samples.
+    """
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    missing_modality: Counter[str] = field(default_factory=Counter)
+    embedded: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    partially_decoded: int = 0
 
 
-def run(params: Embed, night: Night) -> Receipt:
-    """Embed what the videos known by the night still lack, `videos_per_commit` at a time.
+def run(params: EmbedConfig, night: Night) -> RunManifest:
+    """Embed the backlog of the night, with a commit after every `videos_per_commit` videos.
 
     Raises:
-        InputError: an encoder that cannot be, or a media store that is away.
+        InputError: An encoder cannot be built, or the media store cannot be reached.
     """
-    lake = lake_of(night.day)
-    made = _encoders(params)
-    ours = _fingerprints(params, made)
-    landed = {modality: LANDED for modality in MODALITIES if getattr(params, modality) == LANDED}
-    fingerprints = ours | landed
-    with lake.alone("embed"):
+    lake = visible_lake(night.day)
+    modality_encoders = _build_encoders(params)
+    own_fingerprints = _fingerprints(params, modality_encoders)
+    landed_fingerprints = {
+        modality: LANDED_FINGERPRINT
+        for modality in MODALITIES
+        if getattr(params, modality) == LANDED_FINGERPRINT
+    }
+    fingerprints = own_fingerprints | landed_fingerprints
+    with lake.lock("embed"):
         reads = {"videos": lake.version("videos")}
-        known = known_videos(lake, night.day)
-        done = covered(lake, night.day, fingerprints)
-        todo = unembedded(lake, known, {modality: done[modality] for modality in ours})
-        tally = _embed(lake, params, night.day, todo, made, ours) if todo else Tally()
-    have = {m: sorted((done[m].keys() | tally.embedded[m]) & known.keys()) for m in fingerprints}
-    return Receipt(
+        catalogue_videos = known_videos(lake, night.day)
+        existing = embedded_sources(lake, night.day, fingerprints)
+        backlog = find_backlog(
+            lake, catalogue_videos, {modality: existing[modality] for modality in own_fingerprints}
+        )
+        counts = (
+            _embed_videos(lake, params, night.day, backlog, modality_encoders, own_fingerprints)
+            if backlog
+            else EmbedCounts()
+        )
+    embedded_videos = {
+        m: sorted((existing[m].keys() | counts.embedded[m]) & catalogue_videos.keys()) for m in fingerprints
+    }
+    return RunManifest(
         reads=reads,
         writes={name: lake.version(name) for name in ("features", "rejects")},
-        rows=Rows(len(todo), len(todo) - tally.rejected.total(), dict(sorted(tally.rejected.items()))),
-        digests={m: digests.of_lines([fingerprints[m], *videos]) for m, videos in have.items()},
+        row_counts=RowCounts(
+            len(backlog), len(backlog) - counts.rejected.total(), dict(sorted(counts.rejected.items()))
+        ),
+        digests={m: hashing.hash_lines([fingerprints[m], *videos]) for m, videos in embedded_videos.items()},
         facts={
             "fingerprints": {m: fingerprints[m] for m in MODALITIES if m in fingerprints},
             "synchrony": fingerprints.get(SYNCHRONY),
-            "videos": len(known),
-            "covered": {m: len(videos) for m, videos in have.items()},
-            "embedded": {m: len(tally.embedded[m]) for m in made},
-            "lacking": {m: tally.lacking[m] for m in made if m in MEDIA},
-            "broken_midway": tally.broken_midway,
+            "videos": len(catalogue_videos),
+            "videos_with_vectors": {m: len(videos) for m, videos in embedded_videos.items()},
+            "newly_embedded": {m: len(counts.embedded[m]) for m in modality_encoders},
+            "missing_modality": {
+                m: counts.missing_modality[m] for m in modality_encoders if m in MISSING_STREAM_REASONS
+            },
+            "partially_decoded": counts.partially_decoded,
         },
     )
 
 
-def _encoders(params: Embed) -> dict[str, Encoder]:
-    """The encoder of each modality that is on and is not delivered ready-made."""
+def _build_encoders(params: EmbedConfig) -> dict[str, Encoder]:
+    """Build the encoder of each modality that is on and has no landed vectors."""
     makers = {
-        "visual": encoders.image_encoder,
-        "text": encoders.text_encoder,
-        "audio": encoders.sound_encoder,
+        "visual": encoders.build_image_encoder,
+        "text": encoders.build_text_encoder,
+        "audio": encoders.build_audio_encoder,
     }
-    specs = {name: getattr(params, name) for name in MODALITIES}
+    encoder_names = {name: getattr(params, name) for name in MODALITIES}
     key = "device"
     try:
-        device = encoders.pick_devices(params.device)[0]
-        made: dict[str, Encoder] = {}
-        for key, spec in specs.items():
-            if spec not in (LANDED, NONE):
-                made[key] = makers[key](spec, device, params.precision)
+        device = encoders.select_devices(params.device)[0]
+        built: dict[str, Encoder] = {}
+        for key, encoder_name in encoder_names.items():
+            if encoder_name not in (LANDED_FINGERPRINT, NONE):
+                built[key] = makers[key](encoder_name, device, params.precision)
     except ValueError as error:
         raise InputError(f"params.yaml: embed.{key}: {error}") from None
-    return made
+    return built
 
 
-def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
-    """Modality -> fingerprint, of the modalities embedded here; and of synchrony."""
+def _fingerprints(params: EmbedConfig, modality_encoders: Mapping[str, Encoder]) -> dict[str, str]:
+    """Return the fingerprint of each modality that is embedded here, and of synchrony."""
     grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
     frames = {
         "frames_per_segment": params.frames_per_segment,
@@ -114,82 +152,95 @@ def _fingerprints(params: Embed, made: Mapping[str, Encoder]) -> dict[str, str]:
     }
     sampling: dict[str, dict[str, Any]] = {
         "visual": grid | frames,
-        "text": TEXT,
+        "text": TEXT_FINGERPRINT,
         "audio": grid,
     }
-    found = {modality: encoder.fingerprint(sampling[modality]) for modality, encoder in made.items()}
+    fingerprints = {
+        modality: encoder.fingerprint(sampling[modality]) for modality, encoder in modality_encoders.items()
+    }
     seconds = params.segment_seconds * params.max_segments
-    return found | ({SYNCHRONY: f"{SYNCHRONY_METHOD}-{seconds:g}s"} if params.synchrony else {})
+    return fingerprints | ({SYNCHRONY: f"{SYNCHRONY_METHOD}-{seconds:g}s"} if params.synchrony else {})
 
 
-def _embed(
+def _embed_videos(
     lake: Lake,
-    params: Embed,
+    params: EmbedConfig,
     day: date,
-    todo: Sequence[Video],
-    made: Mapping[str, Encoder],
+    backlog: Sequence[BacklogVideo],
+    modality_encoders: Mapping[str, Encoder],
     fingerprints: Mapping[str, str],
-) -> Tally:
-    """Decode ahead in processes, encode, and commit part by part."""
-    tally = Tally()
-    devices = encoders.pick_devices(params.device)
+) -> EmbedCounts:
+    """Decode in parallel processes, encode, and commit chunk by chunk."""
+    counts = EmbedCounts()
+    devices = encoders.select_devices(params.device)
     size = params.batch_size * len(devices)
-    batches = {m: Batches(m, Replicas(encoder, devices).encode, size) for m, encoder in made.items()}
-    uris = [video.media_uri for video in todo if video.lacks_media]
-    sampling, refusals = _sampling(params, todo, made), Refusals(lake, day)
-    videos = iter(tqdm(todo, "embed", unit="video"))
-    with Decoders(place.landing(), sampling, _limits(params), params.decode_workers) as decoders:
+    batches = {
+        m: BatchEncoder(m, EncoderReplicas(encoder, devices).encode, size)
+        for m, encoder in modality_encoders.items()
+    }
+    uris = [video.media_uri for video in backlog if video.needs_media]
+    sampling, media_rejects = _media_sampling(params, backlog, modality_encoders), MediaRejects(lake, day)
+    videos = iter(tqdm(backlog, "embed", unit="video"))
+    with DecoderPool(paths.landing(), sampling, _decode_limits(params), params.decode_workers) as decoders:
         clips = decoders.decode(uris)
-        for _ in range(0, len(todo), params.videos_per_commit):
-            part = list(islice(videos, params.videos_per_commit))
-            beats: Vectors = {}
-            rejects = [reject for video in part for reject in _add(video, clips, batches, beats, day, tally)]
-            vectors = {modality: batch.finish() for modality, batch in batches.items()} | {SYNCHRONY: beats}
-            for modality, found in vectors.items():
-                tally.embedded[modality].update(found)
-            refusals.commit(part, rejects)
+        for _ in range(0, len(backlog), params.videos_per_commit):
+            chunk = list(islice(videos, params.videos_per_commit))
+            synchrony: SegmentVectors = {}
+            rejects = [
+                reject
+                for video in chunk
+                for reject in _encode_video(video, clips, batches, synchrony, day, counts)
+            ]
+            vectors = {modality: batch.finish() for modality, batch in batches.items()} | {
+                SYNCHRONY: synchrony
+            }
+            for modality, by_video in vectors.items():
+                counts.embedded[modality].update(by_video)
+            media_rejects.commit(chunk, rejects)
             if any(vectors.values()):
-                _write(lake, part, vectors, fingerprints, params.segment_seconds, day)
-    return tally
+                _commit_vectors(lake, chunk, vectors, fingerprints, params.segment_seconds, day)
+    return counts
 
 
-def _write(
+def _commit_vectors(
     lake: Lake,
-    part: Sequence[Video],
-    vectors: Mapping[str, Vectors],
+    chunk: Sequence[BacklogVideo],
+    vectors: Mapping[str, SegmentVectors],
     fingerprints: Mapping[str, str],
     segment_seconds: float,
     day: date,
 ) -> None:
-    """Commit vectors; those that a video had of another file or text go away in the same transaction."""
-    sources = {(m, video.video_id): video.sources[m] for video in part for m in video.lacks}
-    old = [
+    """Commit vectors. The same transaction deletes a video's vectors of another file or text."""
+    sources = {(m, video.video_id): video.source_digests[m] for video in chunk for m in video.missing}
+    stale = [
         {"fingerprint": fingerprints[m], "modality": m, "video_id": video.video_id}
-        for video in part
+        for video in chunk
         for m in sorted(video.stale)
         if video.video_id in vectors[m]
     ]
-    lake.write("features", rows(vectors, fingerprints, sources, segment_seconds, day), old)
+    lake.write("features", feature_rows(vectors, fingerprints, sources, segment_seconds, day), stale)
 
 
-def _sampling(params: Embed, todo: Sequence[Video], made: Mapping[str, Encoder]) -> Sampling:
-    """What to take from the media: nothing of a modality that no video lacks."""
-    lacked = {modality for video in todo for modality in video.lacks}
-    visual, audio = (made.get(m) if m in lacked else None for m in ("visual", "audio"))
-    return Sampling(
+def _media_sampling(
+    params: EmbedConfig, backlog: Sequence[BacklogVideo], modality_encoders: Mapping[str, Encoder]
+) -> SamplingConfig:
+    """Return what to decode. A modality that no video of the backlog lacks is not decoded."""
+    missing = {modality for video in backlog for modality in video.missing}
+    visual, audio = (modality_encoders.get(m) if m in missing else None for m in ("visual", "audio"))
+    return SamplingConfig(
         params.segment_seconds,
         params.max_segments,
         params.frames_per_segment,
         visual.image_size if isinstance(visual, ImageEncoder) else None,
-        visual.image_fit if isinstance(visual, ImageEncoder) else "shortest",
-        audio.sample_rate if isinstance(audio, SoundEncoder) else None,
-        SYNCHRONY in lacked,
+        visual.resize_mode if isinstance(visual, ImageEncoder) else "shortest",
+        audio.sample_rate if isinstance(audio, AudioEncoder) else None,
+        SYNCHRONY in missing,
         params.frames_per_video,
     )
 
 
-def _limits(params: Embed) -> Limits:
-    return Limits(
+def _decode_limits(params: EmbedConfig) -> DecodeLimits:
+    return DecodeLimits(
         params.decode_seconds,
         params.decode_memory_mib << 20,
         params.max_mib * (1 << 20),
@@ -198,49 +249,57 @@ def _limits(params: Embed) -> Limits:
     )
 
 
-def _add(
-    video: Video,
-    clips: Iterator[Clip | Unreadable],
-    batches: Mapping[str, Batches],
-    beats: Vectors,
+def _encode_video(
+    video: BacklogVideo,
+    clips: Iterator[DecodedVideo | UnreadableMedia],
+    batches: Mapping[str, BatchEncoder],
+    synchrony: SegmentVectors,
     day: date,
-    tally: Tally,
-) -> Iterator[Reject]:
-    """Give one video to the encoders and `beats`; its media is the next of `clips`. Yields its rejects."""
-    if "text" in video.lacks:
+    counts: EmbedCounts,
+) -> Iterator[RejectRow]:
+    """Add one video to the encoders and to `synchrony`, and yield its rejects.
+
+    The media of the video is the next of `clips`.
+    """
+    if "text" in video.missing:
         batches["text"].add(video.video_id, WHOLE_VIDEO, [video.text])
-    if not video.lacks_media:
+    if not video.needs_media:
         return
-    clip = _next(clips)
-    if isinstance(clip, Unreadable):
-        tally.rejected[clip.reason] += 1
-        yield reject(video, day, WHOLE_FILE, clip.reason, clip.detail)
+    clip = _next_clip(clips)
+    if isinstance(clip, UnreadableMedia):
+        counts.rejected[clip.reason] += 1
+        yield reject_row(video, day, UNREADABLE_FILE_REJECT_STEP, clip.reason, clip.detail)
         return
-    tally.broken_midway += bool(clip.broken)
-    if SYNCHRONY in video.lacks:
-        beats[video.video_id] = {
+    counts.partially_decoded += bool(clip.decode_errors)
+    if SYNCHRONY in video.missing:
+        synchrony[video.video_id] = {
             WHOLE_VIDEO: np.array(astuple(clip.synchrony) if clip.synchrony else [np.nan] * 3)
         }
-    for modality, segments in (("visual", clip.frames), ("audio", clip.sound)):
-        if modality not in video.lacks:
+    for modality, segments in (("visual", clip.frames), ("audio", clip.audio)):
+        if modality not in video.missing:
             continue
-        for segment, things in sorted(segments.items()):
-            batches[modality].add(video.video_id, segment, list(things) if modality == "visual" else [things])
+        for segment, samples in sorted(segments.items()):
+            batches[modality].add(
+                video.video_id, segment, list(samples) if modality == "visual" else [samples]
+            )
         if not segments:
-            tally.lacking[modality] += 1
+            counts.missing_modality[modality] += 1
             stream = "video" if modality == "visual" else "audio"
-            why = "; ".join(text for text in clip.broken if text.startswith(stream)) or "the file has none"
-            yield reject(video, day, step_of(modality), MEDIA[modality], why)
+            reason = (
+                "; ".join(text for text in clip.decode_errors if text.startswith(stream))
+                or f"the file has no {stream} stream"
+            )
+            yield reject_row(video, day, reject_step(modality), MISSING_STREAM_REASONS[modality], reason)
 
 
-def _next(clips: Iterator[Clip | Unreadable]) -> Clip | Unreadable:
+def _next_clip(clips: Iterator[DecodedVideo | UnreadableMedia]) -> DecodedVideo | UnreadableMedia:
     try:
         return next(clips)
-    except StoreUnavailable as error:
+    except MediaStoreUnavailable as error:
         raise InputError(
-            f"{error}; give the address and credentials of the media store as AWS_… variables, and run again"
+            f"{error}; set the address and credentials of the media store in AWS_… variables and run again"
         ) from None
 
 
 if __name__ == "__main__":
-    sys.exit(step.main("embed", run, __doc__))
+    sys.exit(step_cli.main("embed", run, __doc__))

@@ -1,7 +1,7 @@
-"""Decide whether tonight's challenger replaces the champion: writes `gate/verdict.json` and moves nothing.
+"""Decide whether the challenger replaces the champion, and write the verdict to `gate/verdict.json`.
 
-Every condition blocks: the verdict promotes only if all of them passed. A condition is skipped only where it
-cannot apply, and says why; what could not be measured is errored, and never promotes.
+The verdict promotes only if no condition failed or errored. A condition is skipped, with a reason, only if it
+does not apply. A condition that cannot be measured is errored. The step `promote` carries the verdict out.
 """
 
 import math
@@ -10,276 +10,324 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from contracts import digests, step
-from contracts.model_params import Gate
-from contracts.place import Night
-from contracts.receipts import Receipt, write_json
-from tasks.evidence import SLICE_USERS, Evidence, evidence_of
-from tasks.verdict import Verdict
+from core import hashing, step_cli
+from core.config.model_half import GateConfig
+from core.paths import Night
+from core.run_manifests import RunManifest, write_json
+from evaluation.gate_inputs import MIN_SLICE_USERS, GateInputs, read_gate_inputs
+from evaluation.verdict import Verdict
 
 Outcome = Literal["passed", "failed", "errored", "skipped"]
 BASELINES = ("popularity", "trending", "itemcf")
-WHOSE = {name: f"{name}'s" for name in BASELINES} | {
+# Possessives of the models, in reasons.
+MODEL_LABELS = {
     "champion": "the champion's",
-    "incumbent": "that of the present champion, which an earlier run of this night made",
+    "incumbent": "the incumbent's",
+    "popularity": "the popularity baseline's",
+    "trending": "the trending baseline's",
     "itemcf": "ItemCF's",
 }
-SLICES = (
-    "new_users",
-    "cold_users",
-    "warm_users",
-    "new_videos",
-    "tail_videos",
-)  # judged every night, empty ones too
+# These slices have a condition on every night, even without users.
+REQUIRED_SLICES = ("new_users", "cold_users", "warm_users", "new_videos", "tail_videos")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition: what was measured, against which bound, and what came of it."""
+    """One condition of the gate and its outcome.
+
+    Attributes:
+        name: Its key, such as `better_than_champion`.
+        outcome: Passed, failed, errored or skipped.
+        reason: The outcome in words.
+        value: What was measured.
+        bound: What the value, or the lower end of its interval, is compared with.
+        low: Lower end of the confidence interval, if there is one.
+        high: Upper end of the confidence interval, if there is one.
+    """
 
     name: str
     outcome: Outcome
-    why: str
+    reason: str
     value: float | str | None = None
     bound: float | str | None = None
     low: float | None = None
     high: float | None = None
 
 
-def run(params: Gate, night: Night) -> Receipt:
-    """Judge the night's evaluation.
+def run(params: GateConfig, night: Night) -> RunManifest:
+    """Judge the night's evaluation and write the verdict.
 
     Raises:
-        InputError: an input is missing or of another night.
+        InputError: A gate input is missing or of another night.
     """
-    verdict = judge(params, evidence_of(night), str(night.day))
+    verdict = judge(params, read_gate_inputs(night), str(night.day))
     path = night.fresh_folder("gate") / "verdict.json"
     write_json(path, verdict)
     print(f"gate: {verdict['summary']}", file=sys.stderr)
     outcomes = {c["name"]: c["outcome"] for c in verdict["conditions"]}
-    return Receipt(
-        digests={"verdict.json": digests.of_file(path)},
+    return RunManifest(
+        digests={"verdict.json": hashing.hash_file(path)},
         facts={"promote": verdict["promote"], "summary": verdict["summary"], "conditions": outcomes},
     )
 
 
-def judge(params: Gate, evidence: Evidence, night: str) -> dict[str, Any]:
-    """The verdict as JSON: promotes only if no condition failed or errored."""
-    found = list(conditions(params, evidence))
-    promote = found[0].outcome == "passed" and all(c.outcome in ("passed", "skipped") for c in found)
+def judge(params: GateConfig, inputs: GateInputs, day: str) -> dict[str, Any]:
+    """Return the verdict as JSON. It promotes only if no condition failed or errored."""
+    results = list(conditions(params, inputs))
+    # The primary condition must pass. It is never skipped.
+    promote = results[0].outcome == "passed" and all(c.outcome in ("passed", "skipped") for c in results)
     verdict = Verdict(
-        night=night,
-        champion=evidence.champion,
-        incumbent=evidence.incumbent,
-        rival=rivals(evidence)[0],
+        night=day,
+        champion=inputs.champion,
+        incumbent=inputs.incumbent,
+        reference=reference_models(inputs)[0],
         promote=promote,
-        summary=_summary(promote, found),
-        bundle=_at(evidence.metrics, "bundles", "challenger"),
-        metrics=evidence.digest,
-        conditions=tuple(asdict(condition) for condition in found),
+        summary=_summary(promote, results),
+        bundle_digest=_lookup(inputs.metrics, "bundle_digests", "challenger"),
+        metrics_digest=inputs.metrics_digest,
+        conditions=tuple(asdict(condition) for condition in results),
     )
     return asdict(verdict)
 
 
-def conditions(params: Gate, evidence: Evidence) -> Iterator[Condition]:
-    """All conditions, the primary one first."""
-    yield from (_better(params, evidence, rival) for rival in rivals(evidence))
-    yield _replaces(params, evidence)
-    yield _enough_users(params, evidence)
-    yield from _slices(params, evidence)
-    yield _calibrated(params, evidence)
-    yield from _weights(params, evidence)
-    yield _drift(params, evidence)
-    yield _checks(evidence)
+def conditions(params: GateConfig, inputs: GateInputs) -> Iterator[Condition]:
+    """Evaluate all conditions, the primary one first."""
+    yield from (_better_than(params, inputs, reference) for reference in reference_models(inputs))
+    yield _better_than_incumbent(params, inputs)
+    yield _min_users_condition(params, inputs)
+    yield from _slice_conditions(params, inputs)
+    yield _calibration_condition(params, inputs)
+    yield from _modality_weight_conditions(params, inputs)
+    yield _embedding_drift_condition(params, inputs)
+    yield _data_check_condition(inputs)
 
 
-def _better(params: Gate, evidence: Evidence, rival: str) -> Condition:
-    """The paired interval against the rival must clear the margin."""
-    primary = str(evidence.metrics.get("primary"))
-    name, bound = f"better_than_{rival}", params.min_gain
-    gain = _interval(_at(evidence.metrics, "differences", rival, primary))
-    if gain is None:
-        return Condition(
-            name, "errored", f"the difference of {primary.upper()} could not be measured", bound=bound
-        )
-    mean, low, high = gain
-    better, told = low > bound, f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+def _better_than(params: GateConfig, inputs: GateInputs, reference: str) -> Condition:
+    """Return the condition that the challenger beats a reference model.
+
+    The lower end of the paired confidence interval must exceed `gate.min_gain`.
+    """
+    primary = str(inputs.metrics.get("primary_metric"))
+    name, bound = f"better_than_{reference}", params.min_gain
+    interval = _interval(_lookup(inputs.metrics, "differences", reference, primary))
+    if interval is None:
+        reason = f"the difference of {primary.upper()} from {MODEL_LABELS[reference]} could not be measured"
+        return Condition(name, "errored", reason, bound=bound)
+    mean, low, high = interval
+    better = low > bound
+    comparison = "significantly better" if low > 0 else "not significantly better"
+    interval_text = f"difference {mean:+.4f}, 95 % confidence interval {low:+.4f} to {high:+.4f}"
     if not better:
-        told += f"; the low end must exceed {bound:g}"
-    why = f"{primary.upper()} is {'better' if better else 'not better'} than {WHOSE[rival]} ({told})"
-    return Condition(name, "passed" if better else "failed", why, mean, bound, low, high)
+        interval_text += f", whose lower end must exceed {bound:g}"
+    reason = f"{primary.upper()} is {comparison} than {MODEL_LABELS[reference]} ({interval_text})"
+    return Condition(name, "passed" if better else "failed", reason, mean, bound, low, high)
 
 
-def _replaces(params: Gate, evidence: Evidence) -> Condition:
-    """A night that is run again must beat the champion that it made, where that is still champion."""
-    name, bundles = "better_than_incumbent", _at(evidence.metrics, "bundles")
-    if evidence.incumbent is None:
-        return Condition(name, "skipped", "the present champion is of another night", bound=params.min_gain)
-    if _at(bundles, "incumbent") and _at(bundles, "incumbent") == _at(bundles, "challenger"):
-        return Condition(name, "skipped", "the present champion is this very model", bound=params.min_gain)
-    return _better(params, evidence, "incumbent")
+def _better_than_incumbent(params: GateConfig, inputs: GateInputs) -> Condition:
+    """Return the condition that a repeated run of a night beats the incumbent, if there is one."""
+    name, bundles = "better_than_incumbent", _lookup(inputs.metrics, "bundle_digests")
+    if inputs.incumbent is None:
+        return Condition(
+            name, "skipped", "the present champion was made by another night", bound=params.min_gain
+        )
+    if _lookup(bundles, "incumbent") and _lookup(bundles, "incumbent") == _lookup(bundles, "challenger"):
+        return Condition(name, "skipped", "the challenger is the present champion", bound=params.min_gain)
+    return _better_than(params, inputs, "incumbent")
 
 
-def rivals(evidence: Evidence) -> list[str]:
-    """Whom the challenger must beat: the champion; while there is none, every baseline, the best first."""
-    if evidence.champion:
+def reference_models(inputs: GateInputs) -> list[str]:
+    """Return the models that the challenger must beat.
+
+    This is the champion. Without a champion it is every baseline, the best first.
+    An unmeasured baseline comes before all others. Its condition errs, so the night is refused.
+    """
+    if inputs.champion:
         return ["champion"]
-    primary = str(evidence.metrics.get("primary"))
+    primary = str(inputs.metrics.get("primary_metric"))
 
-    def figure(name: str) -> float:
-        found = _number(_at(evidence.metrics, "models", name, primary))
-        return math.inf if found is None else found
+    def primary_value(name: str) -> float:
+        value = _finite_number(_lookup(inputs.metrics, "models", name, primary))
+        return math.inf if value is None else value
 
-    return sorted(BASELINES, key=figure, reverse=True)
+    return sorted(BASELINES, key=primary_value, reverse=True)
 
 
-def _enough_users(params: Gate, evidence: Evidence) -> Condition:
-    users, bound = _number(evidence.metrics.get("users")), params.min_users
+def _min_users_condition(params: GateConfig, inputs: GateInputs) -> Condition:
+    users, bound = _finite_number(inputs.metrics.get("num_users")), params.min_users
     if users is None:
-        return Condition("enough_users", "errored", "the number of people is missing", bound=bound)
-    why = f"{users:.0f} people had something to find, {bound} are needed"
-    return Condition("enough_users", "passed" if users >= bound else "failed", why, round(users), bound)
+        return Condition("min_users", "errored", "the number of users is missing", bound=bound)
+    reason = f"{users:.0f} users were measured, at least {bound} are required"
+    return Condition("min_users", "passed" if users >= bound else "failed", reason, round(users), bound)
 
 
-def _slices(params: Gate, evidence: Evidence) -> Iterator[Condition]:
-    """One condition a slice; evaluate leaves out the slices in which nobody is."""
-    slices = evidence.metrics.get("slices")
+def _slice_conditions(params: GateConfig, inputs: GateInputs) -> Iterator[Condition]:
+    """Yield one condition for each slice. `evaluate` leaves out slices without users."""
+    slices = inputs.metrics.get("slices")
     if not isinstance(slices, Mapping):
-        yield Condition("slices", "errored", "the slices are missing", bound=-params.max_slice_loss)
+        yield Condition(
+            "slices", "errored", "the metrics of the slices are missing", bound=-params.max_slice_loss
+        )
         return
-    for name in dict.fromkeys([*SLICES, *slices]):
-        yield _no_worse(params, evidence, name, slices.get(name, {"users": 0}))
+    for name in dict.fromkeys([*REQUIRED_SLICES, *slices]):
+        yield _slice_condition(params, inputs, name, slices.get(name, {"num_users": 0}))
 
 
-def _no_worse(params: Gate, evidence: Evidence, slice_name: str, figures: Any) -> Condition:
-    """A slice fails when it loses more than the margin and its interval says that this is no chance.
+def _slice_condition(
+    params: GateConfig, inputs: GateInputs, slice_name: str, slice_metrics: Any
+) -> Condition:
+    """Return the condition of one slice.
 
-    The intervals of a night's slices hold together, so that many slices do not refuse by chance.
+    It fails if the slice loses more than `gate.max_slice_loss` and the loss is significant.
+
+    The intervals of a night's slices hold jointly. So a large number of slices does not raise the rate of
+    false refusals.
     """
     name, bound = f"slice_{slice_name}", -params.max_slice_loss
-    if evidence.champion is None:
-        return Condition(name, "skipped", "there is no champion yet to be worse than", bound=bound)
-    users = _number(_at(figures, "users"))
-    if users is not None and users < SLICE_USERS:
-        return Condition(name, "skipped", f"{users:.0f} in this slice tonight, {SLICE_USERS} are needed")
-    change = _interval(_at(figures, "difference"))
-    if users is None or change is None:
+    if inputs.champion is None:
+        return Condition(name, "skipped", "there is no champion to compare with", bound=bound)
+    users = _finite_number(_lookup(slice_metrics, "num_users"))
+    if users is not None and users < MIN_SLICE_USERS:
+        reason = f"the slice has {users:.0f} users, at least {MIN_SLICE_USERS} are required"
+        return Condition(name, "skipped", reason)
+    interval = _interval(_lookup(slice_metrics, "difference"))
+    if users is None or interval is None:
         return Condition(name, "errored", "the slice could not be measured", bound=bound)
-    mean, low, high = change
+    mean, low, high = interval
     worse = mean < bound and high < 0
-    chance = ", and that is no chance" if worse else ""
-    why = f"{mean:+.4f} against the champion on {users:.0f} people, {-bound:g} may be lost{chance}"
-    return Condition(name, "failed" if worse else "passed", why, mean, bound, low, high)
+    if mean >= bound:
+        comment = f"a loss of up to {-bound:g} is allowed"
+    elif worse:
+        comment = f"the loss exceeds {-bound:g} and is significant: its confidence interval excludes 0"
+    else:
+        comment = f"the loss exceeds {-bound:g} but is not significant: its confidence interval includes 0"
+    reason = f"NDCG differs from the champion's by {mean:+.4f} for {users:.0f} users ({comment})"
+    return Condition(name, "failed" if worse else "passed", reason, mean, bound, low, high)
 
 
-def _calibrated(params: Gate, evidence: Evidence) -> Condition:
-    name, bound = "calibration", params.max_calibration_error
-    figures = _at(evidence.metrics, "models", "challenger")
-    error, head = _number(_at(figures, "calibration_error")), _at(figures, "ranking_head")
-    nothing = isinstance(figures, Mapping) and figures.get("calibration_error", 0) is None
-    if nothing and not evidence.completions:
-        return Condition(name, "skipped", "the data does not tell which viewings were complete", bound=bound)
-    if isinstance(figures, Mapping) and "calibration_error" not in figures:
-        why = "the challenger ranks no behaviours, so there is no probability to rely on"
-        return Condition(name, "errored", why, bound=bound)
+def _calibration_condition(params: GateConfig, inputs: GateInputs) -> Condition:
+    name, bound = "calibration_error", params.max_calibration_error
+    metrics = _lookup(inputs.metrics, "models", "challenger")
+    error, ranking_head = (
+        _finite_number(_lookup(metrics, "calibration_error")),
+        _lookup(metrics, "ranking_head"),
+    )
+    unmeasured = isinstance(metrics, Mapping) and metrics.get("calibration_error", 0) is None
+    if unmeasured and not inputs.has_completion_labels:
+        return Condition(
+            name, "skipped", "the data does not show which interactions were complete", bound=bound
+        )
+    if isinstance(metrics, Mapping) and "calibration_error" not in metrics:
+        reason = "the challenger has no ranking heads, so its probabilities cannot be measured"
+        return Condition(name, "errored", reason, bound=bound)
     if error is None:
         return Condition(name, "errored", "the calibration error could not be measured", bound=bound)
-    why = f"the probabilities of {head!r} are off by {error:.3f} on average, {bound:g} is allowed"
-    return Condition(name, "passed" if error <= bound else "failed", why, error, bound)
+    reason = f"the calibration error of {ranking_head!r} is {error:.3f}, at most {bound:g} is allowed"
+    return Condition(name, "passed" if error <= bound else "failed", reason, error, bound)
 
 
-def _weights(params: Gate, evidence: Evidence) -> Iterator[Condition]:
-    """α has not collapsed: neither equal everywhere nor all on one modality."""
-    differ, spread = "modality_weights_differ", "modality_weights_spread"
-    idle = None
-    if not evidence.weighable:
-        idle = "no video has several modalities and misses none: nothing to weigh"
-    elif _at(evidence.metrics, "alpha", "learned") is False:
-        idle = "the challenger learns no modality weights, so none can collapse"
-    if idle:
-        yield from (Condition(name, "skipped", idle) for name in (differ, spread))
+def _modality_weight_conditions(params: GateConfig, inputs: GateInputs) -> Iterator[Condition]:
+    """Yield two conditions: the weights are not equal for all users, and not on one modality alone."""
+    differ_name, spread_name = "modality_weights_differ", "modality_weights_spread"
+    skip_reason = None
+    if not inputs.has_multimodal_items:
+        skip_reason = "there is only one modality, or no video has all of them"
+    elif _lookup(inputs.metrics, "modality_weights", "is_learned") is False:
+        skip_reason = "the challenger does not learn modality weights"
+    if skip_reason:
+        yield from (Condition(name, "skipped", skip_reason) for name in (differ_name, spread_name))
         return
-    yield _weights_differ(params, evidence.metrics, differ)
-    yield _weights_spread(params, evidence.metrics, spread)
+    yield _weights_differ(params, inputs.metrics, differ_name)
+    yield _weights_spread(params, inputs.metrics, spread_name)
 
 
-def _weights_differ(params: Gate, metrics: Mapping[str, Any], name: str) -> Condition:
+def _weights_differ(params: GateConfig, metrics: Mapping[str, Any], name: str) -> Condition:
     bound = params.min_modality_entropy_gap
-    entropy = _number(_at(metrics, "alpha", "entropy"))
-    most = _number(_at(metrics, "alpha", "max_entropy"))
-    if entropy is None or most is None:
+    entropy = _finite_number(_lookup(metrics, "modality_weights", "entropy"))
+    max_entropy = _finite_number(_lookup(metrics, "modality_weights", "max_entropy"))
+    if entropy is None or max_entropy is None:
         return Condition(name, "errored", "the entropy of the modality weights is missing", bound=bound)
-    why = f"mean entropy {entropy:.4f}, {most - entropy:.4f} below that of equal weights; {bound:g} is needed"
-    return Condition(name, "passed" if most - entropy >= bound else "failed", why, most - entropy, bound)
+    gap = max_entropy - entropy
+    reason = (
+        f"the mean entropy is {entropy:.4f}, {gap:.4f} below equal weights, at least {bound:g} is required"
+    )
+    return Condition(name, "passed" if gap >= bound else "failed", reason, gap, bound)
 
 
-def _weights_spread(params: Gate, metrics: Mapping[str, Any], name: str) -> Condition:
+def _weights_spread(params: GateConfig, metrics: Mapping[str, Any], name: str) -> Condition:
     bound = params.max_modality_share
-    means = _at(metrics, "alpha", "mean")
-    shares = {m: _number(share) for m, share in means.items()} if isinstance(means, Mapping) else {}
-    known = {m: share for m, share in shares.items() if share is not None}
-    if not known or len(known) < len(shares):
+    means = _lookup(metrics, "modality_weights", "mean")
+    shares = {m: _finite_number(share) for m, share in means.items()} if isinstance(means, Mapping) else {}
+    measured = {m: share for m, share in shares.items() if share is not None}
+    if not measured or len(measured) < len(shares):
         return Condition(name, "errored", "the mean modality weights are missing", bound=bound)
-    top = max(known, key=lambda m: known[m])
-    why = f"{top} has the largest mean share, {known[top]:.3f}; {bound:g} is allowed"
-    return Condition(name, "passed" if known[top] <= bound else "failed", why, known[top], bound)
+    top = max(measured, key=lambda m: measured[m])
+    reason = f"the largest mean weight is {measured[top]:.3f} ({top}), at most {bound:g} is allowed"
+    return Condition(name, "passed" if measured[top] <= bound else "failed", reason, measured[top], bound)
 
 
-def _drift(params: Gate, evidence: Evidence) -> Condition:
-    """What was computed in the champion's space must keep its meaning in the challenger's."""
-    name, bound, found = "drift", params.max_drift, evidence.metrics.get("drift")
-    if evidence.champion is None:
-        return Condition(name, "skipped", "there is no champion yet whose space could move", bound=bound)
-    if _at(found, "modalities") == {}:
-        return Condition(name, "skipped", f"nothing to compare: {_at(found, 'against')}", bound=bound)
-    value = _number(_at(found, "farthest"))
+def _embedding_drift_condition(params: GateConfig, inputs: GateInputs) -> Condition:
+    """Return the condition that vectors of the champion's space stay usable in the challenger's space."""
+    name, bound = "embedding_drift", params.max_embedding_drift
+    embedding_drift = inputs.metrics.get("embedding_drift")
+    if inputs.champion is None:
+        return Condition(name, "skipped", "there is no champion to compare with", bound=bound)
+    if _lookup(embedding_drift, "modalities") == {}:
+        reason = f"not compared: {_lookup(embedding_drift, 'compared_with')}"
+        return Condition(name, "skipped", reason, bound=bound)
+    value = _finite_number(_lookup(embedding_drift, "max_p95_drift"))
     if value is None:
-        return Condition(name, "errored", "the drift of the space could not be measured", bound=bound)
-    why = f"95 % of the probe videos moved at most {value:.3f} (1 − cosine), {bound:g} is allowed"
-    return Condition(name, "passed" if value <= bound else "failed", why, value, bound)
+        return Condition(name, "errored", "the embedding drift could not be measured", bound=bound)
+    reason = f"95 % of the probe videos moved by at most {value:.3f} (1 − cosine), up to {bound:g} is allowed"
+    return Condition(name, "passed" if value <= bound else "failed", reason, value, bound)
 
 
-def _checks(evidence: Evidence) -> Condition:
-    outcome = evidence.checks
+def _data_check_condition(inputs: GateInputs) -> Condition:
+    outcome = inputs.checks_outcome
     if outcome is None:
-        return Condition("data_checks", "errored", "the data checks left no outcome", bound="passed")
-    told = {"passed": "all data checks passed", "warned": "data checks passed, with warnings to look at"}
-    why = told.get(outcome, f"the outcome of the data checks is {outcome!r}")
-    return Condition("data_checks", "passed" if outcome in told else "failed", why, outcome, "passed")
+        return Condition(
+            "data_checks", "errored", "the data checks have no outcome for this night", bound="passed"
+        )
+    sentences = {"passed": "all data checks passed", "warned": "the data checks passed with warnings"}
+    reason = sentences.get(outcome, f"the outcome of the data checks is {outcome!r}")
+    return Condition("data_checks", "passed" if outcome in sentences else "failed", reason, outcome, "passed")
 
 
-def _summary(promote: bool, found: list[Condition]) -> str:
-    """The verdict in one sentence."""
+def _summary(promote: bool, results: list[Condition]) -> str:
+    """The verdict in words: the primary condition, or every blocking condition."""
     if promote:
-        return f"Promoted: {found[0].why}, and nothing speaks against it."
-    bad = [c for c in found if c.outcome in ("failed", "errored")]
-    return f"Refused: {'; '.join(c.why if c is found[0] else f'{_plain(c)}: {c.why}' for c in bad)}."
+        num_passed = sum(c.outcome == "passed" for c in results)
+        num_skipped = len(results) - num_passed
+        skipped = f"; {num_skipped} did not apply" if num_skipped else ""
+        return f"Promoted: {results[0].reason}. {num_passed} conditions passed{skipped}."
+    blocking = [c for c in results if c.outcome in ("failed", "errored")]
+    reasons = [c.reason if c is results[0] else f"{_readable_name(c)}: {c.reason}" for c in blocking]
+    return f"Refused: {'; '.join(reasons)}."
 
 
-def _plain(condition: Condition) -> str:
+def _readable_name(condition: Condition) -> str:
     return condition.name.replace("_", " ")
 
 
-def _at(tree: Any, *path: str) -> Any:
-    """The value at a path, None where it ends."""
+def _lookup(tree: Any, *path: str) -> Any:
+    """Return the value at a path, or None if the path does not exist."""
     for key in path:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree
 
 
-def _number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fits else None
+def _finite_number(value: Any) -> float | None:
+    """Return a finite number as float, and None for any other value."""
+    is_finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_finite else None
 
 
-def _interval(figures: Any) -> tuple[float, float, float] | None:
-    """(mean, low, high), or None where any is missing, not finite, or in the wrong order."""
-    mean, low, high = (_number(_at(figures, key)) for key in ("mean", "low", "high"))
+def _interval(difference: Any) -> tuple[float, float, float] | None:
+    """Return (mean, low, high), or None if a value is missing or not finite, or if low > high."""
+    mean, low, high = (_finite_number(_lookup(difference, key)) for key in ("mean", "low", "high"))
     if mean is None or low is None or high is None or not low <= high:
         return None
     return mean, low, high
 
 
 if __name__ == "__main__":
-    sys.exit(step.main("gate", run, __doc__))
+    sys.exit(step_cli.main("gate", run, __doc__))

@@ -1,13 +1,14 @@
-"""Register tonight's challenger and, on a promoting verdict, make it the champion: only pointers move.
+"""Register the challenger, and make it the champion if the verdict promotes it.
 
-A bundle is registered once, known by its digest; running a night again changes nothing. A champion is
-replaced only if the verdict compared with it: neither an old night nor a slow one undoes a newer decision.
+Only aliases move. A bundle is identified by its digest and registered once. So running a night again changes
+nothing. A champion is replaced only if the verdict compared the challenger with it. So an old or slow night
+does not undo a newer decision.
 """
 
 import sys
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version as installed
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -18,172 +19,193 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
-from contracts import digests, place, production, step
-from contracts.digests import BUNDLE_FILES
-from contracts.errors import InputError
-from contracts.params import Promote
-from contracts.place import PROJECT, Night
-from contracts.receipts import Receipt, read_json, read_receipt
-from tasks import registry, tracking
-from tasks.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
-from tasks.verdict import Verdict, read_verdict
+from core import hashing, paths, production, step_cli
+from core.config import PromoteConfig
+from core.errors import InputError
+from core.hashing import BUNDLE_FILES
+from core.paths import PROJECT_ROOT, Night
+from core.run_manifests import RunManifest, read_json, read_manifest
+from evaluation.verdict import Verdict, read_verdict
+from registry import model_registry, tracking
+from registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, ModelRegistry, ModelVersion
 
-CODE = (PROJECT / "tasks" / "recommender.py", PROJECT / "models")
+CODE_PATHS = (PROJECT_ROOT / "registry" / "served_model.py", PROJECT_ROOT / "models")
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "torch")
 
 
-def run(params: Promote, night: Night) -> Receipt:
-    """Register the bundle if it is new, and move the aliases that the verdict allows to move.
+def run(params: PromoteConfig, night: Night) -> RunManifest:
+    """Register the bundle if it is new, and move the aliases as the verdict allows.
 
     Raises:
-        InputError: the verdict or the bundle is missing, or of another night, or not what was judged.
+        InputError: The verdict or the bundle is missing, of another night, or not the one that was judged.
+        ServiceUnavailableError: MLflow cannot be reached.
     """
     verdict = read_verdict(night)
-    digest = _judged(night, verdict)
-    if why := production.left_alone():
-        return _left_alone(why, digest)
-    with registry.alone(), tracking.answering():
-        models = Registry()
-        models.make()
-        known = models.with_bundle(digest)
-        version = known or _register(models, night, digest)
-        word = "promote" if verdict.promote else "refuse"
-        models.tag(version, {"verdict": word, "summary": verdict.summary})
-        outcome = _move(models, version, verdict, params.freeze)
-        aliases = {name: models.holder(name) for name in (CHAMPION, CHALLENGER, PREVIOUS)}
+    digest = _check_judged_bundle(night, verdict)
+    if reason := production.why_read_only():
+        return _skipped_manifest(reason, digest)
+    with model_registry.promotion_lock(), tracking.translate_errors():
+        registry_client = ModelRegistry()
+        registry_client.create_if_missing()
+        existing = registry_client.find_by_bundle(digest)
+        version = existing or _register(registry_client, night, digest)
+        decision = "promote" if verdict.promote else "refuse"
+        registry_client.set_tags(version, {"gate_verdict": decision, "gate_summary": verdict.summary})
+        outcome = _move_aliases(registry_client, version, verdict, params.freeze)
+        aliases = {name: registry_client.get_by_alias(name) for name in (CHAMPION, CHALLENGER, PREVIOUS)}
     print(f"promote: version {version.number} {outcome}", file=sys.stderr)
-    return Receipt(
-        digests={"bundle": digest},
+    return RunManifest(
+        digests={"bundle_digest": digest},
         facts={
-            "model": models.name,
+            "model": registry_client.name,
             "version": version.number,
-            "index": version.tags.get("index"),
-            "registered": known is None,
+            "index_digest": version.tags.get("index_digest"),
+            "newly_registered": existing is None,
             "outcome": outcome,
             **{name: holder.number if holder else None for name, holder in aliases.items()},
         },
     )
 
 
-def _left_alone(why: str, digest: str) -> Receipt:
-    """What is told where nothing may move; not even the aliases are looked up."""
-    print(f"promote: {why}", file=sys.stderr)
-    nothing = dict.fromkeys(("version", "index", CHAMPION, CHALLENGER, PREVIOUS))
-    facts = {"model": registry.model_name(), "registered": False, "outcome": why, **nothing}
-    return Receipt(digests={"bundle": digest}, facts=facts)
+def _skipped_manifest(reason: str, digest: str) -> RunManifest:
+    """Return the run manifest of a run that may not change the registry. MLflow is not read either."""
+    print(f"promote: {reason}", file=sys.stderr)
+    empty = dict.fromkeys(("version", "index_digest", CHAMPION, CHALLENGER, PREVIOUS))
+    facts = {"model": model_registry.model_name(), "newly_registered": False, "outcome": reason, **empty}
+    return RunManifest(digests={"bundle_digest": digest}, facts=facts)
 
 
-def _judged(night: Night, verdict: Verdict) -> str:
-    """Digest of the bundle, which must be the one that the verdict is of."""
-    bundle = night.output("train", BUNDLE_FILES[1]).parent
-    digest, again = digests.of_bundle(bundle), f"`python -m tasks.gate --night {night.day}`"
-    if digest != verdict.bundle:
+def _check_judged_bundle(night: Night, verdict: Verdict) -> str:
+    """Return the digest of the bundle. Refuse a verdict about another bundle or evaluation."""
+    bundle = night.require_output("train", BUNDLE_FILES[1]).parent
+    digest, remedy = hashing.hash_bundle(bundle), f"`python -m tasks.gate --night {night.day}`"
+    if digest != verdict.bundle_digest:
         raise InputError(
-            f"{bundle}: {digest[:12]} is not the model that the gate judged ({verdict.bundle[:12]!r});"
-            f" run `python -m tasks.evaluate --night {night.day}` and {again} to judge this one"
+            f"{bundle}: {digest[:12]} is not the model that the gate judged ({verdict.bundle_digest[:12]!r});"
+            f" run `python -m tasks.evaluate --night {night.day}` and {remedy} to judge this model"
         )
-    metrics = night.output("evaluate", "metrics.json")
-    if (now := digests.of_file(metrics)) != verdict.metrics:
-        raise InputError(f"{metrics}: {now[:12]} changed after the gate judged it; run {again} again")
+    metrics = night.require_output("evaluate", "metrics.json")
+    if (current := hashing.hash_file(metrics)) != verdict.metrics_digest:
+        raise InputError(f"{metrics}: {current[:12]} changed after the gate judged it; run {remedy} again")
     return digest
 
 
-def _move(models: Registry, version: Version, verdict: Verdict, freeze: bool) -> str:
-    """Move the aliases; returns what happened to the version, in words."""
-    challenger, champion = models.holder(CHALLENGER), models.holder(CHAMPION)
+def _move_aliases(
+    registry_client: ModelRegistry, version: ModelVersion, verdict: Verdict, freeze: bool
+) -> str:
+    """Move the aliases and return the outcome for the version in words."""
+    challenger, champion = registry_client.get_by_alias(CHALLENGER), registry_client.get_by_alias(CHAMPION)
     if challenger is None or challenger.night <= verdict.night:
-        models.point(CHALLENGER, version)
+        registry_client.set_alias(CHALLENGER, version)
     if champion and champion.number == version.number:
-        return "is the champion already"
-    if why := _stays(version, champion, verdict, freeze):
-        return f"is not made champion: {why}"
-    models.tag(version, {"replaced": verdict.champion or ""})
+        return "is already the champion"
+    if reason := _reason_to_keep(version, champion, verdict, freeze):
+        return f"does not become champion: {reason}"
+    registry_client.set_tags(version, {"replaced_version": verdict.champion or ""})
     if champion:
-        models.point(PREVIOUS, champion)
-    models.point(CHAMPION, version)
-    return f"is the champion now, after {champion.number if champion else 'none'}"
+        registry_client.set_alias(PREVIOUS, champion)
+    registry_client.set_alias(CHAMPION, version)
+    if not champion:
+        return "is now the champion; there was none before"
+    return f"is now the champion and replaces version {champion.number}"
 
 
-def _stays(version: Version, champion: Version | None, verdict: Verdict, freeze: bool) -> str | None:
-    """Why the champion stays; None when it may be replaced."""
-    now = champion.number if champion else None
+def _reason_to_keep(
+    version: ModelVersion, champion: ModelVersion | None, verdict: Verdict, freeze: bool
+) -> str | None:
+    """Return why the champion stays, or None if it may be replaced."""
+    current = champion.number if champion else None
     if not verdict.promote:
         return "the gate refused it"
     if freeze:
         return "promote.freeze is true"
     if version.tags.get("rolled_back") == "true":
-        return f"it was rolled back; `python -m tasks.rollback --to {version.number}` brings it back"
-    if now not in verdict.compared:
-        met = " and ".join(f"champion {number}" if number else "no champion" for number in verdict.compared)
-        return f"it was compared with {met}, but the champion is {now} now"
+        return f"it was rolled back; `undercurrent rollback --to {version.number}` makes it champion again"
+    if current not in verdict.compared_champions:
+        compared = " and ".join(
+            f"champion {number}" if number else "no champion" for number in verdict.compared_champions
+        )
+        return f"it was compared with {compared}, but the champion is now {current or 'none'}"
     return None
 
 
-def _register(models: Registry, night: Night, digest: str) -> Version:
-    """Log the bundle with its code and signature, and make it a version that carries its origin as tags."""
+def _register(registry_client: ModelRegistry, night: Night, digest: str) -> ModelVersion:
+    """Log the bundle with its code and signature, and register it with its origin as tags."""
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    MLFLOW_UV_AUTO_DETECT.set(False)  # or the whole project's lock would become the model's requirements
-    mlflow.set_tracking_uri(place.tracking_uri())
-    mlflow.set_registry_uri(place.tracking_uri())
-    model_json = read_json(night.output("train", BUNDLE_FILES[1]), "run `python -m tasks.train` again")
-    run_id = _run(models, night)
+    MLFLOW_UV_AUTO_DETECT.set(False)  # otherwise the model requires the whole lock file
+    mlflow.set_tracking_uri(paths.tracking_uri())
+    mlflow.set_registry_uri(paths.tracking_uri())
+    model_json = read_json(
+        night.require_output("train", BUNDLE_FILES[1]), "run `python -m tasks.train` again"
+    )
+    run_id = _training_run(registry_client, night)
     with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
-        warnings.filterwarnings(
-            "ignore", ".*An input example was not provided"
-        )  # the signature is built by hand
+        # The signature is given, so MLflow needs no example.
+        warnings.filterwarnings("ignore", ".*An input example was not provided")
         logged = mlflow.pyfunc.log_model(
-            name=models.name,
-            python_model=str(CODE[0]),
-            code_paths=[str(CODE[1])],
-            artifacts={name: str(path) for name, path in _files(night).items()},
-            signature=signature(model_json),
-            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
+            name=registry_client.name,
+            python_model=str(CODE_PATHS[0]),
+            code_paths=[str(CODE_PATHS[1])],
+            artifacts={name: str(path) for name, path in _artifact_files(night).items()},
+            signature=model_signature(model_json),
+            pip_requirements=[f"{name}=={package_version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
-    fingerprints = {f"encoder.{m}": found for m, found in model_json["fingerprints"].items()}
-    origin = {"night": str(night.day), "bundle": digest, "index": index_digest(night)}
-    origin |= {"commit": step.code_commit(), **fingerprints}
-    made = mlflow.register_model(logged.model_uri, models.name, tags=origin)
-    return Version(str(made.version), origin)
+    fingerprints = {
+        f"encoder_fingerprint.{m}": fingerprint
+        for m, fingerprint in model_json["encoder_fingerprints"].items()
+    }
+    origin = {"night": str(night.day), "bundle_digest": digest, "index_digest": index_digest(night)}
+    origin |= {"commit": step_cli.code_commit(), **fingerprints}
+    registered = mlflow.register_model(logged.model_uri, registry_client.name, tags=origin)
+    return ModelVersion(str(registered.version), origin)
 
 
 def index_digest(night: Night) -> str:
-    """One sha256 over the bundle and the videos it is served with: they belong together."""
-    return digests.of_lines([f"{name} {digests.of_file(path)}" for name, path in _files(night).items()])
+    """Return one sha256 over the bundle, and the catalogue and features that it is served with."""
+    return hashing.hash_lines(
+        [f"{name} {hashing.hash_file(path)}" for name, path in _artifact_files(night).items()]
+    )
 
 
-def _files(night: Night) -> dict[str, Path]:
-    weights, description = BUNDLE_FILES
+def _artifact_files(night: Night) -> dict[str, Path]:
+    weights, config = BUNDLE_FILES
     return {
-        "model": night.output("train", weights),
-        "description": night.output("train", description),
-        "catalogue": night.output("snapshot", "catalogue.parquet"),
-        "features": night.output("snapshot", "features.safetensors"),
+        "weights": night.require_output("train", weights),
+        "config": night.require_output("train", config),
+        "catalogue": night.require_output("snapshot", "catalogue.parquet"),
+        "features": night.require_output("snapshot", "features.safetensors"),
     }
 
 
-def _run(models: Registry, night: Night) -> str:
-    """The MLflow run that trained the bundle, or a new one where this server does not know it."""
-    client, experiment = models.mlflow, tracking.experiment(models.mlflow)
-    trained = read_receipt(night.receipts, "train")["facts"].get("mlflow_run")
-    found = client.search_runs([experiment], f"attributes.run_id = '{trained}'", max_results=1)
+def _training_run(registry_client: ModelRegistry, night: Night) -> str:
+    """Return the id of the MLflow run that trained the bundle. Create a run if this server has none."""
+    client, experiment = registry_client.client, tracking.get_or_create_experiment(registry_client.client)
+    run_id = read_manifest(night.run_manifests, "train")["facts"].get("mlflow_run")
+    runs = client.search_runs([experiment], f"attributes.run_id = '{run_id}'", max_results=1)
     run = (
-        found[0]
-        if found
+        runs[0]
+        if runs
         else client.create_run(experiment, run_name=str(night.day), tags={"night": str(night.day)})
     )
-    metrics = read_json(night.output("evaluate", "metrics.json"), "run `python -m tasks.evaluate` again")
-    figures = metrics["models"]["challenger"]
+    metrics = read_json(
+        night.require_output("evaluate", "metrics.json"), "run `python -m tasks.evaluate` again"
+    )
+    challenger_metrics = metrics["models"]["challenger"]
     points = [
         Metric(f"test_{name.replace('@', '_at_')}", value, run.info.start_time, 0)
-        for name, value in figures.items()
+        for name, value in challenger_metrics.items()
         if isinstance(value, float)
     ]
     client.log_batch(run.info.run_id, metrics=points)
     return run.info.run_id
 
 
-def signature(description: Mapping[str, Any]) -> ModelSignature:
-    """What `tasks/recommender.py` takes and gives, from the bundle's description."""
+def model_signature(description: Mapping[str, Any]) -> ModelSignature:
+    """Build the signature of `registry/served_model.py`: its inputs, outputs and parameters.
+
+    Args:
+        description: The content of `model.json`.
+    """
     lists = {
         "started_at_ms": DataType.long,
         "watch_ratios": DataType.double,
@@ -191,12 +213,12 @@ def signature(description: Mapping[str, Any]) -> ModelSignature:
         "comment_sentiments": DataType.double,
     }
     lists |= {f"{name}s": DataType.string for name in description["contexts"]}
-    single = dict.fromkeys(description["categories"], DataType.string)
-    single |= dict.fromkeys(description["numbers"], DataType.double)
+    scalars = dict.fromkeys(description["user_categorical_features"], DataType.string)
+    scalars |= dict.fromkeys(description["user_numerical_features"], DataType.double)
     inputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]
-    inputs += [ColSpec(Array(kind), name, required=False) for name, kind in lists.items()]
+    inputs += [ColSpec(Array(data_type), name, required=False) for name, data_type in lists.items()]
     inputs += [ColSpec(DataType.long, "utc_offset_minutes", required=False)]
-    inputs += [ColSpec(kind, name, required=False) for name, kind in single.items()]
+    inputs += [ColSpec(data_type, name, required=False) for name, data_type in scalars.items()]
     numbers = ["scores", *(f"alpha_{m}" for m in description["modalities"])]
     outputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]
     outputs += [ColSpec(Array(DataType.double), name) for name in numbers]
@@ -204,4 +226,4 @@ def signature(description: Mapping[str, Any]) -> ModelSignature:
 
 
 if __name__ == "__main__":
-    sys.exit(step.main("promote", run, __doc__))
+    sys.exit(step_cli.main("promote", run, __doc__))

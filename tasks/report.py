@@ -1,6 +1,6 @@
-"""Tell the night on one page: `report/report.html`, which needs nothing but itself.
+"""Write the night's report: `report/report.html`, one page without external files.
 
-The verdict comes first, then what it rests on, then the data and the people, then the versions it came from.
+The page shows the verdict first, then the metrics, example users, the data and the versions.
 """
 
 import sys
@@ -12,97 +12,104 @@ import jinja2
 import numpy as np
 import pyarrow.parquet as pq
 
-from contracts import digests, step
-from contracts.params import Report
-from contracts.place import Night
-from contracts.receipts import Receipt, read_json, read_receipt, write_text
-from contracts.steps import STEPS
-from models.metrics import meaning
-from tasks import report_plots as plots
-from tasks.evidence import EVALUATION, MANIFEST
-from tasks.gate import SLICES
-from tasks.report_people import examples
-from tasks.verdict import read_verdict
+from core import hashing, step_cli
+from core.config import ReportConfig
+from core.paths import Night
+from core.run_manifests import RunManifest, read_json, read_manifest, write_text
+from core.step_graph import STEPS
+from evaluation.gate_inputs import MANIFEST_FILE, METRICS_FILE
+from evaluation.verdict import read_verdict
+from models.evaluation.metrics import classify_difference
+from reporting import plots
+from reporting.users import example_users
+from tasks.gate import REQUIRED_SLICES
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
-ORDER = ("challenger", "champion", "incumbent", "popularity", "trending", "itemcf")
-MEASURES = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # told at every cut-off
-PROBABILITIES = ("auc", "gauc", "f1", "log_loss", "calibration_error")
-NAMES = {
+TEMPLATE = Path(plots.__file__).with_name("report.html.j2")
+MODEL_ORDER = ("challenger", "champion", "incumbent", "popularity", "trending", "itemcf")
+CUTOFF_METRICS = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # shown at every cut-off
+RANKING_METRICS = ("auc", "gauc", "f1", "log_loss", "calibration_error")
+MODEL_LABELS = {
     "itemcf": "ItemCF",
     "popularity": "Popularity",
     "trending": "Trending",
     "challenger": "Challenger",
     "champion": "Champion",
-    "incumbent": "Present champion, of this night",
+    "incumbent": "Incumbent (present champion, made by this night)",
 }
 
 
-def run(params: Report, night: Night) -> Receipt:
-    """Write the page from the night's files.
+def run(params: ReportConfig, night: Night) -> RunManifest:
+    """Write the report from the night's files.
 
     Raises:
-        InputError: the verdict, the evaluation or the snapshot is missing.
+        InputError: The verdict, the evaluation or the snapshot is missing.
     """
     text = render(context(params, night))
     page = night.fresh_folder("report") / "report.html"
     write_text(page, text)
     print(f"report: {page}", file=sys.stderr)
-    return Receipt(digests={"report.html": digests.of_file(page)}, facts={"page": str(page)})
+    return RunManifest(digests={"report.html": hashing.hash_file(page)}, facts={"page": str(page)})
 
 
 def render(values: Mapping[str, Any]) -> str:
-    """The page; every text in it is escaped."""
+    """Render the page. All texts are escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "number": number,
-        "signed": signed,
-        "words": words,
-        "label": label,
-        "meaning": meaning,
+        "format_number": format_number,
+        "format_signed": format_signed,
+        "humanise": humanise,
+        "metric_label": metric_label,
+        "significance": significance,
     }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
 
 
-def context(params: Report, night: Night) -> dict[str, Any]:
-    """Everything that the template shows."""
-    metrics, manifest = (_json(night.output(*file)) for file in (EVALUATION, MANIFEST))
-    receipts = _receipts(night)
+def context(params: ReportConfig, night: Night) -> dict[str, Any]:
+    """Collect all values that the template shows.
+
+    Raises:
+        InputError: The verdict, the evaluation or the snapshot is missing.
+    """
+    metrics, manifest = (
+        _read_night_json(night.require_output(*file)) for file in (METRICS_FILE, MANIFEST_FILE)
+    )
+    run_manifests = _run_manifests(night)
     verdict = read_verdict(night)
-    rival = verdict.rival
+    reference = verdict.reference
     modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
-    ways = _ways(_optional(night, "align", "metrics.json").get("pairs", {}))
+    alignment = _read_optional(night, "align", "metrics.json")
+    directions = _retrieval_directions(alignment.get("modality_pairs", {}))
     return {
         "night": str(night.day),
         "verdict": verdict,
-        "promoted": receipts.get("promote", {}).get("facts"),
-        "primary": metrics["primary"],
-        "gain": metrics["differences"].get(rival, {}).get(metrics["primary"]) or {},
-        "rival": NAMES[rival],
-        "users": metrics["users"],
-        "table": _table(metrics),
-        "measures": _measures(metrics),
-        "cutoffs": _cutoffs(metrics),
-        "plots": _plots(night, metrics, rival) | {"retrieval": plots.retrieval(ways)},
-        "alpha": metrics["alpha"],
-        "measured_at": MEASURES,
+        "promotion": run_manifests.get("promote", {}).get("facts"),
+        "primary_metric": metrics["primary_metric"],
+        "primary_difference": metrics["differences"].get(reference, {}).get(metrics["primary_metric"]) or {},
+        "reference": MODEL_LABELS[reference],
+        "num_users": metrics["num_users"],
+        "model_rows": _model_rows(metrics),
+        "shown_metrics": _shown_metrics(metrics),
+        "cutoff_rows": _cutoff_rows(metrics),
+        "plots": _plots(night, metrics, reference) | {"retrieval": plots.cross_modal_recall(directions)},
+        "modality_weights": metrics["modality_weights"],
+        "cutoff_metrics": CUTOFF_METRICS,
         "modalities": modalities,
-        "aligned": _optional(night, "align", "metrics.json"),
-        "ways": ways,
-        "drift": metrics["drift"],
-        "changes": metrics["changes"],
-        "manifest": manifest,
-        "receipts": receipts,
-        "timings": _timings(receipts),
-        "people": examples(night, params.example_users, modalities),
+        "alignment": alignment,
+        "retrieval_directions": directions,
+        "embedding_drift": metrics["embedding_drift"],
+        "interest_drift": metrics["interest_drift"],
+        "snapshot_manifest": manifest,
+        "run_manifests": run_manifests,
+        "timings": _timings(run_manifests),
+        "example_users": example_users(night, params.example_users, modalities),
         "champion": manifest["champion"],
     }
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """A number for the eye; a dash for what is not known."""
+def format_number(value: Any, digits: int = 4) -> str:
+    """Format a number for reading. An unknown number is a dash."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, bool | str):
@@ -111,118 +118,134 @@ def number(value: Any, digits: int = 4) -> str:
     return text.replace("-", "−")
 
 
-def signed(value: float | None, digits: int = 4) -> str:
-    """A difference, always with its sign."""
+def format_signed(value: float | None, digits: int = 4) -> str:
+    """Format a difference with its sign. An unknown difference is a dash."""
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def words(name: str) -> str:
-    """A key as words."""
+def humanise(name: str) -> str:
+    """Turn a key into words."""
     return name.replace("_", " ")
 
 
-def label(measure: str) -> str:
-    """A measure's name as people write it."""
-    name = measure.split("@")[0]
+def significance(interval: Mapping[str, float | None]) -> str:
+    """Describe a paired difference: its direction, and whether its confidence interval excludes 0."""
+    direction = classify_difference(interval)
+    return f"significantly {direction}" if direction in ("better", "worse") else direction
+
+
+def metric_label(metric: str) -> str:
+    """Return the usual spelling of a metric."""
+    name = metric.split("@")[0]
     if name == "gauc":
         return "gAUC"
-    return measure.upper() if name in ("ndcg", "mrr", "auc", "f1") else measure
+    return metric.upper() if name in ("ndcg", "mrr", "auc", "f1") else metric
 
 
-def _measures(metrics: Mapping[str, Any]) -> list[str]:
-    """The columns of the models' table: what is told at cut-offs, at the primary one, and the heads'."""
-    k = metrics["primary"].split("@")[1]
-    known = {key for figures in metrics["models"].values() for key in figures}
-    return [key for key in (*(f"{name}@{k}" for name in MEASURES), *PROBABILITIES) if key in known]
+def _shown_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the columns of the models' table: first the primary cut-off, then the ranking head."""
+    k = metrics["primary_metric"].split("@")[1]
+    available = {key for figures in metrics["models"].values() for key in figures}
+    return [
+        key for key in (*(f"{name}@{k}" for name in CUTOFF_METRICS), *RANKING_METRICS) if key in available
+    ]
 
 
-def _cutoffs(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row a model and cut-off."""
+def _cutoff_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per model and cut-off."""
     keys = {int(key.split("@")[1]) for figures in metrics["models"].values() for key in figures if "@" in key}
     return [
         {
-            "model": NAMES.get(name, name),
+            "model": MODEL_LABELS.get(name, name),
             "k": k,
-            **{m: metrics["models"][name].get(f"{m}@{k}") for m in MEASURES},
+            **{m: metrics["models"][name].get(f"{m}@{k}") for m in CUTOFF_METRICS},
         }
-        for name in sorted(metrics["models"], key=lambda name: _place(ORDER, name))
+        for name in sorted(metrics["models"], key=lambda name: _order_index(MODEL_ORDER, name))
         for k in sorted(keys)
     ]
 
 
-def _place(order: Sequence[str], name: str) -> int:
-    """Its place in an order; what the order does not know comes last."""
+def _order_index(order: Sequence[str], name: str) -> int:
+    """Return the position of a name in an order. Other names come last."""
     return order.index(name) if name in order else len(order)
 
 
-def _table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row a model, with the challenger's difference to it."""
+def _model_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per model, with the difference between the challenger and it."""
     return [
         {
-            "name": NAMES.get(name, name),
-            "figures": metrics["models"][name],
-            "difference": metrics["differences"].get(name, {}).get(metrics["primary"]),
+            "name": MODEL_LABELS.get(name, name),
+            "metrics": metrics["models"][name],
+            "difference": metrics["differences"].get(name, {}).get(metrics["primary_metric"]),
         }
-        for name in sorted(metrics["models"], key=lambda name: _place(ORDER, name))
+        for name in sorted(metrics["models"], key=lambda name: _order_index(MODEL_ORDER, name))
     ]
 
 
-def _ways(pairs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Cross-modal retrieval, a row a direction: what the query is of, and what is looked for."""
+def _retrieval_directions(pairs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per direction of cross-modal retrieval: the query's modality and the target's."""
     return [
-        {"of": of, "to": to, **pair, **pair[f"from_{of}"]}
+        {"query": query, "target": target, **pair, **pair[f"from_{query}"]}
         for name, pair in pairs.items()
-        for of, to in (name.split("-"), reversed(name.split("-")))
+        for query, target in (name.split("-"), reversed(name.split("-")))
     ]
 
 
-def _plots(night: Night, metrics: Mapping[str, Any], rival: str) -> dict[str, str | int | None]:
-    people = pq.read_table(night.output("evaluate", "per_user.parquet"))
-    theirs = people[f"ndcg_{rival}"] if f"ndcg_{rival}" in people.column_names else None
-    gap = people["ndcg_challenger"].to_numpy() - theirs.to_numpy() if theirs is not None else np.zeros(0)
+def _plots(night: Night, metrics: Mapping[str, Any], reference: str) -> dict[str, str | int | None]:
+    users = pq.read_table(night.require_output("evaluate", "per_user.parquet"))
+    reference_ndcg = users[f"ndcg_{reference}"] if f"ndcg_{reference}" in users.column_names else None
+    difference = (
+        users["ndcg_challenger"].to_numpy() - reference_ndcg.to_numpy()
+        if reference_ndcg is not None
+        else np.zeros(0)
+    )
     slices = metrics["slices"]
-    curve = _optional(night, "train", "curve.json", list)
+    curve = _read_optional(night, "train", "curve.json", list)
     return {
         "curve": plots.learning_curve(curve or []),
-        "slices": plots.slices(
-            {name: slices[name] for name in sorted(slices, key=lambda n: _place(SLICES, n))}
+        "slices": plots.slice_differences(
+            {name: slices[name] for name in sorted(slices, key=lambda n: _order_index(REQUIRED_SLICES, n))}
         ),
-        "differences": plots.differences(gap, rival),
-        "changes": plots.changes(metrics["changes"]["by_day"]),
-        "better": int((gap > 0).sum()),
-        "worse": int((gap < 0).sum()),
-        "same": int((gap == 0).sum()),
+        "differences": plots.user_differences(difference, reference),
+        "interest_drift": plots.interest_drift(metrics["interest_drift"]["users_by_day"]),
+        "num_better": int((difference > 0).sum()),
+        "num_worse": int((difference < 0).sum()),
+        "num_same": int((difference == 0).sum()),
     }
 
 
-def _timings(receipts: Mapping[str, Mapping]) -> list[dict[str, Any]]:
-    """Seconds and memory of each step, with its share of the slowest."""
-    slowest = max((receipt["seconds"] for receipt in receipts.values()), default=0) or 1
+def _timings(run_manifests: Mapping[str, Mapping]) -> list[dict[str, Any]]:
+    """Return seconds and memory of each step, and its time relative to the slowest step."""
+    slowest = max((manifest["seconds"] for manifest in run_manifests.values()), default=0) or 1
     return [
         {
             "step": name,
-            "seconds": r["seconds"],
-            "memory": r["peak_memory_mib"],
-            "share": r["seconds"] / slowest,
+            "seconds": manifest["seconds"],
+            "memory": manifest["peak_memory_mib"],
+            "share": manifest["seconds"] / slowest,
         }
-        for name, r in receipts.items()
+        for name, manifest in run_manifests.items()
     ]
 
 
-def _receipts(night: Night) -> dict[str, dict[str, Any]]:
-    """The night's receipts, in the order of the steps."""
-    done = [name for name in STEPS if name != "report" and (night.receipts / f"{name}.json").exists()]
-    return {name: read_receipt(night.receipts, name) for name in done}
+def _run_manifests(night: Night) -> dict[str, dict[str, Any]]:
+    """Read the night's run manifests, in the order of the steps."""
+    finished = [
+        name for name in STEPS if name != "report" and (night.run_manifests / f"{name}.json").exists()
+    ]
+    return {name: read_manifest(night.run_manifests, name) for name in finished}
 
 
-def _optional(night: Night, step_name: str, file: str, kind: type[dict] | type[list] = dict) -> Any:
+def _read_optional(
+    night: Night, step_name: str, file: str, expected_type: type[dict] | type[list] = dict
+) -> Any:
     path = night.workspace / step_name / file
-    return _json(path, kind) if path.exists() else {}
+    return _read_night_json(path, expected_type) if path.exists() else {}
 
 
-def _json(path: Path, kind: type[dict] | type[list] = dict) -> Any:
-    return read_json(path, f"run `python -m tasks.{path.parent.name}` again", kind=kind)
+def _read_night_json(path: Path, expected_type: type[dict] | type[list] = dict) -> Any:
+    return read_json(path, f"run `python -m tasks.{path.parent.name}` again", expected_type=expected_type)
 
 
 if __name__ == "__main__":
-    sys.exit(step.main("report", run, __doc__))
+    sys.exit(step_cli.main("report", run, __doc__))

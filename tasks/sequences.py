@@ -1,69 +1,81 @@
-"""What each person's past looked like at the end of the night's day and of the two days before it.
+"""Build the sequences of all users at the end of three days: of training, before the test, and of the night.
 
-Training reads the past as of the day before yesterday, the test as of yesterday, tomorrow's serving as of
-today: a global time split, by construction. Where yesterday's data is blocked, training ends before the
-newest day that is not. A day is made again only when the interactions below it changed.
+Training reads the sequences of the day before validation. The test reads those of the day before the night.
+Serving reads those of the night itself. So nothing later is used for anything earlier.
+
+Validation is the newest day before the night that is not blocked. A day is built again only if the
+interactions up to it have changed.
 """
 
 import sys
 from collections.abc import Sequence
 from datetime import date
 
-from contracts import digests, step
-from contracts.audits import lake_of
-from contracts.errors import InputError
-from contracts.lake import Lake, up_to
-from contracts.params import Sequences
-from contracts.place import Night
-from contracts.receipts import Receipt
-from contracts.split import split_of
-from contracts.tables import SEQUENCES
-from spark_jobs.sequences import histories
-from spark_jobs.session import session
-from tasks.catalogue import cleaned
-from tasks.staging import stage
+from core import hashing, step_cli
+from core.config import SequencesConfig
+from core.errors import InputError
+from core.paths import Night
+from core.run_manifests import RunManifest
+from core.tables import SEQUENCES
+from core.time_split import split_by_time
+from lake.audits import visible_lake
+from lake.client import Lake, up_to_day
+from spark_jobs.catalogue_changes import cleaned_days
+from spark_jobs.sequences import build_sequences
+from spark_jobs.session import spark_session
+from spark_jobs.staging import stage_parquet
 
 
-def run(params: Sequences, night: Night) -> Receipt:
-    """Make the histories as of the night and the two days before, where their inputs changed."""
-    lake = lake_of(night.day)
-    split = split_of(night.day, lake.without)
-    days = [split.train, split.known, split.test]
-    with lake.alone("sequences"):
-        made_of = {day: _inputs(lake, params, day) for day in days}
-        known = lake.inputs("sequences")
-        todo = [day for day in days if known.get(str(day)) != made_of[day]]
+def run(params: SequencesConfig, night: Night) -> RunManifest:
+    """Build the sequences at the end of the three days whose inputs changed."""
+    lake = visible_lake(night.day)
+    split = split_by_time(night.day, lake.hidden_days)
+    days = [split.train_end, split.last_known_day, split.test_day]
+    with lake.lock("sequences"):
+        input_digests = {day: _input_digest(lake, params, day) for day in days}
+        stored_digests = lake.input_digests("sequences")
+        days_to_build = [day for day in days if stored_digests.get(str(day)) != input_digests[day]]
         reads = {"interactions": lake.version("interactions")}
-        if todo:
-            _make(lake, params, todo, {str(day): made_of[day] for day in todo})
-    return Receipt(
+        if days_to_build:
+            _build_sequences(
+                lake, params, days_to_build, {str(day): input_digests[day] for day in days_to_build}
+            )
+    return RunManifest(
         reads=reads,
         writes={"sequences": lake.version("sequences")},
-        digests={str(day): made_of[day] for day in days},
-        facts={"days": [str(day) for day in todo]},
+        digests={str(day): input_digests[day] for day in days},
+        facts={"days": [str(day) for day in days_to_build]},
     )
 
 
-def _make(lake: Lake, params: Sequences, days: Sequence[date], inputs: dict[str, str]) -> None:
-    files = lake.files("interactions", up_to(max(days)))
+def _build_sequences(
+    lake: Lake, params: SequencesConfig, days: Sequence[date], inputs: dict[str, str]
+) -> None:
+    files = lake.data_files("interactions", up_to_day(max(days)))
     if not files:
         raise InputError(
             f"no interactions up to {max(days)} are in the lake; run `python -m tasks.ingest` and"
             " `python -m tasks.clean` for that night first"
         )
-    spark = session("sequences")
-    past = spark.read.parquet(*files)
-    paths = stage(lake, SEQUENCES, histories(past, days, params.max_length), ["user_id"])
+    spark = spark_session("sequences")
+    interactions = spark.read.parquet(*files)
+    paths = stage_parquet(
+        lake, SEQUENCES, build_sequences(interactions, days, params.max_length), ["user_id"]
+    )
     spark.stop()
     lake.commit("sequences", [{"day": day} for day in days], paths, inputs)
 
 
-def _inputs(lake: Lake, params: Sequences, day: date) -> str:
-    """A digest over what every day up to `day` that may be seen was made of."""
-    days = {d: made for d, (made, _) in cleaned(lake).items() if d <= day and d not in lake.without}
-    below = sorted(f"{d} {made}" for d, made in days.items())
-    return digests.of_lines([str(params.max_length), *below])
+def _input_digest(lake: Lake, params: SequencesConfig, day: date) -> str:
+    """Return a digest over the inputs of all days up to `day`, without blocked days."""
+    days = {
+        d: input_digest
+        for d, (input_digest, _) in cleaned_days(lake).items()
+        if d <= day and d not in lake.hidden_days
+    }
+    day_lines = sorted(f"{d} {input_digest}" for d, input_digest in days.items())
+    return hashing.hash_lines([str(params.max_length), *day_lines])
 
 
 if __name__ == "__main__":
-    sys.exit(step.main("sequences", run, __doc__))
+    sys.exit(step_cli.main("sequences", run, __doc__))

@@ -1,8 +1,6 @@
-"""Pin what tonight's model sees: from here on everything is files that DVC tracks.
+"""Write the snapshot: all data that the model half of the night reads, as files.
 
-Histories, profiles, targets and statistics are cut by day: training ends two days before the night,
-validation is the day before it, the test is the day itself. Nothing later leaks into anything earlier. What
-an earlier night brought and the data checks blocked is left out (contracts/split.py, contracts/audits.py).
+The files come from pinned table versions of the lake. From here on DVC tracks all files of the night.
 """
 
 import sys
@@ -15,103 +13,125 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from contracts import step
-from contracts.audits import lake_of
-from contracts.digests import of_folder
-from contracts.errors import InputError
-from contracts.lake import Lake, on, up_to
-from contracts.model_params import Snapshot
-from contracts.place import Night
-from contracts.receipts import Receipt, read_receipt, write_json
-from contracts.split import Split, split_of
-from contracts.tables import BEHAVIOURS
-from tasks import registry, vectors
-from tasks.profiles import newest, users_of
-from tasks.video_numbers import SYNCHRONY_COLUMNS, add_columns, comment_numbers, synchrony_numbers
+from core import step_cli
+from core.config.model_half import SnapshotConfig
+from core.errors import InputError
+from core.hashing import hash_folder
+from core.paths import Night
+from core.run_manifests import RunManifest, read_manifest, write_json
+from core.tables import BEHAVIOURS
+from core.time_split import TimeSplit, split_by_time
+from features import vectors
+from features.item_features import SYNCHRONY_COLUMNS, add_columns, comment_features, synchrony_features
+from features.user_profiles import latest_records, read_user_profiles
+from lake.audits import visible_lake
+from lake.client import Lake, on_days, up_to_day
+from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, is_positive
+from registry import model_registry
 
-COMPLETED = 0.95  # share of a video that counts as having seen all of it
-ENGAGED = ("liked", "commented", "shared", "followed")
-TABLES = ("users", "videos", "interactions", "sequences", "features")
+LAKE_TABLES = ("users", "videos", "interactions", "sequences", "features")
 
 
-def run(params: Snapshot, night: Night) -> Receipt:
-    """Write the snapshot's files and pin the table versions they came from.
+def run(params: SnapshotConfig, night: Night) -> RunManifest:
+    """Write the files of the snapshot, and pin the table versions that they come from.
 
     Raises:
-        InputError: there is no history to train on, or no viewing to test on.
+        InputError: There is no sequence to train on, or no interaction to test on.
+        ServiceUnavailableError: MLflow does not answer.
     """
-    lake, out = lake_of(night.day), night.fresh_folder("snapshot")
-    versions = {name: lake.version(name) for name in TABLES}
+    lake, out = visible_lake(night.day), night.fresh_folder("snapshot")
+    versions = {name: lake.version(name) for name in LAKE_TABLES}
     lake.pin(versions)
-    split = split_of(night.day, lake.without)
+    split = split_by_time(night.day, lake.hidden_days)
     videos = _catalogue(lake, split)
-    rows = videos["video_id"]
+    video_ids = videos["video_id"]
 
-    histories = {
-        name: _histories(lake, params, rows, day)
-        for name, day in (("train", split.train), ("test", split.known))
-    }
-    views = {
-        name: _views(lake, params, rows, day) for name, day in (("valid", split.valid), ("test", split.test))
-    }
-    _need(
-        histories["train"],
-        f"no viewing up to {split.train} is in the lake; a night needs three days of events",
+    interactions = _interaction_tables(lake, params, video_ids, split)
+    user_ids = pc.unique(pa.chunked_array([table["user_id"] for table in interactions.values()]))
+    users = read_user_profiles(lake, params, user_ids, split)
+    embed_facts = read_manifest(night.run_manifests, "embed")["facts"]
+    modalities = _write_features(
+        lake, split.test_day, video_ids, embed_facts["fingerprints"], out / "features.safetensors"
     )
-    _need(views["test"], f"no viewing of {split.test} is in the lake; ingest and clean that day first")
-    people = pc.unique(pa.chunked_array([t["user_id"] for t in (*histories.values(), *views.values())]))
-    users = users_of(lake, params, people, split)
-    embedded = read_receipt(night.receipts, "embed")["facts"]
-    modalities = _features(lake, split.test, rows, embedded["fingerprints"], out / "features.safetensors")
-    videos = add_columns(videos, comment_numbers(lake, rows, split.train))
-    videos = add_columns(videos, synchrony_numbers(lake, rows, embedded["synchrony"]))
+    videos = add_columns(videos, comment_features(lake, video_ids, split.train_end))
+    videos = add_columns(videos, synchrony_features(lake, video_ids, embed_facts["synchrony"]))
 
-    for name, table in {
+    tables = interactions | {
         "catalogue": videos,
-        "users": users["test"],
+        "users_before_test": users["before_test"],
         "users_train": users["train"],
-        "train": histories["train"],
-        "test": histories["test"],
-        "valid_views": views["valid"],
-        "test_views": views["test"],
-        "seen_train": _seen(lake, rows, split.train),
-        "seen_test": _seen(lake, rows, split.known),
-    }.items():
+        "seen_items_train": _seen_items(lake, video_ids, split.train_end),
+        "seen_items_before_test": _seen_items(lake, video_ids, split.last_known_day),
+    }
+    for name, table in tables.items():
         pq.write_table(table, out / f"{name}.parquet")
+    synchrony = embed_facts["synchrony"]
     manifest = {
         "night": str(night.day),
-        "train_until": str(split.train),
-        "valid_day": str(split.valid),
-        "test_day": str(split.test),
-        "missing_days": [str(day) for day in sorted(lake.without)],
-        "videos": videos.num_rows,
-        "users": len(people),
+        "train_until": str(split.train_end),
+        "valid_day": str(split.valid_day),
+        "test_day": str(split.test_day),
+        "missing_days": [str(day) for day in sorted(lake.hidden_days)],
+        "num_videos": videos.num_rows,
+        "num_users": len(user_ids),
         "modalities": modalities,
         "positive_watch_ratio": params.positive_watch_ratio,
-        "video_numbers": {name: how for name in SYNCHRONY_COLUMNS if (how := embedded["synchrony"])},
-        **registry.pin(out, night.day),
+        "item_features": {name: synchrony for name in SYNCHRONY_COLUMNS if synchrony},
+        **model_registry.fetch_compared_models(out, night.day),
     }
     write_json(out / "manifest.json", manifest)
-    return Receipt(reads=versions, digests=of_folder(out), facts=manifest)
+    return RunManifest(reads=versions, digests=hash_folder(out), facts=manifest)
 
 
-def _catalogue(lake: Lake, split: Split) -> pa.Table:
-    """One row a video known by the test day, sorted by id; `train_views` counts training viewings."""
+def _interaction_tables(
+    lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, split: TimeSplit
+) -> dict[str, pa.Table]:
+    """Return file name -> sequences of training and before the test, interactions of both other days.
+
+    Args:
+        lake: Without blocked nights.
+        params: Section `snapshot` of params.yaml.
+        video_ids: Of the catalogue.
+        split: Training, validation and test days.
+
+    Raises:
+        InputError: There is nothing to train or to test on.
+    """
+    tables = {
+        "sequences_train": _sequences(lake, params, video_ids, split.train_end),
+        "sequences_before_test": _sequences(lake, params, video_ids, split.last_known_day),
+        "valid_interactions": _interactions(lake, params, video_ids, split.valid_day),
+        "test_interactions": _interactions(lake, params, video_ids, split.test_day),
+    }
+    _require_rows(
+        tables["sequences_train"],
+        f"the lake has no interactions up to {split.train_end}; a night needs three days of events",
+    )
+    _require_rows(
+        tables["test_interactions"],
+        f"the lake has no interactions of {split.test_day}; run ingest, clean and sequences for that day",
+    )
+    return tables
+
+
+def _catalogue(lake: Lake, split: TimeSplit) -> pa.Table:
+    """Return one row for each video known by the test day, sorted by id."""
     columns = ("video_id", "author_id", "category", "caption", "duration_ms", "upload_time", "day")
-    known = lake.scan("videos", up_to(split.test), (*columns, "source_file", "source_line"))
-    videos = newest(known, "video_id")
-    seen = lake.scan("interactions", up_to(split.train), ("video_id", "viewed"))
-    counts = seen.filter(seen["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
+    records = lake.scan("videos", up_to_day(split.test_day), (*columns, "source_file", "source_line"))
+    videos = latest_records(records, "video_id")
+    interactions = lake.scan("interactions", up_to_day(split.train_end), ("video_id", "viewed"))
+    counts = interactions.filter(interactions["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
     position = pc.index_in(videos["video_id"], counts["video_id"].combine_chunks())
-    views = pc.fill_null(counts["viewed_count"].take(position), 0).cast(pa.int32())
+    num_interactions = pc.fill_null(counts["viewed_count"].take(position), 0).cast(pa.int32())
     uploaded = pc.coalesce(videos["upload_time"].cast(pa.date32()), videos["day"])
-    kept = videos.select(["video_id", "author_id", "category", "caption", "duration_ms"])
-    return kept.append_column("upload_day", uploaded).append_column("train_views", views)
+    catalogue = videos.select(["video_id", "author_id", "category", "caption", "duration_ms"])
+    catalogue = catalogue.append_column("upload_day", uploaded)
+    return catalogue.append_column("num_train_interactions", num_interactions)
 
 
-def _histories(lake: Lake, params: Snapshot, videos: pa.ChunkedArray, day: date) -> pa.Table:
-    """Histories as of the end of `day`, with video rows for ids and which viewings were positive."""
-    table = lake.scan("sequences", on(day)).sort_by("user_id").combine_chunks()
+def _sequences(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date) -> pa.Table:
+    """Return the sequences at the end of `day`, with the label `positive` and rows instead of video ids."""
+    table = lake.scan("sequences", on_days(day)).sort_by("user_id").combine_chunks()
     lists = {
         name: table[name].combine_chunks() for name in table.schema.names if name not in ("user_id", "day")
     }
@@ -120,129 +140,137 @@ def _histories(lake: Lake, params: Snapshot, videos: pa.ChunkedArray, day: date)
     offsets = lists["video_ids"].offsets
     flat = {name: column.flatten() for name, column in lists.items()}
     bits = flat["behaviours"]
-    done = {name: _bit(bits, name) for name in BEHAVIOURS}
-    flat["positive"] = _positive(params, done, flat["watch_ratios"])
-    flat["video_rows"] = _row_of(flat.pop("video_ids"), videos)
+    flags = {name: has_behaviour(bits, position) for position, name in enumerate(BEHAVIOURS)}
+    flat["positive"] = is_positive(flags, flat["watch_ratios"], params.positive_watch_ratio)
+    flat["video_rows"] = _video_rows(flat.pop("video_ids"), video_ids)
     flat["utc_offset_minutes"] = pc.fill_null(flat["utc_offset_minutes"], 0)
     columns = {name: pa.ListArray.from_arrays(offsets, values) for name, values in sorted(flat.items())}
     return pa.table({"user_id": table["user_id"], **columns})
 
 
-def _views(lake: Lake, params: Snapshot, videos: pa.ChunkedArray, day: date) -> pa.Table:
-    """Every viewing of a day with its labels, by user and time."""
-    table = lake.scan("interactions", on(day)).sort_by(
+def _interactions(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date) -> pa.Table:
+    """Return all interactions of a day with a behaviour, with their labels, sorted by user and time."""
+    table = lake.scan("interactions", on_days(day)).sort_by(
         [("user_id", "ascending"), ("started_at", "ascending"), ("video_id", "ascending")]
     )
-    table = table.filter(_any([table[name] for name in BEHAVIOURS]))
-    kept = (
+    table = table.filter(_any_true([table[name] for name in BEHAVIOURS]))
+    columns = (
         "user_id",
         "started_at",
         "watch_ratio",
-        *ENGAGED,
+        *POSITIVE_BEHAVIOURS,
         "disliked",
         "device",
         "network",
         "utc_offset_minutes",
     )
-    done = {name: table[name] for name in BEHAVIOURS}
+    flags = {name: table[name] for name in BEHAVIOURS}
     return (
-        table.select(list(kept))
-        .append_column("video_row", _row_of(table["video_id"], videos))
-        .append_column("completed", pc.greater_equal(table["watch_ratio"], COMPLETED))
-        .append_column("positive", _positive(params, done, table["watch_ratio"]))
+        table.select(list(columns))
+        .append_column("video_row", _video_rows(table["video_id"], video_ids))
+        .append_column("completed", is_complete(table["watch_ratio"]))
+        .append_column("positive", is_positive(flags, table["watch_ratio"], params.positive_watch_ratio))
     )
 
 
-def _positive(params: Snapshot, done: dict, watch_ratio: pa.Array) -> pa.Array:
-    """Liked, commented, shared, followed, or watched for long enough; and not disliked."""
-    watched = pc.fill_null(pc.greater_equal(watch_ratio, params.positive_watch_ratio), True)
-    shown = _any([*(done[name] for name in ENGAGED), pc.and_(done["viewed"], watched)])
-    return pc.and_not(shown, done["disliked"])
-
-
-def _any(columns: list[pa.Array]) -> pa.Array:
+def _any_true(columns: list[pa.Array]) -> pa.Array:
+    """Return whether any column is true in each row."""
     result = columns[0]
     for column in columns[1:]:
         result = pc.or_(result, column)
     return result
 
 
-def _bit(bits: pa.Array, name: str) -> pa.Array:
-    return pc.not_equal(pc.bit_wise_and(bits, 1 << BEHAVIOURS.index(name)), 0)
-
-
-def _row_of(ids: pa.Array, videos: pa.ChunkedArray) -> pa.Array:
-    """Row numbers in the catalogue.
+def _video_rows(ids: pa.Array, video_ids: pa.ChunkedArray) -> pa.Array:
+    """Return the catalogue row of each video id.
 
     Raises:
-        InputError: an id has none, so its day was cleaned with another catalogue than the night's.
+        InputError: An id is not in the catalogue, because its day was cleaned with another catalogue.
     """
-    rows = pc.index_in(ids, videos.combine_chunks()).cast(pa.int32())
+    rows = pc.index_in(ids, video_ids.combine_chunks()).cast(pa.int32())
     if rows.null_count:
         raise InputError(
-            f"{rows.null_count} viewings are of videos that the catalogue of this night does not hold; run"
+            f"{rows.null_count} interactions have videos that are not in the catalogue of this night; run"
             " `python -m tasks.clean` and `python -m tasks.sequences` for this night again"
         )
     return rows
 
 
-def _seen(lake: Lake, videos: pa.ChunkedArray, until: date) -> pa.Table:
-    """All distinct videos a person ever saw up to a day; histories are cut, masks must not be."""
-    table = lake.scan("interactions", up_to(until), ("user_id", "video_id", *BEHAVIOURS))
-    table = table.filter(_any([table[name] for name in BEHAVIOURS]))
-    pairs = pa.table({"user_id": table["user_id"], "video_row": _row_of(table["video_id"], videos)})
+def _seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> pa.Table:
+    """Return all distinct videos that each user watched up to a day.
+
+    Sequences are too short for this, because they hold only the newest interactions.
+    """
+    table = lake.scan("interactions", up_to_day(until), ("user_id", "video_id", *BEHAVIOURS))
+    table = table.filter(_any_true([table[name] for name in BEHAVIOURS]))
+    pairs = pa.table({"user_id": table["user_id"], "video_row": _video_rows(table["video_id"], video_ids)})
     distinct = pairs.group_by(["user_id", "video_row"]).aggregate([])
     ordered = distinct.sort_by([("user_id", "ascending"), ("video_row", "ascending")])
     lists = ordered.group_by("user_id", use_threads=False).aggregate([("video_row", "list")])
     return lists.rename_columns({"video_row_list": "video_rows"})
 
 
-def _features(
-    lake: Lake, until: date, videos: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
+def _write_features(
+    lake: Lake, until: date, video_ids: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
 ) -> dict[str, dict]:
-    """Write each modality's whole-video vectors [V, D_m] and mask [V]; and what they cover.
+    """Write the whole-video vectors [V, F] of each modality and their mask [V].
+
+    Args:
+        lake: Without blocked nights.
+        until: Last day of the vectors.
+        video_ids: Of the catalogue.
+        fingerprints: Modality -> fingerprint of its encoder. Vectors of other encoders are left out.
+        path: Of the file.
+
+    Returns:
+        Modality -> width, number of videos with a vector, and fingerprint. Without those that have no vector.
 
     Raises:
-        InputError: ready-made vectors of two widths.
+        InputError: Vectors of one modality have different widths.
     """
     tensors: dict[str, np.ndarray] = {}
-    covered: dict[str, dict] = {}
+    coverage: dict[str, dict] = {}
     for modality, fingerprint in sorted(fingerprints.items()):
-        found = vectors.of_whole_videos(lake, until, modality, fingerprint)
-        position = pc.index_in(found["video_id"], videos.combine_chunks())
-        known = found.append_column("row", position).filter(pc.is_valid(position))
-        if not known.num_rows:
+        vector_table = vectors.whole_video_vectors(lake, until, modality, fingerprint)
+        position = pc.index_in(vector_table["video_id"], video_ids.combine_chunks())
+        in_catalogue = vector_table.append_column("row", position).filter(pc.is_valid(position))
+        if not in_catalogue.num_rows:
             continue
-        width = _width(modality, known["vector"])
-        x_VD, mask_V = np.zeros((len(videos), width), np.float32), np.zeros(len(videos), bool)
-        x_VD[known["row"].to_numpy()], mask_V[known["row"].to_numpy()] = (
-            np.stack(known["vector"].to_numpy()),
-            True,
-        )
-        tensors |= {modality: x_VD, f"{modality}.mask": mask_V}
-        covered[modality] = {
+        width = _vector_width(modality, in_catalogue["vector"])
+        rows = in_catalogue["row"].to_numpy()
+        x_VF = np.zeros((len(video_ids), width), np.float32)
+        x_VF[rows] = np.stack(in_catalogue["vector"].to_numpy())
+        mask_V = np.zeros(len(video_ids), bool)
+        mask_V[rows] = True
+        tensors |= {modality: x_VF, f"{modality}.mask": mask_V}
+        coverage[modality] = {
             "width": width,
             "covered": int(mask_V.sum()),
             "fingerprint": fingerprint,
         }
     save_file(tensors, path)
-    return covered
+    return coverage
 
 
-def _width(modality: str, found: pa.ChunkedArray) -> int:
-    widths = sorted(pc.unique(pc.list_value_length(found)).to_pylist())
+def _vector_width(modality: str, vector_lists: pa.ChunkedArray) -> int:
+    """Return the common width of the vectors.
+
+    Raises:
+        InputError: There are several.
+    """
+    widths = sorted(pc.unique(pc.list_value_length(vector_lists)).to_pylist())
     if len(widths) > 1:
         raise InputError(
             f"features: the lake holds {modality} vectors of {' and '.join(map(str, widths))} numbers;"
-            " deliver all of them again in one width (docs/data-contract.md)"
+            " deliver all of them again with one width (docs/data-contract.md)"
         )
     return widths[0]
 
 
-def _need(table: pa.Table, message: str) -> None:
+def _require_rows(table: pa.Table, message: str) -> None:
     if not table.num_rows:
         raise InputError(message)
 
 
 if __name__ == "__main__":
-    sys.exit(step.main("snapshot", run, __doc__))
+    sys.exit(step_cli.main("snapshot", run, __doc__))

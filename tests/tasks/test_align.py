@@ -1,4 +1,4 @@
-"""The modalities of a video come together on held-out videos, within a bound of the champion's space."""
+"""Alignment generalises to held-out videos, and embedding drift from the champion is bounded."""
 
 import json
 import shutil
@@ -12,38 +12,39 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from contracts.errors import InputError
-from contracts.model_params import Align
-from contracts.params import load
-from contracts.place import PROJECT, Night
-from models import fusion
-from models.bundle import DESCRIPTION, FORMAT
-from tasks import align, tracking, train
-from tasks.pinned import HELD_OUT, Pinned
-from tests.snapshots import plant
+from core.config import load_params
+from core.config.model_half import AlignConfig
+from core.errors import InputError
+from core.paths import PROJECT_ROOT, Night
+from models.bundle import CONFIG_FILE, FORMAT_VERSION
+from models.layers import fusion
+from registry import tracking
+from snapshots.reader import HELD_OUT_SHARE, SnapshotReader
+from tasks import align, train
+from tests.support.snapshots import plant
 
-PARAMS = Align(
+PARAMS = AlignConfig(
     width=16,
     epochs=15,
     batch_size=64,
     learning_rate=0.003,
     temperature=0.1,
-    twin_cosine=0.99,
+    near_duplicate_cosine=0.99,
     anchor_weight=1.0,
-    max_drift=0.1,
+    max_embedding_drift=0.1,
     seed=1,
 )
 
 
-def digest(params: Align, night: Night) -> str:
-    return align.run(params, night).digests["heads.safetensors"]
+def digest(params: AlignConfig, night: Night) -> str:
+    return align.run(params, night).digests["projections.safetensors"]
 
 
 def metrics(night: Night) -> dict:
     return json.loads((night.folder("align") / "metrics.json").read_text())
 
 
-def copied(night: Night, folder: Path) -> Night:
+def copy_night(night: Night, folder: Path) -> Night:
     shutil.copytree(night.workspace, folder)
     return Night(night.day, folder)
 
@@ -55,10 +56,10 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
 
 @pytest.fixture(scope="module")
 def second(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
-    """The night again, with a model that was trained on it as its champion."""
-    again = copied(night, tmp_path_factory.mktemp("second") / "night")
+    """Return a copy of the night whose champion is a model that was trained on it."""
+    again = copy_night(night, tmp_path_factory.mktemp("second") / "night")
     align.run(PARAMS, again)
-    params = replace(load(PROJECT / "params.yaml").train, epochs=1)
+    params = replace(load_params(PROJECT_ROOT / "params.yaml").train, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking, "log_run", lambda *_: "not logged")
         train.run(params, again)
@@ -66,51 +67,55 @@ def second(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
     return again
 
 
-def test_alignment_finds_the_other_modality_of_videos_it_never_saw(night: Night) -> None:
+def test_alignment_generalises_to_held_out_videos(night: Night) -> None:
     align.run(PARAMS, night)
     aligned = metrics(night)
     align.run(replace(PARAMS, epochs=0), night)
-    pair, untrained = aligned["pairs"]["visual-text"], metrics(night)["pairs"]["visual-text"]
-    assert aligned["curve"][-1]["loss"] < 0.7 * aligned["curve"][0]["loss"]
-    assert pair["videos"] == untrained["videos"] > 10
+    pair = aligned["modality_pairs"]["visual-text"]
+    untrained = metrics(night)["modality_pairs"]["visual-text"]
+    assert aligned["curve"][-1]["total"] < 0.7 * aligned["curve"][0]["total"]
+    assert pair["num_videos"] == untrained["num_videos"] > 10
     assert pair["alignment"] < untrained["alignment"] - 0.3
-    for way in ("from_visual", "from_text"):
-        assert pair[way]["recall@10"] > pair["chance"]["recall@10"] + 0.2
-        assert pair[way]["recall@10"] > untrained[way]["recall@10"]
+    for direction in ("from_visual", "from_text"):
+        assert pair[direction]["recall@10"] > pair["chance"]["recall@10"] + 0.2
+        assert pair[direction]["recall@10"] > untrained[direction]["recall@10"]
 
 
-def test_the_heads_say_how_wide_they_are_and_carry_the_temperature_they_learned(night: Night) -> None:
-    receipt = align.run(PARAMS, night)
-    path = night.folder("align") / "heads.safetensors"
+def test_the_projections_have_width_and_learned_temperature(night: Night) -> None:
+    run_manifest = align.run(PARAMS, night)
+    path = night.folder("align") / "projections.safetensors"
     with safe_open(path, "pt") as file:
-        assert json.loads(file.metadata()["align"]) == {"width": 16, "twin_cosine": 0.99}
-    learned = float(torch.exp(-load_file(path)["log_scale"]))
-    assert learned == pytest.approx(receipt.facts["temperature"]) != pytest.approx(0.1, rel=1e-3)
+        assert json.loads(file.metadata()["align"]) == {"width": 16, "near_duplicate_cosine": 0.99}
+    learned = float(torch.exp(-load_file(path)["logit_scale"]))
+    assert learned == pytest.approx(run_manifest.facts["temperature"]) != pytest.approx(0.1, rel=1e-3)
 
 
 def test_the_temperature_stays_within_its_bounds(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fusion, "TEMPERATURES", (0.0999, 0.1001))
+    monkeypatch.setattr(fusion, "TEMPERATURE_RANGE", (0.0999, 0.1001))
     assert align.run(PARAMS, night).facts["temperature"] == pytest.approx(0.1, rel=2e-3)
 
 
-@pytest.mark.parametrize("rows", ["without training views", "held out"])
-def test_videos_that_alignment_may_not_learn_from_cannot_reach_the_heads(tmp_path: Path, rows: str) -> None:
+@pytest.mark.parametrize("rows", ["without training interactions", "held out"])
+def test_excluded_videos_do_not_change_the_projections(tmp_path: Path, rows: str) -> None:
     night = plant(tmp_path, new_videos=10)
-    pinned = Pinned(night)
+    snapshot = SnapshotReader(night)
     first = digest(PARAMS, night)
-    path = night.output("snapshot", "features.safetensors")
+    path = night.require_output("snapshot", "features.safetensors")
     features = load_file(path)
-    held = pinned.lots < HELD_OUT if rows == "held out" else pinned.train_views == 0
-    assert held.sum() > 3
-    features["visual"][held] = 1e6
+    if rows == "held out":
+        excluded_V = snapshot.hash_buckets < HELD_OUT_SHARE
+    else:
+        excluded_V = snapshot.num_train_interactions == 0
+    assert excluded_V.sum() > 3
+    features["visual"][excluded_V] = 1e6
     save_file(features, path)
     assert digest(PARAMS, night) == first
-    features["visual"][pinned.aligned[0]] = 1e6
+    features["visual"][snapshot.alignment_rows[0]] = 1e6
     save_file(features, path)
     assert digest(PARAMS, night) != first
 
 
-def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_them(night: Night, second: Night) -> None:
+def test_same_inputs_same_bytes_and_each_parameter_changes_them(night: Night, second: Night) -> None:
     first, warm = digest(PARAMS, night), digest(PARAMS, second)
     assert [digest(PARAMS, night) for _ in range(5)] == [first] * 5
     assert [digest(PARAMS, second) for _ in range(2)] == [warm] * 2
@@ -120,15 +125,17 @@ def test_the_same_inputs_give_the_same_bytes_and_each_knob_changes_them(night: N
         "batch_size": 16,
         "learning_rate": 0.01,
         "temperature": 0.5,
-        "twin_cosine": 0.6,
+        "near_duplicate_cosine": 0.6,
         "seed": 2,
     }
-    held = {"anchor_weight": 5.0, "max_drift": 0.001}
-    found = {name: digest(replace(PARAMS, **{name: value}), night) for name, value in changes.items()}
-    found_held = {name: digest(replace(PARAMS, **{name: value}), second) for name, value in held.items()}
-    assert {*changes, *held} == set(Align.__dataclass_fields__)
-    assert [name for name, value in found.items() if value == first] == []
-    assert [name for name, value in found_held.items() if value == warm] == []
+    warm_changes = {"anchor_weight": 5.0, "max_embedding_drift": 0.001}  # need a champion
+    digests = {name: digest(replace(PARAMS, **{name: value}), night) for name, value in changes.items()}
+    warm_digests = {
+        name: digest(replace(PARAMS, **{name: value}), second) for name, value in warm_changes.items()
+    }
+    assert {*changes, *warm_changes} == set(AlignConfig.__dataclass_fields__)
+    assert [name for name, value in digests.items() if value == first] == []
+    assert [name for name, value in warm_digests.items() if value == warm] == []
 
 
 @pytest.mark.parametrize("modalities", [(), ("text",)])
@@ -136,83 +143,91 @@ def test_fewer_than_two_modalities_leave_nothing_to_align(
     tmp_path: Path, modalities: tuple[str, ...]
 ) -> None:
     night = plant(tmp_path, modalities=modalities)
-    receipt = align.run(PARAMS, night)
-    assert receipt.facts["pairs"] == {}
-    tensors = load_file(night.folder("align") / "heads.safetensors")
+    run_manifest = align.run(PARAMS, night)
+    assert run_manifest.facts["modality_pairs"] == {}
+    tensors = load_file(night.folder("align") / "projections.safetensors")
     assert any(name.startswith("heads.") for name in tensors) is bool(modalities)
 
 
-def test_a_night_starts_from_the_champions_projections_and_says_so(second: Night) -> None:
-    receipt = align.run(replace(PARAMS, epochs=0), second)
-    heads = load_file(second.folder("align") / "heads.safetensors")
+def test_a_warm_start_from_the_projections_of_the_champion(second: Night) -> None:
+    run_manifest = align.run(replace(PARAMS, epochs=0), second)
+    heads = load_file(second.folder("align") / "projections.safetensors")
     champion = load_file(second.workspace / "snapshot" / "champion" / "model.safetensors")
-    assert all(torch.equal(tensor, champion[f"fusion.project.{name}"]) for name, tensor in heads.items())
-    assert receipt.facts["start"].startswith("warm: champion")
-    assert receipt.facts["drift"].keys() == {"visual", "text", "audio"}
-    assert all(one["p95"] == pytest.approx(0.0, abs=1e-6) for one in receipt.facts["drift"].values())
+    assert all(
+        torch.equal(tensor, champion[f"item_fusion.projections.{name}"]) for name, tensor in heads.items()
+    )
+    assert run_manifest.facts["initialised_from"].startswith("warm: champion")
+    assert run_manifest.facts["embedding_drift"].keys() == {"visual", "text", "audio"}
+    assert all(
+        drift["p95"] == pytest.approx(0.0, abs=1e-6)
+        for drift in run_manifest.facts["embedding_drift"].values()
+    )
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.01, 0.03, 2.0])
-def test_the_last_epoch_within_the_bound_is_kept_at_worst_the_champions(second: Night, bound: float) -> None:
-    facts = align.run(replace(PARAMS, max_drift=bound, anchor_weight=0.0), second).facts
+def test_the_last_epoch_within_the_drift_bound_is_kept(second: Night, bound: float) -> None:
+    facts = align.run(replace(PARAMS, max_embedding_drift=bound, anchor_weight=0.0), second).facts
     curve = metrics(second)["curve"]
-    within = [row["epoch"] for row in curve if row["drift"] <= bound]
-    assert facts["epoch"] == max(within, default=0)
-    farthest = max(one["p95"] for one in facts["drift"].values())
-    assert farthest == pytest.approx(curve[facts["epoch"] - 1]["drift"] if facts["epoch"] else 0.0, abs=1e-6)
-    assert farthest <= bound + 1e-6
-    assert (facts["epoch"] == 0) == (bound == 0.0)
-
-
-def test_the_anchor_holds_the_space(second: Night) -> None:
-    free, held = (
-        align.run(replace(PARAMS, anchor_weight=weight, max_drift=2.0), second).facts for weight in (0.0, 5.0)
+    within = [row["epoch"] for row in curve if row["max_p95_drift"] <= bound]
+    assert facts["best_epoch"] == max(within, default=0)
+    max_drift = max(drift["p95"] for drift in facts["embedding_drift"].values())
+    assert max_drift == pytest.approx(
+        curve[facts["best_epoch"] - 1]["max_p95_drift"] if facts["best_epoch"] else 0.0, abs=1e-6
     )
-    for name, one in held["drift"].items():
-        assert one["mean"] < free["drift"][name]["mean"]
+    assert max_drift <= bound + 1e-6
+    assert (facts["best_epoch"] == 0) == (bound == 0.0)
+
+
+def test_the_anchor_reduces_embedding_drift(second: Night) -> None:
+    free, anchored = (
+        align.run(replace(PARAMS, anchor_weight=weight, max_embedding_drift=2.0), second).facts
+        for weight in (0.0, 5.0)
+    )
+    for name, drift in anchored["embedding_drift"].items():
+        assert drift["mean"] < free["embedding_drift"][name]["mean"]
 
 
 @pytest.mark.parametrize("change", ["width", "encoder", "none"])
-def test_another_space_is_a_cold_start_that_says_why(second: Night, tmp_path: Path, change: str) -> None:
-    night, params = copied(second, tmp_path / "night"), PARAMS
+def test_a_cold_start_has_its_reason(second: Night, tmp_path: Path, change: str) -> None:
+    night, params = copy_night(second, tmp_path / "night"), PARAMS
     if change == "width":
         params = replace(PARAMS, width=8)
     elif change == "encoder":
-        path = night.output("snapshot", "manifest.json")
+        path = night.require_output("snapshot", "manifest.json")
         path.write_text(path.read_text().replace("planted-text", "another"))
     else:
         shutil.rmtree(night.workspace / "snapshot" / "champion")
     facts = align.run(params, night).facts
-    assert facts["start"].startswith("cold: ")
-    assert facts["drift"] == {}
-    assert facts["epoch"] == params.epochs
+    assert facts["initialised_from"].startswith("cold: ")
+    assert facts["embedding_drift"] == {}
+    assert facts["best_epoch"] == params.epochs
 
 
-def test_a_champion_that_cannot_be_read_is_refused(second: Night, tmp_path: Path) -> None:
-    night = copied(second, tmp_path / "night")
-    path = night.workspace / "snapshot" / "champion" / DESCRIPTION
-    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
-    with pytest.raises(InputError, match="not a model that this version can read"):
+def test_an_unreadable_champion_is_refused(second: Night, tmp_path: Path) -> None:
+    night = copy_night(second, tmp_path / "night")
+    path = night.workspace / "snapshot" / "champion" / CONFIG_FILE
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 1'))
+    with pytest.raises(InputError, match="this version cannot read the model"):
         align.run(PARAMS, night)
 
 
-def test_the_probe_and_the_held_out_videos_are_the_same_whatever_else_the_catalogue_holds(
-    tmp_path: Path,
-) -> None:
-    few, many = (Pinned(plant(tmp_path / str(n), videos=n, new_videos=10)) for n in (60, 120))
-    assert torch.equal(few.lots, many.lots[:60])
-    assert 0 < int((many.lots < HELD_OUT).sum()) < 30
-    assert not set(many.aligned.tolist()) & set(many.held_out.tolist())
-    assert len(many.aligned) + len(many.held_out) == 120
+def test_held_out_videos_do_not_depend_on_the_catalogue(tmp_path: Path) -> None:
+    few, many = (SnapshotReader(plant(tmp_path / str(n), videos=n, new_videos=10)) for n in (60, 120))
+    assert torch.equal(few.hash_buckets, many.hash_buckets[:60])
+    assert 0 < int((many.hash_buckets < HELD_OUT_SHARE).sum()) < 30
+    assert not set(many.alignment_rows.tolist()) & set(many.held_out_rows.tolist())
+    assert len(many.alignment_rows) + len(many.held_out_rows) == 120
 
 
-def test_processes_of_torchrun_share_the_batches_and_leave_one_result(night: Night, tmp_path: Path) -> None:
-    together = copied(night, tmp_path / "night")
+def test_torchrun_processes_share_batches_and_write_one_result(night: Night, tmp_path: Path) -> None:
+    together = copy_night(night, tmp_path / "night")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    told = ["--night", str(night.day), "--workspace", str(together.workspace)]
-    done = subprocess.run([*command, "-m", "tasks.align", *told], cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    align.run(load(PROJECT / "params.yaml").align, night)
-    alone, shared = (load_file(n.folder("align") / "heads.safetensors") for n in (night, together))
+    arguments = ["--night", str(night.day), "--workspace", str(together.workspace)]
+    completed = subprocess.run(
+        [*command, "-m", "tasks.align", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True
+    )
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    align.run(load_params(PROJECT_ROOT / "params.yaml").align, night)
+    alone, shared = (load_file(n.folder("align") / "projections.safetensors") for n in (night, together))
     assert all(torch.allclose(alone[name], shared[name], atol=1e-3) for name in alone)
-    assert (together.receipts / "align.json").exists()
+    assert (together.run_manifests / "align.json").exists()

@@ -1,4 +1,4 @@
-"""The step on a small lake written directly, so that each thing wrong with a night can be put there alone."""
+"""The step on a small lake that is written directly, so that each fault can be planted alone."""
 
 import dataclasses
 import json
@@ -8,38 +8,41 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from checks import figures
-from contracts import audits, step
-from contracts.errors import CHECKS_BLOCKED, ChecksBlocked
-from contracts.lake import Lake
-from contracts.params import Checks, load
-from contracts.place import PROJECT, Night
-from contracts.receipts import Receipt, write_receipt
-from contracts.tables import TABLES
+from checks import table_metrics
+from core import step_cli
+from core.config import CheckConfig, load_params
+from core.errors import CHECKS_BLOCKED, ChecksBlocked
+from core.paths import PROJECT_ROOT, Night
+from core.run_manifests import RunManifest, write_manifest
+from core.tables import TABLES
+from lake import audits
+from lake.client import Lake
 from tasks import check
 
-PARAMS: Checks = load(PROJECT / "params.yaml").check
+PARAMS: CheckConfig = load_params(PROJECT_ROOT / "params.yaml").check
 DAY = date(2026, 3, 5)
 ROWS = 200
 
 
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
-    """A night on which everything is right: four days of events, and vectors of both videos."""
+    """A night without faults: four days of events, and vectors of both videos."""
     lake = Lake()
-    past = [DAY - timedelta(n) for n in (3, 2, 1)]
-    _put(lake, "landings", [_landed(day, ROWS) for day in [*past, DAY]])
+    earlier_days = [DAY - timedelta(n) for n in (3, 2, 1)]
+    _put(lake, "landings", [_landed(day, ROWS) for day in [*earlier_days, DAY]])
     _put(lake, "events", [_event(n) for n in range(ROWS)])
-    _put(lake, "interactions", [_viewing(n) for n in range(ROWS)])
+    _put(lake, "interactions", [_interaction(n) for n in range(ROWS)])
     _put(lake, "videos", [{"video_id": v, "media_uri": f"{v}.mp4", "caption": v, "day": DAY} for v in "ab"])
     _put(lake, "features", [_vector(v, m) for v in "ab" for m in ("visual", "text")])
     night = Night(DAY, tmp_path / "night")
-    write_receipt(night.receipts, "embed", Receipt(facts={"fingerprints": {"visual": "f", "text": "f"}}), {})
+    write_manifest(
+        night.run_manifests, "embed", RunManifest(facts={"fingerprints": {"visual": "f", "text": "f"}}), {}
+    )
     return night
 
 
 def _put(lake: Lake, table: str, rows: list[dict]) -> None:
-    """Replace the days of the rows by the rows."""
+    """Replace all days of these rows with the rows."""
     schema = TABLES[table].schema
     filled = [dict.fromkeys(schema.names) | row for row in rows]
     days = sorted({row["day"] for row in rows})
@@ -55,7 +58,7 @@ def _event(n: int, **changes) -> dict:
     return {"event_id": f"e{n}", "user_id": f"u{n}", "video_id": "a", "day": DAY} | changes
 
 
-def _viewing(n: int, **changes) -> dict:
+def _interaction(n: int, **changes) -> dict:
     start = datetime(2026, 3, 5, tzinfo=UTC) + timedelta(minutes=n)
     plain = {"user_id": "u", "video_id": "a", "started_at": start, "watched_ms": 500, "watch_ratio": 0.5}
     return plain | {"viewed": True, "events": 1, "day": DAY} | changes
@@ -66,61 +69,58 @@ def _vector(video: str, modality: str, **changes) -> dict:
     return plain | {"fingerprint": "f", "day": DAY} | changes
 
 
-def _refused(n: int, reason: str, received: date = DAY) -> dict:
+def _reject(n: int, reason: str, received: date = DAY) -> dict:
     row = {"step": "clean", "reason": reason, "received_day": received, "source_file": "p"}
     return row | {"source_line": n, "day": received - timedelta(1)}
 
 
 def _results(night: Night) -> dict:
-    return json.loads(night.output("check", "results.json").read_text())
+    return json.loads(night.require_output("check", "results.json").read_text())
 
 
-def _blocked_by(night: Night, params: Checks = PARAMS) -> str:
+def _blocked_by(night: Night, params: CheckConfig = PARAMS) -> str:
     with pytest.raises(ChecksBlocked) as blocked:
         check.run(params, night)
     assert _results(night)["outcome"] == "blocked"
     return str(blocked.value)
 
 
-def test_a_night_with_nothing_wrong_passes_and_leaves_docs_and_results(night, home):
-    receipt = check.run(PARAMS, night)
-    assert receipt.facts["outcome"] == "passed"
-    assert Path(receipt.facts["data_docs"]) == home / "data_docs" / "index.html"
-    assert Path(receipt.facts["data_docs"]).exists()
+def test_a_good_night_passes_and_writes_docs_and_results(night, home):
+    run_manifest = check.run(PARAMS, night)
+    assert run_manifest.facts["outcome"] == "passed"
+    assert Path(run_manifest.facts["data_docs"]) == home / "data_docs" / "index.html"
+    assert Path(run_manifest.facts["data_docs"]).exists()
     results = _results(night)
-    assert receipt.facts["results"] == results["checks"]
-    assert {c["outcome"] for c in results["checks"]} == {"passed", "skipped"}
-    skipped = [c["figure"] for c in results["checks"] if c["outcome"] == "skipped"]
-    assert skipped == [*(f"{kind}_refused_share" for kind in figures.STATES), "audio_widths"]
+    assert run_manifest.facts["expectations"] == results["expectations"]
+    assert {c["outcome"] for c in results["expectations"]} == {"passed", "skipped"}
+    skipped = [c["metric"] for c in results["expectations"] if c["outcome"] == "skipped"]
+    assert skipped == [*(f"{kind}_reject_rate" for kind in table_metrics.STATE_TYPES), "num_audio_widths"]
 
 
 def test_the_same_night_checked_twice_gives_the_same_results(night):
     assert check.run(PARAMS, night).digests == check.run(PARAMS, night).digests
 
 
-def test_half_of_the_events_without_their_user_block_the_night_in_one_sentence(night, home):
+def test_missing_users_block_the_night_in_one_sentence(night, home):
     _put(Lake(), "events", [_event(n, user_id=f"u{n}" if n % 2 else None) for n in range(ROWS)])
     sentence = _blocked_by(night)
     assert (
-        "events.missing_user_share is 0.5, must be at most 0.05 (share of events without a user)" in sentence
+        "events.missing_user_rate is 0.5, must be at most 0.05 (share of events without a user)" in sentence
     )
     assert "\n" not in sentence
     pages = list((home / "data_docs" / "validations" / "events" / str(DAY)).glob("*/*.html"))
     assert "share of events without a user: at most 0.05 (error)" in pages[0].read_text()
 
 
-def test_a_blocked_night_has_no_receipt_and_its_own_exit_code(night, capsys):
+def test_a_blocked_night_has_no_run_manifest_and_its_own_exit_code(night, capsys):
     _put(Lake(), "events", [_event(n) for n in range(3)])
     arguments = ["--night", str(DAY), "--workspace", str(night.workspace)]
-    assert step.main("check", check.run, check.__doc__, arguments) == CHECKS_BLOCKED
-    assert not (night.receipts / "check.json").exists()
-    assert (
-        "check: blocked: the data of 2026-03-05 is not fit to train on: events.rows is 3"
-        in capsys.readouterr().err
-    )
+    assert step_cli.main("check", check.run, check.__doc__, arguments) == CHECKS_BLOCKED
+    assert not (night.run_manifests / "check.json").exists()
+    assert "check: blocked: the data checks of 2026-03-05 failed: events.rows is 3" in capsys.readouterr().err
 
 
-def test_a_mended_night_passes_and_the_failure_stays_in_the_docs(night, home):
+def test_a_repaired_night_passes_and_the_docs_keep_the_failure(night, home):
     _put(Lake(), "events", [_event(n, user_id=None) for n in range(ROWS)])
     _blocked_by(night)
     _put(Lake(), "events", [_event(n) for n in range(ROWS)])
@@ -131,22 +131,22 @@ def test_a_mended_night_passes_and_the_failure_stays_in_the_docs(night, home):
 @pytest.mark.parametrize(
     ("table", "rows", "named"),
     [
-        ("interactions", [_viewing(1), _viewing(1)], "interactions.repeated_rows is 1"),
-        ("interactions", [_viewing(1, watch_ratio=9.0)], "interactions.longest_watch_ratio is 9"),
-        ("interactions", [_viewing(1, user_id=None)], "interactions.keyless_rows is 1"),
-        ("features", [_vector("a", "visual", vector=[1.0, 1.0])], "features.bad_rows is 1"),
+        ("interactions", [_interaction(1), _interaction(1)], "interactions.duplicate_rows is 1"),
+        ("interactions", [_interaction(1, watch_ratio=9.0)], "interactions.max_watch_ratio is 9"),
+        ("interactions", [_interaction(1, user_id=None)], "interactions.null_key_rows is 1"),
+        ("features", [_vector("a", "visual", vector=[1.0, 1.0])], "features.invalid_vectors is 1"),
         (
             "features",
             [_vector("a", "visual", vector=[1.0]), _vector("b", "visual")],
-            "features.visual_widths is 2",
+            "features.num_visual_widths is 2",
         ),
-        ("features", [_vector("a", "visual")], "features.embedded_share is 0.5"),
-        ("features", [_vector(v, "visual") for v in "ab"], "features.captioned_share is 0"),
-        ("rejects", [_refused(n, "bot") for n in range(60)], "events.refused_share is 0.3"),
-        ("landings", [_landed(DAY, ROWS, rejected=50)], "events.unreadable_share is 0.2"),
+        ("features", [_vector("a", "visual")], "features.media_embedded_rate is 0.5"),
+        ("features", [_vector(v, "visual") for v in "ab"], "features.text_embedded_rate is 0"),
+        ("rejects", [_reject(n, "suspected_bot") for n in range(60)], "events.reject_rate is 0.3"),
+        ("landings", [_landed(DAY, ROWS, rejected=50)], "events.unreadable_rate is 0.2"),
     ],
 )
-def test_what_is_wrong_with_a_table_blocks_the_night_by_name(night, table, rows, named):
+def test_a_failed_error_expectation_blocks_the_night(night, table, rows, named):
     _put(Lake(), table, rows)
     assert named in _blocked_by(night)
 
@@ -154,16 +154,16 @@ def test_what_is_wrong_with_a_table_blocks_the_night_by_name(night, table, rows,
 LATER = DAY + timedelta(1)
 
 
-def test_a_night_is_checked_after_a_later_one_has_embedded_its_videos(night):
+def test_vectors_embedded_by_a_later_night_count(night):
     lake = Lake()
     lake.commit("features", [{"day": DAY}], [])
     _put(lake, "videos", [{"video_id": "c", "media_uri": "c.mp4", "day": LATER}])
     _put(lake, "features", [_vector(v, m, day=LATER) for v in "abc" for m in ("visual", "text")])
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
-    assert _results(night)["figures"]["features"]["rows"] == 4
+    assert _results(night)["metrics"]["features"]["rows"] == 4
 
 
-def test_vectors_of_videos_that_the_night_does_not_know_yet_are_none_of_its(night):
+def test_vectors_of_later_videos_do_not_count(night):
     lake = Lake()
     _put(lake, "videos", [{"video_id": "c", "media_uri": "c.mp4", "day": LATER}])
     _put(lake, "features", [_vector("c", "visual", vector=[9.0], day=LATER)])
@@ -179,21 +179,21 @@ def test_vectors_of_videos_that_the_night_does_not_know_yet_are_none_of_its(nigh
         ({"media_uri": None, "caption": " \n "}, "a caption of blanks"),
     ],
 )
-def test_a_video_that_can_have_no_vector_is_not_asked_for_one(night, video, why):
+def test_videos_without_content_need_no_vector(night, video, why):
     rows = [{"video_id": f"c{n}", "day": LATER - timedelta(2)} | video for n in range(3)]
     _put(Lake(), "videos", rows)
     assert check.run(PARAMS, night).facts["outcome"] == "passed", why
 
 
-def test_what_an_older_record_of_a_video_had_is_not_asked_for(night):
+def test_only_the_newest_record_of_a_video_needs_vectors(night):
     old, new = DAY - timedelta(2), DAY - timedelta(1)
     _put(Lake(), "videos", [{"video_id": v, "media_uri": v, "caption": v, "day": old} for v in "cde"])
     _put(Lake(), "videos", [{"video_id": v, "day": new} for v in "cde"])
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
 
 
-def _by_landed(night: Night, *deliveries: list[dict]) -> None:
-    """The night reads ready-made pictures alone; each delivery is a file, of the day if it names none."""
+def _use_landed_vectors(night: Night, *deliveries: list[dict]) -> None:
+    """The night reads only landed visual vectors. A delivery without a day is of the night's day."""
     lake = Lake()
     lake.commit("features", [{"day": DAY}], [])
     landed = [
@@ -205,139 +205,144 @@ def _by_landed(night: Night, *deliveries: list[dict]) -> None:
     ]
     _put(lake, "features", landed)
     facts = {"fingerprints": {"visual": "landed"}}
-    write_receipt(night.receipts, "embed", Receipt(facts=facts), {})
+    write_manifest(night.run_manifests, "embed", RunManifest(facts=facts), {})
 
 
 EACH = [{"video_id": v} for v in "ab"]
 
 
 @pytest.mark.parametrize("day", [DAY, DAY - timedelta(1)])
-def test_a_second_delivery_of_ready_made_vectors_takes_the_place_of_the_first(night, day):
+def test_a_second_delivery_of_vectors_replaces_the_first(night, day):
     wider = [row | {"vector": [1.0, 2.0, 3.0]} for row in EACH]
-    _by_landed(night, [row | {"day": day} for row in EACH], wider)
+    _use_landed_vectors(night, [row | {"day": day} for row in EACH], wider)
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
-    assert _results(night)["figures"]["features"]["rows"] == 2
+    assert _results(night)["metrics"]["features"]["rows"] == 2
 
 
-def test_a_delivery_of_another_width_for_some_videos_blocks_the_night_by_name(night):
-    _by_landed(night, EACH, [{"video_id": "b", "vector": [1.0, 2.0, 3.0]}])
-    assert "features.visual_widths is 2, must be at most 1 (widths of visual vectors)" in _blocked_by(night)
+def test_landed_vectors_of_two_widths_block_the_night(night):
+    _use_landed_vectors(night, EACH, [{"video_id": "b", "vector": [1.0, 2.0, 3.0]}])
+    sentence = "features.num_visual_widths is 2, must be at most 1 (different widths of visual vectors)"
+    assert sentence in _blocked_by(night)
 
 
-def test_ready_made_vectors_that_came_after_the_night_do_not_count(night):
-    _by_landed(night, EACH, [row | {"vector": [0.0], "day": LATER} for row in EACH])
+def test_vectors_landed_after_the_night_do_not_count(night):
+    _use_landed_vectors(night, EACH, [row | {"vector": [0.0], "day": LATER} for row in EACH])
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
-    _by_landed(night, [row | {"day": LATER} for row in EACH])
-    assert "features.embedded_share is 0" in _blocked_by(night)
+    _use_landed_vectors(night, [row | {"day": LATER} for row in EACH])
+    assert "features.media_embedded_rate is 0" in _blocked_by(night)
 
 
-def test_a_night_without_viewings_is_blocked(night):
+def test_a_night_without_interactions_is_blocked(night):
     Lake().commit("interactions", [{"day": DAY}], [])
     assert "interactions.rows is 0" in _blocked_by(night)
 
 
-def test_rejects_of_events_received_on_other_days_are_not_the_nights(night):
-    _put(Lake(), "rejects", [_refused(n, "bot", DAY + timedelta(1)) for n in range(60)])
+def test_rejects_of_other_received_days_do_not_count(night):
+    _put(Lake(), "rejects", [_reject(n, "suspected_bot", DAY + timedelta(1)) for n in range(60)])
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
 
 
-def test_far_fewer_events_than_usual_and_one_common_reason_are_warned_of(night, capsys):
+def test_low_volume_and_a_common_reject_reason_warn(night, capsys):
     _put(Lake(), "landings", [_landed(DAY - timedelta(n), 5 * ROWS) for n in (1, 2, 3)])
-    _put(Lake(), "rejects", [_refused(n, "duplicate") for n in range(30)])
-    receipt = check.run(PARAMS, night)
-    assert receipt.facts["outcome"] == "warned"
-    assert [w.split(" is ")[0] for w in receipt.facts["warnings"]] == [
-        "events.of_usual",
-        "events.refused_duplicate_share",
+    _put(Lake(), "rejects", [_reject(n, "duplicate_event") for n in range(30)])
+    run_manifest = check.run(PARAMS, night)
+    assert run_manifest.facts["outcome"] == "warned"
+    assert [w.split(" is ")[0] for w in run_manifest.facts["warnings"]] == [
+        "events.volume_ratio",
+        "events.reject_rate_duplicate_event",
     ]
-    assert "check: warning: events.of_usual is 0.2, must be at least 0.5" in capsys.readouterr().err
+    assert "check: warning: events.volume_ratio is 0.2, must be at least 0.5" in capsys.readouterr().err
 
 
-def test_two_days_of_past_are_no_usual_day(night):
+def test_two_earlier_days_give_no_volume_ratio(night):
     lake = Lake()
     lake.commit("landings", [{"day": DAY - timedelta(3)}], [])
     _put(lake, "landings", [_landed(DAY - timedelta(n), 5 * ROWS) for n in (1, 2)])
-    receipt = check.run(PARAMS, night)
-    assert [c["outcome"] for c in receipt.facts["results"] if c["figure"] == "of_usual"] == ["skipped"]
+    run_manifest = check.run(PARAMS, night)
+    assert [c["outcome"] for c in run_manifest.facts["expectations"] if c["metric"] == "volume_ratio"] == [
+        "skipped"
+    ]
 
 
-OUTCOMES_OF_KNOBS = [
+PARAMETER_OUTCOMES = [
     ("min_rows", ROWS + 1, "blocked"),
-    ("min_of_usual", 1.1, "warned"),
-    ("max_unreadable", 0.001, "blocked"),
-    ("max_unreadable_file", 0.001, "warned"),
-    ("max_missing_user", 0.001, "blocked"),
-    ("max_missing_video", 0.001, "blocked"),
-    ("max_rejected", 0.001, "blocked"),
-    ("max_one_reason", 0.001, "warned"),
+    ("min_volume_ratio", 1.1, "warned"),
+    ("max_unreadable_rate", 0.001, "blocked"),
+    ("max_unreadable_rate_per_file", 0.001, "warned"),
+    ("max_missing_user_rate", 0.001, "blocked"),
+    ("max_missing_video_rate", 0.001, "blocked"),
+    ("max_reject_rate", 0.001, "blocked"),
+    ("max_reject_rate_per_reason", 0.001, "warned"),
     ("max_watch_ratio", 0.4, "blocked"),
-    ("min_embedded", 1.1, "blocked"),
+    ("min_embedded_rate", 1.1, "blocked"),
 ]
 
 
-def test_no_knob_is_forgotten_below():
-    assert {name for name, _, _ in OUTCOMES_OF_KNOBS} == {field.name for field in dataclasses.fields(Checks)}
+def test_every_parameter_has_an_outcome():
+    assert {name for name, _, _ in PARAMETER_OUTCOMES} == {
+        field.name for field in dataclasses.fields(CheckConfig)
+    }
 
 
-@pytest.mark.parametrize(("knob", "value", "outcome"), OUTCOMES_OF_KNOBS)
-def test_each_knob_changes_the_outcome_of_a_slightly_dirty_night(night, knob, value, outcome):
+@pytest.mark.parametrize(("parameter", "value", "outcome"), PARAMETER_OUTCOMES)
+def test_each_parameter_changes_the_outcome(night, parameter, value, outcome):
     lake = Lake()
     _put(lake, "events", [_event(0, user_id=None), _event(1, video_id=None), *map(_event, range(2, ROWS))])
-    _put(lake, "rejects", [_refused(1, "missing_user"), _refused(2, "missing_video")])
+    _put(lake, "rejects", [_reject(1, "missing_user"), _reject(2, "missing_video")])
     _put(lake, "landings", [_landed(DAY, ROWS, rejected=1)])
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
-    stricter = dataclasses.replace(PARAMS, **{knob: value})
+    stricter = dataclasses.replace(PARAMS, **{parameter: value})
     if outcome == "blocked":
         _blocked_by(night, stricter)
     else:
         assert check.run(stricter, night).facts["outcome"] == outcome
 
 
-def test_a_blocked_night_is_hidden_from_later_nights_until_it_passes(night):
+def test_a_blocked_night_is_hidden_until_it_passes(night):
     lake = Lake()
     _put(lake, "events", [_event(n, user_id=None) for n in range(ROWS)])
     _blocked_by(night)
-    assert audits.lake_of(DAY).without == frozenset()
-    later = audits.lake_of(DAY + timedelta(1))
-    assert later.without == {DAY}
+    assert audits.visible_lake(DAY).hidden_days == frozenset()
+    later = audits.visible_lake(DAY + timedelta(1))
+    assert later.hidden_days == {DAY}
     assert [later.scan(name).num_rows for name in ("events", "interactions", "videos")] == [0, 0, 0]
     assert later.scan("features").num_rows == 4  # an encoder's vectors are of the videos, not of the night
     _put(lake, "events", [_event(n) for n in range(ROWS)])
     check.run(PARAMS, night)
-    assert audits.lake_of(DAY + timedelta(1)).without == frozenset()
+    assert audits.visible_lake(DAY + timedelta(1)).hidden_days == frozenset()
 
 
-def test_a_usual_day_is_of_days_that_were_not_blocked(night):
+def test_blocked_days_do_not_count_for_the_volume_ratio(night):
     lake = Lake()
     _put(lake, "landings", [_landed(DAY - timedelta(1), 100 * ROWS)])
     _put(lake, "landings", [_landed(DAY - timedelta(4), ROWS)])
-    audits.note(DAY - timedelta(1), "blocked")
-    receipt = check.run(PARAMS, night)
-    assert receipt.facts["missing_days"] == [str(DAY - timedelta(1))]
-    assert receipt.facts["outcome"] == "passed"
+    audits.write_audit(DAY - timedelta(1), "blocked")
+    run_manifest = check.run(PARAMS, night)
+    assert run_manifest.facts["missing_days"] == [str(DAY - timedelta(1))]
+    assert run_manifest.facts["outcome"] == "passed"
 
 
-@pytest.mark.parametrize("kind", figures.STATES)
-def test_a_kind_of_which_nearly_nothing_could_be_read_blocks(night, kind):
+@pytest.mark.parametrize("kind", table_metrics.STATE_TYPES)
+def test_an_unreadable_kind_of_landing_files_blocks(night, kind):
     lost = _landed(DAY, 1, rejected=40) | {"kind": kind}
     _put(Lake(), "landings", [_landed(DAY, ROWS), lost])
-    assert f"landings.{kind}_refused_share is 0.9756, must be at most 0.5" in _blocked_by(night)
+    assert f"landings.{kind}_reject_rate is 0.9756, must be at most 0.5" in _blocked_by(night)
 
 
-@pytest.mark.parametrize("kind", ["events", *figures.STATES])
-def test_a_file_of_which_nearly_nothing_could_be_read_is_warned_of(night, kind):
+@pytest.mark.parametrize("kind", ["events", *table_metrics.STATE_TYPES])
+def test_an_unreadable_landing_file_warns(night, kind):
     whole, lost = _landed(DAY, ROWS) | {"kind": kind}, _landed(DAY, 0, rejected=1) | {"kind": kind}
     _put(Lake(), "landings", [_landed(DAY, ROWS), whole, lost])
-    receipt = check.run(PARAMS, night)
-    assert receipt.facts["warnings"] == [
-        "landings.lost_files is 1, must be at most 0 (files of which over 50%, or all, was refused; "
-        "the table landings names them)"
+    run_manifest = check.run(PARAMS, night)
+    assert run_manifest.facts["warnings"] == [
+        "landings.unreadable_files is 1, must be at most 0 (files with all or over 50% of their records"
+        " refused; the table landings lists them)"
     ]
 
 
-def test_an_experiment_neither_hides_a_night_nor_shows_a_blocked_one(night, monkeypatch, capsys):
-    audits.note(DAY, "blocked")
+def test_an_experiment_writes_no_audit(night, monkeypatch, capsys):
+    audits.write_audit(DAY, "blocked")
     monkeypatch.setenv("DVC_STAGE", "check")
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
-    assert "the outcome is not kept for later nights" in capsys.readouterr().err
-    assert audits.lake_of(DAY + timedelta(1)).without == {DAY}
+    assert "the outcome is not stored for later nights" in capsys.readouterr().err
+    assert audits.visible_lake(DAY + timedelta(1)).hidden_days == {DAY}

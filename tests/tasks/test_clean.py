@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from contracts import audits
-from contracts.errors import InputError
-from contracts.lake import Lake, on
-from contracts.params import Ingest, load
-from contracts.place import PROJECT, Night
-from tasks import catalogue, clean, ingest, sequences
-from tests.landings import DAY, at, event, land, small_platform
+from core.config import IngestConfig, load_params
+from core.errors import InputError
+from core.paths import PROJECT_ROOT, Night
+from lake import audits
+from lake.client import Lake, on_days
+from spark_jobs import catalogue_changes
+from tasks import clean, ingest, sequences
+from tests.support.landing_files import DAY, at, event, land, small_platform
 
-PARAMS = load(PROJECT / "params.yaml")
+PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 pytestmark = pytest.mark.usefixtures("keep_spark")
 
 
-def _take_in(night: Night):
-    ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+def _ingest_and_clean(night: Night):
+    ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     return clean.run(PARAMS.clean, night)
 
 
@@ -26,7 +27,7 @@ def night(tmp_path: Path) -> Night:
     return Night(DAY, tmp_path / "night")
 
 
-def test_rows_in_are_kept_plus_rejected_as_written(landing, night):
+def test_rows_in_are_kept_plus_rejected(landing, night):
     small_platform(landing)
     land(
         landing,
@@ -35,7 +36,7 @@ def test_rows_in_are_kept_plus_rejected_as_written(landing, night):
         [event(1, None, "v0", "view", at(DAY, 9)), event(2, "u0", "?", "view", at(DAY, 9))],
         "x.jsonl",
     )
-    rows = _take_in(night).rows
+    rows = _ingest_and_clean(night).row_counts
     lake = Lake()
     assert rows.rows_in == lake.scan("events").num_rows
     assert rows.rejected == {"missing_user": 1, "unknown_video": 1}
@@ -44,83 +45,83 @@ def test_rows_in_are_kept_plus_rejected_as_written(landing, night):
 
 def test_a_second_run_changes_nothing_and_starts_no_spark(landing, night, monkeypatch):
     small_platform(landing)
-    first = _take_in(night)
-    monkeypatch.setattr(clean, "session", lambda name: pytest.fail("nothing is to be done"))
+    first = _ingest_and_clean(night)
+    monkeypatch.setattr(clean, "spark_session", lambda name: pytest.fail("nothing is to be done"))
     again = clean.run(PARAMS.clean, night)
     assert (again.writes, again.facts["days"]) == (first.writes, [])
 
 
 def test_a_late_event_joins_its_day_the_next_night(landing, night):
     small_platform(landing)
-    before = _take_in(Night(DAY - timedelta(1), night.workspace)).facts["night"]["viewings"]
+    before = _ingest_and_clean(Night(DAY - timedelta(1), night.workspace)).facts["night"]["interactions"]
     late = event(999, "u0", "v7", "view", at(DAY - timedelta(1), 23), watch_ms=4000)
     land(landing, "events", DAY, [late], "late.jsonl")
-    _take_in(night)
-    assert Lake().scan("interactions", on(DAY - timedelta(1))).num_rows == before + 1
+    _ingest_and_clean(night)
+    assert Lake().scan("interactions", on_days(DAY - timedelta(1))).num_rows == before + 1
 
 
 def test_running_a_day_again_replaces_that_day(landing, night):
     small_platform(landing)
-    _take_in(night)
+    _ingest_and_clean(night)
     land(landing, "events", DAY, [event(1, "u0", "v0", "view", at(DAY, 9), watch_ms=1)])
-    _take_in(night)
+    _ingest_and_clean(night)
     lake = Lake()
-    assert lake.scan("interactions", on(DAY)).num_rows == 1
-    assert lake.scan("interactions", on(DAY - timedelta(3))).num_rows == 18
+    assert lake.scan("interactions", on_days(DAY)).num_rows == 1
+    assert lake.scan("interactions", on_days(DAY - timedelta(3))).num_rows == 18
 
 
-def test_histories_are_made_for_the_night_and_the_two_days_before_and_only_when_needed(landing, night):
+def test_sequences_are_built_for_three_days_when_needed(landing, night):
     small_platform(landing)
-    _take_in(night)
+    _ingest_and_clean(night)
     first = sequences.run(PARAMS.sequences, night)
     assert first.facts["days"] == [str(DAY - timedelta(n)) for n in (2, 1, 0)]
-    table = Lake().scan("sequences", on(DAY - timedelta(1)))
+    table = Lake().scan("sequences", on_days(DAY - timedelta(1)))
     assert {len(videos) for videos in table["video_ids"].to_pylist()} == {9}
     assert sequences.run(PARAMS.sequences, night).facts["days"] == []
 
 
-def _reasons(day=DAY):
-    return Lake().scan("rejects", on(day)).to_pylist()
+def _rejects(day=DAY):
+    return Lake().scan("rejects", on_days(day)).to_pylist()
 
 
-def _made_of() -> dict[str, str]:
-    return {str(day): made for day, (made, _) in catalogue.cleaned(Lake()).items()}
+def _input_digests() -> dict[str, str]:
+    return {str(day): digest for day, (digest, _) in catalogue_changes.cleaned_days(Lake()).items()}
 
 
 def _events_of(video: str, day=DAY) -> int:
-    rows = Lake().scan("interactions", on(day)).to_pylist()
+    rows = Lake().scan("interactions", on_days(day)).to_pylist()
     return sum(row["events"] for row in rows if row["video_id"] == video)
 
 
-def test_a_video_catalogued_after_its_events_brings_them_back(landing, night):
+def test_a_late_video_restores_its_events(landing, night):
     dates = small_platform(landing)
     unknown = [event(900 + n, "u0", "late", "view", at(dates[0], 9, n)) for n in range(3)]
     land(landing, "events", dates[0], unknown, "more.jsonl")
-    _take_in(night)
-    assert {row["reason"] for row in _reasons(dates[0])} == {"unknown_video"}
-    before = _made_of()
+    _ingest_and_clean(night)
+    assert {row["reason"] for row in _rejects(dates[0])} == {"unknown_video"}
+    before = _input_digests()
     tomorrow = Night(DAY + timedelta(1), night.workspace)
     land(landing, "events", tomorrow.day, [event(990, "u1", "v0", "view", at(tomorrow.day, 9))])
     land(landing, "videos", tomorrow.day, [{"video_id": "late", "duration_ms": 9000}])
-    receipt = _take_in(tomorrow)
+    run_manifest = _ingest_and_clean(tomorrow)
     # Tomorrow's events may be late ones of the two days before it, too.
     again = {str(day) for day in (dates[0], DAY - timedelta(1), DAY, tomorrow.day)}
-    assert set(receipt.facts["days"]) == again
-    assert (_reasons(dates[0]), _events_of("late", dates[0])) == ([], 3)
-    after = _made_of()
+    assert set(run_manifest.facts["days"]) == again
+    assert (_rejects(dates[0]), _events_of("late", dates[0])) == ([], 3)
+    after = _input_digests()
     assert {day for day in after if before.get(day) != after[day]} == again
 
 
-def test_a_video_catalogued_in_a_repair_of_the_same_night_brings_its_events_back(landing, night):
+def test_a_video_of_a_repair_restores_its_events(landing, night):
     small_platform(landing)
     land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
-    _take_in(night)
+    _ingest_and_clean(night)
     land(landing, "videos", DAY, [{"video_id": "late"}], "repair.jsonl")
-    assert _take_in(night).facts["days"] == [str(DAY)]
-    assert (_reasons(), _events_of("late")) == ([], 1)
+    assert _ingest_and_clean(night).facts["days"] == [str(DAY)]
+    assert (_rejects(), _events_of("late")) == ([], 1)
 
 
-def test_a_corrected_duration_is_in_the_ratios_of_the_days_that_hold_the_video(landing, night):
+def test_a_corrected_duration_changes_the_watch_ratios(landing, night):
     dates = small_platform(landing)
     land(landing, "videos", dates[0], [{"video_id": "rare", "duration_ms": 10_000}], "rare.jsonl")
     land(
@@ -130,9 +131,9 @@ def test_a_corrected_duration_is_in_the_ratios_of_the_days_that_hold_the_video(l
         [event(900, "u0", "rare", "view", at(dates[1], 20), watch_ms=5000)],
         "x.jsonl",
     )
-    _take_in(night)
+    _ingest_and_clean(night)
     land(landing, "videos", DAY, [{"video_id": "rare", "duration_ms": 50_000}], "corrected.jsonl")
-    assert _take_in(night).facts["days"] == [str(dates[1])]
+    assert _ingest_and_clean(night).facts["days"] == [str(dates[1])]
     (row,) = [r for r in Lake().scan("interactions").to_pylist() if r["video_id"] == "rare"]
     assert row["watch_ratio"] == 0.1
 
@@ -142,84 +143,84 @@ def test_an_earlier_night_knows_only_its_own_catalogue(landing, night):
     land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
     land(landing, "events", DAY + timedelta(1), [event(990, "u1", "v0", "view", at(DAY + timedelta(1), 9))])
     land(landing, "videos", DAY + timedelta(1), [{"video_id": "late"}])
-    _take_in(Night(DAY + timedelta(1), night.workspace))
+    _ingest_and_clean(Night(DAY + timedelta(1), night.workspace))
     assert _events_of("late") == 1
-    _take_in(night)
+    _ingest_and_clean(night)
     assert _events_of("late") == 0
 
 
-def test_a_new_video_that_no_event_waited_for_touches_no_day(landing, night):
+def test_a_new_video_without_events_cleans_no_day(landing, night):
     small_platform(landing)
-    _take_in(night)
+    _ingest_and_clean(night)
     land(landing, "videos", DAY, [{"video_id": "new"}], "new.jsonl")
-    assert _take_in(night).facts["days"] == []
+    assert _ingest_and_clean(night).facts["days"] == []
 
 
-def test_a_day_whose_events_were_withdrawn_has_no_interactions(landing, night):
+def test_a_day_with_withdrawn_events_has_no_interactions(landing, night):
     dates = small_platform(landing)
-    _take_in(night)
+    _ingest_and_clean(night)
     (landing / "events" / f"dt={dates[0]}" / "part-0.jsonl").unlink()
-    _take_in(night)
-    assert Lake().scan("interactions", on(dates[0])).num_rows == 0
+    _ingest_and_clean(night)
+    assert Lake().scan("interactions", on_days(dates[0])).num_rows == 0
 
 
-def test_a_first_night_without_a_readable_event_cleans_nothing(landing, night):
+def test_a_first_night_without_readable_events_cleans_nothing(landing, night):
     small_platform(landing, days=1)
     land(landing, "events", DAY, ["{broken\n"])
-    receipt = _take_in(night)
-    assert (receipt.rows.rows_in, receipt.facts["night"]["viewings"]) == (0, 0)
+    run_manifest = _ingest_and_clean(night)
+    assert (run_manifest.row_counts.rows_in, run_manifest.facts["night"]["interactions"]) == (0, 0)
 
 
-def test_what_a_blocked_night_brought_is_not_seen_by_the_next(landing, night):
+def test_the_next_night_does_not_see_a_blocked_night(landing, night):
     small_platform(landing)
     yesterday = DAY - timedelta(1)
     late = event(990, "u0", "v7", "view", at(DAY - timedelta(2), 23), watch_ms=4000)
     land(landing, "events", yesterday, [late], "late.jsonl")
     land(landing, "videos", yesterday, [{"video_id": "v0", "duration_ms": 100_000}], "bad.jsonl")
-    _take_in(Night(yesterday, night.workspace))
-    joined = Lake().scan("interactions", on(DAY - timedelta(2))).num_rows
-    audits.note(yesterday, "blocked")
-    receipt = _take_in(night)
-    assert receipt.facts["missing_days"] == [str(yesterday)]
-    seen = audits.lake_of(DAY)
-    assert seen.scan("interactions", on(yesterday)).num_rows == 0
-    assert seen.scan("interactions", on(DAY - timedelta(2))).num_rows == joined - 1
+    _ingest_and_clean(Night(yesterday, night.workspace))
+    joined = Lake().scan("interactions", on_days(DAY - timedelta(2))).num_rows
+    audits.write_audit(yesterday, "blocked")
+    run_manifest = _ingest_and_clean(night)
+    assert run_manifest.facts["missing_days"] == [str(yesterday)]
+    seen = audits.visible_lake(DAY)
+    assert seen.scan("interactions", on_days(yesterday)).num_rows == 0
+    assert seen.scan("interactions", on_days(DAY - timedelta(2))).num_rows == joined - 1
     ratios = [r["watch_ratio"] for r in seen.scan("interactions").to_pylist() if r["video_id"] == "v0"]
     assert max(ratios) > 0.1  # by the duration that is not of the blocked night
-    audits.note(yesterday, "passed")
-    _take_in(night)
-    assert audits.lake_of(DAY).scan("interactions", on(DAY - timedelta(2))).num_rows == joined
+    audits.write_audit(yesterday, "passed")
+    _ingest_and_clean(night)
+    assert audits.visible_lake(DAY).scan("interactions", on_days(DAY - timedelta(2))).num_rows == joined
 
 
-def test_a_blocked_day_keeps_what_its_own_night_has_made_of_it(landing, night):
+def test_a_blocked_day_keeps_its_interactions(landing, night):
     small_platform(landing)
     yesterday = DAY - timedelta(1)
-    _take_in(Night(yesterday, night.workspace))
-    before = Lake().scan("interactions", on(yesterday)).num_rows
-    audits.note(yesterday, "blocked")
-    assert str(yesterday) not in _take_in(night).facts["days"]
-    assert Lake().scan("interactions", on(yesterday)).num_rows == before > 0
+    _ingest_and_clean(Night(yesterday, night.workspace))
+    before = Lake().scan("interactions", on_days(yesterday)).num_rows
+    audits.write_audit(yesterday, "blocked")
+    assert str(yesterday) not in _ingest_and_clean(night).facts["days"]
+    assert Lake().scan("interactions", on_days(yesterday)).num_rows == before > 0
 
 
-def test_a_correction_that_lands_while_clean_runs_is_not_lost(landing, night, monkeypatch):
+def test_a_correction_during_a_run_is_not_lost(landing, night, monkeypatch):
     small_platform(landing)
     land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
     commit = clean._commit
 
     def meanwhile(*arguments):
         land(landing, "videos", DAY, [{"video_id": "late"}], "repair.jsonl")
-        ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+        ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
         return commit(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(clean, "_commit", meanwhile)
-        _take_in(night)
+        _ingest_and_clean(night)
     assert _events_of("late") == 0
     clean.run(PARAMS.clean, night)
     assert _events_of("late") == 1
 
 
-def test_nights_run_again_in_any_order_leave_each_day_with_the_catalogue_of_the_last(landing, night):
+def test_the_last_night_run_decides_the_catalogue_of_a_day(landing, night):
     """A duration is 10 s on the first night, 50 s on the second and 10 s again on the third."""
     dates = small_platform(landing)
     nights = [Night(dates[0] + timedelta(n), night.workspace) for n in (1, 2, 3)]
@@ -228,45 +229,43 @@ def test_nights_run_again_in_any_order_leave_each_day_with_the_catalogue_of_the_
         views = [event(900 + seconds + one.day.day, "u0", "rare", "view", at(one.day, 20), watch_ms=5000)]
         land(landing, "events", one.day, views, "rare-views.jsonl")
     for n in (0, 1, 2, 1, 0, 2):
-        _take_in(nights[n])
+        _ingest_and_clean(nights[n])
     ratios = {
         row["watch_ratio"] for row in Lake().scan("interactions").to_pylist() if row["video_id"] == "rare"
     }
     assert ratios == {0.5}
 
 
-def test_a_video_of_a_repaired_night_brings_back_its_events_of_the_night_after(landing, night):
+def test_a_video_of_a_repaired_night_restores_later_events(landing, night):
     small_platform(landing)
     yesterday = Night(DAY - timedelta(1), night.workspace)
     land(landing, "videos", yesterday.day, [{"video_id": "late"}], "new.jsonl")
     land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
-    _take_in(yesterday)
-    audits.note(yesterday.day, "blocked")
-    _take_in(night)
-    assert {row["reason"] for row in _reasons()} == {"unknown_video"}
-    _take_in(yesterday)
-    audits.note(yesterday.day, "passed")
-    _take_in(night)
-    assert (_reasons(), _events_of("late")) == ([], 1)
+    _ingest_and_clean(yesterday)
+    audits.write_audit(yesterday.day, "blocked")
+    _ingest_and_clean(night)
+    assert {row["reason"] for row in _rejects()} == {"unknown_video"}
+    _ingest_and_clean(yesterday)
+    audits.write_audit(yesterday.day, "passed")
+    _ingest_and_clean(night)
+    assert (_rejects(), _events_of("late")) == ([], 1)
 
 
 def test_an_event_near_midnight_moves_with_its_file(landing, night):
     dates = small_platform(landing)
     early = at(DAY, 0, 5)  # received the day before by a clock that runs ahead
     path = land(landing, "events", dates[-2], [event(900, "u0", "v7", "view", early)], "early.jsonl")
-    _take_in(night)
+    _ingest_and_clean(night)
     path.rename(landing / "events" / f"dt={DAY}" / "early.jsonl")
-    _take_in(night)
+    _ingest_and_clean(night)
     rows = Lake().scan("interactions").to_pylist()
     assert [row["day"] for row in rows if row["started_at"].hour == 0] == [DAY]
 
 
-def test_a_run_killed_between_its_commits_is_done_again_whatever_the_files_are_then(
-    landing, night, monkeypatch
-):
+def test_a_run_killed_between_commits_is_repeated(landing, night, monkeypatch):
     small_platform(landing)
-    _take_in(night)
-    whole = Lake().scan("interactions").num_rows
+    _ingest_and_clean(night)
+    num_rows = Lake().scan("interactions").num_rows
     good = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
     text = good.read_text()
     land(landing, "events", DAY, [event(900, None, "v0", "view", at(DAY, 9))])
@@ -277,33 +276,33 @@ def test_a_run_killed_between_its_commits_is_done_again_whatever_the_files_are_t
         if name == "rejects":
             raise KeyboardInterrupt
 
-    ingest.run(Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+    ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "commit", killed)
         with pytest.raises(KeyboardInterrupt):
             clean.run(PARAMS.clean, night)
     good.write_text(text)
-    _take_in(night)
-    assert Lake().scan("interactions").num_rows == whole
-    assert _reasons() == []
+    _ingest_and_clean(night)
+    assert Lake().scan("interactions").num_rows == num_rows
+    assert _rejects() == []
 
 
-def test_who_is_a_bot_by_events_of_a_video_that_is_withdrawn_is_none(landing, night):
+def test_events_of_a_withdrawn_video_make_no_bot(landing, night):
     small_platform(landing)
     path = land(landing, "videos", DAY, [{"video_id": "gone"}], "gone.jsonl")
     many = [event(900 + n, "u9", "gone" if n < 4 else "v0", "view", at(DAY, 9, n)) for n in range(7)]
     land(landing, "events", DAY, many, "many.jsonl")
     params = replace(PARAMS.clean, bot_events_per_hour=5)
-    taking = Ingest(batch_rows=1000, max_record_kib=64, max_file_mib=64)
-    ingest.run(taking, night)
+    ingest_config = IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64)
+    ingest.run(ingest_config, night)
     clean.run(params, night)
-    assert [row["reason"] for row in _reasons()] == ["bot"] * 7
+    assert [row["reason"] for row in _rejects()] == ["suspected_bot"] * 7
     path.unlink()
-    ingest.run(taking, night)
+    ingest.run(ingest_config, night)
     clean.run(params, night)
-    assert [row["reason"] for row in _reasons()] == ["unknown_video"] * 4
+    assert [row["reason"] for row in _rejects()] == ["unknown_video"] * 4
 
 
-def test_sequences_without_any_interaction_are_refused_in_a_sentence(night):
+def test_sequences_without_interactions_are_refused(night):
     with pytest.raises(InputError, match=f"no interactions up to {DAY} are in the lake"):
         sequences.run(PARAMS.sequences, night)

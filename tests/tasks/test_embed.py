@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from contracts.errors import InputError
-from contracts.lake import Lake
-from contracts.place import Night
-from contracts.receipts import Receipt
-from contracts.tables import FEATURES
+from core.errors import InputError
+from core.paths import Night
+from core.run_manifests import RunManifest
+from core.tables import FEATURES
+from lake.client import Lake
 from tasks import embed
-from tests.media.files import BLUE, RED, plain, write_flashes, write_video
-from tests.tasks.videos import DAY, PARAMS, catalogue, features, places, rejects, vector, versions
+from tests.support.media_files import BLUE, RED, plain, write_flashes, write_video
+from tests.support.videos import DAY, PARAMS, catalogue, feature_keys, features, rejects, vector, versions
 
 
 @pytest.fixture
@@ -23,26 +23,30 @@ def night(tmp_path: Path) -> Night:
     return Night(DAY, tmp_path / "night")
 
 
-def test_pictures_sound_and_text_of_a_video_become_vectors(landing: Path, night: Night) -> None:
+def test_frames_audio_and_text_become_vectors(landing: Path, night: Night) -> None:
     write_video(landing / "media/v1.mp4", seconds=7)
     catalogue(
         {"v1": {"media_uri": "media/v1.mp4", "caption": "a cat", "hashtags": ["paws"], "music_title": "song"}}
     )
-    receipt = embed.run(PARAMS, night)
-    assert places() == {
+    run_manifest = embed.run(PARAMS, night)
+    assert feature_keys() == {
         ("v1", "text", -1),
         *(("v1", "visual", segment) for segment in (-1, 0, 1)),
         *(("v1", "audio", segment) for segment in (-1, 0, 1)),
     }
     assert {(r["segment"], r["start_ms"]) for r in features()} == {(-1, 0), (0, 0), (1, 5000)}
     assert all(np.linalg.norm(row["vector"]) == pytest.approx(1, abs=1e-5) for row in features())
-    assert {row["modality"]: row["fingerprint"] for row in features()} == receipt.facts["fingerprints"]
+    assert {row["modality"]: row["fingerprint"] for row in features()} == run_manifest.facts["fingerprints"]
     assert {row["day"] for row in features()} == {DAY}
-    assert receipt.rows is not None
-    assert (receipt.rows.rows_in, receipt.rows.kept, receipt.rows.rejected) == (1, 1, {})
+    assert run_manifest.row_counts is not None
+    assert (
+        run_manifest.row_counts.rows_in,
+        run_manifest.row_counts.kept,
+        run_manifest.row_counts.rejected,
+    ) == (1, 1, {})
 
 
-def test_the_whole_is_the_mean_of_the_segments(landing: Path, night: Night) -> None:
+def test_the_whole_video_is_the_mean_of_its_segments(landing: Path, night: Night) -> None:
     write_video(landing / "v1.mp4", seconds=7, picture=lambda t: plain(RED if t < 5 else BLUE), hertz=None)
     catalogue({"v1": {"media_uri": "v1.mp4"}})
     embed.run(PARAMS, night)
@@ -52,7 +56,7 @@ def test_the_whole_is_the_mean_of_the_segments(landing: Path, night: Night) -> N
     assert vector("v1", "visual") == pytest.approx(mean, abs=1e-5)
 
 
-def test_text_is_caption_and_hashtags_and_not_the_title_of_what_is_heard(night: Night) -> None:
+def test_text_is_caption_and_hashtags(night: Night) -> None:
     catalogue(
         {
             "apart": {"caption": "a cat ", "hashtags": ["paws", "purr"], "music_title": "song"},
@@ -67,7 +71,7 @@ def test_text_is_caption_and_hashtags_and_not_the_title_of_what_is_heard(night: 
     assert features(video_id="empty") == []
 
 
-def test_unreadable_media_costs_one_reject_and_the_text_stays(landing: Path, night: Night) -> None:
+def test_unreadable_media_is_one_reject_and_keeps_the_text(landing: Path, night: Night) -> None:
     write_video(landing / "good.mp4")
     (landing / "empty.mp4").touch()
     catalogue(
@@ -77,66 +81,62 @@ def test_unreadable_media_costs_one_reject_and_the_text_stays(landing: Path, nig
             "v3": {"media_uri": "good.mp4"},
         }
     )
-    receipt = embed.run(PARAMS, night)
+    run_manifest = embed.run(PARAMS, night)
     assert rejects() == [
         ("embed", "empty_media", "empty.mp4", "v1"),
         ("embed", "missing_media", "gone.mp4", "v2"),
     ]
-    assert receipt.rows is not None
-    assert (receipt.rows.rows_in, receipt.rows.kept) == (3, 1)
-    assert receipt.rows.rejected == {"empty_media": 1, "missing_media": 1}
+    assert run_manifest.row_counts is not None
+    assert (run_manifest.row_counts.rows_in, run_manifest.row_counts.kept) == (3, 1)
+    assert run_manifest.row_counts.rejected == {"empty_media": 1, "missing_media": 1}
     assert {row["video_id"] for row in features(modality="text")} == {"v1"}
     assert {row["video_id"] for row in features(modality="visual")} == {"v3"}
 
 
 def test_precision_is_part_of_the_fingerprint(night: Night) -> None:
     catalogue({"v1": {"caption": "a cat"}})
-    found = [
+    results = [
         embed.run(replace(PARAMS, precision=precision), night).facts["fingerprints"]
         for precision in ("fp32", "bf16", "auto")
     ]
-    assert found[0] == found[2]
-    assert all(found[0][modality] != found[1][modality] for modality in embed.MODALITIES)
+    assert results[0] == results[2]
+    assert all(results[0][modality] != results[1][modality] for modality in embed.MODALITIES)
 
 
-def test_how_well_sound_and_motion_fit_is_kept_beside_the_vectors_unknown_or_not(
-    landing: Path, night: Night
-) -> None:
+def test_synchrony_is_stored_even_if_unknown(landing: Path, night: Night) -> None:
     beats = np.arange(5, 35) ** 1.4 / 15
     write_flashes(landing / "fits.mp4", list(beats), list(beats))
     write_video(landing / "mute.mp4", hertz=None)
     (landing / "bad.mp4").write_bytes(b"garbage" * 100)
     catalogue({name: {"media_uri": f"{name}.mp4", "caption": name} for name in ("fits", "mute", "bad")})
     params = replace(PARAMS, synchrony=True)
-    receipt = embed.run(params, night)
-    assert receipt.facts["synchrony"] == "synchrony-1-200s"
-    assert set(receipt.facts["fingerprints"]) == {"visual", "text", "audio"}
+    run_manifest = embed.run(params, night)
+    assert run_manifest.facts["synchrony"] == "synchrony-1-200s"
+    assert set(run_manifest.facts["fingerprints"]) == {"visual", "text", "audio"}
     together, best, delay_ms = vector("fits", "synchrony")
     assert together == best > 0.6
     assert delay_ms == 0
     assert np.isnan(vector("mute", "synchrony")).all()
-    assert places(modality="synchrony") == {("fits", "synchrony", -1), ("mute", "synchrony", -1)}
+    assert feature_keys(modality="synchrony") == {("fits", "synchrony", -1), ("mute", "synchrony", -1)}
     before = versions()
     again = embed.run(params, night)
     assert versions() == before
-    assert again.digests == receipt.digests
+    assert again.digests == run_manifest.digests
 
 
-def test_synchrony_that_is_wanted_later_is_measured_without_embedding_again(
-    landing: Path, night: Night
-) -> None:
+def test_synchrony_is_measured_without_embedding_again(landing: Path, night: Night) -> None:
     write_video(landing / "v1.mp4", seconds=3)
     catalogue({"v1": {"media_uri": "v1.mp4"}})
     without = embed.run(PARAMS, night)
     assert without.facts["synchrony"] is None
-    vectors = places()
-    receipt = embed.run(replace(PARAMS, synchrony=True), night)
-    assert receipt.facts["embedded"] == {"visual": 0, "text": 0, "audio": 0}
-    assert places() - vectors == {("v1", "synchrony", -1)}
+    vectors = feature_keys()
+    run_manifest = embed.run(replace(PARAMS, synchrony=True), night)
+    assert run_manifest.facts["newly_embedded"] == {"visual": 0, "text": 0, "audio": 0}
+    assert feature_keys() - vectors == {("v1", "synchrony", -1)}
     assert len(features()) == len(vectors) + 1
 
 
-def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, night: Night) -> None:
+def test_landed_vectors_are_unchanged_and_none_is_off(landing: Path, night: Night) -> None:
     write_video(landing / "v1.mp4")
     catalogue({"v1": {"media_uri": "v1.mp4", "caption": "a cat"}})
     ready = {
@@ -148,14 +148,14 @@ def test_landed_vectors_are_taken_as_they_are_and_none_is_off(landing: Path, nig
         "day": DAY,
     }
     Lake().write("features", pa.Table.from_pylist([ready | {"fingerprint": "landed"}], FEATURES.schema))
-    receipt = embed.run(replace(PARAMS, visual="landed", audio="none"), night)
-    assert places() == {("v1", "visual", -1), ("v1", "text", -1)}
-    assert set(receipt.facts["fingerprints"]) == {"visual", "text"}
-    assert receipt.facts["fingerprints"]["visual"] == "landed"
-    assert receipt.facts["covered"] == {"visual": 1, "text": 1}
+    run_manifest = embed.run(replace(PARAMS, visual="landed", audio="none"), night)
+    assert feature_keys() == {("v1", "visual", -1), ("v1", "text", -1)}
+    assert set(run_manifest.facts["fingerprints"]) == {"visual", "text"}
+    assert run_manifest.facts["fingerprints"]["visual"] == "landed"
+    assert run_manifest.facts["videos_with_vectors"] == {"visual": 1, "text": 1}
 
 
-def test_ready_made_vectors_count_from_the_day_on_which_they_came(night: Night) -> None:
+def test_landed_vectors_count_from_their_day(night: Night) -> None:
     catalogue({v: {"caption": "a cat"} for v in ("early", "late")})
     plain = {
         "modality": "visual",
@@ -168,8 +168,8 @@ def test_ready_made_vectors_count_from_the_day_on_which_they_came(night: Night) 
     rows = [plain | {"video_id": video, "day": day} for video, day in days.items()]
     Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
     by_landed = replace(PARAMS, visual="landed", text="none", audio="none")
-    found = {n: embed.run(by_landed, Night(DAY + timedelta(n), night.workspace)) for n in (0, 1)}
-    assert {n: receipt.facts["covered"] for n, receipt in found.items()} == {
+    results = {n: embed.run(by_landed, Night(DAY + timedelta(n), night.workspace)) for n in (0, 1)}
+    assert {n: run_manifest.facts["videos_with_vectors"] for n, run_manifest in results.items()} == {
         0: {"visual": 1},
         1: {"visual": 2},
     }
@@ -180,32 +180,32 @@ def test_the_same_videos_give_the_same_bytes(
 ) -> None:
     for number in range(4):
         write_video(landing / f"v{number}.mp4", hertz=200.0 * (number + 1))
-    found = []
+    results = []
     for home, workers in (("one", 1), ("two", 2)):
         monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
         monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / home))
         catalogue({f"v{number}": {"media_uri": f"v{number}.mp4"} for number in range(4)})
-        receipt = embed.run(replace(PARAMS, decode_workers=workers), Night(DAY, tmp_path / home / "night"))
-        found.append((receipt.digests, Lake().scan("features").to_pylist()))
-    assert found[0] == found[1]
+        run_manifest = embed.run(
+            replace(PARAMS, decode_workers=workers), Night(DAY, tmp_path / home / "night")
+        )
+        results.append((run_manifest.digests, Lake().scan("features").to_pylist()))
+    assert results[0] == results[1]
 
 
-def test_the_videos_that_are_embedded_together_change_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
+def test_the_chunk_size_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
     for number, each in enumerate((1, 3, 64)):
         monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / str(number)))
         catalogue({f"v{n}": {"caption": "a cat on a roof " * n} for n in range(1, 8)})
         embed.run(replace(PARAMS, videos_per_commit=each), Night(DAY, tmp_path / "night"))
-        found.append({row["video_id"]: row["vector"] for row in features()})
-    assert found[0] == found[1] == found[2]
+        results.append({row["video_id"]: row["vector"] for row in features()})
+    assert results[0] == results[1] == results[2]
 
 
-def test_no_videos_are_no_work(night: Night) -> None:
-    receipt = embed.run(PARAMS, night)
-    assert receipt.rows is not None
-    assert (receipt.rows.rows_in, receipt.facts["videos"]) == (0, 0)
+def test_without_videos_there_is_nothing_to_embed(night: Night) -> None:
+    run_manifest = embed.run(PARAMS, night)
+    assert run_manifest.row_counts is not None
+    assert (run_manifest.row_counts.rows_in, run_manifest.facts["videos"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -216,16 +216,12 @@ def test_no_videos_are_no_work(night: Night) -> None:
         ({"audio": "clap:/gone"}, r"embed\.audio: .*cannot be loaded"),
     ],
 )
-def test_a_section_that_cannot_be_is_refused_in_a_sentence(
-    change: dict[str, Any], words: str, night: Night
-) -> None:
+def test_an_impossible_encoder_is_refused(change: dict[str, Any], words: str, night: Night) -> None:
     with pytest.raises(InputError, match=words):
         embed.run(replace(PARAMS, **change), night)
 
 
-def test_a_media_store_that_is_away_stops_the_step_without_rejects(
-    night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unavailable_media_store_stops_the_step(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
@@ -236,18 +232,18 @@ def test_a_media_store_that_is_away_stops_the_step_without_rejects(
     assert rejects() == []
 
 
-def test_an_s3_address_that_cannot_be_is_one_reject_and_the_night_goes_on(night: Night) -> None:
+def test_an_impossible_s3_uri_is_one_reject(night: Night) -> None:
     uris = ["s3://my bucket/x.mp4", "s3://127.0.0.1:8080/x"]
     catalogue({f"v{n}": {"media_uri": uri, "caption": "a cat"} for n, uri in enumerate(uris)})
-    receipt = embed.run(PARAMS, night)
-    assert receipt.rows is not None
-    assert receipt.rows.rejected == {"unsupported_uri": 2}
+    run_manifest = embed.run(PARAMS, night)
+    assert run_manifest.row_counts is not None
+    assert run_manifest.row_counts.rejected == {"unsupported_uri": 2}
     assert {row["video_id"] for row in features(modality="text")} == {"v0", "v1"}
 
 
 @pytest.fixture
-def real_media(shared_data: Path, night: Night) -> tuple[Receipt, Path]:
-    """Every real clip, clean and odd, embedded."""
+def real_media(shared_data: Path, night: Night) -> tuple[RunManifest, Path]:
+    """Embed all real clips, the good and the damaged ones."""
     folder = shared_data / "media"
     files = sorted(path for kind in ("clean", "odd") for path in (folder / kind).iterdir())
     catalogue({path.name: {"media_uri": str(path)} for path in files})
@@ -255,10 +251,10 @@ def real_media(shared_data: Path, night: Night) -> tuple[Receipt, Path]:
 
 
 @pytest.mark.shared_data
-def test_real_clips_give_vectors_and_odd_files_vectors_or_one_reject(
-    real_media: tuple[Receipt, Path],
+def test_real_clips_are_embedded_or_rejected_once(
+    real_media: tuple[RunManifest, Path],
 ) -> None:
-    receipt, folder = real_media
+    run_manifest, folder = real_media
     embedded = {row["video_id"] for row in features()}
     refused = [video for step, _, _, video in rejects() if step == "embed"]
     assert {path.name for path in (folder / "clean").iterdir()} <= embedded
@@ -266,17 +262,17 @@ def test_real_clips_give_vectors_and_odd_files_vectors_or_one_reject(
     assert len(refused) == len(set(refused))
     assert set(refused) == odd - embedded
     assert {video: reason for step, reason, _, video in rejects() if step == "embed"} == {
-        "bipbop_480wp_1001kbps-cenc-video-key1-init.mp4": "no_frames",
+        "bipbop_480wp_1001kbps-cenc-video-key1-init.mp4": "no_media_content",
         "chunk_out_of_range.mp4": "unreadable_media",
         "result.webm": "empty_media",
         "short-cenc.mp4": "encrypted_media",
     }
-    assert receipt.facts["broken_midway"] == 1  # corrupted.mp4
+    assert run_manifest.facts["partially_decoded"] == 1  # corrupted.mp4
 
 
-def test_two_at_once_embed_every_video_once(night: Night) -> None:
+def test_two_concurrent_runs_embed_every_video_once(night: Night) -> None:
     catalogue({f"v{n}": {"caption": f"a cat, number {n}"} for n in range(20)})
     with ThreadPoolExecutor(2) as both:
-        rows = [run.result().rows for run in [both.submit(embed.run, PARAMS, night) for _ in "12"]]
+        rows = [run.result().row_counts for run in [both.submit(embed.run, PARAMS, night) for _ in "12"]]
     assert sorted(row.rows_in for row in rows if row) == [0, 20]
     assert len(features()) == 20

@@ -1,4 +1,4 @@
-"""The evaluation on planted data: it finds what was planted, its files agree, and models can be compared."""
+"""The evaluation on planted data: metrics agree with the files, and models can be compared."""
 
 import json
 import math
@@ -15,19 +15,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from contracts import params as parameters
-from contracts.digests import of_bundle
-from contracts.errors import InputError
-from contracts.model_params import Evaluate
-from contracts.place import PROJECT, Night
-from models import ranks
-from models.metrics import bootstrap
-from tasks import align, evaluate, tracking, train
-from tasks.changes import LEAST_VIEWINGS
-from tasks.evidence import SLICE_USERS
-from tests.snapshots import NIGHT, plant
+from core import config as parameters
+from core.config.model_half import EvaluateConfig
+from core.errors import InputError
+from core.hashing import hash_bundle
+from core.paths import PROJECT_ROOT, Night
+from core.schema import replace_nested
+from evaluation.gate_inputs import MIN_SLICE_USERS
+from evaluation.interest_drift import MIN_INTERACTIONS
+from models.evaluation.metrics import paired_bootstrap
+from models.retrieval import full_ranking
+from registry import tracking
+from tasks import align, evaluate, train
+from tests.support.snapshots import NIGHT, plant
 
-PARAMS = Evaluate(k=10, cutoffs=(5, 10, 20), cold_events=5, half_life_days=1.0, bootstrap_samples=400, seed=1)
+PARAMS = EvaluateConfig(
+    k=10, cutoffs=(5, 10, 20), cold_events=5, recency_half_life_days=1.0, bootstrap_samples=400, seed=1
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,56 +42,56 @@ def _no_tracking() -> Iterator[None]:
 
 
 def trained(night: Night, **changes: object) -> Night:
-    params = parameters.load(PROJECT / "params.yaml")
+    params = parameters.load_params(PROJECT_ROOT / "params.yaml")
     align.run(replace(params.align, width=32), night)
-    numbers = ("comment_sentiment", "comments", "synchrony")
-    ours = {"epochs": 20, "learning_rate": 0.003, "video_numbers": numbers}
-    train.run(replace(params.train, **ours | changes), night)  # type: ignore[arg-type]
+    item_features = ("comment_sentiment", "comments", "synchrony")
+    settings = {"epochs": 20, "learning_rate": 0.003, "model.item_features": item_features}
+    train.run(replace_nested(params.train, settings | changes), night)
     return night
 
 
-def judged(night: Night, params: Evaluate = PARAMS) -> dict:
+def run_evaluate(night: Night, params: EvaluateConfig = PARAMS) -> dict:
     evaluate.run(params, night)
     return json.loads((night.folder("evaluate") / "metrics.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
-    """A trained night on planted data."""
+    """Return a trained night on planted data."""
     return trained(plant(tmp_path_factory.mktemp("night"), users=240, videos=120, seed=2))
 
 
 @pytest.fixture(scope="module")
 def metrics(night: Night) -> dict:
-    return judged(night)
+    return run_evaluate(night)
 
 
 @pytest.fixture
 def copy(night: Night, tmp_path: Path) -> Night:
-    """The trained night in a folder that a test may change."""
+    """Return the trained night in a folder that a test may change."""
     shutil.copytree(night.workspace, tmp_path / "night")
     return Night(NIGHT, tmp_path / "night")
 
 
-def crown(night: Night, name: str = "champion") -> Path:
-    """Make the night's own model its champion."""
+def make_champion(night: Night, name: str = "champion") -> Path:
+    """Copy the model of the night as its champion or incumbent."""
     folder = night.workspace / "snapshot" / name
     shutil.copytree(night.workspace / "train", folder)
     return folder
 
 
-def test_on_planted_data_the_model_beats_popularity_clearly(metrics: dict) -> None:
+def test_the_model_beats_popularity_on_planted_data(metrics: dict) -> None:
     assert metrics["differences"]["popularity"]["ndcg@10"]["low"] > 0
     assert metrics["models"]["challenger"]["auc"] > 0.65
     assert metrics["models"]["challenger"]["calibration_error"] < 0.15
 
 
-def test_content_of_other_videos_is_worse_than_their_own(metrics: dict, tmp_path: Path) -> None:
-    shuffled = judged(trained(plant(tmp_path, users=240, videos=120, seed=2, shuffled=True)))
-    ours, theirs = metrics["models"]["challenger"], shuffled["models"]["challenger"]
+def test_shuffled_content_is_worse(metrics: dict, tmp_path: Path) -> None:
+    shuffled = run_evaluate(trained(plant(tmp_path, users=240, videos=120, seed=2, shuffled=True)))
+    challenger, other = metrics["models"]["challenger"], shuffled["models"]["challenger"]
     assert shuffled["models"]["popularity"] == metrics["models"]["popularity"]
-    assert ours["ndcg@10"] > theirs["ndcg@10"] + 0.02
-    assert ours["auc"] > theirs["auc"] + 0.03
+    assert challenger["ndcg@10"] > other["ndcg@10"] + 0.02
+    assert challenger["auc"] > other["auc"] + 0.03
 
 
 def test_the_same_inputs_give_the_same_bytes(night: Night) -> None:
@@ -96,283 +100,311 @@ def test_the_same_inputs_give_the_same_bytes(night: Night) -> None:
     assert evaluate.run(PARAMS, night).digests == first
 
 
-def test_chunk_size_only_decides_how_much_memory_is_used(
+def test_the_chunk_size_does_not_change_the_metrics(
     night: Night, metrics: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranks, "CHUNK_SCORES", 7 * 120)
-    small = judged(night)
+    monkeypatch.setattr(full_ranking, "CHUNK_SCORES", 7 * 120)
+    small = run_evaluate(night)
     for name, figures in metrics["models"].items():
         assert small["models"][name]["ndcg@10"] == pytest.approx(figures["ndcg@10"], abs=1e-6)
 
 
-def test_the_figures_can_be_computed_again_from_the_files(night: Night) -> None:
-    found = judged(night)
+def test_metrics_follow_from_the_written_files(night: Night) -> None:
+    results = run_evaluate(night)
     recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
     per_user = pq.read_table(night.folder("evaluate") / "per_user.parquet").to_pandas()
-    aims, seen = naive_targets(night)
-    assert per_user["user_id"].tolist() == sorted(aims)
+    targets, seen = naive_targets(night)
+    assert per_user["user_id"].tolist() == sorted(targets)
     expected = []
-    for user, mine in recommended.groupby("user_id"):
-        rows = mine.sort_values("rank")["video_row"].tolist()
+    for user, group in recommended.groupby("user_id"):
+        rows = group.sort_values("rank")["video_row"].tolist()
         assert len(rows) == len(set(rows)) == 20
         assert not set(rows) & seen.get(user, set())
-        gain = sum(1 / math.log2(i + 2) for i, row in enumerate(rows[:10]) if row in aims[user])
-        expected.append(gain / sum(1 / math.log2(i + 2) for i in range(min(10, len(aims[user])))))
+        gain = sum(1 / math.log2(i + 2) for i, row in enumerate(rows[:10]) if row in targets[user])
+        expected.append(gain / sum(1 / math.log2(i + 2) for i in range(min(10, len(targets[user])))))
     assert per_user["ndcg_challenger"].tolist() == pytest.approx(expected)
-    assert found["models"]["challenger"]["ndcg@10"] == pytest.approx(np.mean(expected))
-    gap = per_user["ndcg_challenger"] - per_user["ndcg_popularity"]
-    assert found["differences"]["popularity"]["ndcg@10"]["mean"] == pytest.approx(gap.mean())
-    assert found["users"] == len(aims)
+    assert results["models"]["challenger"]["ndcg@10"] == pytest.approx(np.mean(expected))
+    difference = per_user["ndcg_challenger"] - per_user["ndcg_popularity"]
+    assert results["differences"]["popularity"]["ndcg@10"]["mean"] == pytest.approx(difference.mean())
+    assert results["num_users"] == len(targets)
     alpha = per_user[["alpha_visual", "alpha_text", "alpha_audio"]]
     assert alpha.sum(axis=1).tolist() == pytest.approx([1.0] * len(alpha), abs=1e-5)
-    assert found["alpha"]["mean"]["visual"] == pytest.approx(alpha["alpha_visual"].mean(), abs=1e-6)
-    assert 0 < found["alpha"]["entropy"] < found["alpha"]["max_entropy"] == pytest.approx(math.log(3))
+    assert results["modality_weights"]["mean"]["visual"] == pytest.approx(
+        alpha["alpha_visual"].mean(), abs=1e-6
+    )
+    assert (
+        0
+        < results["modality_weights"]["entropy"]
+        < results["modality_weights"]["max_entropy"]
+        == pytest.approx(math.log(3))
+    )
 
 
 def naive_targets(night: Night) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """Targets and what was seen, with pandas alone."""
-    table = pd.read_parquet(night.output("snapshot", "seen_test.parquet"))
+    """Compute targets and seen videos with pandas alone."""
+    table = pd.read_parquet(night.require_output("snapshot", "seen_items_before_test.parquet"))
     seen = {user: set(rows) for user, rows in zip(table["user_id"], table["video_rows"], strict=True)}
-    views = pd.read_parquet(night.output("snapshot", "test_views.parquet"))
-    aims: dict[str, set[int]] = {}
-    for row in views[views["positive"]].itertuples():
+    interactions = pd.read_parquet(night.require_output("snapshot", "test_interactions.parquet"))
+    targets: dict[str, set[int]] = {}
+    for row in interactions[interactions["positive"]].itertuples():
         if row.video_row not in seen.get(row.user_id, set()):
-            aims.setdefault(row.user_id, set()).add(row.video_row)
-    return aims, seen
+            targets.setdefault(row.user_id, set()).add(row.video_row)
+    return targets, seen
 
 
-def test_every_cut_off_can_be_computed_again_from_the_recommendations(night: Night) -> None:
-    figures = judged(night)["models"]["challenger"]
+def test_every_cutoff_follows_from_the_recommendations(night: Night) -> None:
+    figures = run_evaluate(night)["models"]["challenger"]
     recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
-    views_V = pd.read_parquet(night.output("snapshot", "catalogue.parquet"))["train_views"]
-    tail = set(views_V.sort_values(ascending=False, kind="stable").index[math.ceil(0.2 * len(views_V)) :])
-    aims, _ = naive_targets(night)
+    count_V = pd.read_parquet(night.require_output("snapshot", "catalogue.parquet"))["num_train_interactions"]
+    tail = set(count_V.sort_values(ascending=False, kind="stable").index[math.ceil(0.2 * len(count_V)) :])
+    targets, _ = naive_targets(night)
     for k in PARAMS.cutoffs:
         best = recommended[recommended["rank"] <= k]
         hits = [
-            user_row[1] in aims[user_row[0]]
+            user_row[1] in targets[user_row[0]]
             for user_row in zip(best["user_id"], best["video_row"], strict=True)
         ]
-        found = best.assign(hit=hits).groupby("user_id")["hit"].sum()
-        recalled = [found[user] / len(mine) for user, mine in aims.items()]
+        hits_by_user = best.assign(hit=hits).groupby("user_id")["hit"].sum()
+        recalled = [hits_by_user[user] / len(rows) for user, rows in targets.items()]
         assert figures[f"recall@{k}"] == pytest.approx(np.mean(recalled))
-        assert figures[f"coverage@{k}"] == best["video_row"].nunique() / len(views_V)
+        assert figures[f"coverage@{k}"] == best["video_row"].nunique() / len(count_V)
         assert figures[f"tail_share@{k}"] == pytest.approx(best["video_row"].isin(tail).mean())
 
 
-def test_a_primary_cut_off_that_is_not_told_is_refused(night: Night) -> None:
+def test_a_primary_cutoff_outside_the_cutoffs_is_refused(night: Night) -> None:
     with pytest.raises(
         InputError, match=r"evaluate\.k is 7, which is not among evaluate\.cutoffs \(5, 10, 20\)"
     ):
-        judged(night, replace(PARAMS, k=7))
+        run_evaluate(night, replace(PARAMS, k=7))
 
 
-def test_slices_hold_the_people_and_videos_of_their_name(night: Night, metrics: dict) -> None:
-    slices, (aims, _) = metrics["slices"], naive_targets(night)
-    users = pd.read_parquet(night.output("snapshot", "users.parquet")).set_index("user_id")
-    past = pd.read_parquet(night.output("snapshot", "test.parquet")).set_index("user_id")["video_rows"]
-    videos = pd.read_parquet(night.output("snapshot", "catalogue.parquet"))
-    length = {user: len(past.get(user, ())) for user in aims}
+def test_slices_hold_the_users_and_videos_of_their_name(night: Night, metrics: dict) -> None:
+    slices, (targets, _) = metrics["slices"], naive_targets(night)
+    users = pd.read_parquet(night.require_output("snapshot", "users_before_test.parquet")).set_index(
+        "user_id"
+    )
+    sequences = pd.read_parquet(night.require_output("snapshot", "sequences_before_test.parquet")).set_index(
+        "user_id"
+    )["video_rows"]
+    videos = pd.read_parquet(night.require_output("snapshot", "catalogue.parquet"))
+    length = {user: len(sequences.get(user, ())) for user in targets}
 
-    def people(of: object) -> int:
-        return len({user for user, rows in aims.items() for row in rows if of(user, videos.loc[row])})  # type: ignore[operator]
+    def count_users(of: object) -> int:
+        return len({user for user, rows in targets.items() for row in rows if of(user, videos.loc[row])})  # type: ignore[operator]
 
-    assert slices.get("new_users", {"users": 0})["users"] == people(lambda user, _: length[user] == 0)
-    assert slices["cold_users"]["users"] == people(lambda user, _: length[user] < 5)
-    assert slices["warm_users"]["users"] == people(lambda user, _: length[user] >= 5)
-    assert slices["new_videos"]["users"] == people(lambda _, video: video["train_views"] == 0)
-    assert slices["10_to_20_s"]["users"] == people(lambda _, video: 10_000 <= video["duration_ms"] < 20_000)
+    assert slices.get("new_users", {"num_users": 0})["num_users"] == count_users(
+        lambda user, _: length[user] == 0
+    )
+    assert slices["cold_users"]["num_users"] == count_users(lambda user, _: length[user] < 5)
+    assert slices["warm_users"]["num_users"] == count_users(lambda user, _: length[user] >= 5)
+    assert slices["new_videos"]["num_users"] == count_users(
+        lambda _, video: video["num_train_interactions"] == 0
+    )
+    assert slices["10_to_20_s"]["num_users"] == count_users(
+        lambda _, video: 10_000 <= video["duration_ms"] < 20_000
+    )
     for tier in users["city_tier"].unique():
-        in_it = people(lambda user, _, tier=tier: users.loc[user, "city_tier"] == tier)
-        assert slices[f"city_tier={tier}"]["users"] == in_it >= SLICE_USERS
+        num_users = count_users(lambda user, _, tier=tier: users.loc[user, "city_tier"] == tier)
+        assert slices[f"city_tier={tier}"]["num_users"] == num_users >= MIN_SLICE_USERS
     assert "missing_visual" not in slices
-    assert all("champion" not in found for found in slices.values())
+    assert all("champion" not in slice_metrics for slice_metrics in slices.values())
 
 
-def test_a_segment_of_few_people_is_left_out(copy: Night) -> None:
-    path = copy.output("snapshot", "users.parquet")
+def test_a_small_user_segment_is_no_slice(copy: Night) -> None:
+    path = copy.require_output("snapshot", "users_before_test.parquet")
     users = pq.read_table(path).drop_columns("city_tier")
     few = ["village" if row < 5 else "town" for row in range(len(users))]
     pq.write_table(users.append_column("city_tier", pa.array(few)), path)
-    found = judged(copy)["slices"]
-    assert "city_tier=town" in found
-    assert "city_tier=village" not in found
+    results = run_evaluate(copy)["slices"]
+    assert "city_tier=town" in results
+    assert "city_tier=village" not in results
 
 
-def test_the_intervals_of_slices_are_wide_enough_to_hold_together(copy: Night) -> None:
-    champion = crown(copy)
+def test_intervals_of_slices_are_joint(copy: Night) -> None:
+    champion = make_champion(copy)
     weights = load_file(champion / "model.safetensors")
-    weights["gate.linear.weight"] *= 0.5
+    weights["static_gate.linear.weight"] *= 0.5
     save_file(weights, champion / "model.safetensors")
-    found = judged(copy)
+    results = run_evaluate(copy)
     per_user = pq.read_table(copy.folder("evaluate") / "per_user.parquet").to_pandas()
-    warm = per_user[per_user["history_length"] >= 5]
-    gap = (warm["ndcg_challenger"] - warm["ndcg_champion"]).to_numpy()
-    alone, together = bootstrap(gap, 400, 1), found["slices"]["warm_users"]["difference"]
+    warm = per_user[per_user["sequence_length"] >= 5]
+    difference = (warm["ndcg_challenger"] - warm["ndcg_champion"]).to_numpy()
+    alone, together = paired_bootstrap(difference, 400, 1), results["slices"]["warm_users"]["difference"]
     assert together["mean"] == pytest.approx(alone["mean"])
     assert together["low"] < alone["low"] < alone["high"] < together["high"]
 
 
-def test_the_audit_of_the_weights_tells_segments_and_categories(night: Night) -> None:
-    found = judged(night)["alpha"]
+def test_modality_weights_by_user_segment_and_category(night: Night) -> None:
+    results = run_evaluate(night)["modality_weights"]
     per_user = pq.read_table(night.folder("evaluate") / "per_user.parquet").to_pandas()
-    users = pd.read_parquet(night.output("snapshot", "users.parquet"))
+    users = pd.read_parquet(night.require_output("snapshot", "users_before_test.parquet"))
     joined = per_user.merge(users, on="user_id")
-    for name, told in found["by_segment"].items():
+    for name, weights in results["by_user_segment"].items():
         column, value = name.split("=")
-        mine = joined[joined[column] == value]
-        assert told["count"] == len(mine)
+        users_of_segment = joined[joined[column] == value]
+        assert weights["count"] == len(users_of_segment)
         for key, quantile in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9)):
-            assert told[key]["text"] == pytest.approx(mine["alpha_text"].quantile(quantile), abs=1e-6)
-    assert set(found["by_segment"]) >= {"age_band=16-24", "city_tier=tier0"}
-    assert found["people"]["count"] == len(per_user)
-    assert sum(told["count"] for told in found["by_category"].values()) == 120 - 5  # five have no sound
+            assert weights[key]["text"] == pytest.approx(
+                users_of_segment["alpha_text"].quantile(quantile), abs=1e-6
+            )
+    assert set(results["by_user_segment"]) >= {"age_band=16-24", "city_tier=tier0"}
+    assert results["users"]["count"] == len(per_user)
+    num_videos = sum(weights["count"] for weights in results["by_category"].values())
+    assert num_videos == 120 - 5  # five have no audio
 
 
-def test_every_recommendation_tells_what_carried_it(night: Night) -> None:
-    judged(night)
+def test_every_recommendation_has_its_explanation(night: Night) -> None:
+    run_evaluate(night)
     table = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
-    past = pd.read_parquet(night.output("snapshot", "test.parquet")).set_index("user_id")["video_rows"]
-    added = table[["added_visual", "added_text", "added_audio"]]
-    most = added.idxmax(axis=1).str.removeprefix("added_").where(added.max(axis=1) > 0)
-    assert table["carried_by"].fillna("nothing").equals(most.fillna("nothing"))
-    assert table.groupby("user_id")["carried_by"].nunique().max() > 1  # not one answer for all of a person's
+    sequences = pd.read_parquet(night.require_output("snapshot", "sequences_before_test.parquet")).set_index(
+        "user_id"
+    )["video_rows"]
+    contributions = table[["contribution_visual", "contribution_text", "contribution_audio"]]
+    most = contributions.idxmax(axis=1).str.removeprefix("contribution_").where(contributions.max(axis=1) > 0)
+    assert table["top_modality"].fillna("nothing").equals(most.fillna("nothing"))
+    assert table.groupby("user_id")["top_modality"].nunique().max() > 1  # videos of one user differ
     for row in table.drop_duplicates("user_id").itertuples():
-        mine = list(past.get(row.user_id, ()))
-        assert len(row.history_rows) == len(row.attention) == min(3, len(mine))
-        assert set(row.history_rows) <= set(mine)
-        assert list(row.attention) == sorted(row.attention, reverse=True)
+        sequence = list(sequences.get(row.user_id, ()))
+        assert len(row.attended_video_rows) == len(row.attention_weights) == min(3, len(sequence))
+        assert set(row.attended_video_rows) <= set(sequence)
+        assert list(row.attention_weights) == sorted(row.attention_weights, reverse=True)
 
 
-def test_a_champion_that_is_the_challenger_differs_in_nothing(copy: Night, metrics: dict) -> None:
-    crown(copy)
-    found = judged(copy)
-    assert found["models"]["champion"] == found["models"]["challenger"] == metrics["models"]["challenger"]
-    difference = found["differences"]["champion"]["ndcg@10"]
+def test_a_champion_equal_to_the_challenger_has_no_difference(copy: Night, metrics: dict) -> None:
+    make_champion(copy)
+    results = run_evaluate(copy)
+    assert results["models"]["champion"] == results["models"]["challenger"] == metrics["models"]["challenger"]
+    difference = results["differences"]["champion"]["ndcg@10"]
     assert difference["mean"] == difference["low"] == difference["high"] == 0.0
-    for one in found["slices"].values():
-        assert ("difference" in one) == (one["users"] >= SLICE_USERS)
-        assert one.get("difference", {"mean": 0.0})["mean"] == 0.0
+    for slice_metrics in results["slices"].values():
+        assert ("difference" in slice_metrics) == (slice_metrics["num_users"] >= MIN_SLICE_USERS)
+        assert slice_metrics.get("difference", {"mean": 0.0})["mean"] == 0.0
     per_user = pq.read_table(copy.folder("evaluate") / "per_user.parquet")
     assert per_user["ndcg_champion"] == per_user["ndcg_challenger"]
 
 
-def test_the_present_champion_is_scored_too_where_this_night_made_it(copy: Night) -> None:
-    present = crown(copy, "incumbent")
-    weights = load_file(present / "model.safetensors")
+def test_the_incumbent_is_scored(copy: Night) -> None:
+    incumbent = make_champion(copy, "incumbent")
+    weights = load_file(incumbent / "model.safetensors")
     torch.manual_seed(1)
-    noise = {n: torch.randn_like(w) if "encoder" in n else w for n, w in weights.items()}
-    save_file(noise, present / "model.safetensors")
-    found = judged(copy)
-    ours, theirs = (found["models"][name]["ndcg@10"] for name in ("challenger", "incumbent"))
-    difference = found["differences"]["incumbent"]["ndcg@10"]
-    assert ours > theirs
-    assert difference["mean"] == pytest.approx(ours - theirs)
+    replaced = ("encoder", "item_fusion.projections.heads")
+    noise = {
+        name: torch.randn_like(weight) if name.startswith(replaced) else weight
+        for name, weight in weights.items()
+    }
+    save_file(noise, incumbent / "model.safetensors")
+    results = run_evaluate(copy)
+    challenger, other = (results["models"][name]["ndcg@10"] for name in ("challenger", "incumbent"))
+    difference = results["differences"]["incumbent"]["ndcg@10"]
+    assert challenger > other
+    assert difference["mean"] == pytest.approx(challenger - other)
     assert difference["low"] < difference["mean"] < difference["high"]
-    assert found["bundles"] == {
-        "challenger": of_bundle(copy.workspace / "train"),
-        "incumbent": of_bundle(present),
+    assert results["bundle_digests"] == {
+        "challenger": hash_bundle(copy.workspace / "train"),
+        "incumbent": hash_bundle(incumbent),
     }
 
 
-def test_a_present_champion_that_is_the_challenger_is_not_scored_again(copy: Night, metrics: dict) -> None:
-    crown(copy, "incumbent")
-    found = judged(copy)
-    assert found["bundles"]["incumbent"] == found["bundles"]["challenger"]
-    assert "incumbent" not in found["models"]
-    assert {**found, "bundles": metrics["bundles"]} == metrics
+def test_an_incumbent_equal_to_the_challenger_is_not_scored(copy: Night, metrics: dict) -> None:
+    make_champion(copy, "incumbent")
+    results = run_evaluate(copy)
+    assert results["bundle_digests"]["incumbent"] == results["bundle_digests"]["challenger"]
+    assert "incumbent" not in results["models"]
+    assert {**results, "bundle_digests": metrics["bundle_digests"]} == metrics
 
 
-def test_drift_is_measured_against_the_champions_space(copy: Night, metrics: dict) -> None:
-    assert metrics["drift"] == {"against": "there is no champion yet", "modalities": {}, "farthest": None}
-    champion = crown(copy)
-    assert judged(copy)["drift"]["farthest"] == pytest.approx(0.0, abs=1e-6)
+def test_embedding_drift_is_measured_against_the_champion(copy: Night, metrics: dict) -> None:
+    assert metrics["embedding_drift"] == {
+        "compared_with": "there is no champion yet",
+        "modalities": {},
+        "max_p95_drift": None,
+    }
+    champion = make_champion(copy)
+    assert run_evaluate(copy)["embedding_drift"]["max_p95_drift"] == pytest.approx(0.0, abs=1e-6)
     weights = load_file(champion / "model.safetensors")
-    weights["fusion.project.heads.text.linear.weight"] *= -1
+    weights["item_fusion.projections.heads.text.linear.weight"] *= -1
     save_file(weights, champion / "model.safetensors")
-    moved = judged(copy)["drift"]["modalities"]
+    moved = run_evaluate(copy)["embedding_drift"]["modalities"]
     assert moved["text"]["mean"] > 1
     assert moved["visual"]["p95"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_an_older_champion_meets_new_videos_and_new_profile_values(copy: Night) -> None:
-    champion = crown(copy)
+def test_an_older_champion_scores_new_videos_and_profile_values(copy: Night) -> None:
+    champion = make_champion(copy)
     description = json.loads((champion / "model.json").read_text())
     description["video_ids"][3] = "a video that is gone"
-    description["categories"]["city_tier"][0] = "a tier that is gone"
+    description["user_categorical_features"]["city_tier"][0] = "a tier that is gone"
     (champion / "model.json").write_text(json.dumps(description))
-    path = copy.output("snapshot", "users.parquet")
+    path = copy.require_output("snapshot", "users_before_test.parquet")
     users = pq.read_table(path)
     pq.write_table(
         users.drop_columns("age_band").append_column("hobby", pa.array(["chess"] * len(users))), path
     )
-    found = judged(copy)
-    assert found["models"]["champion"]["ndcg@10"] > 0.1
+    results = run_evaluate(copy)
+    assert results["models"]["champion"]["ndcg@10"] > 0.1
 
 
-def test_a_model_of_other_encoders_is_refused_in_a_sentence(copy: Night) -> None:
-    champion = crown(copy)
+def test_a_model_of_other_encoders_is_refused(copy: Night) -> None:
+    champion = make_champion(copy)
     path = champion / "model.json"
     text = path.read_text()
     for name in ("visual", "synchrony"):
         path.write_text(text.replace(f"planted-{name}", "another-encoder"))
         with pytest.raises(InputError, match=f"{name} was trained on features of encoder another-encoder"):
-            judged(copy)
+            run_evaluate(copy)
 
 
-def test_a_number_that_is_no_longer_measured_is_unknown_to_the_model_that_reads_it(copy: Night) -> None:
-    crown(copy)
-    manifest, catalogue = (
-        copy.output("snapshot", "manifest.json"),
-        copy.output("snapshot", "catalogue.parquet"),
-    )
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"video_numbers": {}}))
+def test_a_missing_item_feature_is_unknown(copy: Night) -> None:
+    make_champion(copy)
+    manifest = copy.require_output("snapshot", "manifest.json")
+    catalogue = copy.require_output("snapshot", "catalogue.parquet")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"item_features": {}}))
     pq.write_table(pq.read_table(catalogue).drop_columns("synchrony"), catalogue)
-    assert judged(copy)["heads"]["champion"]["complete"]["auc"] > 0.5
+    assert run_evaluate(copy)["ranking_heads"]["champion"]["complete"]["auc"] > 0.5
 
 
 def test_a_broken_champion_and_a_night_without_targets_are_refused(copy: Night) -> None:
-    champion = crown(copy)
+    champion = make_champion(copy)
     (champion / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"model\.safetensors is missing"):
-        judged(copy)
+        run_evaluate(copy)
     shutil.rmtree(champion)
-    path = copy.output("snapshot", "test_views.parquet")
+    path = copy.require_output("snapshot", "test_interactions.parquet")
     pq.write_table(pq.read_table(path).slice(0, 0), path)
-    with pytest.raises(InputError, match="nobody liked a video"):
-        judged(copy)
+    with pytest.raises(InputError, match="no user has a positive interaction with a new video"):
+        run_evaluate(copy)
 
 
-def test_evaluation_before_training_says_what_to_run(tmp_path: Path) -> None:
+def test_evaluation_before_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run `python -m tasks\.train"):
-        judged(plant(tmp_path))
+        run_evaluate(plant(tmp_path))
 
 
 @pytest.mark.parametrize("modalities", [(), ("text",)])
-def test_data_without_some_or_any_modality_is_judged(tmp_path: Path, modalities: tuple[str, ...]) -> None:
-    night = trained(plant(tmp_path, users=60, videos=50, modalities=modalities), epochs=3, encoder="lstm")
-    found = judged(night)
-    assert list(found["alpha"]["mean"]) == list(modalities)
+def test_data_with_few_or_no_modalities_is_evaluated(tmp_path: Path, modalities: tuple[str, ...]) -> None:
+    night = trained(
+        plant(tmp_path, users=60, videos=50, modalities=modalities), **{"epochs": 3, "model.encoder": "lstm"}
+    )
+    results = run_evaluate(night)
+    assert list(results["modality_weights"]["mean"]) == list(modalities)
     columns = pq.read_table(night.folder("evaluate") / "per_user.parquet").schema.names
     assert [name for name in columns if name.startswith("alpha_")] == [f"alpha_{m}" for m in modalities]
     recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet")
-    assert not any(recommended["history_rows"].to_pylist())
+    assert not any(recommended["attended_video_rows"].to_pylist())
 
 
-def test_each_knob_of_the_evaluation_counts(night: Night) -> None:
+def test_each_parameter_changes_the_metrics(night: Night) -> None:
     first = evaluate.run(PARAMS, night).digests["metrics.json"]
     changes = {"k": 5, "cutoffs": (10, 20), "cold_events": 30, "bootstrap_samples": 100, "seed": 2}
     for name, value in changes.items():
         assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["metrics.json"] != first
 
 
-def test_people_whose_interest_changed_are_counted_by_day_and_told_beside_their_figures(
-    night: Night, metrics: dict
-) -> None:
-    told = metrics["changes"]
+def test_interest_drift_is_counted_by_day_and_user(night: Night, metrics: dict) -> None:
+    interest_drift = metrics["interest_drift"]
     table = pq.read_table(night.folder("evaluate") / "per_user.parquet").to_pandas()
-    changed = table["changed_on"].dropna()
-    assert told["people"] == int((table["history_length"] >= LEAST_VIEWINGS).sum())
-    assert told["changed"] == len(changed) == sum(told["by_day"].values())
-    assert told["by_day"] == changed.astype(str).value_counts().sort_index().to_dict()
-    assert not table[table["history_length"] < LEAST_VIEWINGS]["changed_on"].notna().any()
+    changed = table["interest_drift_day"].dropna()
+    assert interest_drift["num_users"] == int((table["sequence_length"] >= MIN_INTERACTIONS).sum())
+    assert interest_drift["num_drifted_users"] == len(changed) == sum(interest_drift["users_by_day"].values())
+    assert interest_drift["users_by_day"] == changed.astype(str).value_counts().sort_index().to_dict()
+    assert not table[table["sequence_length"] < MIN_INTERACTIONS]["interest_drift_day"].notna().any()

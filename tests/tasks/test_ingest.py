@@ -3,14 +3,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from contracts.errors import InputError
-from contracts.lake import Lake, on
-from contracts.params import Ingest
-from contracts.place import Night
+from core.config import IngestConfig
+from core.errors import InputError
+from core.paths import Night
+from lake.client import Lake, on_days
 from tasks import ingest
-from tests.landings import DAY, at, event, land, small_platform, timedelta
+from tests.support.landing_files import DAY, at, event, land, small_platform, timedelta
 
-PARAMS = Ingest(batch_rows=7, max_record_kib=64, max_file_mib=64)
+PARAMS = IngestConfig(batch_rows=7, max_record_kib=64, max_file_mib=64)
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def _versions(lake):
 
 def test_every_row_of_every_kind_lands_and_adds_up(landing, night):
     small_platform(landing)
-    receipt = ingest.run(PARAMS, night)
+    run_manifest = ingest.run(PARAMS, night)
     lake = Lake()
     tables = [lake.scan(name).num_rows for name in ("events", "users", "videos")]
-    assert receipt.rows.kept == sum(tables)
+    assert run_manifest.row_counts.kept == sum(tables)
     assert lake.scan("users").num_rows == 6
-    assert receipt.rows.rejected == {}
+    assert run_manifest.row_counts.rejected == {}
 
 
 def test_a_second_run_changes_nothing(landing, night):
@@ -37,7 +37,7 @@ def test_a_second_run_changes_nothing(landing, night):
     first = ingest.run(PARAMS, night)
     before = _versions(Lake())
     again = ingest.run(PARAMS, night)
-    assert again.rows.rows_in == 0
+    assert again.row_counts.rows_in == 0
     assert _versions(Lake()) == before
     assert again.digests == first.digests
 
@@ -49,8 +49,8 @@ def test_the_same_file_under_another_name_or_day_adds_nothing(landing, night):
     source = landing / "events" / f"dt={dates[0]}" / "part-0.jsonl"
     for day, name in ((dates[0], "again.jsonl"), (dates[2], "later.jsonl")):
         (landing / "events" / f"dt={day}" / name).write_bytes(source.read_bytes())
-    receipt = ingest.run(PARAMS, night)
-    assert receipt.rows.rows_in == 0
+    run_manifest = ingest.run(PARAMS, night)
+    assert run_manifest.row_counts.rows_in == 0
     assert Lake().scan("events").num_rows == rows
 
 
@@ -59,23 +59,23 @@ def test_a_renamed_file_is_the_same_file(landing, night):
     ingest.run(PARAMS, night)
     path = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
     path.rename(path.with_name("renamed.jsonl"))
-    assert ingest.run(PARAMS, night).rows.rows_in == 0
+    assert ingest.run(PARAMS, night).row_counts.rows_in == 0
 
 
-def test_a_mended_file_replaces_what_its_day_brought(landing, night):
+def test_a_repaired_file_replaces_its_day(landing, night):
     small_platform(landing)
     land(landing, "events", DAY, ["{broken\n", event(1, "u0", "v0", "view", at(DAY, 9))])
     first = ingest.run(PARAMS, night)
-    assert first.rows.rejected == {"malformed_json": 1}
+    assert first.row_counts.rejected == {"malformed_json": 1}
     land(landing, "events", DAY, [event(n, "u0", "v0", "view", at(DAY, 9, n)) for n in range(3)])
     second = ingest.run(PARAMS, night)
     lake = Lake()
-    assert second.rows.rows_in == 3
-    assert lake.scan("events", on(DAY)).num_rows == 3
+    assert second.row_counts.rows_in == 3
+    assert lake.scan("events", on_days(DAY)).num_rows == 3
     assert lake.scan("rejects").num_rows == 0
 
 
-def test_a_refused_line_says_where_it_stood(landing, night):
+def test_a_rejected_line_has_its_file_and_line(landing, night):
     small_platform(landing)
     land(landing, "events", DAY, [event(1, "u0", "v0", "view", at(DAY, 9)), "{broken\n"], "part-1.jsonl")
     ingest.run(PARAMS, night)
@@ -84,29 +84,29 @@ def test_a_refused_line_says_where_it_stood(landing, night):
     assert "{broken" in row["record"]
 
 
-def test_days_after_the_night_are_left_for_their_own_night(landing, night):
+def test_days_after_the_night_are_not_ingested(landing, night):
     small_platform(landing)
     land(landing, "events", DAY + timedelta(1), [event(1, "u0", "v0", "view", at(DAY, 9))])
     ingest.run(PARAMS, night)
-    assert Lake().scan("events", on(DAY + timedelta(1))).num_rows == 0
+    assert Lake().scan("events", on_days(DAY + timedelta(1))).num_rows == 0
 
 
-def test_a_night_without_events_is_refused_in_one_sentence(landing, night):
-    with pytest.raises(InputError, match=rf"dt={DAY} holds no files; land the night's events there"):
+def test_a_night_without_events_is_refused(landing, night):
+    with pytest.raises(InputError, match=rf"dt={DAY} holds no files; deliver the night's events there"):
         ingest.run(PARAMS, night)
 
 
-def test_ready_made_vectors_land_as_features(landing, night):
+def test_landed_vectors_become_features(landing, night):
     small_platform(landing)
     lines = [
         {"video_id": "v0", "modality": "visual", "vector": [0.5, 1.0]},
         {"video_id": "v1", "modality": "smell"},
     ]
     land(landing, "features", DAY, lines)
-    receipt = ingest.run(PARAMS, night)
+    run_manifest = ingest.run(PARAMS, night)
     (row,) = Lake().scan("features").to_pylist()
     assert (row["vector"], row["fingerprint"], row["segment"]) == ([0.5, 1.0], "landed", -1)
-    assert receipt.rows.rejected == {"wrong_type": 1}
+    assert run_manifest.row_counts.rejected == {"wrong_type": 1}
 
 
 def _captions(lake):
@@ -117,7 +117,7 @@ def _captions(lake):
     return newest
 
 
-def test_a_state_that_comes_back_is_current_again(landing, night):
+def test_a_repeated_state_is_current_again(landing, night):
     days = small_platform(landing)
     for day, caption in zip(days[1:], ("first", "second", "first"), strict=True):
         land(landing, "videos", day, [{"video_id": "v0", "caption": caption}], "dump.jsonl")
@@ -125,70 +125,72 @@ def test_a_state_that_comes_back_is_current_again(landing, night):
     assert _captions(Lake())["v0"] == "first"
 
 
-def test_a_file_moved_to_another_day_stands_there_only(landing, night):
+def test_a_moved_file_counts_only_for_its_new_day(landing, night):
     days = small_platform(landing)
     ingest.run(PARAMS, night)
-    whole = Lake().scan("events").num_rows
+    before = Lake().scan("events").num_rows
     old = landing / "events" / f"dt={days[0]}" / "part-0.jsonl"
     old.rename(landing / "events" / f"dt={days[2]}" / "moved.jsonl")
     ingest.run(PARAMS, night)
     lake = Lake()
-    assert lake.scan("events", on(days[0])).num_rows == 0
-    assert lake.scan("events").num_rows == whole
+    assert lake.scan("events", on_days(days[0])).num_rows == 0
+    assert lake.scan("events").num_rows == before
 
 
-def test_a_file_withdrawn_takes_its_rows_along_and_a_folder_archived_does_not(landing, night):
+def test_a_withdrawn_file_loses_its_rows_and_an_archived_folder_does_not(landing, night):
     days = small_platform(landing)
     ingest.run(PARAMS, night)
     (landing / "events" / f"dt={days[0]}" / "part-0.jsonl").unlink()
     shutil.rmtree(landing / "events" / f"dt={days[1]}")
     ingest.run(PARAMS, night)
     lake = Lake()
-    assert lake.scan("events", on(days[0])).num_rows == 0
-    assert lake.scan("events", on(days[1])).num_rows > 0
-    assert ingest.run(PARAMS, night).rows.rows_in == 0
+    assert lake.scan("events", on_days(days[0])).num_rows == 0
+    assert lake.scan("events", on_days(days[1])).num_rows > 0
+    assert ingest.run(PARAMS, night).row_counts.rows_in == 0
 
 
-def test_a_file_of_an_archived_day_that_comes_again_adds_and_takes_nothing(landing, night):
+def test_an_archived_file_that_returns_changes_nothing(landing, night):
     days = small_platform(landing)
     ingest.run(PARAMS, night)
     old = landing / "events" / f"dt={days[0]}"
     (old / "part-0.jsonl").rename(landing / "events" / f"dt={DAY}" / "again.jsonl")
     old.rmdir()
     before = Lake().scan("events").num_rows
-    assert ingest.run(PARAMS, night).rows.rows_in == 0
+    assert ingest.run(PARAMS, night).row_counts.rows_in == 0
     assert Lake().scan("events").num_rows == before
 
 
-def test_of_the_dumps_of_one_day_the_last_by_name_is_current(landing, night):
+def test_the_last_dump_of_a_day_by_name_is_current(landing, night):
     small_platform(landing)
     for name, caption in (("a", "first"), ("b", "second"), ("c", "first")):
         land(landing, "videos", DAY, [{"video_id": "v0", "caption": caption}], f"{name}.jsonl")
     ingest.run(PARAMS, night)
-    rows = [row for row in Lake().scan("videos", on(DAY)).to_pylist() if row["video_id"] == "v0"]
+    rows = [row for row in Lake().scan("videos", on_days(DAY)).to_pylist() if row["video_id"] == "v0"]
     assert max(rows, key=lambda row: row["source_file"])["caption"] == "first"
     folder = landing / "videos" / f"dt={DAY}"
     (folder / "b.jsonl").rename(folder / "d.jsonl")
-    assert ingest.run(PARAMS, night).rows.rows_in == 3
+    assert ingest.run(PARAMS, night).row_counts.rows_in == 3
 
 
-def test_two_at_once_give_what_one_gives(landing, night):
+def test_two_concurrent_runs_ingest_once(landing, night):
     small_platform(landing)
     with ThreadPoolExecutor(2) as both:
-        rows = [one.result().rows.rows_in for one in [both.submit(ingest.run, PARAMS, night) for _ in "12"]]
+        rows = [
+            one.result().row_counts.rows_in for one in [both.submit(ingest.run, PARAMS, night) for _ in "12"]
+        ]
     lake = Lake()
     assert sorted(rows)[0] == 0
     assert sum(rows) == sum(lake.scan(name).num_rows for name in ("events", "users", "videos"))
 
 
-def test_a_file_that_is_away_when_it_is_read_is_named(landing, night, monkeypatch):
+def test_a_file_that_vanishes_is_named(landing, night, monkeypatch):
     small_platform(landing)
-    monkeypatch.setattr("contracts.digests.of_file", lambda path: path.with_name("gone").read_bytes())
+    monkeypatch.setattr("core.hashing.hash_file", lambda path: path.with_name("gone").read_bytes())
     with pytest.raises(InputError, match=r"part-0\.jsonl cannot be read"):
         ingest.run(PARAMS, night)
 
 
-def test_ready_made_vectors_tell_which_delivery_of_their_day_they_came_by(landing, night):
+def test_landed_vectors_have_their_delivery_as_source(landing, night):
     small_platform(landing)
     line = {"video_id": "v0", "modality": "visual"}
     first = [line | {"vector": [1.0]}, *[line | {"vector": [2.0]}] * 9, line | {"vector": [3.0]}]
@@ -196,25 +198,23 @@ def test_ready_made_vectors_tell_which_delivery_of_their_day_they_came_by(landin
     land(landing, "features", DAY, [line | {"vector": [4.0]}], "part-1.jsonl.more.jsonl")
     land(landing, "features", DAY, [line | {"vector": [5.0]}], "part-2.jsonl")
     ingest.run(PARAMS, night)
-    found = sorted(Lake().scan("features").to_pylist(), key=lambda row: row["source"])
-    assert [row["vector"][0] for row in found] == [1.0, *[2.0] * 9, 3.0, 4.0, 5.0]
-    assert len({row["source"] for row in found}) == len(found)
+    features = sorted(Lake().scan("features").to_pylist(), key=lambda row: row["source"])
+    assert [row["vector"][0] for row in features] == [1.0, *[2.0] * 9, 3.0, 4.0, 5.0]
+    assert len({row["source"] for row in features}) == len(features)
 
 
-def test_a_file_in_utf_16_is_counted_line_by_line(landing, night):
+def test_a_utf_16_file_is_rejected_line_by_line(landing, night):
     small_platform(landing)
     text = "".join(f'{{"user_id": "u{n}"}}\n' for n in range(30))
     (landing / "users" / f"dt={DAY}").mkdir()
     (landing / "users" / f"dt={DAY}" / "a.jsonl").write_text(text, encoding="utf-16")
-    receipt = ingest.run(PARAMS, night)
-    told = receipt.facts["night"]["users"]
-    assert told["kept"] == 0
-    assert told["rejected"] >= 30
+    run_manifest = ingest.run(PARAMS, night)
+    counts = run_manifest.facts["night"]["users"]
+    assert counts["kept"] == 0
+    assert counts["rejected"] >= 30
 
 
-def test_a_run_killed_before_its_ledger_is_done_again_whatever_the_files_are_then(
-    landing, night, monkeypatch
-):
+def test_a_run_killed_before_its_ledger_is_repeated(landing, night, monkeypatch):
     small_platform(landing)
     ingest.run(PARAMS, night)
     good = landing / "events" / f"dt={DAY}" / "part-0.jsonl"

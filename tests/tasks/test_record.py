@@ -1,4 +1,4 @@
-"""record and reproduce on a small project of the test's: real git, real DVC, steps of a line."""
+"""`record` and `reproduce` on a small test project with real git, real DVC and one-line steps."""
 
 import json
 import os
@@ -12,25 +12,28 @@ from pathlib import Path
 import pytest
 import yaml
 
-from contracts.params import Record
-from contracts.place import Night
-from tasks import record, reproduce
+from core.config import RecordConfig
+from core.paths import Night
+from tasks import record
+from tests.support.command_line import undercurrent
+from undercurrent import reproduce
 
 DAY = date(2026, 3, 12)
-ANN = Record(author_name="Ann", author_email="ann@example.com")
+ANN = RecordConfig(author_name="Ann", author_email="ann@example.com")
 STEP = """
 import json, pathlib, sys, time
 step = sys.argv[1]
 pathlib.Path(f"night/{step}").mkdir(parents=True, exist_ok=True)
 pathlib.Path(f"night/{step}/out.txt").write_text(f"made by {step}")
-pathlib.Path("night/receipts").mkdir(parents=True, exist_ok=True)
-pathlib.Path(f"night/receipts/{step}.json").write_text(json.dumps({"step": step, "started": time.time()}))
+pathlib.Path("night/run_manifests").mkdir(parents=True, exist_ok=True)
+manifest = json.dumps({"step": step, "started_at": time.time()})
+pathlib.Path(f"night/run_manifests/{step}.json").write_text(manifest)
 """
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A project and a finished night of it, as record finds them."""
+    """A project with a finished night, as `record` finds them."""
 
     night: Night
     project: Path
@@ -43,7 +46,7 @@ class Recorded:
         return dict(record.run(ANN, self.night).facts)
 
     def tags(self) -> dict[str, str]:
-        """Tag -> its commit."""
+        """Return tag -> commit."""
         names = self.git("tag").split()
         return {name: self.git("rev-parse", f"{name}^{{commit}}") for name in names}
 
@@ -52,17 +55,17 @@ class Recorded:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def committed(self, tag: str) -> str:
-        """All files of a commit as one text, names included."""
+        """Return all file names and contents of a commit as one text."""
         names = self.git("ls-tree", "-r", "--name-only", tag).splitlines()
         return "\n".join(f"{name}\n{self.git('show', f'{tag}:{name}')}" for name in names)
 
-    def finish(self, *steps: str, when: str = "02:00", said: str = "made by {}") -> None:
-        """Steps end (again): their files, and receipts that tell the time."""
+    def finish(self, *steps: str, when: str = "02:00", text: str = "made by {}") -> None:
+        """Write the outputs and run manifests of steps, as if they had run again."""
         for step in steps or ("check", *record.MODEL_HALF, "promote"):
             if step != "promote":
-                (self.night.folder(step) / "out.txt").write_text(said.format(step))
-            receipt = self.night.folder("receipts") / f"{step}.json"
-            receipt.write_text(json.dumps({"step": step, "started": when, "facts": {}}))
+                (self.night.folder(step) / "out.txt").write_text(text.format(step))
+            path = self.night.folder("run_manifests") / f"{step}.json"
+            path.write_text(json.dumps({"step": step, "started_at": when, "facts": {}}))
 
 
 @pytest.fixture
@@ -72,35 +75,35 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     stages = {}
     for before, step in zip((None, *record.MODEL_HALF), record.MODEL_HALF, strict=False):
         deps = [f"night/{before}"] if before else []
-        outs = [f"night/{step}", {f"night/receipts/{step}.json": {"cache": False}}]
+        outs = [f"night/{step}", {f"night/run_manifests/{step}.json": {"cache": False}}]
         stages[step] = {"cmd": f"python step.py {step}", "deps": [*deps, "step.py"], "outs": outs}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     (project / "step.py").write_text(STEP)
     (project / "params.yaml").write_text('night: "2026-01-01"\n')
     (project / ".gitignore").write_text("night/\n")
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
-    monkeypatch.setattr(record, "PROJECT", project)
-    made = Recorded(Night(DAY, tmp_path / "workspace", project / "params.yaml"), project)
-    made.finish()
-    return made
+    monkeypatch.setattr(record, "PROJECT_ROOT", project)
+    result = Recorded(Night(DAY, tmp_path / "workspace", project / "params.yaml"), project)
+    result.finish()
+    return result
 
 
-def test_a_night_run_again_is_a_revision_and_no_tag_is_ever_moved(recorded: Recorded) -> None:
+def test_a_repeated_night_is_a_new_revision(recorded: Recorded) -> None:
     assert recorded.record()["tag"] == "night/2026-03-12"
     first = recorded.tags()
-    recorded.finish("train", said="made anew by {}")  # in a DVC output
+    recorded.finish("train", text="made anew by {}")  # in a DVC output
     assert recorded.record()["tag"] == "night/2026-03-12.2"
-    recorded.finish("check", said="made anew by {}")  # in a file of git's
+    recorded.finish("check", text="made anew by {}")  # in a file of git's
     assert recorded.record()["tag"] == "night/2026-03-12.3"
     (recorded.project / "step.py").write_text(STEP + "# better\n")  # in the code
-    found = recorded.record()
-    assert found["tag"] == "night/2026-03-12.4"
+    facts = recorded.record()
+    assert facts["tag"] == "night/2026-03-12.4"
     assert recorded.tags()["night/2026-03-12"] == first["night/2026-03-12"]
-    assert recorded.tags()["night/2026-03-12.4"] == found["commit"]
+    assert recorded.tags()["night/2026-03-12.4"] == facts["commit"]
     assert len(set(recorded.tags().values())) == 4
 
 
-def test_a_retry_that_differs_in_nothing_but_times_keeps_tag_and_commit(recorded: Recorded) -> None:
+def test_a_retry_that_differs_only_in_times_keeps_its_tag(recorded: Recorded) -> None:
     first = recorded.record()
     assert recorded.record() == first
     recorded.finish(when="03:00")
@@ -110,17 +113,19 @@ def test_a_retry_that_differs_in_nothing_but_times_keeps_tag_and_commit(recorded
     assert recorded.git("status", "--porcelain") == ""
 
 
-def test_a_retry_after_another_night_still_keeps_its_tag(recorded: Recorded, tmp_path: Path) -> None:
+def test_a_retry_after_another_night_keeps_its_tag(recorded: Recorded, tmp_path: Path) -> None:
     first = recorded.record()
-    later = Recorded(Night(date(2026, 3, 13), tmp_path / "later", recorded.night.params), recorded.project)
-    later.finish(said="later by {}")
+    later = Recorded(
+        Night(date(2026, 3, 13), tmp_path / "later", recorded.night.params_path), recorded.project
+    )
+    later.finish(text="later by {}")
     assert later.record()["tag"] == "night/2026-03-13"
     recorded.finish(when="03:00")
     assert recorded.record() == first
     assert len(recorded.tags()) == 2
 
 
-def test_a_commit_whose_tag_was_never_written_gets_it_at_the_next_attempt(recorded: Recorded) -> None:
+def test_a_commit_without_its_tag_gets_it_on_retry(recorded: Recorded) -> None:
     first = recorded.record()
     recorded.git("tag", "--delete", first["tag"])
     assert recorded.record() == first
@@ -138,14 +143,14 @@ def test_leftovers_of_killed_runs_are_not_recorded(recorded: Recorded, leftover:
         with pytest.raises(KeyboardInterrupt):
             recorded.record()
     (recorded.project / "renamed_later.py").unlink()
-    told = recorded.record()
-    assert leftover not in recorded.committed(told["tag"])
-    assert "renamed_later.py" not in recorded.committed(told["tag"])
+    message = recorded.record()
+    assert leftover not in recorded.committed(message["tag"])
+    assert "renamed_later.py" not in recorded.committed(message["tag"])
     assert [p.name for p in (recorded.repository / "night" / "train").iterdir()] == ["out.txt"]
 
 
 def _killed_at(patch: pytest.MonkeyPatch, words: str) -> None:
-    """The first command that has these words ends the run before it is started."""
+    """Interrupt the run before its first command that contains these words."""
     run = subprocess.run
 
     def killed(command, *arguments, **more):
@@ -157,7 +162,7 @@ def _killed_at(patch: pytest.MonkeyPatch, words: str) -> None:
 
 
 def _killed_after(patch: pytest.MonkeyPatch, commands: int) -> list[str]:
-    """The run ends after so many commands; returns what was run."""
+    """Interrupt the run after some commands, and return the commands that ran."""
     run, ran = subprocess.run, list[str]()
 
     def killed(command, *arguments, **more):
@@ -173,18 +178,18 @@ def _killed_after(patch: pytest.MonkeyPatch, commands: int) -> list[str]:
 
 
 @pytest.mark.parametrize("commands", [1, 2, 3, 4])
-def test_a_first_run_killed_while_it_prepares_is_made_good(recorded: Recorded, commands: int) -> None:
+def test_a_first_run_killed_during_setup_is_repaired(recorded: Recorded, commands: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         _killed_after(patch, commands)
         with pytest.raises(KeyboardInterrupt):
             recorded.record()
-    _is_whole(recorded)
+    _assert_complete(recorded)
 
 
 @pytest.mark.parametrize(
     "state", ["nothing", ".git", ".git/refs/heads", ".dvc", ".dvc/tmp", ".dvc/config", "no remote"]
 )
-def test_any_half_made_repository_is_made_good(recorded: Recorded, state: str) -> None:
+def test_an_incomplete_repository_is_repaired(recorded: Recorded, state: str) -> None:
     recorded.repository.mkdir(parents=True)
     if state == ".dvc/config":
         (recorded.repository / ".dvc").mkdir()
@@ -194,10 +199,10 @@ def test_any_half_made_repository_is_made_good(recorded: Recorded, state: str) -
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=recorded.repository, check=True)
     elif state != "nothing":
         (recorded.repository / state).mkdir(parents=True)
-    _is_whole(recorded)
+    _assert_complete(recorded)
 
 
-def _is_whole(recorded: Recorded) -> None:
+def _assert_complete(recorded: Recorded) -> None:
     assert recorded.record()["tag"] == "night/2026-03-12"
     assert recorded.git("status", "--porcelain") == ""
     store = recorded.repository.with_name("record-store")
@@ -210,29 +215,27 @@ LOCKS = (".git/index.lock", ".git/HEAD.lock", ".git/config.lock", ".git/refs/hea
          ".dvc/tmp/rwlock.lock")  # fmt: skip
 
 
-def test_lock_files_of_a_killed_run_stop_nobody(recorded: Recorded) -> None:
+def test_lock_files_of_a_killed_run_are_ignored(recorded: Recorded) -> None:
     recorded.record()
     for name in LOCKS:
         (recorded.repository / name).touch()
     busy = {"pid": os.getpid(), "cmd": "dvc commit"}  # the number has gone to another process since
     held = {"write": {str(recorded.repository / "night" / "train"): busy}, "read": {}}
     (recorded.repository / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(held))
-    recorded.finish("train", said="anew")
+    recorded.finish("train", text="anew")
     assert recorded.record()["tag"] == "night/2026-03-12.2"
     (recorded.repository / ".dvc" / "tmp" / "rwlock").write_text('{"write": {')
-    recorded.finish("train", said="anew once more")
+    recorded.finish("train", text="anew once more")
     assert recorded.record()["tag"] == "night/2026-03-12.3"
 
 
-def test_a_command_that_outlives_its_killed_run_keeps_the_next_one_waiting(
-    recorded: Recorded, tmp_path: Path
-) -> None:
-    """SIGKILL of the step leaves its git or DVC alive; two writers would mix."""
+def test_the_next_run_waits_for_commands_of_a_killed_run(recorded: Recorded, tmp_path: Path) -> None:
+    """A killed step leaves its git or DVC running. A second writer must wait for it."""
     recorded.record()
     hook = recorded.repository / ".git" / "hooks" / "pre-commit"
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nsleep 4\ntouch {tmp_path}/ended\n")
     hook.chmod(0o755)
-    recorded.finish("train", said="anew")
+    recorded.finish("train", text="anew")
     child = os.fork()
     if not child:
         os.setsid()
@@ -249,19 +252,19 @@ def test_a_command_that_outlives_its_killed_run_keeps_the_next_one_waiting(
     assert (tmp_path / "ended").exists()
 
 
-def test_a_failed_command_always_gives_a_reason_and_no_password(
+def test_a_failed_command_gives_a_reason_without_the_password(
     recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNDERCURRENT_RECORD_REMOTE", "http://ann:s3cret@127.0.0.1:9/store")
     with pytest.raises(RuntimeError) as failed:
         recorded.record()
-    told = str(failed.value)
-    assert "exit code" in told
-    assert "127.0.0.1" in told.partition("exit code")[2]  # DVC's own words
-    assert "s3cret" not in told
+    message = str(failed.value)
+    assert "exit code" in message
+    assert "127.0.0.1" in message.partition("exit code")[2]  # DVC's own words
+    assert "s3cret" not in message
 
 
-def test_a_password_in_the_store_s_address_is_committed_nowhere_and_stands_on_no_command_line(
+def test_the_password_of_the_store_is_never_committed(
     recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded.record()
@@ -274,7 +277,7 @@ def test_a_password_in_the_store_s_address_is_committed_nowhere_and_stands_on_no
         return run(["true"] if "push" in command else command, *arguments, **more)
 
     monkeypatch.setattr(subprocess, "run", without_push)
-    recorded.finish("train", said="anew")
+    recorded.finish("train", text="anew")
     committed = recorded.committed(recorded.record()["tag"])
     assert "http://127.0.0.1:9/store" in committed
     assert not any(secret in text for text in (committed, *commands) for secret in ("s3cret", "t0ken"))
@@ -283,7 +286,7 @@ def test_a_password_in_the_store_s_address_is_committed_nowhere_and_stands_on_no
     assert local.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_store_follows_its_setting_and_reproduce_finds_it(
+def test_reproduce_finds_a_moved_store(
     recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded.record()
@@ -294,7 +297,7 @@ def test_the_store_follows_its_setting_and_reproduce_finds_it(
     assert set(reproduce.reproduce("night/2026-03-12", tmp_path / "again").values()) == {True}
 
 
-def test_reproduce_finds_the_store_of_a_home_that_was_moved(
+def test_reproduce_finds_the_store_of_a_moved_home(
     recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded.record()
@@ -303,34 +306,34 @@ def test_reproduce_finds_the_store_of_a_home_that_was_moved(
     assert set(reproduce.reproduce("night/2026-03-12", tmp_path / "again").values()) == {True}
 
 
-def test_reproduce_takes_the_newest_revision_or_the_one_that_is_named(
+def test_reproduce_takes_the_newest_or_named_revision(
     recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded.record()
     (recorded.project / "step.py").write_text(STEP.replace("made by", "made anew by"))
-    recorded.finish(said="made anew by {}")
+    recorded.finish(text="made anew by {}")
     recorded.record()
-    for asked, said in (("2026-03-12", "anew"), ("2026-03-12.2", "anew"), ("2026-03-12.1", "made by")):
-        assert reproduce.main(["--night", asked, "--into", str(tmp_path / asked)]) == 0
-        assert said in (tmp_path / asked / "night" / "gate" / "out.txt").read_text()
+    for argument, text in (("2026-03-12", "anew"), ("2026-03-12.2", "anew"), ("2026-03-12.1", "made by")):
+        assert undercurrent("reproduce", "--night", argument, "--into", str(tmp_path / argument)) == 0
+        assert text in (tmp_path / argument / "night" / "gate" / "out.txt").read_text()
     assert "night/2026-03-12.2" in capsys.readouterr().out
-    for asked, told in (
+    for argument, message in (
         ("2026-03-12.3", "has no tag night/2026-03-12.3"),
         ("2026-03-13", "has no tag night/2026-03-13"),
         ("2026-03-12.x", "'2026-03-12.x'"),
         ("2026-03-12.0", "'2026-03-12.0'"),
         ("tonight", "'tonight' is not a date"),
     ):
-        assert reproduce.main(["--night", asked]) == 2
-        assert told in capsys.readouterr().err
+        assert undercurrent("reproduce", "--night", argument) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_a_reproduction_that_cannot_be_run_ends_in_a_sentence(
+def test_a_failed_reproduction_is_one_sentence(
     recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded.record()
     recorded.repository.with_name("record-store").rename(tmp_path / "gone")
-    assert reproduce.main(["--night", "2026-03-12", "--into", str(tmp_path / "again")]) == 1
-    said = capsys.readouterr().err
-    assert "reproduce: failed: `" in said
-    assert "Traceback" not in said
+    assert undercurrent("reproduce", "--night", "2026-03-12", "--into", str(tmp_path / "again")) == 1
+    text = capsys.readouterr().err
+    assert "reproduce: failed: `" in text
+    assert "Traceback" not in text
