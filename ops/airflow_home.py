@@ -1,4 +1,4 @@
-"""An Airflow of our own under UNDERCURRENT_HOME: its settings, its database, its one local user."""
+"""Airflow's home under UNDERCURRENT_HOME: settings, database and one local user."""
 
 import base64
 import json
@@ -8,45 +8,48 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from contracts import place
-from ops import child, private
+from core import paths
+from ops import private_files, process_group
 from ops.ports import LOOPBACK
-from ops.private import write_private
+from ops.private_files import write_private
 
 USER = "admin"
 NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-POOLS = place.PROJECT / "ops" / "pools.json"
+POOLS = paths.PROJECT_ROOT / "ops" / "pools.json"
 
 
 def folder() -> Path:
-    """AIRFLOW_HOME."""
-    return place.home() / "airflow"
+    """Return AIRFLOW_HOME."""
+    return paths.home() / "airflow"
 
 
-def airflow(*arguments: str) -> list[str]:
-    """An `airflow` command as an argument list."""
+def airflow_command(*arguments: str) -> list[str]:
+    """Return an `airflow` command as an argument list."""
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def environment(port: int) -> dict[str, str]:
-    """The environment of every Airflow process.
+def build_environment(port: int) -> dict[str, str]:
+    """Return the environment of every Airflow process.
 
-    Embedded SQLite and LocalExecutor: one machine, one scheduler. The intervals are short where a
-    night waits for them, long where they only cost CPU (the DAG file changes with the code).
+    It sets SQLite and LocalExecutor, for one machine and one scheduler. Intervals are short if a night waits
+    for them, and long if they only cost CPU.
+
+    Args:
+        port: port of the API server.
     """
-    kept = _secrets()
+    keys = _load_keys()
     settings = {
-        "CORE__DAGS_FOLDER": str(place.PROJECT / "dags"),
+        "CORE__DAGS_FOLDER": str(paths.PROJECT_ROOT / "dags"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "4",
-        "CORE__FERNET_KEY": kept["fernet"],
+        "CORE__FERNET_KEY": keys["fernet"],
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file()),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{LOOPBACK}:{port}/execution/",
         "API__BASE_URL": f"http://{LOOPBACK}:{port}",
-        "API__SECRET_KEY": kept["api"],
-        "API_AUTH__JWT_SECRET": kept["jwt"],
+        "API__SECRET_KEY": keys["api"],
+        "API_AUTH__JWT_SECRET": keys["jwt"],
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
@@ -55,39 +58,43 @@ def environment(port: int) -> dict[str, str]:
     }
     return os.environ | {
         "AIRFLOW_HOME": str(folder()),
-        "UNDERCURRENT_HOME": str(place.home()),
-        "PYTHONPATH": str(place.PROJECT),
+        "UNDERCURRENT_HOME": str(paths.home()),
+        "PYTHONPATH": str(paths.PROJECT_ROOT),
         "NO_PROXY": LOOPBACK,
         **NO_TELEMETRY,
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }
 
 
-def prepare(environment: Mapping[str, str], log: Path) -> None:
-    """Make the database, or bring it up to this Airflow, and the pools.
+def initialise(environment: Mapping[str, str], log: Path) -> None:
+    """Create or migrate Airflow's database, and import the pools.
+
+    Args:
+        environment: from `build_environment`.
+        log: file that gets the output of the commands.
 
     Raises:
-        RuntimeError: an Airflow command failed; says where its words are.
+        RuntimeError: an Airflow command failed. The message names the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    for command in (airflow("db", "migrate"), airflow("pools", "import", str(POOLS))):
+    for command in (airflow_command("db", "migrate"), airflow_command("pools", "import", str(POOLS))):
         with log.open("a", encoding="utf-8") as output:
-            code = child.start(command, place.PROJECT, environment, output).wait()
-        if code:
-            raise RuntimeError(f"`{' '.join(command[1:])}` ended with exit code {code}; see {log}")
+            exit_code = process_group.start(command, paths.PROJECT_ROOT, environment, output).wait()
+        if exit_code:
+            raise RuntimeError(f"`{' '.join(command[1:])}` failed with exit code {exit_code}; see {log}")
 
 
-def password() -> str:
-    """The local user's password, made up on the first call and kept where only we can read it."""
-    return private.password(_passwords_file(), USER)
+def get_password() -> str:
+    """Return the local user's password. The first call generates it and stores it in a private file."""
+    return private_files.get_password(_passwords_file(), USER)
 
 
 def _passwords_file() -> Path:
     return folder() / "simple_auth_manager_passwords.json.generated"
 
 
-def _secrets() -> dict[str, str]:
-    """Keys that all components must share."""
+def _load_keys() -> dict[str, str]:
+    """Return the keys that all components share. The first call generates them."""
     path = folder() / "secrets.json"
     if not path.exists():
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

@@ -1,39 +1,46 @@
-"""What we keep running: Airflow's parts, MLflow's pages, and the nights' own pages."""
+"""The servers that `make demo` and `make up` run: Airflow, MLflow and the nights' web pages."""
 
 import os
 import sys
 from collections.abc import Mapping
 
-from contracts import place
-from ops.airflow_home import NO_TELEMETRY, airflow
+from core import paths
+from ops.airflow_home import NO_TELEMETRY, airflow_command
 from ops.ports import LOOPBACK, Ports
 from ops.supervisor import Component
 
 
-def airflow_parts(environment: Mapping[str, str], port: int) -> list[Component]:
-    """The three that a night needs. No triggerer: nothing of ours is deferred.
+def airflow_components(environment: Mapping[str, str], port: int) -> list[Component]:
+    """Return the three Airflow components that a night needs.
 
-    The scheduler's own log server is off (it would listen on every address); the API server reads the files.
+    No step is deferred, so a night needs no triggerer. The scheduler's log server is off, because it would
+    listen on every address. The API server reads the log files instead.
+
+    Args:
+        environment: from `airflow_home.build_environment`.
+        port: port of the API server.
     """
     return [
-        Component("api-server", airflow("api-server", "--host", LOOPBACK, "--port", str(port)), environment),
-        Component("scheduler", airflow("scheduler", "--skip-serve-logs"), environment),
-        Component("dag-processor", airflow("dag-processor"), environment),
+        Component(
+            "api-server", airflow_command("api-server", "--host", LOOPBACK, "--port", str(port)), environment
+        ),
+        Component("scheduler", airflow_command("scheduler", "--skip-serve-logs"), environment),
+        Component("dag-processor", airflow_command("dag-processor"), environment),
     ]
 
 
 def triggerer(environment: Mapping[str, str]) -> Component:
-    """For whoever adds a deferrable task; without it Airflow's pages show a red mark."""
-    return Component("triggerer", airflow("triggerer", "--skip-serve-logs"), environment)
+    """Return Airflow's triggerer. Without it Airflow's pages report an unhealthy component."""
+    return Component("triggerer", airflow_command("triggerer", "--skip-serve-logs"), environment)
 
 
-def mlflow_pages(ports: Ports) -> Component:
-    """MLflow's web pages over the registry that the steps write to, behind a login."""
-    command = [sys.executable, "-m", "ops.mlflow_pages", "--port", str(ports.mlflow)]
-    return Component("mlflow", command, os.environ | NO_TELEMETRY | {"UNDERCURRENT_HOME": str(place.home())})
+def mlflow_web(ports: Ports) -> Component:
+    """Return MLflow's web server, with a login, over the registry of the steps."""
+    command = [sys.executable, "-m", "ops.mlflow_web", "--port", str(ports.mlflow)]
+    return Component("mlflow", command, os.environ | NO_TELEMETRY | {"UNDERCURRENT_HOME": str(paths.home())})
 
 
-def night_pages(ports: Ports) -> Component:
-    """The list of the nights, their reports, the data docs."""
-    command = [sys.executable, "-m", "ops.pages", "--port", str(ports.pages)]
-    return Component("pages", command, dict(os.environ))
+def night_web(ports: Ports) -> Component:
+    """Return the web server of the nights' pages: overview, reports, data docs."""
+    command = [sys.executable, "-m", "ops.web", "--port", str(ports.pages)]
+    return Component("web", command, dict(os.environ))

@@ -1,8 +1,8 @@
-"""`make demo`: five simulated nights through a real Airflow, and what became of each.
+"""`make demo`: run five simulated nights in Airflow and print the outcome of each.
 
-The demo world is made, Airflow is started, and the nights are triggered one after the other. The fourth
-night's input is poisoned first (half of its events lose their user), then mended and run again. What a night
-ends in is decided by the data and the gate; this only watches, and fails when a night ends in a fault.
+The demo simulates a platform, starts Airflow and runs the nights one after the other. It corrupts the input
+of the fourth night (half of its events lose their user), then repairs it and runs the night again. The data
+checks and the gate decide the outcome of a night. The demo fails if a night fails for any other reason.
 """
 
 import os
@@ -15,22 +15,27 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from contracts import params as parameters
-from contracts import place
-from contracts.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from contracts.params import World
-from ops import airflow_home, components, outcome, ports
-from ops.airflow_api import AirflowApi
-from ops.follow import follow
-from ops.outcome import FaultError, Row
+from core import config as parameters
+from core import paths
+from core.config import SimulatorConfig
+from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
+from ops import airflow_home, components, ports, run_outcome
+from ops.airflow_api import AirflowClient
 from ops.ports import LOOPBACK
+from ops.run_outcome import OutcomeRow, UnexpectedFailureError
 from ops.supervisor import ComponentDiedError, Supervisor
+from ops.watch_run import watch_run
 
-DAG = "nightly"
-POISONED = 4  # which night, from 1
-MARK = "MADE_BY_DEMO.txt"
-SHORT_JOBS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for Spark jobs of seconds: start sooner
-ELSEWHERE = (  # settings that would take the demo out of its own home
+DAG_ID = "nightly"
+CORRUPTED_NIGHT = 4  # number of the night, from 1
+MARKER_FILE = "MADE_BY_DEMO.txt"
+COLUMN_NOTES = """\
+gate      promoted: this night's model becomes the champion; refused: the champion stays
+champion  its version in MLflow before -> after the run
+NDCG      on the test day, full ranking; the challenger is this night's model"""
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # faster start, as Spark jobs take seconds
+# Variables that would let the demo read or write outside its home.
+OVERRIDING_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "UNDERCURRENT_CATALOG_URI",
     "UNDERCURRENT_LANDING",
@@ -42,24 +47,34 @@ ELSEWHERE = (  # settings that would take the demo out of its own home
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One run of the demo: a night, what its input is like, and what is done to the world to make it so."""
+class DemoRun:
+    """One run of the demo.
+
+    Attributes:
+        night: the night to run.
+        input_state: unchanged, corrupted or repaired.
+        simulator_command: subcommand of `python -m simulator` that is run first, None for none.
+    """
 
     night: date
-    note: str
-    before: str | None = None  # a subcommand of `python -m world`
+    input_state: str
+    simulator_command: str | None = None
 
 
 def main() -> int:
-    """Play the demo; the table goes to stdout, the progress to stderr."""
+    """Run the demo. The table goes to stdout, the progress to stderr.
+
+    Returns:
+        the exit code.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        print(play())
+        print(run_demo())
     except InputError as error:
-        print(f"demo: refused: {place.without_credentials(str(error))}", file=sys.stderr)
+        print(f"demo: refused: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
-    except (FaultError, ComponentDiedError, TimeoutError, subprocess.CalledProcessError) as error:
-        print(f"demo: {place.without_credentials(str(error))}", file=sys.stderr)
+    except (UnexpectedFailureError, ComponentDiedError, TimeoutError, subprocess.CalledProcessError) as error:
+        print(f"demo: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
@@ -67,113 +82,120 @@ def main() -> int:
     return DONE
 
 
-def play() -> str:
-    """Make the world, run the nights; returns the table.
+def run_demo() -> str:
+    """Simulate the platform and run the nights.
+
+    Returns:
+        the table of outcomes, the duration and where to look next.
 
     Raises:
-        InputError: a port is in use, or the home holds something that is not the demo's.
-        FaultError: a night ended in a fault.
+        InputError: a port is in use, or the home holds files that no demo made.
+        UnexpectedFailureError: a night failed, and the data checks did not block it.
     """
-    started, where = time.monotonic(), ports.from_environment()
-    ports.require_free("airflow", where.airflow)
-    plan = turns(parameters.load(place.PROJECT / "params.yaml").world)
-    for name in ELSEWHERE:
+    started, server_ports = time.monotonic(), ports.from_environment()
+    ports.require_free("airflow", server_ports.airflow)
+    plan = plan_runs(parameters.load_params(paths.PROJECT_ROOT / "params.yaml").simulator)
+    for name in OVERRIDING_VARIABLES:
         if os.environ.pop(name, None):
-            _say(f"{name} is left aside: the demo keeps to its own home")
-    make_fresh(place.home_path())
-    os.environ.setdefault("JDK_JAVA_OPTIONS", SHORT_JOBS)
-    _say("making the demo world: its audience, its logs, its videos (a minute or two)")
-    _world("make")
-    nights = time.monotonic()
-    rows = _run_nights(plan, where.airflow)
+            _log(f"ignoring {name}: the demo uses only its own home")
+    reset_home(paths.unchecked_home())
+    os.environ.setdefault("JDK_JAVA_OPTIONS", JAVA_OPTIONS)
+    _log("simulating users, logs and videos (1 to 2 minutes)")
+    _run_simulator("make")
+    nights_started = time.monotonic()
+    rows = _run_nights(plan, server_ports.airflow)
     ended = time.monotonic()
-    took = f"{(ended - started) / 60:.1f} minutes, of which the nights {(ended - nights) / 60:.1f}"
-    return "\n\n".join([outcome.table(rows), f"{len(rows)} runs in {took}", _where_to_look(plan[-1].night)])
-
-
-def turns(world: World) -> list[Turn]:
-    """The runs in order: every simulated night, the poisoned one twice."""
-    first = place.parse_day(world.first_day, "params.yaml: world.first_day")
-    plan = []
-    for number in range(1, world.nights + 1):
-        night = first + timedelta(world.history_days + number - 1)
-        if number == POISONED:
-            plan += [Turn(night, "poisoned", "poison"), Turn(night, "mended", "mend")]
-        else:
-            plan.append(Turn(night, "as it came"))
-    return plan
-
-
-def make_fresh(home: Path) -> None:
-    """Make an empty home with our mark; a home of an earlier demo is emptied, any other is left alone.
-
-    Raises:
-        InputError: the home holds something that no demo made.
-    """
-    if home.exists() and any(home.iterdir()):
-        if not (home / MARK).exists():
-            raise InputError(
-                f"{home} is not empty, and no demo made it (it has no {MARK}); move it away, "
-                "or point UNDERCURRENT_HOME at a new folder"
-            )
-        _say(f"removing what an earlier demo left in {home}")
-        shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
-    (home / MARK).write_text("Made by `make demo`, which empties this folder when it starts.\n")
-
-
-def _run_nights(plan: list[Turn], port: int) -> list[Row]:
-    """Start Airflow, play every turn, end Airflow."""
-    _say("preparing Airflow's database (some 10 s)")
-    environment = airflow_home.environment(port)
-    logs = airflow_home.folder() / "components"
-    airflow_home.prepare(environment, logs / "prepare.log")
-    address, password = f"http://{LOOPBACK}:{port}", airflow_home.password()
-    api = AirflowApi(address, airflow_home.USER, password)
-    _say("starting Airflow: API server, scheduler, DAG processor (some 20 s)")
-    with Supervisor(components.airflow_parts(environment, port), logs) as supervisor:
-        supervisor.wait_for(api.healthy, "Airflow", patience=180)
-        api.log_in()
-        supervisor.wait_for(lambda: api.knows(DAG), f"the DAG {DAG}", patience=120)
-        api.pause(DAG, False)
-        _say(f"to watch along: {address}/dags/{DAG} (user {airflow_home.USER}, password {password})")
-        rows = [_play_turn(api, supervisor, number, turn) for number, turn in enumerate(plan, 1)]
-        api.pause(DAG, True)
-    return rows
-
-
-def _play_turn(api: AirflowApi, supervisor: Supervisor, number: int, turn: Turn) -> Row:
-    """Trigger one run, wait for it, and say what became of it: a row of the table."""
-    if turn.before:
-        _world(turn.before, "--night", str(turn.night))
-    night, before, started = str(turn.night), outcome.champion(), time.monotonic()
-    _say(f"night {night}, {turn.note}")
-    run = f"demo-{number}-{night}"
-    api.trigger(DAG, run, {"night": night})
-    follow(api, supervisor, DAG, run)
-    ended = outcome.of_run(api, DAG, run, place.home() / "nights" / night)
-    return Row(night, turn.note, before, ended, time.monotonic() - started)
-
-
-def _world(*arguments: str) -> None:
-    """A command of the demo world; its words go to the screen."""
-    command = [sys.executable, "-m", "world", *arguments]
-    home = {"UNDERCURRENT_HOME": str(place.home())}
-    subprocess.run(command, cwd=place.PROJECT, env=os.environ | home, check=True, stdout=sys.stderr)
-
-
-def _where_to_look(night: date) -> str:
-    home = place.home()
-    return (
-        f"the night's report   {home / 'nights' / str(night) / 'report' / 'report.html'}\n"
-        f"data docs            {home / 'data_docs' / 'index.html'}\n"
-        f"record of the nights {place.record()} (git tag, git log)\n"
-        "web pages            make up"
+    total_minutes, night_minutes = (ended - started) / 60, (ended - nights_started) / 60
+    duration = f"Total time: {total_minutes:.1f} minutes ({len(rows)} runs: {night_minutes:.1f} minutes)"
+    return "\n\n".join(
+        [run_outcome.format_table(rows), COLUMN_NOTES, duration, _format_locations(plan[-1].night)]
     )
 
 
-def _say(text: str) -> None:
-    print(f"demo: {text}", file=sys.stderr)
+def plan_runs(config: SimulatorConfig) -> list[DemoRun]:
+    """Return the runs in order: each simulated night once, the corrupted one again after its repair."""
+    first_day = paths.parse_day(config.first_day, "params.yaml: simulator.first_day")
+    runs = []
+    for number in range(1, config.nights + 1):
+        night = first_day + timedelta(config.history_days + number - 1)
+        if number == CORRUPTED_NIGHT:
+            runs += [DemoRun(night, "corrupted", "corrupt"), DemoRun(night, "repaired", "repair")]
+        else:
+            runs.append(DemoRun(night, "unchanged"))
+    return runs
+
+
+def reset_home(home: Path) -> None:
+    """Make an empty home and mark it as the demo's. The home of an earlier demo is emptied.
+
+    Raises:
+        InputError: the home holds files that no demo made. It stays unchanged.
+    """
+    if home.exists() and any(home.iterdir()):
+        if not (home / MARKER_FILE).exists():
+            raise InputError(
+                f"{home} is not empty, and no demo made it (it has no {MARKER_FILE}); move it away, "
+                "or point UNDERCURRENT_HOME at a new folder"
+            )
+        _log(f"deleting the files of an earlier demo in {home}")
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / MARKER_FILE).write_text("`make demo` made this folder and empties it at each start.\n")
+
+
+def _run_nights(plan: list[DemoRun], port: int) -> list[OutcomeRow]:
+    """Start Airflow, run every night, stop Airflow."""
+    _log("preparing Airflow's database (about 10 s)")
+    environment = airflow_home.build_environment(port)
+    logs = airflow_home.folder() / "components"
+    airflow_home.initialise(environment, logs / "prepare.log")
+    address, password = f"http://{LOOPBACK}:{port}", airflow_home.get_password()
+    api = AirflowClient(address, airflow_home.USER, password)
+    _log("starting Airflow: API server, scheduler, DAG processor (about 20 s)")
+    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
+        supervisor.wait_for(api.is_healthy, "Airflow", timeout=180)
+        api.log_in()
+        supervisor.wait_for(lambda: api.has_dag(DAG_ID), f"the DAG {DAG_ID}", timeout=120)
+        api.set_paused(DAG_ID, False)
+        _log(f"watch the runs at {address}/dags/{DAG_ID} (user {airflow_home.USER}, password {password})")
+        rows = [_run_night(api, supervisor, number, demo_run) for number, demo_run in enumerate(plan, 1)]
+        api.set_paused(DAG_ID, True)
+    return rows
+
+
+def _run_night(api: AirflowClient, supervisor: Supervisor, number: int, demo_run: DemoRun) -> OutcomeRow:
+    """Trigger one run, wait for its end and return its row of the table."""
+    if demo_run.simulator_command:
+        _run_simulator(demo_run.simulator_command, "--night", str(demo_run.night))
+    night, champion_before, started = str(demo_run.night), run_outcome.champion_version(), time.monotonic()
+    _log(f"running night {night} ({demo_run.input_state} input)")
+    run_id = f"demo-{number}-{night}"
+    api.trigger_run(DAG_ID, run_id, {"night": night})
+    watch_run(api, supervisor, DAG_ID, run_id)
+    result = run_outcome.read_outcome(api, DAG_ID, run_id, paths.home() / "nights" / night)
+    return OutcomeRow(night, demo_run.input_state, champion_before, result, time.monotonic() - started)
+
+
+def _run_simulator(*arguments: str) -> None:
+    """Run a command of the simulator. Its output goes to stderr."""
+    command = [sys.executable, "-m", "simulator", *arguments]
+    home = {"UNDERCURRENT_HOME": str(paths.home())}
+    subprocess.run(command, cwd=paths.PROJECT_ROOT, env=os.environ | home, check=True, stdout=sys.stderr)
+
+
+def _format_locations(night: date) -> str:
+    home = paths.home()
+    return (
+        "Where to look next:\n"
+        f"  report of the last night  {home / 'nights' / str(night) / 'report' / 'report.html'}\n"
+        f"  data docs                 {home / 'data_docs' / 'index.html'}\n"
+        f"  record repository         {paths.record()} (try git log, git tag)\n"
+        "  web pages                 make up"
+    )
+
+
+def _log(message: str) -> None:
+    print(f"demo: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,57 +10,65 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from contracts import place
-from contracts.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, InputError
-from ops import child
+from core import paths
+from core.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, InputError
+from ops import process_group
 
 PROGRESS_SECONDS = "10"  # how often tqdm may write into a task's log
 
 
 def night_of(context: Mapping[str, Any]) -> date:
-    """The night of a DAG run: from the form (`night`), else the partition key of a scheduled run.
+    """Return the night of a DAG run.
+
+    It is the param `night` of the trigger form, else the partition key of a scheduled run. The clock is never
+    used.
+
+    Args:
+        context: Airflow's context of the task.
 
     Raises:
-        InputError: neither says which, or it is not a date. No night is ever guessed from the clock.
+        InputError: the run has neither, or the value is not a date.
     """
     text = context["params"].get("night") or context["dag_run"].partition_key
     if not text:
-        raise InputError("the run says no night; give `night` as YYYY-MM-DD in the trigger form")
-    return place.parse_day(text)
+        raise InputError("the run has no night; set `night` to YYYY-MM-DD in the trigger form")
+    return paths.parse_day(text)
 
 
 class StepOperator(BaseOperator):
-    """Runs `python -m tasks.<task_id>` for the run's night and streams what it says into the task's log.
+    """Runs `python -m tasks.<task_id>` for the run's night and copies its output to the task's log.
 
-    Refused input and blocked checks fail the task for good; any other failure is retried.
+    Refused input and blocked checks fail the task without a retry. Any other failure is retried.
     """
 
-    _child: "subprocess.Popen[str] | None" = None
+    _process: "subprocess.Popen[str] | None" = None
 
     def execute(self, context: Any) -> None:
         """Run the step.
 
         Raises:
-            AirflowFailException: the step refused its input or the checks blocked; not retried.
-            RuntimeError: the step failed.
+            AirflowFailException: the step refused its input, or the data checks blocked the night.
+            RuntimeError: the step failed in another way.
         """
         try:
-            code, last = self._run(night_of(context))
+            exit_code, last_line = self._run_step(night_of(context))
         except InputError as error:
             raise AirflowFailException(f"{self.task_id}: refused: {error}") from None
-        if code in (REFUSED_INPUT, CHECKS_BLOCKED):
-            raise AirflowFailException(last)
-        if code != DONE:
-            raise RuntimeError(f"{self.task_id} ended with exit code {code}; its last words: {last}")
+        if exit_code in (REFUSED_INPUT, CHECKS_BLOCKED):
+            raise AirflowFailException(last_line)
+        if exit_code != DONE:
+            raise RuntimeError(
+                f"{self.task_id} failed with exit code {exit_code}; last line of its output: {last_line}"
+            )
 
     def on_kill(self) -> None:
-        """Airflow ends the task (timeout, marked failed, cleared): so does the step."""
-        if self._child is not None:
-            child.ask_to_end(self._child)
+        """End the step, because Airflow ends the task (timeout, marked as failed, cleared)."""
+        if self._process is not None:
+            process_group.terminate(self._process)
 
-    def _run(self, night: date) -> tuple[int, str]:
-        """Exit code and last line; no credentials get into the log."""
-        home = place.home()
+    def _run_step(self, night: date) -> tuple[int, str]:
+        """Run the step and return its exit code and last line, without credentials."""
+        home = paths.home()
         command = [sys.executable, "-m", f"tasks.{self.task_id}", "--night", str(night)]
         command += ["--workspace", str(home / "nights" / str(night))]
         environment = os.environ | {
@@ -68,14 +76,14 @@ class StepOperator(BaseOperator):
             "PYTHONUNBUFFERED": "1",
             "TQDM_MININTERVAL": PROGRESS_SECONDS,
         }
-        self._child = child.start(command, place.PROJECT, environment, subprocess.PIPE)
-        last = ""
+        self._process = process_group.start(command, paths.PROJECT_ROOT, environment, subprocess.PIPE)
+        last_line = ""
         try:
-            assert self._child.stdout is not None
-            for line in self._child.stdout:
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
                 if line.strip():
-                    last = place.without_credentials(line.rstrip())
-                    self.log.info(last)
-            return self._child.wait(), last
+                    last_line = paths.redact_credentials(line.rstrip())
+                    self.log.info(last_line)
+            return self._process.wait(), last_line
         finally:
-            child.stop(self._child)
+            process_group.stop(self._process)

@@ -1,17 +1,17 @@
-"""The ports of our servers, all on loopback."""
+"""The ports of the servers. All of them listen on 127.0.0.1 only."""
 
 import os
 import socket
 from dataclasses import dataclass, fields
 
-from contracts.errors import InputError
+from core.errors import InputError
 
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Defaults; the environment overrides each: UNDERCURRENT_AIRFLOW_PORT and so on."""
+    """The port of each server. A variable such as UNDERCURRENT_AIRFLOW_PORT overrides a default."""
 
     airflow: int = 8080
     mlflow: int = 5000
@@ -19,22 +19,31 @@ class Ports:
 
 
 def from_environment() -> Ports:
-    """The ports to use.
+    """Read the ports from the environment.
 
     Raises:
-        InputError: a setting is no port number, or two are the same.
+        InputError: a value is not a port number, or two servers have the same port.
     """
-    found = {f.name: _port(_variable(f.name), getattr(Ports, f.name)) for f in fields(Ports)}
-    if len(set(found.values())) < len(found):
-        raise InputError(f"two servers were given the same port ({found}); set UNDERCURRENT_…_PORT apart")
-    return Ports(**found)
+    port_by_server = {
+        f.name: _read_port(_variable_name(f.name), getattr(Ports, f.name)) for f in fields(Ports)
+    }
+    if len(set(port_by_server.values())) < len(port_by_server):
+        raise InputError(
+            "two servers have the same port: "
+            + ", ".join(f"{_variable_name(name)}={port}" for name, port in port_by_server.items())
+            + "; set different ports"
+        )
+    return Ports(**port_by_server)
 
 
 def require_free(name: str, port: int) -> None:
-    """See that nobody listens there.
+    """Check that a server can listen on a port.
+
+    Args:
+        name: a field of `Ports`.
 
     Raises:
-        InputError: the port is in use; names the setting that chooses another.
+        InputError: the port is in use. The message names the variable that sets another one.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,27 +51,27 @@ def require_free(name: str, port: int) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise InputError(
-                f"port {port} for {name} cannot be used ({error.strerror}); stop what uses it, "
-                f"or set {_variable(name)} to a free one"
+                f"port {port} for {name} cannot be used ({error.strerror}); stop the process that uses it, "
+                f"or set {_variable_name(name)} to a free port"
             ) from None
 
 
-def own_hosts(port: int) -> frozenset[str]:
-    """The Host headers of requests that are meant for a server of ours.
+def allowed_hosts(port: int) -> frozenset[str]:
+    """Return the allowed values of the header Host of a server on this port.
 
-    Any other name that leads here is a trick: a page of elsewhere would read our answers as its own (DNS
-    rebinding).
+    A foreign name that resolves to this machine is an attack: a foreign page could then read the responses
+    (DNS rebinding).
     """
     names = (LOOPBACK, "localhost", "[::1]")
     return frozenset(f"{name}:{port}" for name in names) | (frozenset(names) if port == 80 else frozenset())
 
 
-def _variable(name: str) -> str:
+def _variable_name(name: str) -> str:
     return f"UNDERCURRENT_{name.upper()}_PORT"
 
 
-def _port(variable: str, default: int) -> int:
+def _read_port(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise InputError(f"{variable} is {text!r}; give a port number from 1 to 65535")
+        raise InputError(f"{variable} is {text!r}; set a port number from 1 to 65535")
     return int(text)

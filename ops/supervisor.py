@@ -1,4 +1,4 @@
-"""Keeps a set of processes running: starts them, restarts the one that dies, ends them all together."""
+"""Keep a set of processes running: start them, restart those that die, end them together."""
 
 import subprocess
 import sys
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from contracts import place
-from ops import child
+from core import paths
+from ops import process_group
 
-MOST_DEATHS = 5  # within QUICK_SECONDS: it will not come up, so say so instead of going on for ever
-QUICK_SECONDS = 120.0
+MAX_RESTARTS = 5  # exits within RESTART_WINDOW_SECONDS after which a component is given up
+RESTART_WINDOW_SECONDS = 120.0
 TAIL_LINES = 15
 
 
 class ComponentDiedError(RuntimeError):
-    """A component keeps dying; the message carries the end of its log."""
+    """A component keeps dying. The message holds the end of its log."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """One process to keep running."""
+    """A process to keep running. `name` is also the name of its log file."""
 
     name: str
     command: Sequence[str]
@@ -30,86 +30,95 @@ class Component:
 
 
 @dataclass
-class _Running:
+class _RunningComponent:
     process: "subprocess.Popen[str]"
-    deaths: list[float] = field(default_factory=list)
+    exit_times: list[float] = field(default_factory=list)
 
 
 class Supervisor:
-    """Runs components while it is open; each one's words go to `<logs>/<name>.log`.
+    """Runs components while its context is open. Each writes to `<log_folder>/<name>.log`.
 
-    `watch` must be called every second or so: it restarts whatever died. A component's whole process group is
-    ended before its successor starts, so that two schedulers never work side by side.
+    Call `restart_dead` about every second. A component's whole process group is ended before its restart, so
+    two schedulers never run at the same time.
     """
 
-    def __init__(self, components: Sequence[Component], logs: Path) -> None:
+    def __init__(self, components: Sequence[Component], log_folder: Path) -> None:
         self._components = {c.name: c for c in components}
-        self._running: dict[str, _Running] = {}
-        self._logs = logs
+        self._running: dict[str, _RunningComponent] = {}
+        self._log_folder = log_folder
 
     def __enter__(self) -> "Supervisor":
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self._log_folder.mkdir(parents=True, exist_ok=True)
         for name in self._components:
-            self._running[name] = _Running(self._start(name))
+            self._running[name] = _RunningComponent(self._start(name))
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for one in self._running.values():
-            child.ask_to_end(one.process)
-        for one in self._running.values():
-            child.stop(one.process)
+        for running in self._running.values():
+            process_group.terminate(running.process)
+        for running in self._running.values():
+            process_group.stop(running.process)
 
-    def watch(self) -> list[str]:
-        """Restart what died since the last call; returns the names.
+    def restart_dead(self) -> list[str]:
+        """Restart the components that died since the last call.
+
+        Returns:
+            their names.
 
         Raises:
-            ComponentDiedError: one died too often in too short a time.
+            ComponentDiedError: a component died MAX_RESTARTS times within RESTART_WINDOW_SECONDS.
         """
-        dead = [name for name, one in self._running.items() if one.process.poll() is not None]
+        dead = [name for name, running in self._running.items() if running.process.poll() is not None]
         for name in dead:
             self._restart(name)
         return dead
 
-    def wait_for(self, ready: Callable[[], bool], what: str, patience: float) -> None:
-        """Wait until `ready`, watching meanwhile.
+    def wait_for(self, is_ready: Callable[[], bool], name: str, timeout: float) -> None:
+        """Wait until `is_ready()` is true. Components that die meanwhile are restarted.
+
+        Args:
+            name: what is waited for, for the error message.
+            timeout: seconds.
 
         Raises:
-            ComponentDiedError: one of the components keeps dying.
-            TimeoutError: not ready after `patience` seconds.
+            ComponentDiedError: a component keeps dying.
+            TimeoutError: `is_ready()` was not true within `timeout` seconds.
         """
-        until = time.monotonic() + patience
-        while not ready():
-            if time.monotonic() > until:
-                raise TimeoutError(f"{what} was not ready after {patience:.0f} s; see {self._logs}")
-            self.watch()
+        deadline = time.monotonic() + timeout
+        while not is_ready():
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"{name} was not ready after {timeout:.0f} s; see the logs in {self._log_folder}"
+                )
+            self.restart_dead()
             time.sleep(0.5)
 
     def pid(self, name: str) -> int:
-        """The process id of a component."""
+        """Return the process id of a component."""
         return self._running[name].process.pid
 
     def _restart(self, name: str) -> None:
-        one, now = self._running[name], time.monotonic()
-        code = one.process.returncode
-        one.deaths = [t for t in one.deaths if now - t < QUICK_SECONDS] + [now]
-        if len(one.deaths) >= MOST_DEATHS:
+        running, now = self._running[name], time.monotonic()
+        exit_code = running.process.returncode
+        running.exit_times = [t for t in running.exit_times if now - t < RESTART_WINDOW_SECONDS] + [now]
+        if len(running.exit_times) >= MAX_RESTARTS:
             raise ComponentDiedError(
-                f"{name} keeps dying (exit code {code}); its last words:\n{self._tail(name)}"
+                f"{name} keeps dying (exit code {exit_code}); end of its log:\n{self._log_tail(name)}"
             )
-        print(f"{name} ended (exit code {code}); starting it again", file=sys.stderr)
-        child.stop(one.process)
-        one.process = self._start(name)
+        print(f"{name} died (exit code {exit_code}); restarting it", file=sys.stderr)
+        process_group.stop(running.process)
+        running.process = self._start(name)
 
     def _start(self, name: str) -> "subprocess.Popen[str]":
         component = self._components[name]
-        with self._log(name).open("a", encoding="utf-8") as output:
-            return child.start(component.command, place.PROJECT, component.environment, output)
+        with self._log_path(name).open("a", encoding="utf-8") as output:
+            return process_group.start(component.command, paths.PROJECT_ROOT, component.environment, output)
 
-    def _log(self, name: str) -> Path:
-        return self._logs / f"{name}.log"
+    def _log_path(self, name: str) -> Path:
+        return self._log_folder / f"{name}.log"
 
-    def _tail(self, name: str) -> str:
-        lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
-        return place.without_credentials("\n".join(lines[-TAIL_LINES:]))
+    def _log_tail(self, name: str) -> str:
+        lines = self._log_path(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        return paths.redact_credentials("\n".join(lines[-TAIL_LINES:]))

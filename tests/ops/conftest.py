@@ -1,4 +1,4 @@
-"""Airflow writes its settings where AIRFLOW_HOME says as soon as it is imported: not into anybody's home."""
+"""Airflow writes its settings to AIRFLOW_HOME on import. This keeps them out of the user's home."""
 
 import os
 import tempfile

@@ -1,74 +1,68 @@
-"""A real Airflow of our own: scheduler, API server and DAG processor, on a home of the test's."""
+"""A real Airflow with scheduler, API server and DAG processor, in a temporary home."""
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from contracts.steps import STEPS
-from ops import airflow_home, components, outcome
-from ops.airflow_api import AirflowApi
-from ops.follow import follow
-from ops.outcome import FaultError
+from core.step_graph import STEPS
+from ops import airflow_home, components, run_outcome
+from ops.airflow_api import AirflowClient
 from ops.ports import LOOPBACK
+from ops.run_outcome import UnexpectedFailureError
 from ops.supervisor import Supervisor
+from ops.watch_run import watch_run
+from tests.support.processes import free_port
 
-DAG = "nightly"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+DAG_ID = "nightly"
 
 
 @contextmanager
-def running() -> Iterator[tuple[AirflowApi, Supervisor]]:
-    """Airflow, up, with the DAG known and let go."""
+def running_airflow() -> Iterator[tuple[AirflowClient, Supervisor]]:
+    """Run Airflow with the DAG parsed and unpaused."""
     port = free_port()
-    environment = airflow_home.environment(port)
+    environment = airflow_home.build_environment(port)
     logs = airflow_home.folder() / "components"
-    airflow_home.prepare(environment, logs / "prepare.log")
-    api = AirflowApi(f"http://{LOOPBACK}:{port}", airflow_home.USER, airflow_home.password())
-    with Supervisor(components.airflow_parts(environment, port), logs) as supervisor:
-        supervisor.wait_for(api.healthy, "Airflow", patience=240)
+    airflow_home.initialise(environment, logs / "prepare.log")
+    api = AirflowClient(f"http://{LOOPBACK}:{port}", airflow_home.USER, airflow_home.get_password())
+    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
+        supervisor.wait_for(api.is_healthy, "Airflow", timeout=240)
         api.log_in()
-        supervisor.wait_for(lambda: api.knows(DAG), DAG, patience=120)
-        api.pause(DAG, False)
+        supervisor.wait_for(lambda: api.has_dag(DAG_ID), DAG_ID, timeout=120)
+        api.set_paused(DAG_ID, False)
         yield api, supervisor
 
 
-def test_a_night_without_events_is_refused_once_even_if_the_scheduler_died_in_between(
+def test_a_night_without_events_is_refused_once_although_the_scheduler_died(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with running() as (api, supervisor):
+    with running_airflow() as (api, supervisor):
         os.kill(supervisor.pid("scheduler"), signal.SIGKILL)
-        api.trigger(DAG, "no-events", {"night": "2026-03-09"})
-        assert follow(api, supervisor, DAG, "no-events") == "failed"
-        tasks = {task["task_id"]: task for task in api.tasks(DAG, "no-events")}
-        stop = outcome.why_stopped(api, DAG, "no-events")
-        with pytest.raises(FaultError, match="no-events failed at ingest: ingest: refused: "):
-            outcome.of_run(api, DAG, "no-events", home / "nights" / "2026-03-09")
-    told = capsys.readouterr().err
-    assert "scheduler ended (exit code -9); starting it again" in told
-    assert told.count("ingest     failed") == 1
+        api.trigger_run(DAG_ID, "no-events", {"night": "2026-03-09"})
+        assert watch_run(api, supervisor, DAG_ID, "no-events") == "failed"
+        tasks = {task["task_id"]: task for task in api.task_instances(DAG_ID, "no-events")}
+        failure = run_outcome.find_failure(api, DAG_ID, "no-events")
+        with pytest.raises(UnexpectedFailureError, match="no-events failed at ingest: ingest: refused: "):
+            run_outcome.read_outcome(api, DAG_ID, "no-events", home / "nights" / "2026-03-09")
+    stderr = capsys.readouterr().err
+    assert "scheduler died (exit code -9); restarting it" in stderr
+    assert stderr.count("ingest     failed") == 1
     assert (tasks["ingest"]["state"], tasks["ingest"]["try_number"]) == ("failed", 1)  # refused: no retry
     assert {tasks[step]["state"] for step in STEPS if step != "ingest"} == {"upstream_failed"}
-    assert stop is not None
-    assert stop.why.startswith(f"ingest: refused: {home}/landing/events/dt=2026-03-09 holds no files")
-    assert not stop.blocked
-    assert any("ingest: night 2026-03-09" in line for line in stop.log)  # the step's own words
+    assert failure is not None
+    assert failure.reason.startswith(f"ingest: refused: {home}/landing/events/dt=2026-03-09 holds no files")
+    assert not failure.is_blocked
+    assert any("ingest: night 2026-03-09" in line for line in failure.log_lines)  # the log of the step
 
 
-def test_the_password_and_the_keys_are_ours_alone(home: Path) -> None:
-    environment = airflow_home.environment(8080)
-    airflow_home.password()
+def test_password_and_keys_are_private(home: Path) -> None:
+    environment = airflow_home.build_environment(8080)
+    airflow_home.get_password()
     private = [airflow_home.folder() / "secrets.json", *airflow_home.folder().glob("*passwords*")]
     assert len(private) == 2
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
-    assert airflow_home.password() == airflow_home.password() != airflow_home.USER
-    assert airflow_home.environment(8080) == environment
+    assert airflow_home.get_password() == airflow_home.get_password() != airflow_home.USER
+    assert airflow_home.build_environment(8080) == environment

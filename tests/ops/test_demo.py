@@ -4,62 +4,65 @@ from pathlib import Path
 
 import pytest
 
-from contracts import params as parameters
-from contracts.errors import InputError
-from contracts.place import PROJECT
-from ops import demo, up
-from ops.outcome import Outcome, Row, table
+from core import config as parameters
+from core.errors import InputError
+from core.paths import PROJECT_ROOT
+from ops import demo, serve
 from ops.ports import LOOPBACK
+from ops.run_outcome import OutcomeRow, RunOutcome, format_table
 
 
-def test_every_night_is_played_and_the_poisoned_one_again_once_it_is_mended() -> None:
-    plan = demo.turns(parameters.load(PROJECT / "params.yaml").world)
+def test_every_night_runs_once_and_the_corrupted_one_again_after_repair() -> None:
+    plan = demo.plan_runs(parameters.load_params(PROJECT_ROOT / "params.yaml").simulator)
     first, days = date(2026, 3, 9), [9, 10, 11, 12, 12, 13]
-    assert [turn.night for turn in plan] == [first.replace(day=day) for day in days]
-    assert [turn.before for turn in plan] == [None, None, None, "poison", "mend", None]
+    assert [run.night for run in plan] == [first.replace(day=day) for day in days]
+    assert [run.simulator_command for run in plan] == [None, None, None, "corrupt", "repair", None]
 
 
-def test_a_home_that_no_demo_made_is_refused_and_left_alone(home: Path) -> None:
+def test_a_home_that_no_demo_made_is_refused(home: Path) -> None:
     home.mkdir()
     (home / "precious").write_text("data")
     with pytest.raises(InputError, match=f"{home} is not empty, and no demo made it"):
-        demo.make_fresh(home)
+        demo.reset_home(home)
     assert (home / "precious").read_text() == "data"
 
 
 def test_an_earlier_demo_s_home_is_emptied(home: Path) -> None:
-    demo.make_fresh(home)
+    demo.reset_home(home)
     (home / "lake").mkdir()
-    demo.make_fresh(home)
-    assert [path.name for path in home.iterdir()] == [demo.MARK]
+    demo.reset_home(home)
+    assert [path.name for path in home.iterdir()] == [demo.MARKER_FILE]
 
 
-@pytest.mark.parametrize("main", [demo.main, up.main])
-def test_a_port_in_use_ends_with_one_sentence_and_exit_code_2(
+@pytest.mark.parametrize("main", [demo.main, serve.main])
+def test_a_port_in_use_ends_with_exit_code_2(
     main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind((LOOPBACK, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as other_socket:
+        other_socket.bind((LOOPBACK, 0))
+        other_socket.listen()
+        port = other_socket.getsockname()[1]
         monkeypatch.setenv("UNDERCURRENT_AIRFLOW_PORT", str(port))
         assert main() == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert f"refused: port {port} for airflow cannot be used" in said[0]
-    assert not home.exists()  # refused before anything was made
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"refused: port {port} for airflow cannot be used" in lines[0]
+    assert not home.exists()  # refused before any file was written
 
 
-def test_the_table_tells_each_run_and_why_it_ended_so() -> None:
-    good = Outcome("success", None, True, "better", "2", {"challenger": 0.25, "popularity": 0.125})
-    bad = Outcome("failed", "check", None, "check: blocked: users are missing", "2", {})
-    told = table(
-        [Row("2026-03-10", "as it came", "1", good, 75.0), Row("2026-03-12", "poisoned", "2", bad, 9.0)]
+def test_the_table_lists_each_run_and_its_reason() -> None:
+    good = RunOutcome("success", None, True, "better", "2", {"challenger": 0.25, "popularity": 0.125})
+    bad = RunOutcome("failed", "check", None, "check: blocked: users are missing", "2", {})
+    table = format_table(
+        [
+            OutcomeRow("2026-03-10", "unchanged", "1", good, 75.0),
+            OutcomeRow("2026-03-12", "corrupted", "2", bad, 9.0),
+        ]
     )
-    lines = told.splitlines()
+    lines = table.splitlines()
     assert lines[2].split() == [
-        *("2026-03-10", "as", "it", "came", "success", "-", "promote", "1", "->", "2"),
+        *("2026-03-10", "unchanged", "success", "-", "promoted", "1", "->", "2"),
         *("0.2500", "-", "0.1250", "-", "-", "1:15"),
     ]
     assert lines[3].split()[2:9] == ["failed", "check", "-", "2", "->", "2", "-"]
-    assert lines[-1] == "2026-03-12 (poisoned): check: blocked: users are missing"
+    assert lines[-1] == "2026-03-12 (corrupted): check: blocked: users are missing"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from contracts import place
-from contracts.errors import InputError
+from core import paths
+from core.errors import InputError
 from ops.operators import StepOperator, night_of
 
 
@@ -16,50 +16,50 @@ def context(night: str | None = None, key: str | None = None) -> dict[str, Any]:
 
 
 def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> StepOperator:
-    """An operator whose step is this code, run by the same command as a real one."""
+    """Return an operator whose step runs this code by the usual command."""
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "probe.py").write_text(code)
-    monkeypatch.setattr(place, "PROJECT", tmp_path)
+    monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
     return StepOperator(task_id="probe")
 
 
-def test_the_night_is_the_form_s_or_else_the_partition_of_the_scheduled_run() -> None:
+def test_the_night_comes_from_the_form_or_the_partition_key() -> None:
     assert night_of(context(night="2026-03-09")) == date(2026, 3, 9)
     assert night_of(context(key="2026-03-10")) == date(2026, 3, 10)
     assert night_of(context(night="2026-03-09", key="2026-03-10")) == date(2026, 3, 9)
 
 
-@pytest.mark.parametrize("given", [context(), context(night=""), context(night="None"), context(key="today")])
-def test_a_night_that_nobody_gave_is_refused_and_not_guessed(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "empty_context", [context(), context(night=""), context(night="None"), context(key="today")]
+)
+def test_a_missing_night_is_refused(empty_context: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="YYYY-MM-DD"):
-        night_of(given)
+        night_of(empty_context)
 
 
-def test_a_run_without_a_night_fails_for_good() -> None:
-    with pytest.raises(AirflowFailException, match="ingest: refused: the run says no night"):
+def test_a_run_without_a_night_is_not_retried() -> None:
+    with pytest.raises(AirflowFailException, match="ingest: refused: the run has no night"):
         StepOperator(task_id="ingest").execute(context())
 
 
 @pytest.mark.parametrize(("code", "word"), [(2, "refused"), (3, "blocked")])
-def test_refused_input_and_blocked_checks_fail_for_good_with_the_step_s_sentence(
+def test_refused_input_and_blocked_checks_are_not_retried(
     code: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probe = step(tmp_path, monkeypatch, f"print('probe: {word}: so it is'); raise SystemExit({code})")
-    with pytest.raises(AirflowFailException, match=f"^probe: {word}: so it is$"):
+    probe = step(tmp_path, monkeypatch, f"print('probe: {word}: the reason'); raise SystemExit({code})")
+    with pytest.raises(AirflowFailException, match=f"^probe: {word}: the reason$"):
         probe.execute(context("2026-03-09"))
 
 
-def test_any_other_failure_may_be_retried_and_carries_the_last_words(
+def test_other_failures_are_retried_and_report_the_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = step(tmp_path, monkeypatch, "raise OSError('disk full')")
-    with pytest.raises(RuntimeError, match="exit code 1; its last words: OSError: disk full"):
+    with pytest.raises(RuntimeError, match="exit code 1; last line of its output: OSError: disk full"):
         probe.execute(context("2026-03-09"))
 
 
-def test_no_password_of_a_step_s_words_gets_into_airflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_passwords_in_the_step_output_are_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = "postgresql://ann:s3cret@db/x"
     probe = step(tmp_path, monkeypatch, f"print('retrying {address}'); raise OSError('{address} is away')")
     lines: list[str] = []
@@ -70,14 +70,15 @@ def test_no_password_of_a_step_s_words_gets_into_airflow(
     assert "s3cret" not in "".join(lines)
 
 
-def test_the_step_gets_the_night_its_workspace_and_the_home(
+def test_the_step_gets_the_night_the_workspace_and_the_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.chdir(home.parent)
-    monkeypatch.setenv("UNDERCURRENT_HOME", home.name)  # relative: the step runs in another folder
-    told = tmp_path / "told"
-    said = "repr((sys.argv[1:], os.environ['UNDERCURRENT_HOME']))"
-    code = f"import os, sys; open({str(told)!r}, 'w').write({said})"
+    # A relative path, although the step runs in another folder.
+    monkeypatch.setenv("UNDERCURRENT_HOME", home.name)
+    output = tmp_path / "output"
+    expression = "repr((sys.argv[1:], os.environ['UNDERCURRENT_HOME']))"
+    code = f"import os, sys; open({str(output)!r}, 'w').write({expression})"
     step(tmp_path, monkeypatch, code).execute(context("2026-03-09"))
     arguments = ["--night", "2026-03-09", "--workspace", str(home / "nights" / "2026-03-09")]
-    assert told.read_text() == repr((arguments, str(home)))
+    assert output.read_text() == repr((arguments, str(home)))

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from contracts.errors import InputError
+from core.errors import InputError
 from ops import ports
 from ops.ports import LOOPBACK, Ports
 
@@ -13,7 +13,7 @@ def test_the_environment_chooses_the_ports(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("text", ["", "http", "0", "65536", "-1", "80.5"])
-def test_what_is_no_port_number_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_port_number_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERCURRENT_AIRFLOW_PORT", text)
     with pytest.raises(InputError, match=r"UNDERCURRENT_AIRFLOW_PORT is .*from 1 to 65535"):
         ports.from_environment()
@@ -25,11 +25,11 @@ def test_one_port_for_two_servers_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         ports.from_environment()
 
 
-def test_a_port_in_use_is_refused_with_the_setting_that_chooses_another() -> None:
-    with socket.socket() as taken:
-        taken.bind((LOOPBACK, 0))
-        taken.listen()
-        number = taken.getsockname()[1]
+def test_a_port_in_use_is_refused_with_the_setting_to_change() -> None:
+    with socket.socket() as other_socket:
+        other_socket.bind((LOOPBACK, 0))
+        other_socket.listen()
+        number = other_socket.getsockname()[1]
         with pytest.raises(InputError, match=f"port {number} for mlflow .*UNDERCURRENT_MLFLOW_PORT"):
             ports.require_free("mlflow", number)
     ports.require_free("mlflow", number)

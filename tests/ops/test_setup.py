@@ -1,4 +1,4 @@
-"""scripts/setup.sh on a machine that lacks things and where nothing may be installed (no apt on the PATH)."""
+"""scripts/setup.sh on a machine without some programs and without the right to install them."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.place import PROJECT
+from core.paths import PROJECT_ROOT
 
 TOOLS = ("bash", "cat", "cut", "dirname", "grep", "head", "id", "sed", "sha256sum")
 Setup = Callable[[], "subprocess.CompletedProcess[str]"]
@@ -16,13 +16,13 @@ Setup = Callable[[], "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A PATH that holds the barest tools."""
+    """A folder for PATH with only TOOLS, so without apt."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in TOOLS:
-        found = shutil.which(name)
-        assert found
-        (folder / name).symlink_to(found)
+        path = shutil.which(name)
+        assert path
+        (folder / name).symlink_to(path)
     return folder
 
 
@@ -30,15 +30,15 @@ def tools(tmp_path: Path) -> Path:
 def setup(tmp_path: Path, tools: Path) -> Setup:
     project = tmp_path / "project"
     (project / "scripts").mkdir(parents=True)
-    shutil.copy(PROJECT / "scripts" / "setup.sh", project / "scripts")
+    shutil.copy(PROJECT_ROOT / "scripts" / "setup.sh", project / "scripts")
     for name in ("uv.lock", "pyproject.toml"):
         (project / name).write_text(f"{name} of a test\n")
     command = ["bash", str(project / "scripts" / "setup.sh")]
     return lambda: subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True)
 
 
-def add_tool(tools: Path, name: str, words: str, code: int = 0) -> None:
-    (tools / name).write_text(f"#!/bin/bash\necho '{words}' >&2\nexit {code}\n")
+def add_tool(tools: Path, name: str, output: str, code: int = 0) -> None:
+    (tools / name).write_text(f"#!/bin/bash\necho '{output}' >&2\nexit {code}\n")
     (tools / name).chmod(0o755)
 
 
@@ -46,34 +46,32 @@ def add_python(tools: Path) -> None:
     (tools / "python3.11").symlink_to(sys.executable)
 
 
-def refused(setup: Setup) -> str:
-    """The one line with which it refused."""
-    done = setup()
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    return done.stderr
+def refusal(setup: Setup) -> str:
+    """Run setup and return its only line of output."""
+    completed = setup()
+    assert completed.returncode == 2
+    assert len(completed.stderr.splitlines()) == 1
+    return completed.stderr
 
 
-def test_a_missing_python_is_told_in_one_line(setup: Setup) -> None:
-    assert "Python 3.11 is needed and was not found; install it" in refused(setup)
+def test_a_missing_python_is_reported(setup: Setup) -> None:
+    assert "Python 3.11 is needed and was not found; install it" in refusal(setup)
 
 
-def test_a_missing_java_is_told_in_one_line(setup: Setup, tools: Path) -> None:
+def test_a_missing_java_is_reported(setup: Setup, tools: Path) -> None:
     add_python(tools)
     add_tool(tools, "git", "")
-    assert "apt-get install openjdk-17-jre-headless" in refused(setup)
+    assert "apt-get install openjdk-17-jre-headless" in refusal(setup)
 
 
-def test_an_old_java_does_not_pass(setup: Setup, tools: Path) -> None:
+def test_an_old_java_is_refused(setup: Setup, tools: Path) -> None:
     add_python(tools)
     add_tool(tools, "git", "")
     add_tool(tools, "java", 'openjdk version "11.0.2" 2020-01-14')
-    assert "Java 17 is needed" in refused(setup)
+    assert "Java 17 is needed" in refusal(setup)
 
 
-def test_it_is_done_at_once_where_the_environment_was_built_for_this_lock(
-    setup: Setup, tools: Path, tmp_path: Path
-) -> None:
+def test_an_environment_of_the_same_lock_is_reused(setup: Setup, tools: Path, tmp_path: Path) -> None:
     add_python(tools)
     add_tool(tools, "git", "")
     add_tool(tools, "java", 'openjdk version "17.0.15" 2025-04-15')
@@ -87,7 +85,7 @@ def test_it_is_done_at_once_where_the_environment_was_built_for_this_lock(
     digest = subprocess.run(["sha256sum"], input=b"".join(files), capture_output=True, check=True).stdout
     stamp = environment / "built-for"
     stamp.write_text(f"{digest.decode().split()[0]} {tmp_path / 'project'}\n")
-    done = setup()
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = setup()
+    assert (completed.returncode, completed.stderr) == (0, "")
     (tmp_path / "project" / "uv.lock").write_text("another lock\n")
     assert "uv was called" in setup().stderr

@@ -1,4 +1,4 @@
-"""Files that only we can read: logins and keys."""
+"""Files that only the present user can read: logins and keys."""
 
 import json
 import os
@@ -6,21 +6,21 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from contracts.receipts import write_json
+from core.run_manifests import write_json
 
 
 def write_private(path: Path, value: Mapping[str, str]) -> None:
-    """Write JSON that no other local user can read."""
+    """Write a JSON file that no other local user can read."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before = os.umask(0o077)
+    old_umask = os.umask(0o077)
     try:
         write_json(path, value)
     finally:
-        os.umask(before)
+        os.umask(old_umask)
 
 
-def password(path: Path, user: str) -> str:
-    """The user's password, made up on the first call and kept in the file."""
+def get_password(path: Path, user: str) -> str:
+    """Return the user's password. The first call generates it and stores it in the file."""
     if not path.exists():
         write_private(path, {user: secrets.token_urlsafe(12)})
     return str(json.loads(path.read_text(encoding="utf-8"))[user])

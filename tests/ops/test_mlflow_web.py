@@ -1,4 +1,4 @@
-"""MLflow as `make up` starts it, asked over HTTP."""
+"""MLflow as `make up` starts it, tested over HTTP."""
 
 import subprocess
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from contracts import place
-from ops import child, components, mlflow_pages, up
+from core import paths
+from ops import components, mlflow_web, process_group, serve
 from ops.ports import LOOPBACK, Ports
-from tests.ops.test_airflow import free_port
+from tests.support.processes import free_port
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
-EVERYTHING = (
+ENDPOINTS = (
     ("POST", ALIAS),
     ("DELETE", ALIAS),
     ("GET", "/api/2.0/mlflow/registered-models/search"),
@@ -57,24 +57,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patch.setenv("UNDERCURRENT_HOME", str(folder))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/s3cret.db")
         ports = Ports(mlflow=free_port())
-        component = components.mlflow_pages(ports)
+        component = components.mlflow_web(ports)
         with (folder / "log").open("w") as log:
-            started = child.start(component.command, place.PROJECT, component.environment, log)
+            started = process_group.start(component.command, paths.PROJECT_ROOT, component.environment, log)
         address = f"http://{LOOPBACK}:{ports.mlflow}"
         try:
-            _wait(address, started, folder / "log")
+            _wait_until_up(address, started, folder / "log")
             yield Served(address, started, folder)
         finally:
-            child.stop(started)
+            process_group.stop(started)
 
 
-def _wait(address: str, started: "subprocess.Popen[str]", log: Path) -> None:
+def _wait_until_up(address: str, started: "subprocess.Popen[str]", log: Path) -> None:
     for _ in range(240):
         try:
             requests.get(address, timeout=5)
             return
         except requests.ConnectionError:
-            with pytest.raises(subprocess.TimeoutExpired):  # it is still coming up
+            with pytest.raises(subprocess.TimeoutExpired):  # it is still starting
                 started.wait(0.5)
     raise AssertionError(log.read_text())
 
@@ -82,36 +82,36 @@ def _wait(address: str, started: "subprocess.Popen[str]", log: Path) -> None:
 @pytest.fixture
 def login(served: Served, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setenv("UNDERCURRENT_HOME", str(served.home))
-    return mlflow_pages.USER, mlflow_pages.password()
+    return mlflow_web.USER, mlflow_web.get_password()
 
 
-def _ask(address: str, method: str, path: str, **more: object) -> requests.Response:
-    request = requests.Request(method, address, **more).prepare()
-    request.url = address + path  # as it is: requests would tidy /health/../
+def _request(address: str, method: str, path: str, **options: object) -> requests.Response:
+    request = requests.Request(method, address, **options).prepare()
+    request.url = address + path  # unchanged, because requests would simplify /health/../
     with requests.Session() as session:
         session.trust_env = False
         return session.send(request, timeout=30, allow_redirects=False)
 
 
-@pytest.mark.parametrize(("method", "path"), EVERYTHING)
-def test_nothing_is_answered_without_the_login(served: Served, method: str, path: str) -> None:
-    found = _ask(served.address, method, path, data="{}" if method != "GET" else None)
-    assert found.status_code == 401
-    assert found.headers["WWW-Authenticate"].startswith("Basic ")  # a browser asks for it
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+def test_every_endpoint_needs_the_login(served: Served, method: str, path: str) -> None:
+    response = _request(served.address, method, path, data="{}" if method != "GET" else None)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")  # the browser then asks for the login
 
 
 @pytest.mark.parametrize("wrong", [("admin", ""), ("admin", "admin"), ("", ""), ("ann", None), ("ä", "ö")])
-def test_another_login_is_none(served: Served, login: tuple[str, str], wrong: tuple) -> None:
+def test_a_wrong_login_is_refused(served: Served, login: tuple[str, str], wrong: tuple) -> None:
     user, password = wrong[0], login[1] if wrong[1] is None else wrong[1]
-    assert _ask(served.address, "GET", "/", auth=(user.encode(), password.encode())).status_code == 401
+    assert _request(served.address, "GET", "/", auth=(user.encode(), password.encode())).status_code == 401
     for words in ("", "Basic", "Basic !", f"Bearer {login[1]}"):
-        assert _ask(served.address, "GET", "/", headers={"Authorization": words}).status_code == 401
+        assert _request(served.address, "GET", "/", headers={"Authorization": words}).status_code == 401
 
 
-def test_with_the_login_pages_registry_and_artifacts_work(
+def test_pages_registry_and_artifacts_work_with_the_login(
     served: Served, login: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "<title>MLflow</title>" in _ask(served.address, "GET", "/", auth=login).text
+    assert "<title>MLflow</title>" in _request(served.address, "GET", "/", auth=login).text
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", login[0])
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", login[1])
     client = MlflowClient(served.address, served.address)
@@ -122,10 +122,10 @@ def test_with_the_login_pages_registry_and_artifacts_work(
     client.set_registered_model_alias("m", "champion", "1")
     assert client.get_model_version_by_alias("m", "champion").version in (1, "1")
     assert (
-        _ask(served.address, "GET", f"/get-artifact?run_uuid={run.run_id}&path=a.txt", auth=login).text
+        _request(served.address, "GET", f"/get-artifact?run_uuid={run.run_id}&path=a.txt", auth=login).text
         == "words"
     )
-    assert (place.home() / "mlflow" / "artifacts").is_dir()
+    assert (paths.home() / "mlflow" / "artifacts").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -135,45 +135,43 @@ def test_another_host_is_refused_even_with_the_login(
     served: Served, login: tuple[str, str], host: str
 ) -> None:
     headers = {"Host": host.format(port=served.address.rpartition(":")[2])}
-    assert _ask(served.address, "GET", "/health", auth=login, headers=headers).status_code == 421
+    assert _request(served.address, "GET", "/health", auth=login, headers=headers).status_code == 421
 
 
-def test_pages_of_others_cannot_use_the_login_that_a_browser_keeps(
-    served: Served, login: tuple[str, str]
-) -> None:
+def test_requests_from_other_origins_are_refused(served: Served, login: tuple[str, str]) -> None:
     for origin, status in (
         ("http://localhost:1", 403),
         ("null", 403),
         ("http://evil.example", 403),
         (served.address, 200),
     ):
-        found = _ask(
+        response = _request(
             served.address, "POST", "/api/2.0/mlflow/experiments/search", auth=login,
             headers={"Origin": origin}, json={"max_results": 1},
         )  # fmt: skip
-        assert found.status_code == status, origin
+        assert response.status_code == status, origin
 
 
 def test_a_websocket_needs_the_login_too(served: Served) -> None:
     headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}  # fmt: skip
-    assert _ask(served.address, "GET", "/", headers=headers).status_code in (401, 403)
+    assert _request(served.address, "GET", "/", headers=headers).status_code in (401, 403)
 
 
-def test_no_password_stands_on_a_command_line_and_only_we_can_read_the_file(
-    served: Served, login: tuple
-) -> None:
-    group = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _group(p) == served.process.pid]
+def test_passwords_are_in_private_files_only(served: Served, login: tuple) -> None:
+    group = [
+        p for p in Path("/proc").iterdir() if p.name.isdigit() and _process_group(p) == served.process.pid
+    ]
     lines = b" ".join((process / "cmdline").read_bytes() for process in group)
     assert b"mlflow" in lines
     assert b"s3cret" not in lines
     assert login[1].encode() not in lines
-    assert login[1] in up.where_to_look(Ports())
-    private = [path for path in (place.home() / "mlflow").iterdir() if path.is_file()]
+    assert login[1] in serve.format_addresses(Ports())
+    private = [path for path in (paths.home() / "mlflow").iterdir() if path.is_file()]
     assert [path.stat().st_mode & 0o777 for path in private if login[1] in path.read_text()] == [0o600]
 
 
-def _group(process: Path) -> int:
+def _process_group(process: Path) -> int:
     try:
         return int((process / "stat").read_text().rpartition(")")[2].split()[2])
     except (FileNotFoundError, ProcessLookupError):
