@@ -1,1 +1,1 @@
-"""What is measured, against whom: `python -m benchmarks.<name>` prints one JSON object as its last line."""
+"""Benchmarks of quality and speed. `python -m benchmarks.<name>` prints one JSON object as its last line."""

@@ -1,4 +1,4 @@
-"""The last line of every benchmark, and the file it is kept in."""
+"""Print and store the result of a benchmark."""
 
 import json
 import os
@@ -8,35 +8,47 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from contracts.step import code_commit
+from core.step_cli import code_commit
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def publish(name: str, figures: Mapping[str, Any], ratios: Mapping[str, float], keep: bool) -> None:
-    """Print the result as one line of JSON; with `keep`, write it to `benchmarks/results/<name>.json` too."""
+def publish_result(
+    name: str, figures: Mapping[str, Any], ratios: Mapping[str, float], write_file: bool
+) -> None:
+    """Print a result as one line of JSON.
+
+    Args:
+        name: name of the result.
+        figures: what was measured.
+        ratios: comparisons with peers or limits.
+        write_file: whether to write the result to `benchmarks/results/<name>.json` too.
+    """
     result = {
         "name": name,
         "commit": code_commit(),
-        "machine": machine(),
+        "machine": describe_machine(),
         "figures": dict(figures),
         "ratios": dict(ratios),
     }
-    if keep:
+    if write_file:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{name}.json"
         path.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(json.dumps(result, sort_keys=True))
 
 
-def machine() -> str:
-    """Processor and cores, as the system names them."""
-    listed = subprocess.run(["lscpu"], capture_output=True, text=True).stdout.splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in listed if line.startswith("Model name")), None)
+def describe_machine() -> str:
+    """Return the processor's name and the number of cores."""
+    lines = subprocess.run(["lscpu"], capture_output=True, text=True).stdout.splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Model name")), None)
     return f"{model or platform.machine()}, {os.cpu_count()} cores"
 
 
 def peak_mib() -> int:
-    """The most memory this process has held. getrusage would give its parent's peak where that is higher."""
+    """Return the peak memory of this process in MiB.
+
+    `getrusage` is not used, because it reports the peak of the parent process if that is higher.
+    """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) // 1024

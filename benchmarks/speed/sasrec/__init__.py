@@ -1,0 +1,1 @@
+"""The contenders of `benchmarks.speed.training`. Each module is a command of its own."""
