@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
-from spark_jobs.session import session
+from spark_jobs.session import spark_session
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
@@ -45,7 +45,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     logging.getLogger("py4j").setLevel(logging.WARNING)  # or it logs its own end to a stream that is closed
-    started = session("tests")
+    started = spark_session("tests")
     stop = started.stop
     yield started
     stop()

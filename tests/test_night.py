@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from contracts import landing
-from contracts.place import PROJECT
-from contracts.records import KINDS
-from contracts.steps import STEPS
+from core.paths import PROJECT_ROOT
+from core.records import LANDING_TYPES
+from core.step_graph import STEPS
+from lake import landing
 from tasks.record import project_files
 
 NIGHT = "2026-03-05"
 SMALL = {
     "night": NIGHT,
-    "world.users": 40,
-    "world.videos": 14,
-    "world.history_days": 3,
-    "world.nights": 2,
-    "world.new_users_per_day": 2,
-    "world.new_videos_per_day": 2,
-    "world.outage_night": 0,
+    "simulator.users": 40,
+    "simulator.videos": 14,
+    "simulator.history_days": 3,
+    "simulator.nights": 2,
+    "simulator.new_users_per_day": 2,
+    "simulator.new_videos_per_day": 2,
+    "simulator.outage_night": 0,
     "check.min_rows": 20,
-    "check.max_one_reason": 0.9,
-    "check.max_rejected": 0.9,
+    "check.max_reject_rate_per_reason": 0.9,
+    "check.max_reject_rate": 0.9,
     "align.epochs": 2,
     "train.epochs": 2,
     "gate.min_users": 5,
@@ -38,21 +38,21 @@ SMALL = {
 
 
 PRODUCTION = """
-from tasks.registry import Registry
-models = Registry()
+from registry.model_registry import ModelRegistry
+models = ModelRegistry()
 print([(v.number, sorted(v.tags.items())) for v in models.versions()])
-print([(a, v and v.number) for a in ("champion", "challenger", "previous") for v in [models.holder(a)]])
+print([(a, v and v.number) for a in ("champion", "challenger", "previous") for v in [models.get_by_alias(a)]])
 """
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the project with small parameters, in which commands run as a person would type them."""
+    """A copy of the project with small parameters, in which commands run as a user types them."""
 
     folder: Path
 
     def __call__(
-        self, *command: str, succeed: bool = True, asked: bool = False
+        self, *command: str, succeed: bool = True, promote: bool = False
     ) -> subprocess.CompletedProcess[str]:
         settings = ("UNDERCURRENT_", "MLFLOW_", "DVC_", "PYTHONDONTWRITEBYTECODE")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
@@ -61,7 +61,7 @@ class Checkout:
             "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # a short job starts faster so
             **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         }
-        if asked:
+        if promote:
             clean["UNDERCURRENT_PROMOTE"] = "yes"
         done = subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
         assert not succeed or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -79,124 +79,124 @@ class Checkout:
             section[key] = value
         path.write_text(yaml.safe_dump(raw))
 
-    def receipt(self, step: str) -> dict:
-        return json.loads((self.folder / "night" / "receipts" / f"{step}.json").read_text())
+    def run_manifest(self, step: str) -> dict:
+        return json.loads((self.folder / "night" / "run_manifests" / f"{step}.json").read_text())
 
     def production(self) -> str:
         """What production reads: the registered versions with their tags and aliases, and the record."""
-        told = self("python", "-c", PRODUCTION).stdout
+        text = self("python", "-c", PRODUCTION).stdout
         if (self.folder / "var" / "record").exists():
-            told += self("git", "-C", "var/record", "show-ref").stdout
-        return told
+            text += self("git", "-C", "var/record", "show-ref").stdout
+        return text
 
-    def started(self) -> dict[str, str]:
-        return {name: self.receipt(name)["started"] for name in STEPS}
+    def started_at(self) -> dict[str, str]:
+        return {name: self.run_manifest(name)["started_at"] for name in STEPS}
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The project's files in an empty folder, a tiny world, and its night run once."""
+    """The project's files in an empty folder, a tiny simulated platform, and its night run once."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in [*project_files(), ".dvc/config"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROJECT / name, folder / name)
+        shutil.copy2(PROJECT_ROOT / name, folder / name)
     night = Checkout(folder)
     night("git", "init", "--quiet")
     night("git", "add", "--all")
-    night("git", "commit", "--quiet", "--message", "as it is")
+    night("git", "commit", "--quiet", "--message", "checkout")
     night.set(SMALL)
-    night("python", "-m", "world", "make")
+    night("python", "-m", "simulator", "make")
     night("dvc", "repro")
     return night
 
 
 @pytest.mark.timeout(900)
-def test_every_step_leaves_its_receipt_and_the_page_is_written(checkout):
-    assert set(checkout.started()) == set(STEPS)
+def test_every_step_leaves_its_run_manifest_and_the_report_is_written(checkout):
+    assert set(checkout.started_at()) == set(STEPS)
     page = (checkout.folder / "night" / "report" / "report.html").read_text()
     assert NIGHT in page
     assert json.loads((checkout.folder / "night" / "gate" / "verdict.json").read_text())["night"] == NIGHT
 
 
 def test_nothing_is_lost_between_the_landing_files_and_the_interactions(checkout):
-    taken, cleaned = checkout.receipt("ingest"), checkout.receipt("clean")
-    for receipt in (taken, cleaned):
-        rows = receipt["rows"]
+    ingested, cleaned = checkout.run_manifest("ingest"), checkout.run_manifest("clean")
+    for run_manifest in (ingested, cleaned):
+        rows = run_manifest["row_counts"]
         assert rows["rows_in"] == rows["kept"] + sum(rows["rejected"].values()) > 0
     root, until = checkout.folder / "var" / "landing", date.fromisoformat(NIGHT)
     landed = [
         record
-        for kind in KINDS.values()
-        for day in landing.days(root, kind.name)
+        for landing_type in LANDING_TYPES.values()
+        for day in landing.list_days(root, landing_type.name)
         if day <= until
-        for path in landing.files(root, kind.name, day)
-        for record in landing.read(path, kind)
+        for path in landing.list_files(root, landing_type.name, day)
+        for record in landing.read_records(path, landing_type)
     ]
-    assert taken["rows"]["rows_in"] == len(landed)
-    assert len(cleaned["rows"]["rejected"]) >= 5  # the demo world's logs are dirty in many ways
+    assert ingested["row_counts"]["rows_in"] == len(landed)
+    assert len(cleaned["row_counts"]["rejected"]) >= 5  # the simulator corrupts logs in many ways
 
 
 def test_a_second_repro_does_nothing(checkout):
-    before = checkout.started()
-    said = checkout("dvc", "repro").stdout
-    assert "up to date" in said
-    assert checkout.started() == before
+    before = checkout.started_at()
+    output = checkout("dvc", "repro").stdout
+    assert "up to date" in output
+    assert checkout.started_at() == before
 
 
 @pytest.mark.timeout(900)
-def test_dvc_promotes_and_records_only_when_asked(checkout):
-    assert checkout.receipt("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
-    assert checkout.receipt("record")["facts"]["outcome"].startswith("left alone: run by DVC")
+def test_dvc_promotes_and_records_only_on_request(checkout):
+    assert checkout.run_manifest("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
+    assert checkout.run_manifest("record")["facts"]["outcome"].startswith("left alone: run by DVC")
     assert checkout.production().split("\n")[0] == "[]"
     assert not (checkout.folder / "var" / "record").exists()
     assert "left alone" in (checkout.folder / "night" / "report" / "report.html").read_text()
-    checkout("dvc", "repro", "--force", "--single-item", "promote", "record", "report", asked=True)
-    assert checkout.receipt("promote")["facts"]["version"] == "1"
+    checkout("dvc", "repro", "--force", "--single-item", "promote", "record", "report", promote=True)
+    assert checkout.run_manifest("promote")["facts"]["version"] == "1"
 
 
 @pytest.mark.timeout(900)
-def test_the_night_is_recorded_and_comes_out_the_same_from_its_tag(checkout):
+def test_a_recorded_night_is_reproduced_from_its_tag(checkout):
     tag = checkout("git", "-C", "var/record", "tag").stdout.split()
     assert tag == [f"night/{NIGHT}"]
-    said = checkout("python", "-m", "tasks.reproduce", "--night", NIGHT).stdout
-    assert "DIFFERENT" not in said
-    assert "night/train" in said
+    output = checkout("python", "-m", "undercurrent", "reproduce", "--night", NIGHT).stdout
+    assert "DIFFERENT" not in output
+    assert "night/train" in output
 
 
 @pytest.mark.timeout(900)
-def test_changing_one_parameter_runs_again_only_what_depends_on_it(checkout):
-    before = checkout.started()
+def test_a_changed_parameter_reruns_only_what_depends_on_it(checkout):
+    before = checkout.started_at()
     checkout.set({"gate.min_users": 6})
     checkout("dvc", "repro")
-    after = checkout.started()
-    again = {name for name in STEPS if after[name] != before[name]}
-    assert again == {"gate", "promote", "record", "report"}
+    after = checkout.started_at()
+    repeated = {name for name in STEPS if after[name] != before[name]}
+    assert repeated == {"gate", "promote", "record", "report"}
 
 
-def test_the_night_run_again_became_a_revision_and_its_retry_none(checkout):
+def test_a_rerun_night_is_a_new_revision_and_its_retry_is_not(checkout):
     git = ("git", "-C", "var/record")
-    checkout("python", "-m", "tasks.record", "--night", NIGHT)  # a person asks for it
-    first = checkout.receipt("record")["facts"]
+    checkout("python", "-m", "tasks.record", "--night", NIGHT)  # outside of DVC, a user asks for it
+    first = checkout.run_manifest("record")["facts"]
     assert first["tag"] == f"night/{NIGHT}.2"
     checkout("python", "-m", "tasks.gate", "--night", NIGHT)  # the same again at another time
     checkout("python", "-m", "tasks.record", "--night", NIGHT)
-    assert checkout.receipt("record")["facts"] == first
+    assert checkout.run_manifest("record")["facts"] == first
     tags = checkout(*git, "tag").stdout.split()
     assert tags == [f"night/{NIGHT}", f"night/{NIGHT}.2"]
     assert len({checkout(*git, "rev-parse", tag).stdout for tag in tags}) == 2
 
 
 def test_a_night_that_was_never_recorded_cannot_be_reproduced(checkout):
-    done = checkout("python", "-m", "tasks.reproduce", "--night", "2020-01-01", succeed=False)
+    done = checkout("python", "-m", "undercurrent", "reproduce", "--night", "2020-01-01", succeed=False)
     assert done.returncode == 2
     assert "has no tag night/2020-01-01" in done.stderr
 
 
 @pytest.mark.timeout(900)
 def test_an_experiment_leaves_registry_and_record_as_they_are(checkout):
-    before, was = checkout.production(), checkout.receipt("train")["digests"]
+    production, digests = checkout.production(), checkout.run_manifest("train")["digests"]
     checkout("dvc", "exp", "run", "-S", "train.epochs=1", "-S", "train.learning_rate=0.01")
-    assert checkout.receipt("train")["digests"] != was
-    assert checkout.receipt("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
-    assert "('1', " in before
-    assert checkout.production() == before
+    assert checkout.run_manifest("train")["digests"] != digests
+    assert checkout.run_manifest("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
+    assert "('1', " in production
+    assert checkout.production() == production

@@ -1,21 +1,25 @@
-"""The stand-in for a GPU refuses what CUDA refuses, and nothing else."""
+"""The fake GPU refuses what CUDA refuses, and nothing else."""
 
 import pytest
 import torch
 
-from tests.other_device import GPU, OtherDevice
+from tests.support.other_device import GPU, OtherDevice
 
 
-def test_devices_do_not_mix_and_what_is_moved_does() -> None:
+def test_tensors_of_two_devices_do_not_mix() -> None:
     with OtherDevice():
-        here, there = torch.ones(2, 2), torch.ones(2, 2, device=GPU)
-        assert (there @ there.to(GPU)).device == GPU
-        assert (there.cpu() @ here).sum().item() == 8
-        assert there[torch.tensor([0])].device == GPU
-        for mixed in (lambda: here @ there, lambda: here[there.long()], lambda: torch.cat([here, there])):
+        on_cpu, on_gpu = torch.ones(2, 2), torch.ones(2, 2, device=GPU)
+        assert (on_gpu @ on_gpu.to(GPU)).device == GPU
+        assert (on_gpu.cpu() @ on_cpu).sum().item() == 8
+        assert on_gpu[torch.tensor([0])].device == GPU
+        for mixed in (
+            lambda: on_cpu @ on_gpu,
+            lambda: on_cpu[on_gpu.long()],
+            lambda: torch.cat([on_cpu, on_gpu]),
+        ):
             with pytest.raises(RuntimeError, match="same device"):
                 mixed()
         with pytest.raises(TypeError, match="numpy"):
-            there.numpy()
+            on_gpu.numpy()
         with pytest.raises(RuntimeError, match="generator"):
             torch.rand(2, device=GPU, generator=torch.Generator("cpu"))

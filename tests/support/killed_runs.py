@@ -4,16 +4,16 @@ import signal
 import subprocess
 import sys
 
-from contracts.place import PROJECT, Night, mark_home
+from core.paths import PROJECT_ROOT, Night, write_home_marker
 
 CHILD = """
 import os, signal, sys
 from importlib import import_module
 from pathlib import Path
-from contracts import step
+from core import step_cli
 Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 name = sys.argv[1]
-sys.exit(step.main(name, import_module(f"tasks.{name}").run, None, sys.argv[2:]))
+sys.exit(step_cli.main(name, import_module(f"tasks.{name}").run, None, sys.argv[2:]))
 """
 
 
@@ -25,9 +25,11 @@ def killed(step: str, night: Night) -> None:
         "--workspace",
         str(night.workspace),
         "--params",
-        str(night.params),
+        str(night.params_path),
     ]
-    mark_home()  # a home that has its mark is not marked again, which would be the first renaming
-    done = subprocess.run([sys.executable, "-c", CHILD, step, *arguments], cwd=PROJECT, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    write_home_marker()  # a home that has its mark is not marked again, which would be the first renaming
+    completed = subprocess.run(
+        [sys.executable, "-c", CHILD, step, *arguments], cwd=PROJECT_ROOT, capture_output=True
+    )
+    assert completed.returncode == -signal.SIGKILL, completed.stderr.decode()
     assert [path.name for path in (night.workspace / step).iterdir() if path.name.startswith(".")]

@@ -24,21 +24,21 @@ START_SECONDS = 60
 def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     """Run the server with its data in `folder`; gives the AWS_… variables that lead to it."""
     config = folder / "s3.json"
-    people = [{"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}]
-    config.write_text(json.dumps({"identities": people}), encoding="utf-8")
+    identities = [{"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}]
+    config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
     ports = _free_ports(len(PORTS))
     flags = [f"-{flag}={port}" for flag, port in zip(PORTS, ports, strict=True)]
-    plain = [
+    options = [
         "-s3",
         f"-s3.config={config}",
         "-s3.port.iceberg=0",
         "-volume.max=20",
         "-master.volumeSizeLimitMB=64",
     ]
-    place = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    location = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
-            [WEED, "server", *place, *plain, *flags], stdout=log, stderr=log, cwd=folder
+            [WEED, "server", *location, *options, *flags], stdout=log, stderr=log, cwd=folder
         )
     address = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}",
@@ -70,9 +70,9 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while True:
         try:
-            ours = client(address)
-            ours.create_bucket(Bucket="bucket")
-            ours.put_object(Bucket="bucket", Key="ready", Body=b"yes")
+            s3 = client(address)
+            s3.create_bucket(Bucket="bucket")
+            s3.put_object(Bucket="bucket", Key="ready", Body=b"yes")
             return
         except (BotoCoreError, ClientError) as error:
             if server.poll() is not None or time.monotonic() > until:
@@ -83,6 +83,6 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
 def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for free_socket in sockets:
+            free_socket.bind(("127.0.0.1", 0))
+        return [free_socket.getsockname()[1] for free_socket in sockets]
