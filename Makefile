@@ -1,34 +1,38 @@
-# One command each; `make help` lists them. All but help and setup first see that the environment is there.
+# `make help` lists the commands. All of them except help first run setup.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-BENCH ?= dag_import
+BENCH ?= speed.dag_import
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo up test lint bench reproduce
+.PHONY: help setup demo up test lint docs bench reproduce
 
-help: ## this list
+help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-setup: ## build the environment (.venv from uv.lock, Java 17)
+setup: ## build the environment: .venv from uv.lock, and Java 17
 	@scripts/setup.sh
 
-demo: setup ## five simulated nights through a real Airflow, and what became of each
+demo: setup ## run five simulated nights in Airflow and print their outcomes
 	@$(PYTHON) -m ops.demo
 
-up: setup ## Airflow, MLflow and the nights' pages to click through, until Ctrl-C
-	@$(PYTHON) -m ops.up
+up: setup ## serve Airflow, MLflow and the nights' web pages until Ctrl-C
+	@$(PYTHON) -m ops.serve
 
-test: setup ## the tests
+test: setup ## run the tests
 	@$(PYTHON) -m pytest $(ARGS)
 
-lint: setup ## ruff and mypy
+lint: setup ## run ruff and mypy
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: setup ## a benchmark: make bench BENCH=nights ARGS="--source segmm --path DIR --first 2024-01-03"
+docs: setup ## build the documentation site in build/site; broken links fail
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+	@echo "docs: open build/site/index.html"
+
+bench: setup ## run a benchmark: make bench BENCH=quality.nights ARGS="--source segmm --path DIR --first 2024-01-03"
 	@$(PYTHON) -m benchmarks.$(BENCH) $(ARGS)
 
-reproduce: setup ## a recorded night again from its tag: make reproduce NIGHT=2026-03-12 (or 2026-03-12.2)
-	@$(PYTHON) -m tasks.reproduce --night "$(NIGHT)"
+reproduce: setup ## reproduce a recorded night from its tag: make reproduce NIGHT=2026-03-12 (or 2026-03-12.2)
+	@$(PYTHON) -m undercurrent reproduce --night "$(NIGHT)"
