@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.records import LANDED_FINGERPRINT
+from core.tables import MODALITIES
 
 TableMetrics = dict[str, float | None]
 
@@ -23,7 +24,6 @@ INTERACTION_KEY = ("user_id", "video_id", "started_at")
 INTERACTION_COLUMNS = (*INTERACTION_KEY, "watched_ms", "watch_ratio")
 VECTOR_KEY = ("video_id", "modality", "segment")
 VECTOR_COLUMNS = (*VECTOR_KEY, "vector", "fingerprint")
-MODALITIES = ("visual", "text", "audio")
 STATE_TYPES = ("users", "videos", "features")  # all landing types except events, see `event_metrics`
 MIN_REJECTS = 20  # with fewer rejects, no share is judged: one bad record of two must not block a night
 NORM_TOLERANCE = 1e-3  # for vectors of encoders, which have unit length; landed vectors may have any length

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from core.tables import EVENTS, FEATURES, USERS, VIDEOS, WHOLE_VIDEO, TableSpec
+from core.tables import EVENTS, FEATURES, MODALITIES, USERS, VIDEOS, WHOLE_VIDEO, TableSpec
 
 LANDED_FINGERPRINT = "landed"  # in place of an encoder fingerprint, for vectors that the platform delivered
 MAX_ID_LENGTH = 512  # characters
@@ -131,7 +131,7 @@ class Feature(msgspec.Struct):
         Raises:
             RecordRejected: the id or modality is wrong, or the vector is empty, zero or not finite.
         """
-        if self.modality not in ("visual", "text", "audio"):
+        if self.modality not in MODALITIES:
             raise RecordRejected(
                 "wrong_type", f"modality is {self.modality!r}; it must be visual, text or audio"
             )

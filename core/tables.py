@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+MODALITIES = ("visual", "text", "audio")
 WHOLE_VIDEO = -1  # `features.segment` of a vector of the whole video
 # `features.modality` of audio-visual synchrony. The vector holds the fields of `media.clip.Synchrony` (the
 # delay in ms), NaN if unknown.

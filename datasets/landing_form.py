@@ -47,7 +47,7 @@ def read_table(
         path: The file.
         columns: Column -> type.
         separator: The character between cells.
-        optional: Columns that may have empty cells.
+        nullable: Columns that may have empty cells.
 
     Returns:
         One record per row.

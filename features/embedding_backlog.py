@@ -11,6 +11,7 @@ from core.tables import SYNCHRONY, WHOLE_VIDEO
 from features import vectors
 from features.text_normalisation import normalise_text, raw_text
 from lake.client import Lake, up_to_day
+from lake.latest_records import latest_records
 
 # Modality -> the reject reason of a readable file without a stream for it.
 MISSING_STREAM_REASONS = {"visual": "no_video_stream", "audio": "no_audio_stream"}
@@ -59,12 +60,12 @@ def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
     Returns:
         video_id -> record, sorted by id. A blank `media_uri` becomes None.
     """
-    content = ("media_uri", "caption", "hashtags")
-    key = ("video_id", "day", "source_file", "source_line")
-    records = lake.scan("videos", up_to_day(until), (*key, *content)).sort_by([(k, "ascending") for k in key])
-    newest = {record["video_id"]: record for record in records.to_pylist()}
+    content = ("video_id", "media_uri", "caption", "hashtags")
+    order = ("day", "source_file", "source_line")
+    records = lake.scan("videos", up_to_day(until), (*content, *order))
     return {
-        video: record | {"media_uri": text_or_none(record["media_uri"])} for video, record in newest.items()
+        record["video_id"]: record | {"media_uri": text_or_none(record["media_uri"])}
+        for record in latest_records(records, "video_id").to_pylist()
     }
 
 

@@ -10,6 +10,7 @@ from core.config.model_half import SnapshotConfig
 from core.errors import InputError
 from core.time_split import TimeSplit
 from lake.client import Lake, up_to_day
+from lake.latest_records import latest_records
 
 
 def read_user_profiles(
@@ -70,18 +71,3 @@ def _parse_number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if value is not None and np.isfinite(value) else None
-
-
-def latest_records(table: pa.Table, key: str) -> pa.Table:
-    """Return the newest record of each key, sorted by key."""
-    order = [
-        (key, "ascending"),
-        ("day", "descending"),
-        ("source_file", "descending"),
-        ("source_line", "descending"),
-    ]
-    ordered = table.sort_by(order)
-    keys = ordered[key].to_numpy(zero_copy_only=False)
-    first = np.ones(len(keys), bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return ordered.filter(pa.array(first)).combine_chunks()

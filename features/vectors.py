@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.records import LANDED_FINGERPRINT
-from core.tables import WHOLE_VIDEO
+from core.tables import MODALITIES, WHOLE_VIDEO
 from lake.client import Lake
 
-MODALITIES = ("visual", "text", "audio")
 VECTOR_KEY = ("modality", "video_id")
 DELIVERY_ORDER = ("day", "source")  # oldest delivery first; `source` holds file and line
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from core.tables import MODALITIES
 from simulator.calendar import Calendar
 from simulator.seeds import make_rng
 from simulator.topics import TOPICS
@@ -13,7 +14,6 @@ from simulator.topics import TOPICS
 SEGMENT_SECONDS = 5
 MIN_SECONDS, MAX_SECONDS = 3, 30
 NUM_AUTHORS = 30
-MODALITIES = ("visual", "text", "audio")
 # How often a modality has the main topic of the video.
 TOPIC_AGREEMENT = {"visual": 0.75, "text": 0.7, "audio": 0.65}
 OFF_TOPIC_RATE = 0.2  # share of segments that do not show the video's visual topic

@@ -19,7 +19,7 @@ from torch import Tensor
 from core.errors import InputError
 from core.paths import Night
 from core.run_manifests import read_json
-from core.tables import BEHAVIOURS, CONTEXT_COLUMNS
+from core.tables import BEHAVIOURS, CONTEXT_COLUMNS, MODALITIES
 from models.config import ModelConfig
 from models.data.inputs import (
     build_item_table,
@@ -35,7 +35,6 @@ from models.data.targets import Targets
 from models.data.users import UserProfiles
 from snapshots.saved_models import read_tensors
 
-MODALITIES = ("visual", "text", "audio")
 RERUN_SNAPSHOT = "run `python -m tasks.snapshot` again"
 # Share of all videos that alignment is never trained on. Videos without training interactions come on top.
 HELD_OUT_SHARE = 0.1
@@ -47,7 +46,7 @@ class Interactions:
 
     Attributes:
         user_N: Row of the user.
-        row_N: Row of the video.
+        video_N: Row of the video.
         positive_N: Bool, whether the interaction is positive.
         watch_ratio_N: NaN if unknown.
         behaviour_NA: Bool, in the order of `core.tables.BEHAVIOURS`.

@@ -24,7 +24,7 @@ from core.errors import InputError
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT
 from core.run_manifests import RowCounts, RunManifest
-from core.tables import SYNCHRONY, WHOLE_VIDEO
+from core.tables import MODALITIES, SYNCHRONY, WHOLE_VIDEO
 from features.embedding import BatchEncoder, SegmentVectors, feature_rows
 from features.embedding_backlog import (
     MISSING_STREAM_REASONS,
@@ -52,7 +52,6 @@ from models import encoders
 from models.encoders import AudioEncoder, Encoder, EncoderReplicas, ImageEncoder
 
 NONE = "none"
-MODALITIES = ("visual", "text", "audio")
 
 
 @dataclass

@@ -207,10 +207,8 @@ def _slice_condition(
 def _calibration_condition(params: GateConfig, inputs: GateInputs) -> Condition:
     name, bound = "calibration_error", params.max_calibration_error
     metrics = _lookup(inputs.metrics, "models", "challenger")
-    error, ranking_head = (
-        _finite_number(_lookup(metrics, "calibration_error")),
-        _lookup(metrics, "ranking_head"),
-    )
+    error = _finite_number(_lookup(metrics, "calibration_error"))
+    ranking_head = _lookup(metrics, "ranking_head")
     unmeasured = isinstance(metrics, Mapping) and metrics.get("calibration_error", 0) is None
     if unmeasured and not inputs.has_completion_labels:
         return Condition(

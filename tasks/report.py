@@ -17,6 +17,7 @@ from core.config import ReportConfig
 from core.paths import Night
 from core.run_manifests import RunManifest, read_json, read_manifest, write_text
 from core.step_graph import STEPS
+from core.tables import MODALITIES
 from evaluation.gate_inputs import MANIFEST_FILE, METRICS_FILE
 from evaluation.verdict import read_verdict
 from models.evaluation.metrics import classify_difference
@@ -72,13 +73,12 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
     Raises:
         InputError: The verdict, the evaluation or the snapshot is missing.
     """
-    metrics, manifest = (
-        _read_night_json(night.require_output(*file)) for file in (METRICS_FILE, MANIFEST_FILE)
-    )
+    metrics = _read_night_json(night.require_output(*METRICS_FILE))
+    manifest = _read_night_json(night.require_output(*MANIFEST_FILE))
     run_manifests = _run_manifests(night)
     verdict = read_verdict(night)
     reference = verdict.reference
-    modalities = [m for m in ("visual", "text", "audio") if m in manifest["modalities"]]
+    modalities = [m for m in MODALITIES if m in manifest["modalities"]]
     alignment = _read_optional(night, "align", "metrics.json")
     directions = _retrieval_directions(alignment.get("modality_pairs", {}))
     return {

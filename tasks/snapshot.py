@@ -23,9 +23,10 @@ from core.tables import BEHAVIOURS
 from core.time_split import TimeSplit, split_by_time
 from features import vectors
 from features.item_features import SYNCHRONY_COLUMNS, add_columns, comment_features, synchrony_features
-from features.user_profiles import latest_records, read_user_profiles
+from features.user_profiles import read_user_profiles
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
+from lake.latest_records import latest_records
 from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, is_positive
 from registry import model_registry
 

@@ -386,3 +386,48 @@ def test_names_use_standard_words(package: str) -> None:
 def _without_shape(name: str) -> str:
     """`told_BT` -> `told`, `_answers` -> `answers`."""
     return re.sub(r"_[A-Z0-9]+$", "", name).strip("_").lower()
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_docstrings_name_real_parameters_and_attributes(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(PROJECT_ROOT)}:{node.lineno} {node.name}: {name}"
+        for path in sources(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        for section, known in (("Args", _parameters(node)), ("Attributes", _attributes(node)))
+        for name in _documented(section, ast.get_docstring(node) or "")
+        if name not in known
+    ]
+    assert not wrong
+
+
+def _documented(section: str, doc: str) -> list[str]:
+    """The names before the colons of a section of a docstring."""
+    match = re.search(rf"(?m)^{section}:\n((?:    .*\n?|\n)+)", doc)
+    heads = re.findall(r"(?m)^ {4}(\w[\w, ]*):", match[1]) if match else []
+    return [name.strip() for head in heads for name in head.split(",")]
+
+
+def _parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    """The parameters of a function, or of the constructor of a class."""
+    if isinstance(node, ast.FunctionDef):
+        return {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
+    inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    return _parameters(inits[0]) if inits else _attributes(node)
+
+
+def _attributes(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    """The fields, properties and instance attributes of a class."""
+    parts = list(ast.walk(node))
+    targets = [n.target for n in parts if isinstance(n, ast.AnnAssign)]
+    targets += [target for n in parts if isinstance(n, ast.Assign) for target in n.targets]
+    fields_ = {target.id for target in targets if isinstance(target, ast.Name)}
+    methods = {n.name for n in parts if isinstance(n, ast.FunctionDef)}
+    return fields_ | methods | {n.attr for n in parts if isinstance(n, ast.Attribute)}
+
+
+def test_a_stale_name_in_a_docstring_is_seen() -> None:
+    doc = "Train.\n\nArgs:\n    model: The model.\n    old, seed: Two more.\n        Indented: no name.\n"
+    assert _documented("Args", doc) == ["model", "old", "seed"]
+    assert _parameters(ast.parse("def train(model, *, seed): ...").body[0]) == {"model", "seed"}  # type: ignore[arg-type]

@@ -41,12 +41,8 @@ class InterestTask(TrainingTask):
     ) -> None:
         assert isinstance(scorer.model, InterestModel)
         self.model: InterestModel = scorer.model
-        self.scorer, self.validation_targets, self.params, self.objective = (
-            scorer,
-            validation_targets,
-            params,
-            objective,
-        )
+        self.scorer, self.validation_targets = scorer, validation_targets
+        self.params, self.objective = params, objective
         self.device = next(self.model.parameters()).device
         lengths = scorer.user_data.sequences.lengths.cpu().clamp(max=self.model.config.max_length)
         self.users = lengths.nonzero().squeeze(1)
@@ -70,11 +66,8 @@ class InterestTask(TrainingTask):
         """Return the NDCG@10 on the validation day. Empty without targets."""
         if not len(self.validation_targets.user_P):
             return {}
-        return {
-            VALIDATION_METRIC: distributed.broadcast(
-                mean_ndcg(self.scorer, self.validation_targets, VALIDATION_K)
-            )
-        }
+        ndcg = mean_ndcg(self.scorer, self.validation_targets, VALIDATION_K)
+        return {VALIDATION_METRIC: distributed.broadcast(ndcg)}
 
     def describe_batch(self, users_B: Tensor) -> str:
         """Return the first user rows of a batch, for error messages."""
@@ -95,7 +88,7 @@ def fit_interest_model(
 
     Args:
         scorer: Holds the model, which is trained in place.
-        valid: Targets of the validation day.
+        validation_targets: Targets of the validation day.
         params: Section `train` of params.yaml.
         objective: Weights and settings of the losses.
         callbacks: In addition to the seeds and the learning-rate schedule.

@@ -1,4 +1,4 @@
-"""The section train.model of params.yaml: one dataclass for each kind of model, chosen by `name`.
+"""The section train.model of params.yaml: one dataclass for each family of models, chosen by `name`.
 
 A dataclass has exactly the keys that its models read. Any other key is refused (core/schema.py).
 """

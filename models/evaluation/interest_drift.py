@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.data.sequences import SequenceBatch
-from models.layers.gaussian_process import CONTENT_VARIANCE, NOISE_VARIANCE, USER_VARIANCE
+from models.layers.gaussian_process import CONTENT_VARIANCE, NOISE_VARIANCE, USER_VARIANCE, log_density_terms
 
 SHARED_COVARIANCE = 0.3  # share of the covariance that remains across a drift
 PRIOR_NO_DRIFT = 0.5  # prior probability of no drift
@@ -69,9 +69,8 @@ def drift_log_evidence(f_BTD: Tensor, residual_BT: Tensor, batch: SequenceBatch,
         across_BTT = after_BT.unsqueeze(2) != after_BT.unsqueeze(1)
         covariance_BTT = torch.where(across_BTT, SHARED_COVARIANCE, 1.0) * kernel_BTT + USER_VARIANCE
         L_BTT = torch.linalg.cholesky_ex(torch.where(both_BTT, covariance_BTT, 0.0) + noise_TT).L
-        whitened_BT1 = torch.linalg.solve_triangular(L_BTT, (residual_BT * mask_BT).unsqueeze(2), upper=False)
-        log_diagonal_BT = L_BTT.diagonal(dim1=1, dim2=2).log() * mask_BT
-        log_evidence_B = -0.5 * whitened_BT1.square().sum((1, 2)) - log_diagonal_BT.sum(1)
+        squared_BT, log_diagonal_BT = log_density_terms(L_BTT, (residual_BT * mask_BT).unsqueeze(2))
+        log_evidence_B = -0.5 * squared_BT.sum(1) - (log_diagonal_BT * mask_BT).sum(1)
         identifiable_B = (after_BT & mask_BT).any(1) & (~after_BT & mask_BT).any(1)
         by_day.append(
             log_evidence_B if day is None else log_evidence_B.masked_fill(~identifiable_B, -torch.inf)

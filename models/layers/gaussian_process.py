@@ -111,8 +111,8 @@ def _predictive_log_density(
     for weights_M, residual_BT1 in zip(weights_GM, residual_BTG.split(1, 2), strict=True):
         mixed_kernel_BX = torch.outer(weights_M, weights_M).flatten() @ kernel_BXX
         L_BTT = covariance.cholesky(mixed_kernel_BX.view_as(covariance.kernel_scale_BTT))
-        whitened_BT = _solve_lower(L_BTT, residual_BT1).squeeze(2)
-        log_densities.append(-0.5 * whitened_BT.square() - L_BTT.diagonal(dim1=1, dim2=2).log())
+        squared_BT, log_diagonal_BT = log_density_terms(L_BTT, residual_BT1)
+        log_densities.append(-0.5 * squared_BT - log_diagonal_BT)
     return torch.stack(log_densities, 2)
 
 
@@ -139,6 +139,15 @@ def posterior_mean(x_BTMD: Tensor, residual_BT: Tensor, batch: SequenceBatch) ->
     whitened_BT1, f_BTD = _solve_lower(L_BTT, stacked_BTD).split([1, f_BTD.shape[2]], 2)
     sum_BTD = (whitened_BT1 * f_BTD).cumsum(1)
     return F.pad(CONTENT_VARIANCE * sum_BTD / decay_BT1 * mask_BT1, (0, 0, 1, 0))
+
+
+def log_density_terms(L_BTT: Tensor, residual_BT1: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two terms of a Gaussian log density with covariance L Lᵀ, [B, T] each.
+
+    They are the squares of L⁻¹ r and the logarithms of the diagonal of L. The log density of the residuals is
+    Σ_t −½ first_t − second_t, up to a constant.
+    """
+    return _solve_lower(L_BTT, residual_BT1).squeeze(2).square(), L_BTT.diagonal(dim1=1, dim2=2).log()
 
 
 def _solve_lower(L_BTT: Tensor, x_BTX: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class GroupPreference(nn.Module):
         """Learn what each user segment likes, day after day.
 
         Args:
-            category_BJ: Profiles of all users, as in `UserProfiles`.
+            category_UJ: Profiles of all users, as in `UserProfiles`.
             modality_weights_UM: Modality weights of all users.
             aligned_VMD: Modality embeddings of `align`.
             sequences: Events of all users.

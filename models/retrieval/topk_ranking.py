@@ -130,10 +130,8 @@ class _PrunedRanking:
     ) -> None:
         """Keep the scores that may be above a target, and drop targets with k videos above them."""
         candidate_N = _flat_nonzero(score_BC >= self.keep_above_BX[active_users].amin(1, keepdim=True))
-        user_N, row_N = (
-            active_users[candidate_N // score_BC.shape[1]],
-            start + candidate_N % score_BC.shape[1],
-        )
+        user_N = active_users[candidate_N // score_BC.shape[1]]
+        row_N = start + candidate_N % score_BC.shape[1]
         key_N, value_N = user_N * num_videos + row_N, score_BC.flatten()[candidate_N]
         unseen_N = ~_isin_sorted(key_N, seen_N)
         key_N, value_N, user_N = key_N[unseen_N], value_N[unseen_N], user_N[unseen_N]
