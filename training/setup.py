@@ -10,13 +10,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from core.config.models import ObjectiveConfig
-from models.baselines import trending
 from models.config import ModelConfig
 from models.data.items import ItemTable
 from models.data.targets import Targets, behaviour_labels
 from models.data.users import UserData
 from models.evaluation.scoring import Scorer, behaviour_logits
 from models.interest_model import InterestModel
+from models.training.initialisation import init_from_training_data
 from models.training.objective import Objective
 from snapshots.champion_space import ChampionSpace, read_champion_space
 from snapshots.reader import Interactions, SnapshotReader, unseen_positives
@@ -79,27 +79,17 @@ def build_training_setup(
     model.item_fusion.projections.load_state_dict(read_tensors(projections_path(snapshot)))
     sequences = snapshot.sequences("train", config.contexts)
     users = UserData(sequences, snapshot.user_profiles(config, "train"), snapshot.seen_items("train"))
-    num_interactions_V = snapshot.num_train_interactions
-    is_known_V = num_interactions_V > 0
-    trending_V = trending(sequences, len(num_interactions_V), settings.recency_half_life_days)
     item_table = snapshot.item_table(config.modalities, config.video_ids, config.item_features)
-    is_recent_V = recently_uploaded(item_table, sequences.last_day, snapshot.days_to_test)
     champion = read_champion_space(snapshot, config.width)
-    model.item_fusion.init_from_statistics(
-        num_interactions_V[is_known_V],
-        trending_V[is_known_V],
-        is_recent_V[is_known_V],
+    init_from_training_data(
+        model,
+        item_table,
+        users,
+        snapshot.num_train_interactions,
+        settings.recency_half_life_days,
+        recently_uploaded(item_table, sequences.last_day, snapshot.days_to_test),
         champion.initial_projections,
     )
-    labels = behaviour_labels(
-        sequences.watch_ratio_E,
-        ~sequences.watch_ratio_E.isnan(),
-        sequences.behaviour_EA,
-        config.behaviours,
-        config.skip_watch_ratio,
-    )
-    model.init_from_statistics(sequences, users.profiles, item_table)
-    model.ranking_heads.init_from_statistics(item_table.id_row_V[sequences.video_E], *labels)
     scorer = Scorer(model, item_table, users)
     objective = Objective(
         settings,

@@ -27,6 +27,7 @@ from models.layers.fusion import ModalityProjection
 from models.retrieval.full_ranking import users_per_chunk
 from models.seeding import seed_everything
 from models.training.baselines import BaselineTrainingConfig, fit_baseline
+from models.training.initialisation import init_from_training_data
 from models.training.objective import Objective
 from training.interest import fit_interest_model
 from training.model_config import stored_settings
@@ -118,27 +119,27 @@ def train_interest_model(
     assert isinstance(config.model, InterestModelConfig)
     seed_everything(config.seed)
     model = InterestModel(replace(base_config, **stored_settings(config.model), **dataset.config_fields))
-    view_counts_V = torch.bincount(
-        dataset.train.sequences.video_E, minlength=len(dataset.item_table.id_row_V)
-    )
-    positive_counts_V = trending(
-        dataset.train.sequences, len(view_counts_V), config.model.objective.recency_half_life_days
-    )
     trained_V = dataset.item_table.id_row_V >= 0
     for i, (m, head) in enumerate(model.item_fusion.projections.heads.items()):
         assert isinstance(head, ModalityProjection)
         head.init_from_statistics(
             dataset.item_table.modality_features[m][trained_V & dataset.item_table.has_VM[:, i]]
         )
-    model.item_fusion.init_from_statistics(view_counts_V[trained_V], positive_counts_V[trained_V])
-    model.init_from_statistics(dataset.train.sequences, dataset.user_profiles, dataset.item_table)
+    scorer = _make_scorer(model, dataset, dataset.train)
+    view_counts_V = torch.bincount(dataset.train.sequences.video_E, minlength=len(trained_V))
+    init_from_training_data(
+        model,
+        dataset.item_table,
+        scorer.user_data,
+        view_counts_V,
+        config.model.objective.recency_half_life_days,
+    )
     objective = Objective(
         config.model.objective,
         last_day=dataset.train.sequences.last_day,
         alignment_rows=trained_V.nonzero().squeeze(1),
         near_duplicate_cosine=0.99,
     )
-    scorer = _make_scorer(model, dataset, dataset.train)
     return TrainedModel(model, fit_interest_model(scorer, dataset.train.targets, config, objective))
 
 
