@@ -7,7 +7,7 @@ from typing import Any
 
 from core import hashing
 from core.records import LANDED_FINGERPRINT, text_or_none
-from core.tables import SYNCHRONY, WHOLE_VIDEO
+from core.tables import WHOLE_VIDEO
 from features import vectors
 from features.text_normalisation import normalise_text, raw_text
 from lake.client import Lake, up_to_day
@@ -15,8 +15,6 @@ from lake.latest_records import latest_records
 
 # Modality -> the reject reason of a readable file without a stream for it.
 MISSING_STREAM_REASONS = {"visual": "no_video_stream", "audio": "no_audio_stream"}
-# Features that need the media file.
-MEDIA_FEATURES = {*MISSING_STREAM_REASONS, SYNCHRONY}
 SourceDigestByVideo = dict[
     str, str | None
 ]  # video_id -> digest of the media address or text that was embedded
@@ -35,7 +33,7 @@ class BacklogVideo:
         media_uri: Address of its file. It is empty if the video has none.
         text: Its normalised text. It is empty unless the text vector is missing.
         received_day: The day on which its newest record was received.
-        missing: The modalities, and perhaps synchrony, that need a new vector.
+        missing: The modalities that need a new vector.
         stale: Those modalities of `missing` that have a vector of another file or text. It is replaced.
         source_digests: Modality -> digest of the media address or of the text to embed.
     """
@@ -51,7 +49,7 @@ class BacklogVideo:
     @property
     def needs_media(self) -> bool:
         """Whether its media file has to be decoded."""
-        return not self.missing.isdisjoint(MEDIA_FEATURES)
+        return not self.missing.isdisjoint(MISSING_STREAM_REASONS)
 
 
 def known_videos(lake: Lake, until: date) -> dict[str, dict[str, Any]]:
@@ -131,7 +129,7 @@ def reject_step(modality: str) -> str:
 
 def _embeddable_modalities(uri: str, text: str, rejected: Collection[tuple[str, str]]) -> set[str]:
     playable = uri and (UNREADABLE_FILE_REJECT_STEP, uri) not in rejected
-    media = {m for m in MEDIA_FEATURES if playable and (reject_step(m), uri) not in rejected}
+    media = {m for m in MISSING_STREAM_REASONS if playable and (reject_step(m), uri) not in rejected}
     return media | ({"text"} if text else set())
 
 

@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from datetime import date
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.tables import SYNCHRONY, WHOLE_VIDEO
 from lake.client import Lake, up_to_day
-
-SYNCHRONY_COLUMNS = ("synchrony", "best_synchrony", "sync_delay_ms")  # order of the stored vector
 
 
 def comment_features(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> dict[str, pa.Array]:
@@ -32,33 +28,6 @@ def comment_features(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> dic
     return {
         "comment_sentiment": statistics["comment_sentiment_mean"].take(position),
         "comments": pc.fill_null(statistics["comment_sentiment_count"].take(position), 0),
-    }
-
-
-def synchrony_features(
-    lake: Lake, video_ids: pa.ChunkedArray, fingerprint: str | None
-) -> dict[str, pa.Array]:
-    """Read the values of `media.clip.Synchrony` of each video.
-
-    Args:
-        lake: The lake.
-        video_ids: The videos.
-        fingerprint: Fingerprint of the method. Without it, all values are null.
-
-    Returns:
-        One column for each of SYNCHRONY_COLUMNS, in the order of `video_ids`. Unknown values are null.
-    """
-    synchrony_V3 = np.full((len(video_ids), len(SYNCHRONY_COLUMNS)), np.nan)
-    if fingerprint is not None:
-        where = f"fingerprint = '{fingerprint}' and modality = '{SYNCHRONY}' and segment = {WHOLE_VIDEO}"
-        stored = lake.scan("features", where, ("video_id", "vector"))
-        position = pc.index_in(stored["video_id"], video_ids.combine_chunks())
-        matched = stored.append_column("row", position).filter(pc.is_valid(position))
-        if matched.num_rows:
-            synchrony_V3[matched["row"].to_numpy()] = np.stack(matched["vector"].to_numpy())
-    return {
-        name: pa.array(column, pa.float64(), from_pandas=True)
-        for name, column in zip(SYNCHRONY_COLUMNS, synchrony_V3.T, strict=True)
     }
 
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from core.config.model_half import SnapshotConfig
 from core.errors import InputError
-from core.time_split import TimeSplit
+from core.time_split import TEST_FOLD, TimeSplit
 from lake.client import Lake, up_to_day
 from lake.latest_records import latest_records
 
@@ -16,22 +16,22 @@ from lake.latest_records import latest_records
 def read_user_profiles(
     lake: Lake, params: SnapshotConfig, user_ids: pa.Array, split: TimeSplit
 ) -> dict[str, pa.Table]:
-    """Read the profiles of the snapshot's users at the end of training and before the test day.
+    """Read the profiles of the snapshot's users as each fold knows them.
 
-    Both tables hold the same users in the same order. A user without a profile gets nulls.
+    All tables hold the same users in the same order. A user without a profile gets nulls.
 
     Returns:
-        Two tables, under the keys `train` and `before_test`.
+        Name of the fold -> table.
 
     Raises:
         InputError: params.yaml names a profile column that no profile has.
     """
-    records = lake.scan("users", up_to_day(split.last_known_day))
+    records = lake.scan("users", up_to_day(split.known_until[TEST_FOLD]))
     _require_columns(params, sorted(pc.unique(records["profile"].combine_chunks().keys).to_pylist()))
     sorted_ids = user_ids.take(pc.array_sort_indices(user_ids))
     return {
-        name: _profiles_on_day(records.filter(pc.less_equal(records["day"], day)), params, sorted_ids, day)
-        for name, day in (("train", split.train_end), ("before_test", split.last_known_day))
+        fold: _profiles_on_day(records.filter(pc.less_equal(records["day"], day)), params, sorted_ids, day)
+        for fold, day in split.known_until.items()
     }
 
 

@@ -19,7 +19,6 @@ class SamplingConfig:
         image_size: side of the square images, in pixels. None: no images.
         resize_mode: `shortest` scales the shortest side and crops the centre. `squash` distorts the image.
         sample_rate: rate of the audio samples, Hz. None: no audio.
-        synchrony: whether to measure the synchrony of sound and motion.
         frames_per_video: most frames of a video. If more were sampled, evenly spaced ones are kept.
     """
 
@@ -29,7 +28,6 @@ class SamplingConfig:
     image_size: int | None
     resize_mode: ResizeMode
     sample_rate: int | None
-    synchrony: bool = False
     frames_per_video: float = inf
 
 
@@ -52,24 +50,6 @@ class DecodeLimits:
     max_pixels: int | None = None
 
 
-SYNCHRONY_METHOD = "synchrony-1"  # increase the number whenever the results for a video change
-
-
-@dataclass(frozen=True)
-class Synchrony:
-    """How well the onsets of the sound fit the motion of the frames.
-
-    Attributes:
-        correlation: their correlation without a delay, in [-1, 1].
-        best_correlation: their correlation at the best delay, in [-1, 1].
-        best_delay_ms: delay of the sound after the motion. Below 0 the sound comes first.
-    """
-
-    correlation: float
-    best_correlation: float
-    best_delay_ms: int
-
-
 @dataclass(frozen=True)
 class DecodedVideo:
     """The decoded content of a video, by segment. Segments without content are left out.
@@ -77,14 +57,12 @@ class DecodedVideo:
     Attributes:
         frames: segment -> RGB images [n, image_size, image_size, 3] uint8, n ≤ frames_per_segment.
         audio: segment -> mono samples in [-1, 1], float32, at most segment_seconds long.
-        synchrony: the synchrony of sound and motion. None: unknown, or not requested.
         decode_errors: the errors that ended decoding early, as `video: …` or `audio: …`. The content before
             them is kept.
     """
 
     frames: dict[int, np.ndarray]
     audio: dict[int, np.ndarray]
-    synchrony: Synchrony | None = None
     decode_errors: tuple[str, ...] = ()
 
 

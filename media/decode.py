@@ -7,22 +7,21 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from media.audio import AudioSampler
-from media.clip import DecodedVideo, DecodeLimits, SamplingConfig, Synchrony, UnreadableMedia
+from media.clip import DecodedVideo, DecodeLimits, SamplingConfig, UnreadableMedia
 from media.fetch import S3Object
 from media.frames import FrameSampler, open_video_decoder
-from media.synchrony import SYNCHRONY_SAMPLE_RATE, MotionSampler, measure_synchrony
 
 # Formats that consist of one file. Playlists (hls, dash, concat) would read other files and addresses.
 CONTAINER_FORMATS = (
@@ -35,7 +34,7 @@ ENCRYPTED_MESSAGE = "the packets are encrypted"
 NO_LIMITS = DecodeLimits(inf, sys.maxsize)
 MIB = 1 << 20
 
-Sink = FrameSampler | AudioSampler | MotionSampler
+Sink = FrameSampler | AudioSampler
 
 
 @dataclass
@@ -44,27 +43,19 @@ class Sinks:
 
     Attributes:
         frames: samples images.
-        audio: samples audio at the encoder's rate.
-        motion: samples the motion of the frames.
-        onset_audio: samples audio at the rate for measuring synchrony.
+        audio: samples audio.
     """
 
     frames: FrameSampler | None = None
     audio: AudioSampler | None = None
-    motion: MotionSampler | None = None
-    onset_audio: AudioSampler | None = None
 
     def __iter__(self) -> Iterator[Sink]:
-        each = (self.frames, self.audio, self.motion, self.onset_audio)
-        return (sink for sink in each if sink is not None)
+        return (sink for sink in (self.frames, self.audio) if sink is not None)
 
     @property
-    def sinks_by_stream(self) -> dict[int, list[Sink]]:
-        """Index of each requested stream -> its sinks."""
-        by_stream: dict[int, list[Sink]] = {}
-        for sink in self:
-            by_stream.setdefault(sink.stream.index, []).append(sink)
-        return by_stream
+    def sink_by_stream(self) -> dict[int, Sink]:
+        """Index of each requested stream -> its sink."""
+        return {sink.stream.index: sink for sink in self}
 
 
 def decode_video(
@@ -84,31 +75,34 @@ def decode_video(
             content.
         MediaStoreUnavailable: S3 does not answer.
     """
-    _check_size(source.size if isinstance(source, S3Object) else _file_size(source), limits)
-    with _open_container(source) as container:
-        _check_duration(container, limits)
+    with open_media(source, limits) as container:
         sinks = _build_sinks(container, sampling, limits)
         errors = _feed_sinks(container, sinks) + _flush_sinks(sinks)
     frames = sinks.frames.images_by_segment() if sinks.frames else {}
     audio = sinks.audio.samples_by_segment() if sinks.audio else {}
-    synchrony_sinks = (sinks.motion, sinks.onset_audio)
-    if (
-        sinks.sinks_by_stream
-        and not frames
-        and not audio
-        and not any(sink and sink.started for sink in synchrony_sinks)
-    ):
+    if sinks.sink_by_stream and not frames and not audio:
         encrypted = any(ENCRYPTED_MESSAGE in message for message in errors)
         reason = "encrypted_media" if encrypted else "no_media_content"
         raise UnreadableMedia(reason, "; ".join(errors) or "the streams are empty")
-    return DecodedVideo(frames, audio, _measure_synchrony(sinks), tuple(errors))
+    return DecodedVideo(frames, audio, tuple(errors))
 
 
-def _measure_synchrony(sinks: Sinks) -> Synchrony | None:
-    if sinks.motion is None or sinks.onset_audio is None:
-        return None
-    audio = [np.zeros(0, np.float32), *sinks.onset_audio.samples_by_segment().values()]
-    return measure_synchrony(*sinks.motion.frame_differences(), np.concatenate(audio))
+@contextmanager
+def open_media(source: Path | S3Object, limits: DecodeLimits = NO_LIMITS) -> Iterator[InputContainer]:
+    """Open one media file for the `with` block.
+
+    Args:
+        source: a local file or an object of S3.
+        limits: limits of file size and duration.
+
+    Raises:
+        UnreadableMedia: the file is missing, empty, not media, or beyond `limits`.
+        MediaStoreUnavailable: S3 does not answer.
+    """
+    _check_size(source.size if isinstance(source, S3Object) else _file_size(source), limits)
+    with _open_container(source) as container:
+        _check_duration(container, limits)
+        yield container
 
 
 def _file_size(path: Path) -> int:
@@ -147,7 +141,7 @@ def _check_duration(container: InputContainer, limits: DecodeLimits) -> None:
         raise UnreadableMedia("too_long", f"{seconds / 60:.1f} minutes by the header; {bound}")
 
 
-def _select_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+def select_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
     """Return the streams that a player would play. A cover (attached picture) is not a video."""
     best = (container.streams.best("video"), container.streams.best("audio"))
     media_streams = [stream for stream in best if isinstance(stream, VideoStream | AudioStream)]
@@ -158,54 +152,42 @@ def _select_streams(container: InputContainer) -> list[VideoStream | AudioStream
 
 def _build_sinks(container: InputContainer, sampling: SamplingConfig, limits: DecodeLimits) -> Sinks:
     """Return the sinks of all streams that exist and are requested."""
-    streams = _select_streams(container)
+    streams = select_streams(container)
     if not streams:
         raise UnreadableMedia("no_streams", "the file holds neither video nor audio")
     origin = (container.start_time or 0) / av.time_base
-    sinks, seconds = Sinks(), sampling.segment_seconds * sampling.max_segments
+    sinks = Sinks()
     for stream in streams:
-        if isinstance(stream, VideoStream) and (sampling.image_size is not None or sampling.synchrony):
+        if isinstance(stream, VideoStream) and sampling.image_size is not None:
             decoder = open_video_decoder(stream, limits.max_pixels)
-            if sampling.image_size is not None:
-                sinks.frames = FrameSampler(stream, decoder, sampling, sampling.image_size, origin)
-            if sampling.synchrony:
-                sinks.motion = MotionSampler(stream, decoder, seconds, origin)
-        if isinstance(stream, AudioStream):
-            if sampling.sample_rate is not None:
-                sinks.audio = AudioSampler(stream, sampling, sampling.sample_rate, origin)
-            if sampling.synchrony:
-                sinks.onset_audio = AudioSampler(stream, sampling, SYNCHRONY_SAMPLE_RATE, origin)
+            sinks.frames = FrameSampler(stream, decoder, sampling, sampling.image_size, origin)
+        if isinstance(stream, AudioStream) and sampling.sample_rate is not None:
+            sinks.audio = AudioSampler(stream, sampling, sampling.sample_rate, origin)
     return sinks
 
 
 def _feed_sinks(container: InputContainer, sinks: Sinks) -> list[str]:
     """Feed the sinks until all are full or broken, or the file ends. Return the errors."""
-    active_sinks = sinks.sinks_by_stream
+    active_sinks = sinks.sink_by_stream
     errors: list[str] = []
-    packets = (
-        container.demux([stream_sinks[0].stream for stream_sinks in active_sinks.values()])
-        if active_sinks
-        else iter(())
-    )
+    packets = container.demux([sink.stream for sink in sinks]) if active_sinks else iter(())
     try:
         for packet in packets:
-            stream_sinks = active_sinks.get(packet.stream.index)
-            if stream_sinks is None:
+            sink = active_sinks.get(packet.stream.index)
+            if sink is None:
                 continue
-            error_message, started = _decode_packet(stream_sinks, packet), stream_sinks[0].started
+            error_message, started = _decode_packet(sink, packet), sink.started
             if error_message and (started or not errors):
                 errors.append(f"{packet.stream.type}: {error_message}")
             # Bad packets before the first frame are skipped, because a recording may start mid-stream.
-            if all(sink.is_complete for sink in stream_sinks) or (
-                error_message and (started or error_message == ENCRYPTED_MESSAGE)
-            ):
+            if sink.is_complete or (error_message and (started or error_message == ENCRYPTED_MESSAGE)):
                 del active_sinks[packet.stream.index]
             if not active_sinks:
                 break
     except av.FFmpegError as error:
         errors.append(describe_error(error))
-        for stream_sinks in active_sinks.values():
-            _decode_packet(stream_sinks, _end_of_stream(stream_sinks[0].stream))
+        for sink in active_sinks.values():
+            _decode_packet(sink, _end_of_stream(sink.stream))
     return errors
 
 
@@ -217,15 +199,14 @@ def _end_of_stream(stream: VideoStream | AudioStream) -> av.Packet:
     return packet
 
 
-def _decode_packet(stream_sinks: list[Sink], packet: av.Packet) -> str | None:
-    """Decode one packet and feed the sinks of its stream. Return the error message, if any."""
+def _decode_packet(sink: Sink, packet: av.Packet) -> str | None:
+    """Decode one packet and feed the sink of its stream. Return the error message, if any."""
     if packet.has_sidedata("encryption_info"):
         return ENCRYPTED_MESSAGE  # decoding it can give noise that looks like valid frames
     try:
-        for decodable in _packets_to_decode(stream_sinks, packet):
-            for frame in stream_sinks[0].decoder.decode(decodable):
-                for sink in stream_sinks:
-                    sink.feed(frame)  # type: ignore[arg-type]  # the frame type follows from the stream
+        for decodable in _packets_to_decode(sink, packet):
+            for frame in sink.decoder.decode(decodable):
+                sink.feed(frame)  # type: ignore[arg-type]  # the frame type follows from the stream
     except MemoryError:  # libav's is also an FFmpegError
         raise
     except AV_ERRORS as error:
@@ -233,12 +214,9 @@ def _decode_packet(stream_sinks: list[Sink], packet: av.Packet) -> str | None:
     return None
 
 
-def _packets_to_decode(stream_sinks: list[Sink], packet: av.Packet) -> list[av.Packet]:
-    """Return the packets to decode now. If only images are sampled, unneeded packets are left out."""
-    first = stream_sinks[0]
-    if len(stream_sinks) == 1 and isinstance(first, FrameSampler):
-        return first.packet_skipper.push(packet, first.next_time)
-    return [packet]
+def _packets_to_decode(sink: Sink, packet: av.Packet) -> list[av.Packet]:
+    """Return the packets to decode now. Packets that no image needs are left out."""
+    return sink.packet_skipper.push(packet, sink.next_time) if isinstance(sink, FrameSampler) else [packet]
 
 
 def _flush_sinks(sinks: Sinks) -> list[str]:

@@ -4,16 +4,31 @@ Frame motion is how much a frame differs from the frame before. Onset strength i
 mono sound. Both are put on one time grid, and cross-correlated over delays of up to one second.
 
 The design is our own, because the survey that asks for audio-visual synchrony (SVARM) cites no usable method.
-If results change, `media.clip.SYNCHRONY_METHOD` must change.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from media.clip import Synchrony
+from media.audio import AudioSampler
+from media.clip import DecodeLimits, SamplingConfig, UnreadableMedia
+from media.decode import (
+    AV_ERRORS,
+    ENCRYPTED_MESSAGE,
+    NO_LIMITS,
+    describe_error,
+    open_media,
+    select_streams,
+)
+from media.frames import open_video_decoder
 
 GRID_SECONDS = 0.1  # viewers notice sound that is 0.045 s early or 0.125 s late (ITU-R BT.1359)
 MAX_DELAY_STEPS = 10  # grid steps
@@ -25,6 +40,21 @@ SYNCHRONY_SAMPLE_RATE = 8000  # Hz
 WINDOW_SAMPLES, HOP_SAMPLES = 400, 200  # 50 ms, 25 ms
 LOG_GAIN = 100.0  # gain before the log, so that a tone of 1 % of full scale counts a tenth of a full one
 SCALER_FLAGS = Interpolation.POINT | Interpolation.BITEXACT
+
+
+@dataclass(frozen=True)
+class Synchrony:
+    """How well the onsets of the sound fit the motion of the frames.
+
+    Attributes:
+        correlation: their correlation without a delay, in [-1, 1].
+        best_correlation: their correlation at the best delay, in [-1, 1].
+        best_delay_ms: delay of the sound after the motion. Below 0 the sound comes first.
+    """
+
+    correlation: float
+    best_correlation: float
+    best_delay_ms: int
 
 
 class MotionSampler:
@@ -47,10 +77,6 @@ class MotionSampler:
         self._grey_frames: list[np.ndarray] = []
 
     @property
-    def started(self) -> bool:
-        return bool(self._times)
-
-    @property
     def is_complete(self) -> bool:
         """Whether no more frames are needed."""
         return self._current_time >= self._max_seconds
@@ -59,16 +85,13 @@ class MotionSampler:
         """Add the next frame. Without a time stamp the stream's rate is used."""
         if frame.pts is not None and frame.time is not None:
             self._current_time = frame.time - self._origin
-        elif self.started:
+        elif self._times:
             self._current_time += 1 / float(self.stream.average_rate or 25)
         small = self._scaler.reformat(
             frame, MOTION_SIDE, MOTION_SIDE, "gray", interpolation=SCALER_FLAGS, threads=1
         )
         self._times.append(self._current_time)
         self._grey_frames.append(small.to_ndarray())
-
-    def flush(self) -> None:
-        """Do nothing, because nothing is buffered."""
 
     def frame_differences(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the motion of the N frames.
@@ -81,6 +104,63 @@ class MotionSampler:
             return np.zeros(0), np.zeros(0)
         grey_NXX = np.stack([self._grey_frames[0], *self._grey_frames]).astype(np.int16)
         return np.array(self._times), np.abs(np.diff(grey_NXX, axis=0)).mean((1, 2))
+
+
+def measure_video(path: Path, seconds: float, limits: DecodeLimits = NO_LIMITS) -> Synchrony | None:
+    """Decode the start of a video and measure its synchrony.
+
+    Args:
+        path: the file.
+        seconds: length of the part that is measured.
+        limits: limits of file size, duration and frame size.
+
+    Returns:
+        The synchrony, or None as in `measure_synchrony`.
+
+    Raises:
+        UnreadableMedia: the file is missing, not media, damaged, encrypted, beyond `limits`, or without video
+            or audio.
+    """
+    with open_media(path, limits) as container:
+        motion, audio = _samplers(container, seconds, limits)
+        _feed(container, motion, audio)
+    samples = audio.samples_by_segment().get(0, np.zeros(0, np.float32))
+    return measure_synchrony(*motion.frame_differences(), samples)
+
+
+def _samplers(
+    container: InputContainer, seconds: float, limits: DecodeLimits
+) -> tuple[MotionSampler, AudioSampler]:
+    origin = (container.start_time or 0) / av.time_base
+    streams = select_streams(container)
+    videos = [stream for stream in streams if isinstance(stream, VideoStream)]
+    audios = [stream for stream in streams if isinstance(stream, AudioStream)]
+    if not videos or not audios:
+        missing = "audio" if videos else "video"
+        raise UnreadableMedia(f"no_{missing}_stream", f"the file has no {missing} stream")
+    decoder = open_video_decoder(videos[0], limits.max_pixels)
+    whole = SamplingConfig(seconds, 1, 1, None, "shortest", SYNCHRONY_SAMPLE_RATE)  # one segment
+    return (
+        MotionSampler(videos[0], decoder, seconds, origin),
+        AudioSampler(audios[0], whole, SYNCHRONY_SAMPLE_RATE, origin),
+    )
+
+
+def _feed(container: InputContainer, motion: MotionSampler, audio: AudioSampler) -> None:
+    """Decode both streams until both samplers are complete or the file ends."""
+    try:
+        for packet in container.demux(motion.stream, audio.stream):
+            if packet.has_sidedata("encryption_info"):
+                raise UnreadableMedia("encrypted_media", ENCRYPTED_MESSAGE)
+            if motion.is_complete and audio.is_complete:
+                break
+            sampler = motion if packet.stream.index == motion.stream.index else audio
+            if not sampler.is_complete:
+                for frame in sampler.decoder.decode(packet):
+                    sampler.feed(frame)  # type: ignore[arg-type]  # the frame type follows from the stream
+        audio.flush()
+    except AV_ERRORS as error:
+        raise UnreadableMedia("decode_error", describe_error(error)) from None
 
 
 def measure_synchrony(seconds_N: np.ndarray, motion_N: np.ndarray, samples: np.ndarray) -> Synchrony | None:

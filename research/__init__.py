@@ -1,0 +1,1 @@
+"""What no measurement justified in the core, and one-off studies. Nothing in the core imports it."""
