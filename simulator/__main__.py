@@ -52,7 +52,7 @@ def _simulate(args: argparse.Namespace) -> None:
     landing, ground_truth_folder = _output_folders(args.out)
     started = time.perf_counter()
     counts = write_simulation(
-        calendar, params.clean, landing, ground_truth_folder, min(2, os.cpu_count() or 1)
+        calendar, params.clean, landing, ground_truth_folder, min(2, os.cpu_count() or 1), args.features
     )
     summary = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     print(
@@ -136,6 +136,12 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
     folders = f"landing/ and {ground_truth.FOLDER_NAME}/"
+    if name == "make":
+        command.add_argument(
+            "--features",
+            action="store_true",
+            help="write feature vectors instead of media; set embed.<modality> to landed",
+        )
     if name == "render":
         command.add_argument(
             "--seed",

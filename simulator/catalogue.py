@@ -29,7 +29,7 @@ OPTIONAL_FIELDS = ("caption", "hashtags", "music_title", "duration_ms", "categor
 MISSING_FIELD_RATE = 0.02  # for each field: share of the videos whose record lacks it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimulatedVideo:
     """A video and its ground truth. The platform logs only `to_record`.
 
@@ -39,6 +39,7 @@ class SimulatedVideo:
         segment_appeal: appeal of each segment, drawn from a standard normal distribution.
         media_fault: a key of MEDIA_FAULT_RATES, or None.
         missing_fields: fields that the record lacks.
+        expires_at: end of the video's life; it is not shown from then on. None if it stays.
     """
 
     video_id: str
@@ -54,6 +55,7 @@ class SimulatedVideo:
     hashtags: tuple[str, ...]
     media_fault: str | None
     missing_fields: tuple[str, ...]
+    expires_at: datetime | None = None
 
     def to_record(self) -> dict[str, object]:
         """Return the video's record in the landing file."""
@@ -66,6 +68,7 @@ class SimulatedVideo:
             "music_title": f"synthetic {TOPICS[audio].name} loop",
             "duration_ms": self.duration_ms,
             "upload_time": self.upload_time.isoformat(),
+            "expires_at": self.expires_at and self.expires_at.isoformat(),
             "category": TOPICS[text].group,
             "media_uri": None if self.media_fault == "no_media_uri" else f"media/{self.video_id}.mp4",
         }
@@ -85,29 +88,69 @@ def make_videos(seed: int, calendar: Calendar) -> list[SimulatedVideo]:
 def _make_video(seed: int, number: int, arrival_day: int, calendar: Calendar) -> SimulatedVideo:
     random = make_rng(seed, "video", number)
     author = int(random.integers(NUM_AUTHORS))
-    topics = _draw_topics(random, main_topic=_draw_author_topic(seed, author, random))
-    seconds = MIN_SECONDS + (MAX_SECONDS - MIN_SECONDS) * random.beta(1.4, 2.6)
-    duration_ms = round(seconds * 10) * 100  # whole frames
-    segments = -(-duration_ms // (SEGMENT_SECONDS * 1000))
-    segment_topics = np.where(
-        random.random(segments) < OFF_TOPIC_RATE, random.integers(len(TOPICS), size=segments), topics[0]
-    )
-    caption, hashtags = _make_caption(random, topics[1])
+    topics = draw_topics(random, main_topic=_draw_author_topic(seed, author, random))
+    duration_ms = draw_duration_ms(random)
+    segments = num_segments(duration_ms)
+    segment_topics = draw_segment_topics(random, topics[0], segments)
+    caption, hashtags = make_caption(random, topics[1])
     return SimulatedVideo(
-        video_id=f"syn-v{number:05d}",
+        video_id=make_video_id(number),
         topics=topics,
-        segment_topics=tuple(int(topic) for topic in segment_topics),
-        segment_appeal=tuple(float(value) for value in random.normal(size=segments).round(4)),
+        segment_topics=segment_topics,
+        segment_appeal=draw_segment_appeal(random, segments),
         quality=round(float(random.normal()), 4),
         duration_ms=duration_ms,
         upload_time=_upload_time(random, arrival_day, number, calendar),
         arrival_day=arrival_day,
-        author_id=f"syn-a{author:03d}",
+        author_id=make_author_id(author),
         caption=caption,
         hashtags=hashtags,
-        media_fault=_draw_by_rate(random, MEDIA_FAULT_RATES),
-        missing_fields=tuple(name for name in OPTIONAL_FIELDS if random.random() < MISSING_FIELD_RATE),
+        media_fault=draw_by_rate(random, MEDIA_FAULT_RATES),
+        missing_fields=draw_missing_fields(random),
     )
+
+
+def make_video_id(number: int) -> str:
+    """Return the id of a video."""
+    return f"syn-v{number:05d}"
+
+
+def video_row(video: SimulatedVideo) -> int:
+    """Return the number of a video in the list of all videos."""
+    return int(video.video_id.removeprefix("syn-v"))
+
+
+def make_author_id(author: int) -> str:
+    """Return the id of an author."""
+    return f"syn-a{author:03d}"
+
+
+def num_segments(duration_ms: int) -> int:
+    """Return the number of segments of a video."""
+    return -(-duration_ms // (SEGMENT_SECONDS * 1000))
+
+
+def draw_duration_ms(random: np.random.Generator) -> int:
+    """Draw a duration of whole frames."""
+    seconds = MIN_SECONDS + (MAX_SECONDS - MIN_SECONDS) * random.beta(1.4, 2.6)
+    return round(seconds * 10) * 100
+
+
+def draw_segment_topics(random: np.random.Generator, topic: int, segments: int) -> tuple[int, ...]:
+    """Draw the topic that each segment shows, mostly that of the video."""
+    is_off_topic = random.random(segments) < OFF_TOPIC_RATE
+    topics = np.where(is_off_topic, random.integers(len(TOPICS), size=segments), topic)
+    return tuple(int(value) for value in topics)
+
+
+def draw_segment_appeal(random: np.random.Generator, segments: int) -> tuple[float, ...]:
+    """Draw the appeal of each segment from a standard normal distribution."""
+    return tuple(float(value) for value in random.normal(size=segments).round(4))
+
+
+def draw_missing_fields(random: np.random.Generator) -> tuple[str, ...]:
+    """Draw the fields that the record of a video lacks."""
+    return tuple(name for name in OPTIONAL_FIELDS if random.random() < MISSING_FIELD_RATE)
 
 
 def _draw_author_topic(seed: int, author: int, random: np.random.Generator) -> int:
@@ -116,7 +159,8 @@ def _draw_author_topic(seed: int, author: int, random: np.random.Generator) -> i
     return int(random.choice(favourites) if random.random() < 0.6 else random.integers(len(TOPICS)))
 
 
-def _draw_topics(random: np.random.Generator, main_topic: int) -> tuple[int, int, int]:
+def draw_topics(random: np.random.Generator, main_topic: int) -> tuple[int, int, int]:
+    """Draw the topic of each modality, mostly the main topic."""
     visual, text, audio = (
         main_topic if random.random() < TOPIC_AGREEMENT[modality] else int(random.integers(len(TOPICS)))
         for modality in MODALITIES
@@ -124,7 +168,7 @@ def _draw_topics(random: np.random.Generator, main_topic: int) -> tuple[int, int
     return visual, text, audio
 
 
-def _make_caption(random: np.random.Generator, topic: int) -> tuple[str, tuple[str, ...]]:
+def make_caption(random: np.random.Generator, topic: int) -> tuple[str, tuple[str, ...]]:
     """Return a caption and its hashtags."""
     words = random.permutation(TOPICS[topic].words)
     opening = random.choice(["my", "the best", "how about this", "today:", "again,", "a little"])
@@ -144,7 +188,7 @@ def _upload_time(random: np.random.Generator, arrival_day: int, number: int, cal
     return calendar.midnight(arrival_day) + timedelta(seconds=seconds)
 
 
-def _draw_by_rate(random: np.random.Generator, rates: dict[str, float]) -> str | None:
+def draw_by_rate(random: np.random.Generator, rates: dict[str, float]) -> str | None:
     """Draw a key with its rate as probability. None stands for the rest."""
     bounds = np.cumsum(list(rates.values()))
     position = int(np.searchsorted(bounds, random.random(), side="right"))

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.run_manifests import write_json
-from simulator.catalogue import MODALITIES, SimulatedVideo
+from core.tables import MODALITIES
 from simulator.corruption import LogLine
-from simulator.timeline import Simulation
-from simulator.topics import TOPICS
+from simulator.mechanisms.interface import Mechanism
 from simulator.watching import SimulatedInteraction
 
 FOLDER_NAME = "ground_truth"
@@ -27,6 +27,10 @@ INTERACTION_SCHEMA = pa.schema(
         "exit_segment": pa.int32(),
         "reactions": pa.list_(pa.string()),
         "sentiment": pa.int32(),
+        "feed_source": pa.string(),
+        "is_followed": pa.bool_(),
+        "is_next_episode": pa.bool_(),
+        "theme": pa.int32(),
     }
 )
 CORRUPTION_SCHEMA = pa.schema(
@@ -46,15 +50,15 @@ class GroundTruthWriter:
 
     Args:
         folder: where the files are written.
-        simulation: the simulated users and videos.
+        mechanism: the simulated users and videos.
     """
 
-    def __init__(self, folder: Path, simulation: Simulation) -> None:
+    def __init__(self, folder: Path, mechanism: Mechanism) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        _write_summary(folder, simulation)
-        _write_users(folder / "users.parquet", simulation)
-        write_videos(folder, simulation.videos)
+        _write_summary(folder, mechanism)
+        _write_users(folder / "users.parquet", mechanism)
+        write_videos(folder, mechanism)
         self._interactions_file = pq.ParquetWriter(folder / "interactions.parquet", INTERACTION_SCHEMA)
         self._corruptions_file = pq.ParquetWriter(folder / "corruptions.parquet", CORRUPTION_SCHEMA)
 
@@ -97,59 +101,63 @@ def write_faulty_night(folder: Path, file: str, lines: Iterable[int]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, CORRUPTION_SCHEMA), path)
 
 
-def _write_summary(folder: Path, simulation: Simulation) -> None:
-    calendar = simulation.calendar
-    trending_topics = {
-        age: [TOPICS[topic].name for topic in topics]
-        for age, topics in simulation.group_preferences.trending_topics.items()
-    }
+def _write_summary(folder: Path, mechanism: Mechanism) -> None:
+    calendar = mechanism.calendar
     write_json(
         folder / "simulator.json",
         {
             "note": "SYNTHETIC: the ground truth of the simulated platform",
             "params": asdict(calendar.params),
-            "topics": [topic.name for topic in TOPICS],
             "modalities": MODALITIES,
-            "trend_day": str(calendar.date(calendar.trend_day)),
-            "trending_topics": trending_topics,
             "outage_day": None if calendar.outage_day is None else str(calendar.date(calendar.outage_day)),
-            "daypart_effects": simulation.daypart_effects.round(6).tolist(),
+            **mechanism.summary(),
         },
     )
 
 
-def _write_users(path: Path, simulation: Simulation) -> None:
-    rows = [
-        {
-            "user_id": user.user_id,
-            "initial_preference": user.initial_preference.tolist(),
-            "drifted_preference": user.drifted_preference.tolist(),
-            "drift_day": None if user.drift_day is None else simulation.calendar.date(user.drift_day),
-            "modality_weights": user.modality_weights.tolist(),
-            "visit_probability": user.visit_probability,
-            "mean_sessions": user.mean_sessions,
-            "peak_hour": user.peak_hour,
-        }
-        for user in simulation.users
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+def _write_users(path: Path, mechanism: Mechanism) -> None:
+    """Write the ground truth of each user, with the angle by which the taste turns on each day."""
+    rows = []
+    for user_row, user in enumerate(mechanism.users):
+        truth = mechanism.user_truth(user_row)
+        tastes, drift_day = truth.pop("tastes"), truth.pop("drift_day")
+        rows.append(
+            {
+                "user_id": user.user_id,
+                **truth,
+                "drift_day": None if drift_day is None else mechanism.calendar.date(drift_day),
+                "drift_angles": [0.0, *_angles(tastes[:-1], tastes[1:]).tolist()],
+                "total_drift_angle": float(_angles(tastes[:1], tastes[-1:])[0]),
+                "modality_weights": user.modality_weights.tolist(),
+                "visit_probability": user.visit_probability,
+                "mean_sessions": user.mean_sessions,
+                "peak_hour": user.peak_hour,
+            }
+        )
+    table = pa.Table.from_pylist(rows)
+    column = table.schema.get_field_index("drift_day")
+    pq.write_table(table.set_column(column, "drift_day", table["drift_day"].cast(pa.date32())), path)
 
 
-def write_videos(folder: Path, videos: Iterable[SimulatedVideo]) -> None:
+def _angles(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the angle in degrees between each row of two arrays."""
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    return np.degrees(np.arccos(np.clip((before * after).sum(1) / lengths, -1, 1))).round(4)
+
+
+def write_videos(folder: Path, mechanism: Mechanism) -> None:
     """Write the ground truth of each video to `videos.parquet`."""
     rows = [
         {
             "video_id": video.video_id,
-            **dict(zip(MODALITIES, video.topics, strict=True)),
-            "segment_topics": video.segment_topics,
-            "segment_appeal": video.segment_appeal,
+            **mechanism.video_truth(row),
             "quality": video.quality,
             "duration_ms": video.duration_ms,
             "media_fault": video.media_fault,
             "reject_reason": MEDIA_REASONS.get(video.media_fault or ""),
             "missing_fields": video.missing_fields,
         }
-        for video in videos
+        for row, video in enumerate(mechanism.videos)
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "videos.parquet")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator import comments
 from simulator.catalogue import SEGMENT_SECONDS, SimulatedVideo
-from simulator.users import SimulatedUser, affinity
+from simulator.users import SimulatedUser
 
 EXIT_LOG_ODDS = 0.8  # log-odds of leaving a segment at affinity 0
 AFFINITY_WEIGHT = 2.6
@@ -26,6 +26,7 @@ REACTION_LOG_ODDS = {
     "dislike": (-2.5, -4.5),
 }
 COMMENT_PROBABILITY = 0.03
+FEED_SOURCES = ("platform", "theme", "following")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,13 @@ class SimulatedInteraction:
         started_at: epoch seconds.
         watched_ms: None if the user skipped the video at once.
         exit_segment: the 5 s segment in which the user left, −1 if none.
-        affinity: the user's mean affinity over the segments.
+        affinity: the user's expected affinity, the mean over the segments.
         reactions: behaviours after watching, such as `like`.
         sentiment: 1 or −1 for a friendly or unfriendly comment, 0 without a comment.
+        feed_source: where the video was chosen from; one of FEED_SOURCES.
+        is_followed: whether the user followed the author before.
+        is_next_episode: whether the user had completed the episode before this one.
+        theme: what the user was in the mood for, None if the mechanism has no themes.
     """
 
     user: SimulatedUser
@@ -53,6 +58,10 @@ class SimulatedInteraction:
     reactions: tuple[str, ...]
     sentiment: int
     comment: str | None
+    feed_source: str = "platform"
+    is_followed: bool = False
+    is_next_episode: bool = False
+    theme: int | None = None
 
     @property
     def total_seconds(self) -> float:
@@ -82,36 +91,31 @@ class SimulatedInteraction:
         return {**ids, "event_type": event_type, "event_time": time, **fields, "context": context}
 
 
-def simulate_watch(
+def draw_interaction(
     random: np.random.Generator,
     user: SimulatedUser,
     video: SimulatedVideo,
-    day: int,
-    daypart_effect: np.ndarray,
+    affinity_T: np.ndarray,
+    appeal_T: np.ndarray,
     **context: Any,
 ) -> SimulatedInteraction:
-    """Simulate that a video is shown to a user.
+    """Draw what a user does with a video that is shown.
 
     Args:
-        daypart_effect: [12] what the time of day adds to the preference for each topic.
+        affinity_T: the user's affinity to each segment.
+        appeal_T: the appeal of each segment.
         context: `started_at`, `device`, `network` and `feed_position` of the interaction.
     """
-    segment_topics = np.array([(topic, *video.topics[1:]) for topic in video.segment_topics])
-    affinity_T = (
-        affinity(user, day, daypart_effect, segment_topics)
-        + QUALITY_WEIGHT * video.quality
-        + DEVICE_PATIENCE[context["device"]]
-    )
     mean_affinity = float(affinity_T.mean())
-    if random.random() < _sigmoid(-2 * mean_affinity - 3):
+    if random.random() < sigmoid(-2 * mean_affinity - 3):
         return SimulatedInteraction(
             user, video, **context, watched_ms=None, exit_segment=0, affinity=mean_affinity,
             reactions=(), sentiment=0, comment=None,
         )  # fmt: skip
     watched_ms, exit_segment = _draw_watch_time(
-        random, affinity_T + APPEAL_WEIGHT * np.array(video.segment_appeal), video.duration_ms
+        random, affinity_T + APPEAL_WEIGHT * appeal_T, video.duration_ms
     )
-    reactions, sentiment = _draw_reactions(random, mean_affinity)
+    reactions, sentiment = draw_reactions(random, mean_affinity)
     text = comments.write_comment(random, video.topics[0], sentiment) if sentiment else None
     return SimulatedInteraction(
         user, video, **context, watched_ms=watched_ms, exit_segment=exit_segment, affinity=mean_affinity,
@@ -127,7 +131,7 @@ def _draw_watch_time(
     Args:
         affinity_T: affinity plus appeal of each segment.
     """
-    exits_T = random.random(len(affinity_T)) < _sigmoid(EXIT_LOG_ODDS - AFFINITY_WEIGHT * affinity_T)
+    exits_T = random.random(len(affinity_T)) < sigmoid(EXIT_LOG_ODDS - AFFINITY_WEIGHT * affinity_T)
     if exits_T.any():
         segment = int(exits_T.argmax())
         start = segment * SEGMENT_SECONDS * 1000
@@ -139,18 +143,25 @@ def _draw_watch_time(
     return num_plays * duration_ms, -1
 
 
-def _draw_reactions(random: np.random.Generator, user_affinity: float) -> tuple[tuple[str, ...], int]:
-    """Draw the behaviours after watching and the sentiment of the comment (0: none)."""
+def draw_reactions(
+    random: np.random.Generator, user_affinity: float, expressiveness: float = 0.0
+) -> tuple[tuple[str, ...], int]:
+    """Draw the behaviours after watching and the sentiment of the comment (0: none).
+
+    Args:
+        expressiveness: what the user adds to the log-odds of each behaviour except a comment.
+    """
     reactions = [
         reaction
         for reaction, (slope, offset) in REACTION_LOG_ODDS.items()
-        if random.random() < _sigmoid(slope * user_affinity + offset)
+        if random.random() < sigmoid(slope * user_affinity + offset + expressiveness)
     ]
     if random.random() >= COMMENT_PROBABILITY:
         return tuple(reactions), 0
-    is_positive = random.random() < _sigmoid(3 * (user_affinity - 0.3))
+    is_positive = random.random() < sigmoid(3 * (user_affinity - 0.3))
     return (*reactions, "comment"), 1 if is_positive else -1
 
 
-def _sigmoid(value: Any) -> Any:
+def sigmoid(value: Any) -> Any:
+    """Return the probability with these log-odds."""
     return 1 / (1 + np.exp(-value))

@@ -1,7 +1,8 @@
 import numpy as np
 
-from simulator.timeline import Simulation, make_simulation, simulate_days
-from simulator.users import affinity
+from simulator.mechanisms.topic_users import affinity
+from simulator.mechanisms.topics import Topics, make_topics
+from simulator.timeline import simulate_days
 from simulator.watching import SimulatedInteraction
 from tests.support.simulated_platforms import small_calendar
 
@@ -11,8 +12,8 @@ CALENDAR = small_calendar(
 )  # fmt: skip
 
 
-def _run_simulation() -> tuple[Simulation, list[list[SimulatedInteraction]]]:
-    simulation = make_simulation(CALENDAR)
+def _run_simulation() -> tuple[Topics, list[list[SimulatedInteraction]]]:
+    simulation = make_topics(CALENDAR)
     return simulation, list(simulate_days(simulation))
 
 

@@ -5,9 +5,10 @@ import pytest
 
 from simulator import comments
 from simulator.catalogue import make_videos
+from simulator.mechanisms.topic_users import make_group_preferences, make_users
+from simulator.mechanisms.topics import simulate_watch
 from simulator.topics import TOPICS
-from simulator.users import make_group_preferences, make_users
-from simulator.watching import MAX_PLAYS, SimulatedInteraction, simulate_watch
+from simulator.watching import MAX_PLAYS, SimulatedInteraction
 from tests.support.simulated_platforms import small_calendar
 
 CALENDAR = small_calendar()

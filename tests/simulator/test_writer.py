@@ -1,9 +1,12 @@
 import gzip
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.config import SimulatorConfig
 from core.errors import InputError
 from core.hashing import hash_folder
 from core.records import LANDING_TYPES, RecordRejected
@@ -136,3 +139,70 @@ def test_a_folder_with_other_files_is_not_overwritten(tmp_path: Path):
 def test_the_ground_truth_must_lie_apart_from_the_landing_folder(tmp_path: Path, ground_truth: str):
     with pytest.raises(InputError, match="must be separate"):
         write_simulation(small_calendar(), CLEAN, tmp_path / "landing", (tmp_path / ground_truth).resolve())
+
+
+def test_features_are_written_instead_of_media(tmp_path: Path):
+    landing = tmp_path / "landing"
+    write_simulation(small_calendar(videos=60), CLEAN, landing, tmp_path / "ground_truth", features=True)
+    assert not (landing / "media").exists()
+    faults = {
+        row["video_id"]: row["media_fault"]
+        for row in pq.read_table(tmp_path / "ground_truth/videos.parquet").to_pylist()
+    }
+    delivered: dict[str, set[str]] = {}
+    for record_type in ("features", "videos"):
+        for day in contract.list_days(landing, record_type):
+            for path in contract.list_files(landing, record_type, day):
+                for _, _, row in contract.read_records(path, LANDING_TYPES[record_type]):
+                    assert not isinstance(row, RecordRejected)
+                    assert row.get("media_uri") is None
+                    delivered.setdefault(row["video_id"], set()).add(row.get("modality", "record"))
+    assert delivered.keys() == faults.keys()
+    assert all("text" in names for names in delivered.values())
+    assert all(("visual" in names) == (faults[v] in (None, "no_sound")) for v, names in delivered.items())
+    assert all(("audio" in names) == (faults[v] is None) for v, names in delivered.items())
+
+
+@pytest.mark.parametrize("mechanism", get_args(get_type_hints(SimulatorConfig)["mechanism"]))
+def test_every_mechanism_writes_its_files_and_the_common_ground_truth(mechanism: str, tmp_path: Path):
+    calendar = small_calendar(mechanism=mechanism, users=30, videos=40, history_days=4, new_videos_per_day=8)
+    write_simulation(calendar, CLEAN, tmp_path / "landing", tmp_path / "ground_truth", features=True)
+    assert len(contract.list_days(tmp_path / "landing", "events")) == 4
+    users = pq.read_table(tmp_path / "ground_truth/users.parquet")
+    assert users["drift_day"].type == pa.date32()
+    for user in users.to_pylist():
+        assert sum(user["modality_weights"]) == pytest.approx(1)
+        assert len(user["drift_angles"]) == 4
+        if mechanism in ("impersonal", "static"):
+            assert user["drift_day"] is None
+            assert max(user["drift_angles"]) == user["total_drift_angle"] == 0
+    interactions = pq.read_table(tmp_path / "ground_truth/interactions.parquet")
+    assert interactions.num_rows > 50
+    assert not interactions["affinity"].null_count
+
+
+def test_an_ephemeral_world_logs_the_expiry_and_no_later_event(tmp_path: Path):
+    calendar = small_calendar(
+        mechanism="ephemeral", users=40, videos=80, history_days=5, new_videos_per_day=15
+    )
+    write_simulation(calendar, CLEAN, tmp_path / "landing", tmp_path / "ground_truth", features=True)
+    corrupted = {
+        (row["file"], row["line"])
+        for row in pq.read_table(tmp_path / "ground_truth/corruptions.parquet").to_pylist()
+        if row["corruption"] != "bot"
+    }
+    rows = {
+        record_type: [
+            row | {"source": (path.relative_to(tmp_path / "landing").as_posix(), line)}
+            for day in contract.list_days(tmp_path / "landing", record_type)
+            for path in contract.list_files(tmp_path / "landing", record_type, day)
+            for line, _, row in contract.read_records(path, LANDING_TYPES[record_type])
+            if not isinstance(row, RecordRejected)
+        ]
+        for record_type in ("videos", "events")
+    }
+    expiry = {row["video_id"]: row["expires_at"] for row in rows["videos"]}
+    assert all(expiry.values())
+    correct = [row for row in rows["events"] if row["source"] not in corrupted]
+    assert len(correct) > 1000
+    assert all(row["event_time"] < expiry[row["video_id"]] for row in correct)

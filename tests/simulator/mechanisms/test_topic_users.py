@@ -1,7 +1,7 @@
 import numpy as np
 
+from simulator.mechanisms.topic_users import TopicUser, affinity, make_group_preferences, make_users
 from simulator.topics import TOPICS
-from simulator.users import SimulatedUser, affinity, make_group_preferences, make_users
 from tests.support.simulated_platforms import small_calendar
 
 CALENDAR = small_calendar(users=300, history_days=5, nights=2, new_users_per_day=8, drift_share=0.6)
@@ -41,7 +41,7 @@ def test_the_configured_share_of_users_follows_the_trend_of_their_age_band():
     assert np.mean([_trending_preference(user, user.initial_preference) < 0 for user in followers]) > 0.8
 
 
-def _trending_preference(user: SimulatedUser, preference: np.ndarray) -> float:
+def _trending_preference(user: TopicUser, preference: np.ndarray) -> float:
     return float(preference[list(GROUP_PREFERENCES.trending_topics[user.profile["age_band"]])].mean())
 
 

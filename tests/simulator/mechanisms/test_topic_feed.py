@@ -1,6 +1,6 @@
 import numpy as np
 
-from simulator.exposure import choose_videos
+from simulator.mechanisms.topic_feed import choose_videos
 
 V = 60
 
