@@ -40,7 +40,14 @@ from datasets.landing_form import (
     require_files,
     utc_time,
 )
-from datasets.split import Fold, SplitDataset, make_fold, trained_id_rows, unseen_targets
+from datasets.split import (
+    Fold,
+    SplitDataset,
+    categorical_profiles,
+    make_fold,
+    trained_id_rows,
+    unseen_targets,
+)
 from models.data.items import ItemTable
 from models.data.sequences import HOURS_PER_DAY, SECONDS_PER_DAY, Sequences
 from models.data.users import UserProfiles
@@ -254,8 +261,6 @@ def _row_numbers(
 def make_user_profiles(users: list[Record]) -> tuple[UserProfiles, dict[str, list[str]]]:
     """Make profiles from age band, gender, occupation and region of the postal code.
 
-    The vocabulary holds the values of all users, new ones too, because it says nothing about behaviour.
-
     Returns:
         The profiles, and column -> known values.
     """
@@ -265,14 +270,7 @@ def make_user_profiles(users: list[Record]) -> tuple[UserProfiles, dict[str, lis
         "occupation": [user["occupation"] for user in users],
         "region": [user["zip_code"][:1] if user["zip_code"] else None for user in users],
     }
-    vocabulary = {
-        name: sorted({value for value in values if value}) for name, values in values_by_column.items()
-    }
-    codes = [
-        [1 + vocabulary[name].index(value) if value else 0 for value in values]
-        for name, values in values_by_column.items()
-    ]
-    return UserProfiles(torch.tensor(codes).T, torch.zeros(len(users), 0)), vocabulary
+    return categorical_profiles(values_by_column)
 
 
 def _age_band(age: str | None) -> str | None:

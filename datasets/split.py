@@ -4,7 +4,7 @@ Models are trained on the sequences of the training fold and selected on its tar
 the targets of the test fold, whose sequences they read without training again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,13 @@ class SplitDataset:
     test: Fold
     config_fields: Mapping[str, Any]
 
+    def without_content(self) -> "SplitDataset":
+        """Return the data set with IDs only: no modalities, no profiles."""
+        id_row_V = self.item_table.id_row_V
+        no_content = torch.zeros(len(id_row_V), 0, dtype=torch.bool)
+        profiles = empty_profiles(len(self.user_profiles.category_BJ))
+        return SplitDataset(ItemTable({}, no_content, id_row_V), profiles, self.train, self.test, {})
+
 
 def make_fold(sequences: Sequences, targets: Targets) -> Fold:
     """Make a fold that masks the videos of each user's sequence in the ranking."""
@@ -74,6 +81,29 @@ def empty_profiles(num_users: int) -> UserProfiles:
     """Make profiles without any column, for a release without profiles."""
     none = torch.zeros(num_users, 0)
     return UserProfiles(none.long(), none)
+
+
+def categorical_profiles(
+    values_by_column: Mapping[str, Sequence[str | None]],
+) -> tuple[UserProfiles, dict[str, list[str]]]:
+    """Make profiles of categories.
+
+    The vocabulary holds the values of all users, new ones too, because it says nothing about behaviour.
+
+    Args:
+        values_by_column: Column -> value of each user. None or empty: unknown.
+
+    Returns:
+        The profiles, and column -> known values.
+    """
+    vocabulary = {
+        name: sorted({value for value in values if value}) for name, values in values_by_column.items()
+    }
+    codes = [
+        [1 + vocabulary[name].index(value) if value else 0 for value in values]
+        for name, values in values_by_column.items()
+    ]
+    return UserProfiles(torch.tensor(codes).T, torch.zeros(len(codes[0]), 0)), vocabulary
 
 
 def id_only_sequences(length_B: Tensor, video_E: Tensor) -> Sequences:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from core.errors import InputError
-from datasets.beauty import read_sequences, read_split, split_leave_last_out
+from datasets.beauty import read_sequences, read_split
+from datasets.leave_last_out import split_leave_last_out
 from tests.support.releases import write_beauty
 
 
