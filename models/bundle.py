@@ -18,7 +18,7 @@ from models.config import ModelConfig
 from models.interest_model import InterestModel
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "model.json"
-FORMAT_VERSION = 10  # since 10, tensors and keys have their present names
+FORMAT_VERSION = 11  # since 11, a bundle holds the final ranker and its sources
 
 
 def build_model(config: ModelConfig) -> InterestModel | Baseline:
@@ -92,4 +92,6 @@ def _read_config(path: Path) -> ModelConfig:
             raw[field_name] = {name: (mean, std) for name, (mean, std) in raw[field_name].items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {field_name} must contain pairs of numbers ({error})") from None
+    if not isinstance(sources := raw.get("sources", []), list):
+        raise ValueError(f"{path}: sources must be a list, not {sources!r}")
     return ModelConfig(**raw)

@@ -9,8 +9,8 @@ class ModelConfig:
     """Everything that is needed to build a model. All values come from training data only.
 
     The field model is `name` of params.yaml, section train.model. The fields fusion, encoder, layers, heads,
-    dropout, positions, profile, max_length, skip_watch_ratio and random_walk_weight are keys of that section.
-    A model ignores the fields that its section does not have.
+    dropout, positions, profile, max_length, skip_watch_ratio, random_walk_weight, num_negatives and
+    share_negatives are keys of that section. A model ignores the fields that its section does not have.
 
     Attributes:
         random_walk_weight: Weight of the random walk in the scores. 0: no random walk.
@@ -25,7 +25,12 @@ class ModelConfig:
         video_ids: The videos that have an ID row, in the order of the rows.
         rerank: Number of candidates and weights of the second stage, as in params.yaml. Empty: no second
             stage.
+        sources: Counted sources of the final ranker (models/sources/).
+        evidence: Whether the modality preference is inferred instead of learned.
+        posterior_mean: Whether the user embedding contains the posterior mean θ.
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
+        num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
+        share_negatives: Whether the sequences of a step share these videos.
     """
 
     model: str
@@ -50,3 +55,8 @@ class ModelConfig:
     rerank: Mapping[str, float] = field(default_factory=dict)
     random_walk_weight: float = 0.0
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sources: Sequence[str] = field(default_factory=list)
+    evidence: bool = True
+    posterior_mean: bool = True
+    num_negatives: int = 2048
+    share_negatives: bool = True

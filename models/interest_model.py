@@ -1,6 +1,7 @@
 """The whole model: it embeds users and videos, scores every video, and re-ranks the best."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,13 @@ from models.data.users import UserProfiles
 from models.layers.engagement import EngagementResidual
 from models.layers.fusion import ItemFusion
 from models.layers.gaussian_process import posterior_mean
-from models.layers.modality_attention import fuse_modalities
+from models.layers.learned_preference import LearnedModalityPreference
+from models.layers.modality_attention import fuse_modalities, unfused_modalities
 from models.layers.modality_preference import ModalityPreference
 from models.layers.sequence_encoders import InteractionEmbedding, build_encoder, num_action_features
 from models.layers.static_gate import StaticGate
 from models.layers.user_profile import UserProfileEmbedding
+from models.ranking.final_ranker import FinalRanker, activity_groups, age_groups
 from models.ranking.heads import RankingHeads, rerank_value
 from models.retrieval.full_ranking import top_k
 from models.retrieval.item_scores import (
@@ -29,13 +32,15 @@ from models.retrieval.item_scores import (
     score_pairs,
 )
 from models.retrieval.random_walk import RandomWalk
+from models.sources import build_sources, source_scores
 
 # Initial weight of the bypass (models/layers/static_gate.py): with content, and with IDs only.
 BYPASS_INIT = 0.3
 BYPASS_INIT_IDS_ONLY = 1.0
 # The initial weight of θ in z is this × √D. It balances θ against the item biases, which are log popularity.
 POSTERIOR_MEAN_INIT = 0.3
-USER_DEPENDENT_FUSIONS = ("attention", "user", "late", "hybrid")  # α depends on the user
+USER_DEPENDENT_FUSIONS = ("attention", "user", "late")  # α depends on the user
+USER_INDEPENDENT_FUSIONS = ("uniform", "early")
 
 
 class InterestModel(nn.Module):
@@ -53,25 +58,27 @@ class InterestModel(nn.Module):
         uniform: One sequence of fused events. All modalities have the same weight.
         early: One sequence of fused events. One layer joins the modalities, without weights.
         late: One sequence for each modality. α weighs the scores of the modalities.
-        hybrid: The fused sequence and one for each modality. The score of a modality uses the sum of its own
-            state and the fused state.
 
     Args:
         config: Everything that is needed to build the model.
+
+    Attributes:
+        fusions: The levels of fusion that the class accepts.
 
     Raises:
         ValueError: The level of fusion or the encoder is unknown, or the heads do not divide the width.
     """
 
+    fusions: ClassVar[tuple[str, ...]] = (*USER_DEPENDENT_FUSIONS, *USER_INDEPENDENT_FUSIONS)
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.fusion not in (choices := (*USER_DEPENDENT_FUSIONS, "uniform", "early")):
-            raise ValueError(f"unknown fusion {config.fusion!r}; choose one of {', '.join(choices)}")
+        if config.fusion not in self.fusions:
+            raise ValueError(f"unknown fusion {config.fusion!r}; choose one of {', '.join(self.fusions)}")
         self.config = config
         D, M = config.width, len(config.modalities)
         self.is_late_fusion = M > 0 and config.fusion == "late"
-        self.is_hybrid_fusion = M > 0 and config.fusion == "hybrid"
-        has_preference = M > 0 and config.fusion in USER_DEPENDENT_FUSIONS
+        has_preference = M > 0 and config.fusion not in USER_INDEPENDENT_FUSIONS
         self.item_fusion = ItemFusion(
             config.modalities,
             D,
@@ -87,11 +94,12 @@ class InterestModel(nn.Module):
         category_sizes = (
             [len(values) for values in config.user_categorical_features.values()] if config.profile else []
         )
-        self.modality_preference = (
-            ModalityPreference(M, num_actions, D, category_sizes, uses_content=config.fusion != "user")
-            if has_preference
-            else None
-        )
+        uses_content = config.fusion != "user"
+        self.modality_preference: ModalityPreference | LearnedModalityPreference | None = None
+        if has_preference and config.evidence:
+            self.modality_preference = ModalityPreference(M, num_actions, D, category_sizes, uses_content)
+        elif has_preference:
+            self.modality_preference = LearnedModalityPreference(M, D, uses_content)
         self.profile_embedding = (
             UserProfileEmbedding(category_sizes, len(config.user_numerical_features), D)
             if config.profile
@@ -103,8 +111,14 @@ class InterestModel(nn.Module):
         )
         self.static_gate = StaticGate(D, BYPASS_INIT if M else BYPASS_INIT_IDS_ONLY)
         self.engagement_residual = EngagementResidual(config.behaviours, len(config.video_ids))
-        self.posterior_mean_weight = nn.Parameter(torch.tensor(POSTERIOR_MEAN_INIT)) if M else None
+        self.posterior_mean_weight = (
+            nn.Parameter(torch.tensor(POSTERIOR_MEAN_INIT)) if M and config.posterior_mean else None
+        )
         self.random_walk = RandomWalk(len(config.video_ids)) if config.random_walk_weight else None
+        self.sources = build_sources(
+            config.sources, len(config.video_ids), config.behaviours, config.modalities
+        )
+        self.final_ranker = FinalRanker(1 + len(config.sources))
         self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
 
     @torch.no_grad()
@@ -116,7 +130,7 @@ class InterestModel(nn.Module):
         `item_fusion` needs its own statistics first, because this method embeds the videos.
         """
         self.engagement_residual.init_from_statistics(sequences, item_table.id_row_V)
-        if self.modality_preference is not None:
+        if isinstance(self.modality_preference, ModalityPreference):
             self.modality_preference.init_from_statistics(
                 sequences,
                 profiles,
@@ -126,6 +140,17 @@ class InterestModel(nn.Module):
             )
         if self.random_walk is not None:
             self.random_walk.init_from_statistics(known_positives_by_user(sequences, item_table.id_row_V))
+
+    @torch.no_grad()
+    def copy_calibration(self, other: "InterestModel") -> None:
+        """Copy what was fitted on validation days: the final ranker, and the calibration of the heads.
+
+        Args:
+            other: A model with the same sources that was trained before the validation days.
+        """
+        self.final_ranker.load_state_dict(other.final_ranker.state_dict())
+        self.ranking_heads.scale_H.copy_(other.ranking_heads.scale_H)
+        self.ranking_heads.shift_H.copy_(other.ranking_heads.shift_H)
 
     def encode_items(self, item_table: ItemTable, dropped_id_V: Tensor | None = None) -> ItemEmbeddings:
         """Embed every video of the table.
@@ -152,10 +177,12 @@ class InterestModel(nn.Module):
             residual_BT = self.engagement_residual(batch, items.id_row_V)
             theta_BSD = posterior_mean(x_BTMD, residual_BT, batch)
             z_XBSD = z_XBSD + self.posterior_mean_weight * self.config.width**0.5 * theta_BSD
+        return self._user_state(z_XBSD, u_BSW)
+
+    def _user_state(self, z_XBSD: Tensor, u_BSW: Tensor) -> UserState:
+        """Return the user state, given the user embedding of each sequence of `_event_sequences`."""
         if self.is_late_fusion:
             return UserState(z_XBSD.mean(0), u_BSW, z_XBSD.movedim(0, 2))
-        if self.is_hybrid_fusion:
-            return UserState(z_XBSD[0], u_BSW, (z_XBSD[0] + z_XBSD[1:]).movedim(0, 2))
         return UserState(z_XBSD[0], u_BSW)
 
     def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings) -> UserState:
@@ -204,6 +231,25 @@ class InterestModel(nn.Module):
             None
             if self.modality_preference.uses_content
             else inner_product_vectors(user_state.z_ND, user_state.u_NW, items)
+        )
+
+    def final_scores(
+        self, score_BV: Tensor, batch: SequenceBatch, item_table: ItemTable, day: int | None
+    ) -> Tensor:
+        """Combine the scores of the sequence model with those of the sources.
+
+        Args:
+            score_BV: Scores of the sequence model after the last interaction, as of `score_items`.
+            batch: Sequences of the same users.
+            item_table: All videos.
+            day: The day of the recommendations, counted from 1970. None: unknown.
+        """
+        if not self.sources:
+            return score_BV
+        return self.final_ranker(
+            source_scores(score_BV, self.sources, batch, item_table),
+            activity_groups(batch.lengths),
+            age_groups(item_table.upload_day_V, day, score_BV.shape[1]),
         )
 
     def score_pairs(self, user_state: UserState, items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
@@ -277,6 +323,8 @@ class InterestModel(nn.Module):
         if self.modality_preference is None:  # a softmax over zeros gives equal weights
             B, T = batch.mask_BT.shape
             return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))
+        if isinstance(self.modality_preference, LearnedModalityPreference):
+            return self.modality_preference(items, batch, self.encode_profile(profiles))
         return self.modality_preference(
             self.modality_weights(batch, profiles, items),
             items,
@@ -290,7 +338,7 @@ class InterestModel(nn.Module):
 
         They are not trained. `cache_modality_weights` stores them in the batch.
         """
-        assert self.modality_preference is not None
+        assert isinstance(self.modality_preference, ModalityPreference)
         if batch.modality_weights_BTM is None:
             return self.modality_preference.modality_weights(
                 batch, profiles, self.engagement_residual(batch, items.id_row_V), items
@@ -303,13 +351,20 @@ class InterestModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the encoder's input sequences [X, B, S, D], and u_BSW at every state.
 
-        X is the number of sequences that the fusion level reads. Each event is fused with the u before it.
+        X is the number of sequences that the fusion level reads.
         """
-        video_BT, u_BSW = batch.video_BT, self.encode_preferences(batch, profiles, items)
-        streams_BTD = [] if self.is_late_fusion else [fuse_modalities(u_BSW[:, :-1], items, video_BT)[0]]
-        if self.is_late_fusion or self.is_hybrid_fusion:
-            id_gate_BT1 = embedding_lookup(items.id_gate_V, video_BT).unsqueeze(2)
-            id_BTD, x_BTMD = embedding_lookup(items.id_VD, video_BT), embedding_lookup(items.x_VMD, video_BT)
-            unfused_BTMD = (1 - id_gate_BT1.unsqueeze(3)) * x_BTMD + (id_gate_BT1 * id_BTD).unsqueeze(2)
-            streams_BTD += unfused_BTMD.unbind(2)
-        return torch.stack([self.event_embedding(x_BTD, batch) for x_BTD in streams_BTD]), u_BSW
+        u_BSW = self.encode_preferences(batch, profiles, items)
+        sequences_BTD = self._event_sequences(items, batch.video_BT, u_BSW[:, :-1])
+        return torch.stack([self.event_embedding(x_BTD, batch) for x_BTD in sequences_BTD]), u_BSW
+
+    def _event_sequences(self, items: ItemEmbeddings, video_BT: Tensor, u_BTW: Tensor) -> tuple[Tensor, ...]:
+        """Return the vectors of the events, [B, T, D], once for each sequence that the fusion level reads.
+
+        Args:
+            items: All videos.
+            video_BT: The video of each event.
+            u_BTW: The modality preference before each event, which fuses it.
+        """
+        if self.is_late_fusion:
+            return unfused_modalities(items, video_BT).unbind(2)
+        return (fuse_modalities(u_BTW, items, video_BT)[0],)

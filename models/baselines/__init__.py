@@ -7,10 +7,12 @@ baseline would flatter the main model.
 from models.baselines.baseline import Baseline
 from models.baselines.bert4rec import BERT4Rec
 from models.baselines.din import DIN
+from models.baselines.esasrec import ESASRec
 from models.baselines.lightgcn import LightGCN
-from models.baselines.memory_based import ItemCF, ItemKNN, Popularity, popularity, trending
+from models.baselines.memory_based import ItemCF, ItemKNN, Popularity
 from models.baselines.mf_bpr import MFBPR
 from models.baselines.sasrec import SASRec
+from models.sources.counting import popularity, trending
 
 BASELINES: dict[str, type[Baseline]] = {
     "popularity": Popularity,
@@ -18,6 +20,7 @@ BASELINES: dict[str, type[Baseline]] = {
     "mf_bpr": MFBPR,
     "lightgcn": LightGCN,
     "sasrec": SASRec,
+    "esasrec": ESASRec,
     "bert4rec": BERT4Rec,
     "din": DIN,
 }

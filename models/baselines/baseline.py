@@ -56,6 +56,11 @@ class Baseline(nn.Module):
         self.num_videos = len(config.video_ids)
         self.register_buffer("num_positives_I", torch.zeros(self.num_videos))
 
+    @property
+    def training_length(self) -> int:
+        """Newest interactions of a sequence that a training step reads."""
+        return self.config.max_length
+
     def init_from_statistics(self, positives: SeenItems) -> None:
         """Count what the baseline needs before the first step.
 
@@ -110,6 +115,12 @@ class Baseline(nn.Module):
     def score_vocabulary(self, user_state: UserState) -> Tensor:
         """Score every video with an ID row: score_NI."""
         raise NotImplementedError
+
+    def final_scores(
+        self, score_BV: Tensor, batch: SequenceBatch, item_table: ItemTable, day: int | None
+    ) -> Tensor:
+        """Return the scores unchanged: a baseline has no final ranker."""
+        return score_BV
 
     def rerank(self, user_state: UserState, items: IdVocabulary, score_NV: Tensor) -> Tensor:
         """Return the scores unchanged: a baseline has no second stage."""

@@ -51,7 +51,9 @@ class BERT4Rec(Baseline):
         row_BT, mask_BT = row_BT[has_positive_B], mask_BT[has_positive_B]
         masked_BT = sample_masked_positions(mask_BT)
         h_BTD = self.hidden_states(torch.where(masked_BT, self.num_videos, row_BT), mask_BT)
-        return next_item_loss(h_BTD[masked_BT], self.item_embedding.weight[:-1], self.bias, row_BT[masked_BT])
+        return next_item_loss(
+            h_BTD, row_BT, masked_BT, self.item_embedding.weight[:-1], self.bias, self.config
+        )
 
     def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the state of a masked video after the newest one."""

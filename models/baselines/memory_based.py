@@ -8,37 +8,18 @@ from torch import Tensor
 from models.baselines.baseline import Baseline
 from models.config import ModelConfig
 from models.data.positives import to_csr_matrix
-from models.data.sequences import SECONDS_PER_DAY, SeenItems, Sequences, recency_weights
+from models.data.sequences import SeenItems
 from models.data.user_state import UserState
-
-NUM_NEIGHBOURS = 200  # similar videos that a saved ItemCF keeps of each video
-
-
-def popularity(positives: SeenItems, num_videos: int) -> Tensor:
-    """Return score_V, the number of users who liked the video in training."""
-    return torch.bincount(positives.row_E, minlength=num_videos).float()
-
-
-def trending(sequences: Sequences, num_videos: int, half_life_days: float) -> Tensor:
-    """Return score_V, the number of users who liked the video, with older positives weighted less."""
-    user_E = torch.arange(len(sequences.offsets) - 1).repeat_interleave(sequences.lengths)
-    pair_E, day_E = user_E * num_videos + sequences.video_E, sequences.timestamp_E // SECONDS_PER_DAY
-    weight_E = recency_weights(day_E, sequences.last_day, half_life_days) * sequences.positive_E
-    pair_P, pair_index_E = pair_E.unique(return_inverse=True)
-    weight_P = torch.zeros(len(pair_P)).scatter_reduce(0, pair_index_E, weight_E, "amax")
-    return torch.zeros(num_videos).index_add(0, pair_P % num_videos, weight_P)
+from models.sources.counting import cosine_similarity, popularity, unit_columns
+from models.sources.item_cf import set_cosine_neighbours
+from models.sources.neighbours import NUM_NEIGHBOURS, Neighbours
 
 
 class ItemCF:
     """Item-item cosine: two videos are similar if the same users liked both in training."""
 
     def __init__(self, positives: SeenItems, num_videos: int) -> None:
-        r_UV = to_csr_matrix(positives, num_videos)
-        norm_V = np.sqrt(np.asarray(r_UV.multiply(r_UV).sum(0)).ravel())
-        scaled_UV = r_UV @ sp.diags_array(1 / np.maximum(norm_V, 1.0))
-        similarity_VV = (scaled_UV.T @ scaled_UV).tolil()
-        similarity_VV.setdiag(0.0)
-        self.similarity_VV = similarity_VV.tocsr()
+        self.similarity_VV = cosine_similarity(unit_columns(positives, num_videos), slice(0, num_videos))
         count_V = popularity(positives, num_videos)
         self.popularity_V = 1e-6 * count_V / count_V.max().clamp(min=1)
 
@@ -76,14 +57,10 @@ class ItemKNN(Baseline):
 
     def init_from_statistics(self, positives: SeenItems) -> None:
         super().init_from_statistics(positives)
-        similarity_II = ItemCF(positives, self.num_videos).similarity_VV
-        for i in range(self.num_videos):
-            row = slice(*similarity_II.indptr[i : i + 2])
-            nearest = np.argsort(-similarity_II.data[row], kind="stable")[: self.neighbour_IK.shape[1]]
-            self.neighbour_IK[i, : len(nearest)] = torch.from_numpy(
-                similarity_II.indices[row][nearest]
-            ).long()
-            self.similarity_IK[i, : len(nearest)] = torch.from_numpy(similarity_II.data[row][nearest])
+        neighbours = Neighbours(self.num_videos, self.num_videos)
+        set_cosine_neighbours(neighbours, positives)
+        self.neighbour_IK.copy_(neighbours.neighbour_XK)
+        self.similarity_IK.copy_(neighbours.weight_XK)
 
     def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return a vector [B, I] that is 1 for each positive."""

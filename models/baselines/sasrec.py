@@ -1,6 +1,6 @@
 """SASRec (Kang & McAuley, ICDM 2018, arXiv 1808.09781): a causal Transformer over positives.
 
-It differs from the paper in three ways. The softmax is over all videos instead of one negative
+It differs from the paper in three ways. The softmax is over all or many videos instead of one negative
 (arXiv 2308.07192). Layers are pre-norm. A start token gives users without positives a state.
 """
 
@@ -39,18 +39,27 @@ class SASRec(Baseline):
         self.start_token = nn.Parameter(torch.zeros(config.width))
         self.position_embedding = nn.Embedding(config.max_length + 1, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.encoder = build_transformer(config)
+        self.encoder = self.build_encoder(config)
         self.bias = nn.Parameter(torch.zeros(self.num_videos))
         for table in (self.item_embedding, self.position_embedding):
             nn.init.normal_(table.weight, std=0.02)
+
+    @staticmethod
+    def build_encoder(config: ModelConfig) -> nn.Module:
+        """Build the layers that `encode_states` applies."""
+        return build_transformer(config)
+
+    def encode_states(self, x_BSD: Tensor) -> Tensor:
+        """Return h_BSD. A state reads only the states before it and itself."""
+        future_SS = torch.ones(x_BSD.shape[1], x_BSD.shape[1], dtype=torch.bool).triu(1)
+        return self.encoder(x_BSD, mask=future_SS, is_causal=True)
 
     def hidden_states(self, row_BT: Tensor) -> Tensor:
         """Return h_BSD, the state after 0, 1, … videos. Padding on the right comes after every real state."""
         start_B1D = self.start_token.expand(len(row_BT), 1, -1)
         x_BSD = torch.cat([start_B1D, self.item_embedding(row_BT)], 1) * self.config.width**0.5
         x_BSD = self.dropout(x_BSD + self.position_embedding.weight[: x_BSD.shape[1]])
-        future_SS = torch.ones(x_BSD.shape[1], x_BSD.shape[1], dtype=torch.bool).triu(1)
-        return self.encoder(x_BSD, mask=future_SS, is_causal=True)
+        return self.encode_states(x_BSD)
 
     def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
         """Return the mean −log softmax. Every video is the target of the state before it."""
@@ -58,7 +67,7 @@ class SASRec(Baseline):
         if not mask_BT.any():
             return self.bias.sum() * 0.0
         h_BTD = self.hidden_states(row_BT[:, :-1])
-        return next_item_loss(h_BTD[mask_BT], self.item_embedding.weight, self.bias, row_BT[mask_BT])
+        return next_item_loss(h_BTD, row_BT, mask_BT, self.item_embedding.weight, self.bias, self.config)
 
     def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self.hidden_states(row_BT)[torch.arange(len(row_BT)), mask_BT.sum(1)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.config import ModelConfig
-from models.data.items import ItemTable
+from models.data.items import ALWAYS_AVAILABLE, ItemTable
 from models.data.sequences import HOURS_PER_DAY, Sequences
 from models.data.users import UserProfiles
 
@@ -27,7 +27,8 @@ def build_item_table(
     """Return the catalogue as tensors for one model.
 
     Args:
-        videos: Column `video_id`, the item features, and `upload_day`, which only training needs.
+        videos: Column `video_id`, the item features, and these columns if known: `upload_day`, `author_id`,
+            `category`, `duration_ms`, `available_until` (date, null: no last day).
         features: Modality -> vectors [V, F]. `<modality>.mask` -> whether the video has a vector, [V].
         modalities: Modality that the model reads -> width. All videos lack a modality that is not in
             `features`.
@@ -44,6 +45,10 @@ def build_item_table(
         id_row_V=to_ints(pc.fill_null(id_rows, -1)),
         upload_day_V=_upload_days(videos),
         item_features_VQ=standardise(videos, feature_statistics),
+        author_V=_codes_or_none(videos, "author_id"),
+        category_V=_codes_or_none(videos, "category"),
+        duration_V=to_floats(videos["duration_ms"]) / 1000 if "duration_ms" in videos.schema.names else None,
+        available_until_V=_last_days(videos),
     )
 
 
@@ -135,6 +140,21 @@ def to_bools(column: Column) -> Tensor:
 def _upload_days(videos: pa.Table) -> Tensor | None:
     """Return days since 1970. 0 if unknown, so that the video counts as always present."""
     return to_ints(videos["upload_day"].cast(pa.int32())) if "upload_day" in videos.schema.names else None
+
+
+def _last_days(videos: pa.Table) -> Tensor | None:
+    """Return the last day of each video in days since 1970, or None without the column."""
+    if "available_until" not in videos.schema.names:
+        return None
+    return to_ints(pc.fill_null(videos["available_until"].cast(pa.int32()), ALWAYS_AVAILABLE))
+
+
+def _codes_or_none(table: pa.Table, name: str) -> Tensor | None:
+    """Return 1 + a number of each distinct value, in the order of the rows. 0 is null. None: no column."""
+    if name not in table.schema.names:
+        return None
+    column = table[name].cast(pa.string())
+    return vocabulary_codes(column, pc.unique(column).drop_null())
 
 
 def _column_or_nulls(table: pa.Table, name: str) -> Column:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 COUNT_BUCKETS = 24  # log2 of the number of a video's training interactions
+ALWAYS_AVAILABLE = 2**31 - 1  # last day of a video that is never withdrawn
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class ItemTable:
         id_row_V: Row of the ID embedding. −1: the video was not in training.
         upload_day_V: Day of upload, counted from 1970. Only training needs it.
         item_features_VQ: Standardised item features. NaN is unknown. Only the ranking heads need them.
+        author_V: Code of the creator in this catalogue. 0 is unknown.
+        category_V: Code of the category in this catalogue. 0 is unknown.
+        duration_V: Duration in seconds. NaN is unknown.
+        available_until_V: Last day on which the video can be watched, counted from 1970.
+            `ALWAYS_AVAILABLE`: it has no last day.
     """
 
     modality_features: Mapping[str, Tensor]
@@ -27,16 +33,48 @@ class ItemTable:
     id_row_V: Tensor
     upload_day_V: Tensor | None = None
     item_features_VQ: Tensor | None = None
+    author_V: Tensor | None = None
+    category_V: Tensor | None = None
+    duration_V: Tensor | None = None
+    available_until_V: Tensor | None = None
+
+    def available_on(self, day: int) -> Tensor:
+        """Whether each video can be watched on this day, bool [V]. It can if its days are unknown.
+
+        Args:
+            day: Counted from 1970.
+        """
+        available_V = torch.ones_like(self.id_row_V, dtype=torch.bool)
+        if self.upload_day_V is not None:
+            available_V &= self.upload_day_V <= day
+        if self.available_until_V is not None:
+            available_V &= self.available_until_V >= day
+        return available_V
 
     def select(self, rows: Tensor) -> "ItemTable":
         """Return the videos of these rows. Row −1 gives a video without content and ID."""
         is_present, rows = rows >= 0, rows.clamp(min=0)
-        features = {m: x_VF[rows] for m, x_VF in self.modality_features.items()}
-        upload_day_V = None if self.upload_day_V is None else self.upload_day_V[rows]
-        item_features_VQ = None if self.item_features_VQ is None else self.item_features_VQ[rows]
         has_VM = self.has_VM[rows] & is_present[:, None]
-        id_row_V = torch.where(is_present, self.id_row_V[rows], -1)
-        return ItemTable(features, has_VM, id_row_V, upload_day_V, item_features_VQ)
+        return ItemTable(
+            {m: x_VF[rows] for m, x_VF in self.modality_features.items()},
+            has_VM,
+            torch.where(is_present, self.id_row_V[rows], -1),
+            upload_day_V=_rows_or_none(self.upload_day_V, rows),
+            item_features_VQ=_rows_or_none(self.item_features_VQ, rows),
+            author_V=_rows_or_none(self.author_V, rows, is_present, 0),
+            category_V=_rows_or_none(self.category_V, rows, is_present, 0),
+            duration_V=_rows_or_none(self.duration_V, rows, is_present, torch.nan),
+            available_until_V=_rows_or_none(self.available_until_V, rows),
+        )
+
+
+def _rows_or_none(
+    x_VX: Tensor | None, rows: Tensor, is_present: Tensor | None = None, absent: float = 0
+) -> Tensor | None:
+    """Return `x_VX[rows]`, with the value `absent` where `is_present` is False."""
+    if x_VX is None or is_present is None:
+        return None if x_VX is None else x_VX[rows]
+    return x_VX[rows].masked_fill(~is_present, absent)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,13 @@ class Sequences:
         """Day of the newest event, counted from 1970. 0 without events."""
         return int(self.timestamp_E.max()) // SECONDS_PER_DAY if len(self.timestamp_E) else 0
 
+    def until(self, last_day: int) -> "Sequences":
+        """Return the events of all users up to and including this day."""
+        kept_E = self.timestamp_E < (last_day + 1) * SECONDS_PER_DAY
+        num_before = torch.nn.functional.pad(kept_E.cumsum(0), (1, 0))
+        kept = {n: x_E[kept_E] for n, x_E in vars(self).items() if n != "offsets" and x_E is not None}
+        return replace(self, offsets=num_before[self.offsets], **kept)
+
     def padded_batch(self, users_B: Tensor, max_length: int) -> SequenceBatch:
         """Return the newest `max_length` events of these users as a batch."""
         length_B = self.lengths[users_B].clamp(max=max_length)

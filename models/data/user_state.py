@@ -12,8 +12,7 @@ class UserState:
     Attributes:
         z_ND: User embedding, which scores videos.
         u_NW: Modality preference, which weighs modalities (`models.layers.modality_attention.affinity`).
-        modality_z_NMD: One vector for each modality that replaces z (late and hybrid fusion). None: z is
-            used.
+        modality_z_NMD: One vector for each modality that replaces z (late fusion). None: z is used.
         random_walk_NX: What the random walk adds to the score of each ID row, X = I + 1. The last is 0 for
             new videos.
 

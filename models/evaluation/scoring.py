@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from models.baselines import Baseline
+from models.data.folds import Fold
 from models.data.items import ItemTable
+from models.data.sequences import SequenceBatch
 from models.data.targets import Targets
 from models.data.user_state import UserState
 from models.data.users import UserData
 from models.evaluation.metrics import ndcg
 from models.interest_model import InterestModel
+from models.layers.modality_preference import ModalityPreference
 from models.retrieval.full_ranking import CHUNK_USERS, target_ranks, top_k, users_per_chunk
 from models.retrieval.item_scores import modality_contributions
 from models.retrieval.topk_ranking import ScoreFn, topk_ranks
@@ -29,11 +32,33 @@ class Scorer:
         model: The main model or a baseline.
         item_table: All videos.
         user_data: All users.
+        day: Only videos that are available on this day are ranked. None: all are available.
     """
 
     model: InterestModel | Baseline
     item_table: ItemTable
     user_data: UserData
+    day: int | None = None
+
+    @property
+    def available(self) -> Tensor:
+        """Bool, the videos that are ranked."""
+        if self.day is None:
+            return torch.ones_like(self.item_table.id_row_V, dtype=torch.bool)
+        return self.item_table.available_on(self.day)
+
+    def on_fold(self, fold: Fold) -> "Scorer":
+        """Return the same model with what a fold knows."""
+        return Scorer(self.model, fold.item_table, fold.users, fold.day)
+
+    def masked(self, users_B: Tensor, score_BV: Tensor) -> Tensor:
+        """Return the scores with −inf for seen videos and for those that are not available."""
+        hidden_BV = self.user_data.seen.mask(users_B, score_BV.shape[1]) | ~self.available
+        return score_BV.masked_fill(hidden_BV, -torch.inf)
+
+    def batch(self, users_B: Tensor) -> SequenceBatch:
+        """Return the sequences of these users, as long as the model reads them."""
+        return self.user_data.sequences.padded_batch(users_B, self.model.config.max_length)
 
     def encode_user(self, users_B: Tensor, items: Any) -> UserState:
         """Return the user state of these users after their last interaction.
@@ -42,8 +67,7 @@ class Scorer:
             users_B: The users.
             items: What `model.encode_items` returned.
         """
-        batch = self.user_data.sequences.padded_batch(users_B, self.model.config.max_length)
-        return self.model.encode_user(batch, self.user_data.profiles.select(users_B), items)
+        return self.model.encode_user(self.batch(users_B), self.user_data.profiles.select(users_B), items)
 
 
 @torch.no_grad()
@@ -54,7 +78,7 @@ def cache_modality_weights(scorer: Scorer) -> Scorer:
     mean engagement in these weights.
     """
     model, user_data = scorer.model.eval(), scorer.user_data
-    if not isinstance(model, InterestModel) or model.modality_preference is None:
+    if not isinstance(model, InterestModel) or not isinstance(model.modality_preference, ModalityPreference):
         return scorer
     items = model.encode_items(scorer.item_table)
     sequences, max_length = user_data.sequences, model.config.max_length
@@ -73,16 +97,17 @@ def cache_modality_weights(scorer: Scorer) -> Scorer:
 
 @torch.no_grad()
 def score_in_chunks(
-    scorer: Scorer, users: Tensor, rerank: bool = True
+    scorer: Scorer, users: Tensor, final: bool = True
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Score the whole catalogue for these users, with seen videos at −inf.
+    """Score the whole catalogue for these users, with seen and unavailable videos at −inf.
 
     A chunk has so many users that its scores fit into `full_ranking.CHUNK_SCORES`.
 
     Args:
         scorer: The model and its data.
         users: The users.
-        rerank: Whether the second stage is applied.
+        final: Whether the final ranker and the re-ranking are applied. Without them the scores are those of
+            retrieval.
 
     Yields:
         users_B, score_BV and the modality weights alpha_MBV.
@@ -91,8 +116,12 @@ def score_in_chunks(
     for users_B in users.split(users_per_chunk(len(items))):
         user_state = scorer.encode_user(users_B, items)
         score_BV, alpha_MBV = scorer.model.score_items(user_state, items)
-        score_BV = score_BV.masked_fill(scorer.user_data.seen.mask(users_B, score_BV.shape[1]), -torch.inf)
-        yield users_B, scorer.model.rerank(user_state, items, score_BV) if rerank else score_BV, alpha_MBV
+        if final:
+            score_BV = scorer.model.final_scores(
+                score_BV, scorer.batch(users_B), scorer.item_table, scorer.day
+            )
+        score_BV = scorer.masked(users_B, score_BV)
+        yield users_B, scorer.model.rerank(user_state, items, score_BV) if final else score_BV, alpha_MBV
 
 
 @dataclass(frozen=True)
@@ -219,14 +248,17 @@ def top_attended_events(scorer: Scorer, users: Tensor, count: int) -> tuple[Tens
 @torch.no_grad()
 def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
     """Return the mean NDCG@k of retrieval over the users with a target, by top-k ranking with pruning."""
-    model = scorer.model.eval()
+    model, users = scorer.model.eval(), torch.arange(len(scorer.user_data.sequences.lengths))
     items: Any = model.encode_items(scorer.item_table)
+    available_C = scorer.available.nonzero().squeeze(1)
+    candidates, seen = items.select(available_C), scorer.user_data.seen.restrict_to(users, available_C)
 
     def encode(users_B: Tensor) -> ScoreFn:
         user_state = scorer.encode_user(users_B, items)
-        return lambda index, rows: model.score_items(user_state.select(index), items.select(rows))[0]
+        return lambda index, rows: model.score_items(user_state.select(index), candidates.select(rows))[0]
 
-    pairs = topk_ranks(encode, scorer.user_data.seen, targets.user_P, targets.row_P, len(items), k)
+    target_P = torch.searchsorted(available_C, targets.row_P)
+    pairs = topk_ranks(encode, seen, targets.user_P, target_P, len(available_C), k)
     user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
     users_B, position_P = user_P.unique(return_inverse=True)
     return float(ndcg(rank_P.numpy(), position_P.numpy(), len(users_B), k).mean())

@@ -45,3 +45,15 @@ def fuse_modalities(u_NW: Tensor, items: ItemEmbeddings, rows_N: Tensor) -> tupl
     content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
     id_gate_N = embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
     return (1 - id_gate_N) * content_ND + id_gate_N * embedding_lookup(items.id_VD, rows_N), alpha_NM
+
+
+def unfused_modalities(items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
+    """Return the modality embeddings of these videos, each mixed with the ID embedding: x_NMD.
+
+    Args:
+        items: All videos.
+        rows_N: The videos. Leading axes may be any, such as N or B and T.
+    """
+    id_gate_N1 = embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
+    id_ND, x_NMD = embedding_lookup(items.id_VD, rows_N), embedding_lookup(items.x_VMD, rows_N)
+    return (1 - id_gate_N1.unsqueeze(-1)) * x_NMD + (id_gate_N1 * id_ND).unsqueeze(-2)

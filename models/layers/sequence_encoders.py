@@ -96,17 +96,25 @@ class TransformerBlock(nn.Module):
         self.num_heads, self.dropout = num_heads, dropout
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.output_projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.feed_forward: nn.Module = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
         self.residual_dropout = nn.Dropout(dropout)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
+        x_BSD = x_BSD + self._attention_update(x_BSD)
+        return x_BSD + self._feed_forward_update(x_BSD)
+
+    def _attention_update(self, x_BSD: Tensor) -> Tensor:
+        """Return what attention adds to the states, [B, S, D]."""
         q, k, v = self._query_key_value(x_BSD)
         rate = self.dropout if self.training else 0.0
         attended_BXSd = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=rate)
-        x_BSD = x_BSD + self.residual_dropout(
-            self.output_projection(attended_BXSd.transpose(1, 2).flatten(2))
-        )
-        return x_BSD + self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_BSD)))
+        return self.residual_dropout(self.output_projection(attended_BXSd.transpose(1, 2).flatten(2)))
+
+    def _feed_forward_update(self, x_BSD: Tensor) -> Tensor:
+        """Return what the feed-forward network adds to the states, [B, S, D]."""
+        return self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_BSD)))
 
     def attention_weights(self, x_BSD: Tensor) -> Tensor:
         """Return the attention weights [B, S, S] that `forward` applies, as the mean over heads."""
@@ -120,6 +128,37 @@ class TransformerBlock(nn.Module):
         return [
             split_heads(part, self.num_heads) for part in self.qkv(self.attention_norm(x_BSD)).chunk(3, -1)
         ]
+
+
+class SwiGLU(nn.Module):
+    """A feed-forward network with a gate and no bias: W₃ (SiLU(W₁ x) · W₂ x) (arXiv 2002.05202)."""
+
+    def __init__(self, width: int, hidden_width: int, dropout: float) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, hidden_width, bias=False)
+        self.value = nn.Linear(width, hidden_width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.output_projection = nn.Linear(hidden_width, width, bias=False)
+
+    def forward(self, x_BSD: Tensor) -> Tensor:
+        return self.output_projection(self.dropout(F.silu(self.gate(x_BSD)) * self.value(x_BSD)))
+
+
+class LiGRBlock(TransformerBlock):
+    """One layer of LiGR (arXiv 2502.03417): a pre-norm Transformer layer whose updates are gated.
+
+    x ← x + σ(W₁ x) · attention(norm(x)), then x ← x + σ(W₂ x) · SwiGLU(norm(x)). The gates read the state
+    before the norm. This is the layer of eSASRec (arXiv 2508.06450).
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__(width, num_heads, dropout)
+        self.feed_forward = SwiGLU(width, 4 * width, dropout)
+        self.attention_gate, self.feed_forward_gate = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x_BSD: Tensor) -> Tensor:
+        x_BSD = x_BSD + torch.sigmoid(self.attention_gate(x_BSD)) * self._attention_update(x_BSD)
+        return x_BSD + torch.sigmoid(self.feed_forward_gate(x_BSD)) * self._feed_forward_update(x_BSD)
 
 
 class HSTUBlock(nn.Module):
@@ -246,10 +285,10 @@ def build_encoder(
     """Build the sequence encoder of this name: x_BSD -> h_BSD.
 
     Args:
-        name: transformer, hstu, lstm or mean.
+        name: transformer, ligr, hstu, lstm or mean.
         width: D.
         num_layers: Number of layers.
-        num_heads: Attention heads, for transformer and hstu.
+        num_heads: Attention heads, for transformer, ligr and hstu.
         dropout: Dropout rate.
         max_states: The longest S.
         use_positions: Whether hstu has a bias of the distance.
@@ -257,12 +296,11 @@ def build_encoder(
     Raises:
         ValueError: The encoder is unknown, or the number of heads does not divide the width.
     """
-    if name in ("transformer", "hstu") and width % num_heads:
+    if name in ("transformer", "ligr", "hstu") and width % num_heads:
         raise ValueError(f"width {width} cannot be split among {num_heads} attention heads; choose a divisor")
-    if name == "transformer":
-        return AttentionEncoder(
-            width, dropout, (TransformerBlock(width, num_heads, dropout) for _ in range(num_layers))
-        )
+    if name in ("transformer", "ligr"):
+        block = LiGRBlock if name == "ligr" else TransformerBlock
+        return AttentionEncoder(width, dropout, (block(width, num_heads, dropout) for _ in range(num_layers)))
     if name == "hstu":
         blocks = (HSTUBlock(width, num_heads, dropout, max_states, use_positions) for _ in range(num_layers))
         return AttentionEncoder(width, dropout, blocks)
@@ -270,4 +308,4 @@ def build_encoder(
         return LSTMEncoder(width, num_layers, dropout)
     if name == "mean":
         return MeanEncoder(width, dropout)
-    raise ValueError(f"unknown encoder {name!r}; choose transformer, hstu, lstm or mean")
+    raise ValueError(f"unknown encoder {name!r}; choose transformer, ligr, hstu, lstm or mean")

@@ -100,7 +100,7 @@ class BaselineTask(TrainingTask):
         return list(batches(self.users, self.lengths, config.batch_size, config.batch_by, config.seed, epoch))
 
     def losses(self, users_B: Tensor) -> dict[str, Tensor]:
-        batch = self.sequences.padded_batch(users_B, self.baseline.config.max_length)
+        batch = self.sequences.padded_batch(users_B, self.baseline.training_length)
         return {"total": self.baseline.loss(batch, self.id_row_V)}
 
     def validate(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from models.data.targets import behaviour_labels
 from models.data.users import UserData
 from models.interest_model import InterestModel
 from models.layers.fusion import ModalityProjections
+from models.sources import count_sources
 
 
 def init_from_training_data(
@@ -40,6 +41,7 @@ def init_from_training_data(
         aligned_projections,
     )
     model.init_from_statistics(sequences, users.profiles, item_table)
+    count_sources(model.sources, sequences, item_table)
     labels = behaviour_labels(
         sequences.watch_ratio_E,
         ~sequences.watch_ratio_E.isnan(),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models.bundle import FORMAT_VERSION, load_bundle, save_bundle
+from models.sources import count_sources
 from tests.support.model_inputs import all_users, make_item_table, make_model, make_profiles, make_sequences
 
 
@@ -27,6 +28,21 @@ def test_a_saved_model_keeps_its_scores_and_bytes(tmp_path: Path) -> None:
         assert (second_folder / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
+def test_a_saved_model_keeps_its_sources_and_its_final_ranker(tmp_path: Path) -> None:
+    model, sequences = make_model(sources=["trending", "item_cf", "content_kernel"]), make_sequences()
+    count_sources(model.sources, sequences, make_item_table())
+    for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
+        torch.nn.init.normal_(getattr(model.final_ranker, name))
+    save_bundle(tmp_path, model)
+    loaded = load_bundle(tmp_path)
+    assert loaded.config == model.config
+    batch = sequences.padded_batch(all_users(sequences), 8)
+    score_BV = torch.randn(4, 12)
+    final = [each.final_scores(score_BV, batch, make_item_table(), None) for each in (model, loaded)]
+    assert torch.equal(*final)
+    assert (final[0].argsort(1) != score_BV.argsort(1)).any()
+
+
 def test_broken_bundles_are_refused(tmp_path: Path) -> None:
     save_bundle(tmp_path, make_model())
     config_path = tmp_path / "model.json"
@@ -36,6 +52,12 @@ def test_broken_bundles_are_refused(tmp_path: Path) -> None:
         load_bundle(tmp_path)
     config_path.write_text(text.replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 1'))
     with pytest.raises(ValueError, match=f"does not have format {FORMAT_VERSION}"):
+        load_bundle(tmp_path)
+    config_path.write_text(text.replace('"sources": []', '"sources": "trending"'))
+    with pytest.raises(ValueError, match=r"sources must be a list, not 'trending'"):
+        load_bundle(tmp_path)
+    config_path.write_text(text.replace('"sources": []', '"sources": ["astrology"]'))
+    with pytest.raises(ValueError, match="unknown sources astrology"):
         load_bundle(tmp_path)
     config_path.write_text(text)
     weights = tmp_path / "model.safetensors"

@@ -20,8 +20,8 @@ from tests.support.model_inputs import (
     make_sequences,
 )
 
-ENCODERS = ("transformer", "lstm", "hstu", "mean")
-FUSIONS = ("attention", "user", "early", "late", "hybrid", "uniform")
+ENCODERS = ("transformer", "ligr", "lstm", "hstu", "mean")
+FUSIONS = ("attention", "user", "early", "late", "uniform")
 ENCODER_FUSION_PAIRS = [
     *((encoder, "attention") for encoder in ENCODERS),
     *(("transformer", level) for level in FUSIONS[1:]),
@@ -190,7 +190,7 @@ def test_scores_are_inner_products_unless_weights_depend_on_user_and_video(
     assert len(items.has_VM.unique(dim=0)) > 2  # videos that lack a modality, and one that lacks all
     user_state = model.encode_user(sequences.padded_batch(all_users(sequences), 8), make_profiles(), items)
     pair = model.inner_product_vectors(user_state, items)
-    assert (pair is None) == (fusion in ("attention", "late", "hybrid"))
+    assert (pair is None) == (fusion in ("attention", "late"))
     if pair is not None:
         q_NF, w_VX = pair
         assert torch.allclose(q_NF @ w_VX.T, model.score_items(user_state, items)[0], atol=1e-5)
@@ -207,7 +207,7 @@ def test_without_profile_all_empty_sequences_have_the_same_embedding() -> None:
     assert torch.equal(z_ND[0], z_ND[1])
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "hstu"])
+@pytest.mark.parametrize("encoder", ["transformer", "ligr", "hstu"])
 def test_event_order_matters_only_with_positions(encoder: str) -> None:
     sequences, order = make_sequences((6,)), torch.tensor([4, 2, 0, 3, 1, 5])
     event_fields = (

@@ -103,3 +103,15 @@ def test_targets_are_sampled_within_the_horizon() -> None:
         int(sample_next_positive(sequences.padded_batch(torch.tensor([0]), 6), 3)[0][0, 1]) for _ in range(60)
     }
     assert drawn == {1, 2, 3}
+
+
+def test_until_drops_the_events_of_later_days() -> None:
+    sequences = make_sequences((3, 0, 2))
+    sequences.timestamp_E[:] = torch.tensor([0, 86_400, 172_800, 172_799, 172_800])
+    kept = sequences.until(1)
+    assert kept.offsets.tolist() == [0, 2, 2, 3]
+    assert kept.video_E.tolist() == sequences.video_E[[0, 1, 3]].tolist()
+    assert kept.behaviour_EA.shape[0] == 3
+    assert kept.last_day == 1
+    assert torch.equal(sequences.until(2).video_E, sequences.video_E)
+    assert not len(sequences.until(-1).video_E)

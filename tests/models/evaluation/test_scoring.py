@@ -1,5 +1,7 @@
 """Scoring in chunks: masks, order, and independence of the chunk size."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -19,8 +21,10 @@ from models.evaluation.scoring import (
 )
 from models.interest_model import InterestModel
 from models.layers.modality_preference import ModalityPreference
+from models.ranking.final_ranker import activity_groups, age_groups
 from models.retrieval import full_ranking
 from models.retrieval.full_ranking import top_k
+from models.sources import count_sources
 from tests.support.model_inputs import make_item_table, make_model, make_user_data
 
 SCORER = Scorer(make_model(), make_item_table(), make_user_data())
@@ -61,10 +65,76 @@ def test_ranking_gives_target_ranks_and_the_top_k() -> None:
 def test_early_stopping_uses_the_ndcg_of_retrieval() -> None:
     targets = unseen_targets()
     retrieved = rank_catalogue(
-        ((u, score) for u, score, _ in score_in_chunks(SCORER, USERS, rerank=False)), targets, 3
+        ((u, score) for u, score, _ in score_in_chunks(SCORER, USERS, final=False)), targets, 3
     )
     expected = ndcg(retrieved.rank_P.numpy(), targets.user_P.numpy(), 4, 10).mean()
     assert mean_ndcg(SCORER, targets, 10) == pytest.approx(expected)
+
+
+def scorer_with_days(model: InterestModel | None = None, day: int | None = 20) -> Scorer:
+    """Videos 0 to 2 are uploaded after day 20, and video 3 is withdrawn before it."""
+    items = replace(
+        SCORER.item_table,
+        upload_day_V=torch.tensor([21] * 3 + [20, 19, 18, 16, 12] + [0] * 4),
+        available_until_V=torch.tensor([99] * 3 + [19] + [99] * 8),
+    )
+    return Scorer(model or make_model(), items, SCORER.user_data, day)
+
+
+def test_videos_that_are_not_available_on_the_day_are_masked() -> None:
+    scorer = scorer_with_days()
+    hidden_V = torch.arange(12) < 4
+    for final in (True, False):
+        score_BV = torch.cat([score for _, score, _ in score_in_chunks(scorer, USERS, final)])
+        assert torch.equal(score_BV.isinf(), SCORER.user_data.seen.mask(USERS, 12) | hidden_V)
+    assert scorer_with_days(day=None).available.all()
+
+
+def test_early_stopping_ranks_the_available_videos() -> None:
+    scorer = scorer_with_days()
+    hidden_BV = SCORER.user_data.seen.mask(USERS, 12) | (torch.arange(12) < 4)
+    targets = Targets(USERS, (~hidden_BV).float().argmax(1))
+    chunks = ((u, score) for u, score, _ in score_in_chunks(scorer, USERS, final=False))
+    expected = ndcg(rank_catalogue(chunks, targets, 3).rank_P.numpy(), targets.user_P.numpy(), 4, 10).mean()
+    assert mean_ndcg(scorer, targets, 10) == pytest.approx(expected)
+    assert mean_ndcg(scorer_with_days(day=None), targets, 10) < expected
+
+
+def model_with_sources() -> InterestModel:
+    """A model with two counted sources, and a final ranker of which every weight counts."""
+    model = make_model(sources=["trending", "item_cf"], rerank={})
+    count_sources(model.sources, SCORER.user_data.sequences, SCORER.item_table)
+    for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
+        torch.nn.init.normal_(getattr(model.final_ranker, name))
+    return model
+
+
+def test_final_scores_combine_the_sequence_model_and_the_sources() -> None:
+    scorer = scorer_with_days(model := model_with_sources())
+    retrieved, final = (
+        torch.cat([score for _, score, _ in score_in_chunks(scorer, USERS, final)]) for final in (False, True)
+    )
+    items = model.encode_items(scorer.item_table)
+    score_BV, _ = model.score_items(scorer.encode_user(USERS, items), items)
+    batch = scorer.batch(USERS)
+    sources = [source(batch, scorer.item_table) for source in model.sources.values()]
+    expected = model.final_ranker(
+        torch.stack([score_BV, *sources]),
+        activity_groups(scorer.user_data.sequences.lengths),
+        age_groups(scorer.item_table.upload_day_V, 20, 12),
+    )
+    shown_BV = ~retrieved.isinf()
+    assert torch.allclose(final[shown_BV], expected[shown_BV], atol=1e-5)
+    assert torch.allclose(retrieved[shown_BV], score_BV[shown_BV], atol=1e-5)
+    assert not torch.equal(final[shown_BV].argsort(), retrieved[shown_BV].argsort())
+
+
+def test_without_sources_final_scores_are_those_of_retrieval() -> None:
+    model = make_model(rerank={})
+    torch.nn.init.normal_(model.final_ranker.age_bias_H)
+    scorer = scorer_with_days(model)
+    scores = [[score for _, score, _ in score_in_chunks(scorer, USERS, final)] for final in (True, False)]
+    assert torch.equal(*map(torch.cat, scores))
 
 
 def test_targets_of_selected_users_are_renumbered() -> None:

@@ -1,8 +1,10 @@
-"""Exported attention weights equal those that are applied."""
+"""Blocks equal their formulas, and exported attention weights equal those that are applied."""
 
+import pytest
 import torch
+from torch import Tensor
 
-from models.layers.sequence_encoders import HSTUBlock, TransformerBlock, split_heads
+from models.layers.sequence_encoders import HSTUBlock, LiGRBlock, TransformerBlock, build_encoder, split_heads
 
 
 def test_exported_attention_equals_applied_attention() -> None:
@@ -35,3 +37,61 @@ def test_hstu_weights_equal_the_formula() -> None:
         block(x_BSD), x_BSD + block.output_projection(block.attention_norm(by_hand) * u_BSD), atol=1e-5
     )
     assert torch.allclose(block.attention_weights(x_BSD).sum(-1), torch.ones(2, 5), atol=1e-5)
+
+
+def make_ligr_block() -> tuple[LiGRBlock, Tensor]:
+    torch.manual_seed(0)
+    return LiGRBlock(8, 2, 0.0).eval(), torch.randn(2, 5, 8)
+
+
+def test_a_ligr_block_equals_the_formula() -> None:
+    block, x_BSD = make_ligr_block()
+    attention = torch.nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    attention.in_proj_weight, attention.in_proj_bias = block.qkv.weight, block.qkv.bias
+    attention.out_proj.weight, attention.out_proj.bias = (
+        block.output_projection.weight,
+        block.output_projection.bias,
+    )
+    norm_BSD, future_SS = block.attention_norm(x_BSD), torch.ones(5, 5, dtype=torch.bool).triu(1)
+    attended_BSD, weight_BSS = attention(norm_BSD, norm_BSD, norm_BSD, attn_mask=future_SS)
+    h_BSD = x_BSD + torch.sigmoid(block.attention_gate(x_BSD)) * attended_BSD
+    g_BSD, ff = block.feed_forward_norm(h_BSD), block.feed_forward
+    hidden = torch.nn.functional.silu(g_BSD @ ff.gate.weight.T) * (g_BSD @ ff.value.weight.T)
+    expected = h_BSD + torch.sigmoid(block.feed_forward_gate(h_BSD)) * (
+        hidden @ ff.output_projection.weight.T
+    )
+    assert torch.allclose(block(x_BSD), expected, atol=1e-5)
+    assert torch.allclose(block.attention_weights(x_BSD), weight_BSS, atol=1e-6)
+
+
+def set_gates(block: LiGRBlock, logit: float) -> None:
+    with torch.no_grad():
+        for gate in (block.attention_gate, block.feed_forward_gate):
+            torch.nn.init.zeros_(gate.weight)
+            torch.nn.init.constant_(gate.bias, logit)
+
+
+def test_closed_gates_keep_the_state_and_open_gates_pass_the_update() -> None:
+    block, x_BSD = make_ligr_block()
+    set_gates(block, -200.0)
+    assert torch.equal(block(x_BSD), x_BSD)
+    set_gates(block, 200.0)
+    assert torch.equal(block(x_BSD), TransformerBlock.forward(block, x_BSD))
+
+
+@pytest.mark.parametrize("name", ["transformer", "ligr", "hstu", "lstm", "mean"])
+def test_a_later_input_does_not_change_an_earlier_state(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(name, 8, 2, 2, 0.0, 6, use_positions=True).eval()
+    x_BSD = torch.randn(2, 6, 8)
+    for s in range(1, 6):
+        changed_BSD = x_BSD.clone()
+        changed_BSD[:, s] += 1.0 + torch.arange(8)
+        before, after = encoder(x_BSD), encoder(changed_BSD)
+        assert torch.allclose(before[:, :s], after[:, :s], atol=1e-6)
+        assert (before[:, s:] - after[:, s:]).abs().amax((0, 2)).min() > 1e-4
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="width 8 cannot be split among 3 attention heads"):
+        build_encoder("ligr", 8, 1, 3, 0.0, 6, use_positions=True)

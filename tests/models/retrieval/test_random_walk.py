@@ -112,7 +112,7 @@ def test_a_saved_walk_scores_the_same_in_both_rankings(tmp_path) -> None:
     nothing = SeenItems(torch.zeros(5, dtype=torch.long), torch.zeros(0, dtype=torch.long))
     scorer = Scorer(load_bundle(tmp_path), make_item_table(), UserData(sequences, make_profiles(), nothing))
     best_B = torch.cat(
-        [score_BV.argmax(1) for _, score_BV, _ in score_in_chunks(scorer, torch.arange(4), rerank=False)]
+        [score_BV.argmax(1) for _, score_BV, _ in score_in_chunks(scorer, torch.arange(4), final=False)]
     )
     assert mean_ndcg(scorer, Targets(torch.arange(4), best_B), 1) == 1.0
     plain = Scorer(model_with_walk(0.0), make_item_table(), scorer.user_data)

@@ -1,0 +1,66 @@
+"""The choices of a validation day, from which the final ranker is fitted."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.data.folds import Fold
+from models.ranking.final_ranker import ChoiceData, activity_groups, age_groups
+from models.retrieval.full_ranking import users_per_chunk
+
+MAX_USERS = 2000  # users of a day, sampled if there are more
+MAX_SAMPLED_VIDEOS = 2000  # videos in addition to the targets, sampled if there are more
+
+SourceScoresFn = Callable[[Tensor], Tensor]  # users_B -> source_SBV
+
+
+@torch.no_grad()
+def collect_choices(
+    source_scores: SourceScoresFn, fold: Fold, seed: int, max_length: int | None = None
+) -> ChoiceData:
+    """Return the choices of the users that have a target on the day of a fold.
+
+    All users choose from the same videos: the targets of all, and a sample of the other available videos. A
+    sampled video stands for several, so that the denominator of the softmax keeps its expected value.
+
+    Args:
+        source_scores: Scores the whole catalogue by every source.
+        fold: The day, with what is known before it.
+        seed: Of the samples.
+        max_length: Newest interactions that the ranker counts when it recommends. None: all.
+    """
+    random, num_videos = torch.Generator().manual_seed(seed), len(fold.item_table.id_row_V)
+    users_B = _sample(fold.targets.users, MAX_USERS, random)
+    length_B = fold.users.sequences.lengths[users_B]
+    position_P, row_P = fold.targets.for_users(users_B)
+    available_V = fold.available
+    others_V = available_V.index_fill(0, row_P, False)
+    others_N = others_V.nonzero().squeeze(1)
+    sampled_N = _sample(others_N, MAX_SAMPLED_VIDEOS, random)
+    rows_C = torch.cat([row_P.unique(), sampled_N]).sort().values
+    log_weight_C = torch.zeros(len(rows_C))
+    log_weight_C[torch.isin(rows_C, sampled_N)] = float(
+        torch.tensor(len(others_N) / max(len(sampled_N), 1)).log()
+    )
+    is_target_BC = torch.zeros(len(users_B), len(rows_C), dtype=torch.bool)
+    is_target_BC[position_P, torch.searchsorted(rows_C, row_P)] = True
+    chunks, candidates = [], []
+    for users_b in users_B.split(users_per_chunk(num_videos)):
+        chunks.append(source_scores(users_b)[:, :, rows_C])
+        candidates.append(~fold.users.seen.mask(users_b, num_videos)[:, rows_C])
+    return ChoiceData(
+        source_SBC=torch.cat(chunks, 1),
+        activity_B=activity_groups(length_B if max_length is None else length_B.clamp(max=max_length)),
+        age_C=age_groups(fold.item_table.upload_day_V, fold.day, num_videos)[rows_C],
+        is_target_BC=is_target_BC,
+        is_candidate_BC=torch.cat(candidates),
+        log_weight_C=log_weight_C,
+    )
+
+
+def _sample(values_N: Tensor, size: int, random: torch.Generator) -> Tensor:
+    """Return at most `size` of the values, in their order."""
+    if len(values_N) <= size:
+        return values_N
+    return values_N[torch.randperm(len(values_N), generator=random)[:size].sort().values]
