@@ -91,6 +91,7 @@ class Video(msgspec.Struct):
     music_title: str | None = None
     duration_ms: Number = None
     upload_time: Timestamp = None
+    expires_at: Timestamp = None
     category: Id = None
     media_uri: str | None = None
 
@@ -113,6 +114,7 @@ class Video(msgspec.Struct):
             "music_title": text_or_none(self.music_title),
             "duration_ms": duration,
             "upload_time": _parse_timestamp("upload_time", self.upload_time),
+            "expires_at": _parse_timestamp("expires_at", self.expires_at),
             "category": _parse_id("category", self.category),
             "media_uri": text_or_none(self.media_uri),
         }

@@ -35,6 +35,7 @@ from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
 from core.run_manifests import RunManifest, write_manifest
 
 StepFunction = Callable[[Any, Night], RunManifest]
+RESULT_FOLDERS = ("benchmarks/results", "research/results")
 EPILOG = "exit codes: 0 done, 1 failed, 2 refused input, 3 checks blocked"
 
 
@@ -112,13 +113,21 @@ def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
 def code_commit() -> str:
     """Return the project's git commit, with `+` if the working tree differs. Outside git: `unknown`.
 
-    Changed files in benchmarks/results do not count, because one benchmark writes them before the next runs.
+    Changed result files do not count, because one benchmark or study writes them before the next runs.
     """
     git = ["git", "-C", str(PROJECT_ROOT)]
     head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     if head.returncode:
         return "unknown"
-    status = [*git, "status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)benchmarks/results"]
+    status = [
+        *git,
+        "status",
+        "--porcelain",
+        "-uno",
+        "--",
+        ":/",
+        *(f":(exclude,top){folder}" for folder in RESULT_FOLDERS),
+    ]
     dirty = subprocess.run(status, capture_output=True, text=True).stdout
     return head.stdout.strip() + ("+" if dirty else "")
 

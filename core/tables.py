@@ -11,9 +11,6 @@ import pyarrow as pa
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 MODALITIES = ("visual", "text", "audio")
 WHOLE_VIDEO = -1  # `features.segment` of a vector of the whole video
-# `features.modality` of audio-visual synchrony. The vector holds the fields of `media.clip.Synchrony` (the
-# delay in ms), NaN if unknown.
-SYNCHRONY = "synchrony"
 
 # Context of an interaction that sequences keep -> its column in `sequences`.
 CONTEXT_COLUMNS = {"device": "devices", "network": "networks"}
@@ -98,6 +95,7 @@ VIDEOS = _table(
     music_title=pa.string(),
     duration_ms=pa.int64(),
     upload_time=TIMESTAMP,
+    expires_at=TIMESTAMP,
     category=pa.string(),
     media_uri=pa.string(),
     day=pa.date32(),

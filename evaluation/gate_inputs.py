@@ -74,7 +74,7 @@ def _read_night_json(night: Night, step_name: str, file: str, *required_keys: st
 
 
 def _read_completed(night: Night) -> pa.ChunkedArray:
-    path = night.require_output("snapshot", "test_interactions.parquet")
+    path = night.require_output("snapshot", "interactions_test.parquet")
     try:
         return pq.read_table(path, columns=["completed"])["completed"]
     except pa.ArrowInvalid as error:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from core.config.model_half import EvaluateConfig
+from core.time_split import TEST_FOLD
 from evaluation.slices import tail_mask
 from models.data.targets import Targets
 from models.evaluation.metrics import (
@@ -53,7 +54,7 @@ def model_metrics(
         `<metric>@<k>` -> value: NDCG, Recall and MRR, the coverage and the Gini coefficient of the
         recommendations, and the share of the long tail among them.
     """
-    tail_V, V = tail_mask(snapshot.num_train_interactions).numpy(), snapshot.videos.num_rows
+    tail_V, V = tail_mask(snapshot.num_interactions(TEST_FOLD)).numpy(), snapshot.videos.num_rows
     metrics: dict[str, float | None] = {}
     for k in cutoffs:
         recommended_N = ranked.top_BK[:, :k][ranked.score_BK[:, :k] > -torch.inf].numpy()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.time_split import TEST_FOLD
 from evaluation.slices import user_segments
 from models.baselines import Baseline
 from models.data.targets import BEHAVIOUR_HEADS, behaviour_labels
@@ -85,7 +86,7 @@ def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, 
     """
     if isinstance(scorer.model, Baseline) and not scorer.model.has_ranking_heads:
         return {}
-    interactions, config = snapshot.interactions("test"), scorer.model.config
+    interactions, config = snapshot.interactions(TEST_FOLD), scorer.model.config
     p_NH = torch.sigmoid(behaviour_logits(scorer, interactions.user_N, interactions.video_N)).double().numpy()
     known_N = ~interactions.watch_ratio_N.isnan()
     label_NH, known_NH = behaviour_labels(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.config.model_half import EvaluateConfig
+from core.time_split import TEST_FOLD
 from evaluation.gate_inputs import MIN_SLICE_USERS
 from models.data.targets import Targets
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap
@@ -76,8 +77,8 @@ def slice_masks(
     yield "new_users", length_P == 0
     yield "cold_users", length_P < cold_events
     yield "warm_users", length_P >= cold_events
-    yield "new_videos", snapshot.num_train_interactions[targets.row_P] == 0
-    yield "tail_videos", tail_mask(snapshot.num_train_interactions)[targets.row_P]
+    yield "new_videos", snapshot.num_interactions(TEST_FOLD)[targets.row_P] == 0
+    yield "tail_videos", tail_mask(snapshot.num_interactions(TEST_FOLD))[targets.row_P]
     for i, modality in enumerate(challenger.model.config.modalities):
         yield f"missing_{modality}", ~challenger.item_table.has_VM[targets.row_P, i]
     for name, mask_V in duration_buckets(snapshot):
@@ -108,9 +109,9 @@ def duration_buckets(snapshot: SnapshotReader) -> Iterator[tuple[str, Tensor]]:
 
 def user_segments(snapshot: SnapshotReader) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the user mask [U] of each user segment, without the one of all users."""
-    for field in snapshot.users_before_test.schema:
+    for field in snapshot.users(TEST_FOLD).schema:
         if pa.types.is_string(field.type) and field.name != "user_id":
-            value_U = snapshot.users_before_test[field.name].to_numpy(zero_copy_only=False)
+            value_U = snapshot.users(TEST_FOLD)[field.name].to_numpy(zero_copy_only=False)
             for value in sorted({v for v in value_U if v is not None}):
                 yield f"{field.name}={value}", torch.from_numpy(value_U == value)
 

@@ -7,7 +7,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from evaluation.interest_drift import UserInterestDrift
 from evaluation.metrics import metric_per_user
 from models.data.targets import Targets
 from models.evaluation.metrics import ndcg, recall
@@ -28,28 +27,26 @@ def per_user_table(
     scorers: Mapping[str, Scorer],
     ranked: Mapping[str, RankingResult],
     weights: ModalityWeights,
-    user_drift: UserInterestDrift,
     targets: Targets,
     k: int,
 ) -> pa.Table:
-    """Return metrics, modality weights and the day of interest drift of each test user.
+    """Return metrics and modality weights of each test user.
 
     Args:
         snapshot: Of the night.
         scorers: Name -> model, of the challenger and of saved models.
         ranked: Name -> ranks of the targets, of all compared models.
         weights: Modality weights of the challenger.
-        user_drift: Interest drift of the test users.
         targets: Of the test day.
         k: Cut-off of the metrics.
 
     Returns:
-        Columns `user_id`, `sequence_length`, `num_positives`, `ndcg_<model>`, `recall_<model>`,
-        `alpha_<modality>` and `interest_drift_day` (null if there is no drift).
+        Columns `user_id`, `sequence_length`, `num_positives`, `ndcg_<model>`, `recall_<model>` and
+        `alpha_<modality>`.
     """
     users, challenger = targets.users, scorers["challenger"]
     columns: dict[str, object] = {
-        "user_id": snapshot.users_before_test["user_id"].take(pa.array(users.numpy())),
+        "user_id": snapshot.user_ids.take(pa.array(users.numpy())),
         "sequence_length": challenger.user_data.sequences.lengths[users].numpy(),
         "num_positives": torch.unique(targets.user_P, return_counts=True)[1].numpy(),
     }
@@ -59,8 +56,6 @@ def per_user_table(
             columns[f"recall_{name}"] = metric_per_user(recall, ranking, targets, k)
     for i, modality in enumerate(challenger.model.config.modalities):
         columns[f"alpha_{modality}"] = weights.alpha_BM[:, i].numpy()
-    drift_days = user_drift.drift_days()
-    columns["interest_drift_day"] = pa.array([drift_days.get(user) for user in users.tolist()], pa.date32())
     return pa.table(columns)
 
 
@@ -91,7 +86,7 @@ def recommendations_table(
     B, K = ranked.top_BK.shape
     user_N = targets.users.repeat_interleave(K)
     columns: dict[str, object] = {
-        "user_id": snapshot.users_before_test["user_id"].take(pa.array(user_N.numpy())),
+        "user_id": snapshot.user_ids.take(pa.array(user_N.numpy())),
         "rank": torch.arange(1, K + 1).repeat(B).int().numpy(),
         "video_row": ranked.top_BK.flatten().int().numpy(),
         "score": ranked.score_BK.flatten().numpy(),

@@ -13,7 +13,7 @@ from ops import night_results
 from ops.airflow_api import AirflowClient
 from ops.night_results import UnreadableFileError
 
-MODELS = ("challenger", "champion", "popularity", "trending", "itemcf")
+MODELS = ("challenger", "champion", "trending", "itemcf", "ease_trending")
 DECISION_LABELS = {True: "promoted", False: "refused", None: "-"}
 
 

@@ -1,10 +1,11 @@
 """The served model: sequences of users in, recommended videos out. MLflow stores a copy of this file.
 
-MLflow also stores the package `models`, the two files of the bundle, the catalogue and its features. This
-file must import nothing else of the project.
+MLflow also stores the package `models`, the two files of the bundle, the catalogue with its item statistics,
+and its features. This file must import nothing else of the project.
 """
 
 from collections.abc import Iterable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Recommender(PythonModel):
         self.model = load_bundle(Path(context.artifacts["weights"]).parent)
         videos, config = pq.read_table(context.artifacts["catalogue"]), self.model.config
         self.video_ids = videos["video_id"].combine_chunks()
-        item_table = build_item_table(
+        self.item_table = build_item_table(
             videos,
             load_file(context.artifacts["features"]),
             config.modalities,
@@ -46,13 +47,13 @@ class Recommender(PythonModel):
             config.item_features,
         )
         with torch.no_grad():
-            self.items: Any = self.model.encode_items(item_table)
+            self.items: Any = self.model.encode_items(self.item_table)
 
     @torch.no_grad()
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return the best videos that each user has not seen, with score and modality weights.
+        """Return the best available videos that each user has not seen, with score and modality weights.
 
         Args:
             context: Not used.
@@ -61,29 +62,36 @@ class Recommender(PythonModel):
                 (since 1970), `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`),
                 `comment_sentiments` (in [-1, 1], NaN: none), and the model's contexts (`devices`,
                 `networks`). Optional values: `utc_offset_minutes`, and the columns of the user profile.
-            params: `k`, the number of videos. Default: `DEFAULT_K`.
+            params: `k`, the number of videos. Default: `DEFAULT_K`. `day`, the day of the recommendations as
+                YYYY-MM-DD. Default: today in UTC.
 
         Returns:
             One row for each user with lists, best first: `video_ids`, `scores` and `alpha_<modality>`. They
-            are shorter than k if the user has seen almost all videos.
+            are shorter than k if the user has seen almost all available videos.
+
+        Raises:
+            ValueError: `day` is not a date.
         """
-        k = int((params or {}).get("k", DEFAULT_K))
+        params = params or {}
+        k, day = int(params.get("k", DEFAULT_K)), _day_number(params.get("day"))
         config, users_B = self.model.config, torch.arange(len(model_input))
         sequences = self._sequences(model_input)
         batch = sequences.padded_batch(users_B, config.max_length)
         user_state = self.model.encode_user(batch, _user_profiles(model_input, config), self.items)
         score_BV, alpha_MBV = self.model.score_items(user_state, self.items)
+        score_BV = self.model.final_scores(score_BV, batch, self.item_table, day)
         seen_BV = SeenItems(sequences.offsets, sequences.video_E).mask(users_B, score_BV.shape[1])
-        score_BV = self.model.rerank(user_state, self.items, score_BV.masked_fill(seen_BV, -torch.inf))
+        hidden_BV = seen_BV | ~self.item_table.available_on(day)
+        score_BV = self.model.rerank(user_state, self.items, score_BV.masked_fill(hidden_BV, -torch.inf))
         best_BK = top_k(score_BV, k)
         score_BK = score_BV.gather(1, best_BK)
-        num_unseen_B = (score_BK > -torch.inf).sum(1).tolist()
+        num_shown_B = (score_BK > -torch.inf).sum(1).tolist()
         video_ids = self.video_ids.to_numpy(zero_copy_only=False)
         columns = {"video_ids": video_ids[best_BK.numpy()], "scores": score_BK.numpy()}
         for alpha_BV, name in zip(alpha_MBV, config.modalities, strict=True):
             columns[f"alpha_{name}"] = alpha_BV.gather(1, best_BK).numpy()
         lists = {
-            name: [row[:n].tolist() for row, n in zip(values, num_unseen_B, strict=True)]
+            name: [row[:n].tolist() for row, n in zip(values, num_shown_B, strict=True)]
             for name, values in columns.items()
         }
         return pd.DataFrame(lists)
@@ -120,6 +128,12 @@ class Recommender(PythonModel):
             len(config.behaviours),
             {name: (events[name], values) for name, values in config.contexts.items()},
         )
+
+
+def _day_number(day: str | None) -> int:
+    """Return a day, counted from 1970. None or empty: today in UTC."""
+    value = date.fromisoformat(day) if day else datetime.now(UTC).date()
+    return (value - date(1970, 1, 1)).days
 
 
 def _user_profiles(rows: pd.DataFrame, config: ModelConfig) -> UserProfiles:

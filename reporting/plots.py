@@ -173,26 +173,6 @@ def user_differences(difference: NDArray[np.float64], reference: str) -> str | N
         return _svg(figure)
 
 
-def interest_drift(users_by_day: Mapping[str, int]) -> str | None:
-    """Plot the number of users with interest drift on each day.
-
-    Args:
-        users_by_day: Day -> users. Days without a user are left out.
-
-    Returns:
-        The SVG, or None without users.
-    """
-    if not users_by_day:
-        return None
-    with mpl.rc_context(STYLE | {"svg.hashsalt": "changes", "axes.grid.axis": "y"}):
-        figure, (axes,) = _figure(1.8)
-        first, last = (np.datetime64(day) for day in (min(users_by_day), max(users_by_day)))
-        days = [str(day) for day in np.arange(first, last + 1)]  # also the days without a user
-        axes.bar(days, [users_by_day.get(day, 0) for day in days], width=0.6, color=FIRST)
-        axes.set(xlabel="most likely day of the drift", ylabel="users", xticks=days[:: 1 + len(days) // 10])
-        return _svg(figure)
-
-
 def ablation_differences(variants: Mapping[str, Mapping], metric: str) -> str:
     """Plot the difference of each ablation variant from the full model, as a file for a white background.
 

@@ -30,9 +30,9 @@ def example_users(night: Night, count: int, modalities: Sequence[str]) -> list[d
     ids = [user["user_id"] for user in sampled]
     titles = _video_titles(pq.read_table(night.require_output("snapshot", "catalogue.parquet")))
     tables = {
-        "sequences": _rows_of_users(night, "snapshot", "sequences_before_test", ids),
-        "interactions": _rows_of_users(night, "snapshot", "test_interactions", ids),
-        "profiles": _rows_of_users(night, "snapshot", "users_before_test", ids),
+        "sequences": _rows_of_users(night, "snapshot", "sequences_test", ids),
+        "interactions": _rows_of_users(night, "snapshot", "interactions_test", ids),
+        "profiles": _rows_of_users(night, "snapshot", "users_test", ids),
         "recommendations": _rows_of_users(night, "evaluate", "recommendations", ids),
     }
     return [
@@ -40,7 +40,6 @@ def example_users(night: Night, count: int, modalities: Sequence[str]) -> list[d
             "user_id": user["user_id"],
             "ndcg": user["ndcg_challenger"],
             "sequence_length": user["sequence_length"],
-            "interest_drift_day": user["interest_drift_day"],
             "profile": _profile_text(tables["profiles"], user["user_id"]),
             **_latest_interactions(tables["sequences"], user["user_id"], titles),
             **_recommended(

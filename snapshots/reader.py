@@ -1,6 +1,7 @@
 """The snapshot of a night as tensors. The steps align, train and evaluate read nothing else of the data.
 
-A user is a row of users_before_test.parquet, a video a row of catalogue.parquet.
+A user is a row of users_test.parquet, a video a row of catalogue.parquet. A fold is a day whose positives are
+predicted (core/time_split.py). What a fold knows is everything before that day.
 """
 
 import hashlib
@@ -20,7 +21,9 @@ from core.errors import InputError
 from core.paths import Night
 from core.run_manifests import read_json
 from core.tables import BEHAVIOURS, CONTEXT_COLUMNS, MODALITIES
+from core.time_split import TEST_FOLD, TimeSplit
 from models.config import ModelConfig
+from models.data.folds import Fold
 from models.data.inputs import (
     build_item_table,
     build_sequences,
@@ -32,7 +35,7 @@ from models.data.inputs import (
 from models.data.items import ItemTable
 from models.data.sequences import SeenItems, Sequences
 from models.data.targets import Targets
-from models.data.users import UserProfiles
+from models.data.users import UserData, UserProfiles
 from snapshots.saved_models import read_tensors
 
 RERUN_SNAPSHOT = "run `python -m tasks.snapshot` again"
@@ -75,13 +78,23 @@ class SnapshotReader:
     @cached_property
     def manifest(self) -> dict:
         """The content of manifest.json."""
-        return read_json(self.night.require_output("snapshot", "manifest.json"), RERUN_SNAPSHOT)
+        return read_json(
+            self.night.require_output("snapshot", "manifest.json"), RERUN_SNAPSHOT, ("folds", "modalities")
+        )
+
+    @cached_property
+    def split(self) -> TimeSplit:
+        """The validation days and the test day."""
+        return TimeSplit.from_json(self.manifest["folds"])
 
     @property
-    def days_to_test(self) -> int:
-        """Days from the end of training to the test day."""
-        until, test = (date.fromisoformat(self.manifest[key]) for key in ("train_until", "test_day"))
-        return (test - until).days
+    def validation_folds(self) -> list[str]:
+        """The validation folds, oldest first. What the first one knows is the training data."""
+        return [fold for fold in self.split.folds if fold != TEST_FOLD]
+
+    def day(self, fold: str) -> int:
+        """Return the day of a fold, counted from 1970."""
+        return (self.split.folds[fold] - date(1970, 1, 1)).days
 
     @cached_property
     def videos(self) -> pa.Table:
@@ -89,14 +102,13 @@ class SnapshotReader:
         return self._table("catalogue")
 
     @cached_property
-    def users_before_test(self) -> pa.Table:
-        """Profiles of all users as of the start of the test day."""
-        return self._table("users_before_test")
+    def user_ids(self) -> pa.ChunkedArray:
+        """The id of each user."""
+        return self.users(TEST_FOLD)["user_id"]
 
-    @cached_property
-    def users_train(self) -> pa.Table:
-        """Profiles of the same users, in the same order, as of the end of training."""
-        return self._table("users_train")
+    def users(self, fold: str) -> pa.Table:
+        """Return the profiles of all users as a fold knows them, always in the same order."""
+        return self._table(f"users_{fold}")
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
@@ -118,15 +130,20 @@ class SnapshotReader:
         """Modality -> fingerprint of its encoder."""
         return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
 
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Fingerprints of each modality's encoder, and of the method of each item feature that has one."""
-        return self.encoder_fingerprints | self.manifest["item_features"]
+    def item_statistics(self, fold: str) -> pa.Table:
+        """Return what the interactions that a fold knows tell about each video."""
+        return self._table(f"item_statistics_{fold}")
 
-    @cached_property
-    def num_train_interactions(self) -> Tensor:
-        """Number of training interactions with each video, [V]. Only interactions with a view are counted."""
-        return torch.from_numpy(self.videos["num_train_interactions"].to_numpy().astype(np.int64))
+    def catalogue(self, fold: str) -> pa.Table:
+        """Return the catalogue with the item statistics that a fold knows as further columns."""
+        videos, statistics = self.videos, self.item_statistics(fold)
+        for column in statistics.column_names:
+            videos = videos.append_column(column, statistics[column])
+        return videos
+
+    def num_interactions(self, fold: str) -> Tensor:
+        """Return the number of interactions with each video that a fold knows, [V]. Each has a view."""
+        return torch.from_numpy(self.item_statistics(fold)["num_interactions"].to_numpy().astype(np.int64))
 
     @cached_property
     def hash_buckets(self) -> Tensor:
@@ -138,7 +155,8 @@ class SnapshotReader:
     @cached_property
     def alignment_rows(self) -> Tensor:
         """Rows of the videos that alignment is trained on: with training interactions, and not held out."""
-        is_trained_V = (self.num_train_interactions > 0) & (self.hash_buckets >= HELD_OUT_SHARE)
+        has_interactions_V = self.num_interactions(self.validation_folds[0]) > 0
+        is_trained_V = has_interactions_V & (self.hash_buckets >= HELD_OUT_SHARE)
         return is_trained_V.nonzero().squeeze(1)
 
     @property
@@ -150,39 +168,56 @@ class SnapshotReader:
         order = self.hash_buckets.argsort(stable=True)
         return order[~torch.isin(order, self.alignment_rows)]
 
-    def item_table(
-        self,
-        modalities: Mapping[str, int],
-        video_ids: Sequence[str],
-        feature_statistics: Mapping[str, tuple[float, float]] | None = None,
-    ) -> ItemTable:
-        """Return the catalogue as tensors for one model.
+    def fold(self, name: str, config: ModelConfig) -> Fold:
+        """Return what a fold knows, and its targets, as inputs of a model.
+
+        Args:
+            name: Name of the fold.
+            config: Configuration of the model.
+        """
+        item_table = build_item_table(
+            self.catalogue(name), self.features, config.modalities, config.video_ids, config.item_features
+        )
+        profiles = build_user_profiles(self.users(name), config)
+        users = UserData(self.sequences(name, config.contexts), profiles, self.seen_items(name))
+        return self._with_targets(name, item_table, users)
+
+    def content_fold(self, name: str) -> Fold:
+        """Return what a fold knows, and its targets, without profiles and item features.
+
+        Every modality is in the item table. The videos with an ID row are those with an interaction.
+        """
+        is_known = pa.array((self.num_interactions(name) > 0).numpy())
+        video_ids = self.videos["video_id"].filter(is_known).to_pylist()
+        item_table = build_item_table(self.videos, self.features, self.widths, video_ids, {})
+        no_profile = torch.zeros(len(self.user_ids), 0)
+        profiles = UserProfiles(no_profile.long(), no_profile)
+        return self._with_targets(
+            name, item_table, UserData(self.sequences(name), profiles, self.seen_items(name))
+        )
+
+    def _with_targets(self, name: str, item_table: ItemTable, users: UserData) -> Fold:
+        day = self.day(name)
+        targets = unseen_positives(self.interactions(name), users.seen, item_table.available_on(day))
+        return Fold(day, item_table, users, targets)
+
+    def item_table(self, modalities: Mapping[str, int], video_ids: Sequence[str]) -> ItemTable:
+        """Return the content of the catalogue as tensors, without item features.
 
         Args:
             modalities: Modality that the model reads -> width.
             video_ids: Videos of the model's ID rows, in order.
-            feature_statistics: Item feature of the ranking heads -> (mean, standard deviation).
         """
-        statistics = feature_statistics or {}
-        return build_item_table(self.videos, self.features, modalities, video_ids, statistics)
+        return build_item_table(self.videos, self.features, modalities, video_ids, {})
 
-    def user_profiles(self, config: ModelConfig, split: str) -> UserProfiles:
-        """Return the profiles of all users in the vocabulary of a model.
+    def sequences(self, fold: str, contexts: Mapping[str, Sequence[str]] | None = None) -> Sequences:
+        """Return the sequences of all users that a fold knows. A user without a row has an empty one.
 
         Args:
-            config: Configuration of the model. A value outside its vocabulary is unknown.
-            split: `train` for profiles as of the end of training, `before_test` as of the test day.
-        """
-        return build_user_profiles(self.users_train if split == "train" else self.users_before_test, config)
-
-    def sequences(self, split: str, contexts: Mapping[str, Sequence[str]] | None = None) -> Sequences:
-        """Return the sequences of all users. A user without a row has an empty one.
-
-        Args:
-            split: `train` for sequences up to the end of training, `before_test` up to the test day.
+            fold: Name of the fold.
             contexts: Context that the model reads -> known values.
         """
-        table = self._table(f"sequences_{split}")
+        table = self._table(f"sequences_{fold}")
         offsets, order = self._in_user_order(table["user_id"], table["video_rows"])
         flat = {
             column: _flatten(table[column], order) for column in table.schema.names if column != "user_id"
@@ -192,29 +227,27 @@ class SnapshotReader:
         }
         return build_sequences(offsets, flat, len(BEHAVIOURS), context_columns)
 
-    def context_vocabularies(self, contexts: Sequence[str]) -> dict[str, list[str]]:
-        """Return context -> sorted values that occur in the training sequences."""
-        table = self._table("sequences_train")
+    def context_vocabularies(self, fold: str, contexts: Sequence[str]) -> dict[str, list[str]]:
+        """Return context -> sorted values that occur in the sequences that a fold knows."""
+        table = self._table(f"sequences_{fold}")
         columns = {name: pc.unique(pc.list_flatten(table[CONTEXT_COLUMNS[name]])) for name in contexts}
         return {name: sorted(values.drop_null().to_pylist()) for name, values in columns.items()}
 
-    def seen_items(self, split: str) -> SeenItems:
-        """Return all distinct videos that each user ever watched.
-
-        Args:
-            split: `train` for videos watched up to the end of training, `before_test` up to the test day.
-        """
-        table = self._table(f"seen_items_{split}")
+    def seen_items(self, fold: str) -> SeenItems:
+        """Return all distinct videos that each user had watched before the day of a fold."""
+        table = self._table("seen_items")
         offsets, order = self._in_user_order(table["user_id"], table["video_rows"])
-        return SeenItems(offsets, to_ints(_flatten(table["video_rows"], order)))
+        rows, first_days = (
+            to_ints(_flatten(table[name], order).cast(pa.int32())) for name in ("video_rows", "first_days")
+        )
+        user_E = torch.arange(len(offsets) - 1).repeat_interleave(offsets.diff())
+        known_E = first_days < self.day(fold)
+        count_B = torch.bincount(user_E[known_E], minlength=len(offsets) - 1)
+        return SeenItems(torch.nn.functional.pad(count_B.cumsum(0), (1, 0)), rows[known_E])
 
-    def interactions(self, split: str) -> Interactions:
-        """Return the interactions of one day.
-
-        Args:
-            split: `valid` for the validation day, `test` for the test day.
-        """
-        table = self._table(f"{split}_interactions")
+    def interactions(self, fold: str) -> Interactions:
+        """Return the interactions of the day of a fold."""
+        table = self._table(f"interactions_{fold}")
         all_true_N = torch.ones(table.num_rows, dtype=torch.bool)
         # The file has no column `viewed`: all of its interactions count as viewed.
         behaviours = [
@@ -238,9 +271,9 @@ class SnapshotReader:
 
     def _user_rows(self, ids: pa.ChunkedArray) -> Tensor:
         """Return the row of each user."""
-        rows = pc.index_in(ids, self.users_before_test["user_id"].combine_chunks())
+        rows = pc.index_in(ids, self.user_ids.combine_chunks())
         if rows.null_count:
-            path = self.night.workspace / "snapshot" / "users_before_test.parquet"
+            path = self.night.workspace / "snapshot" / "users_test.parquet"
             raise InputError(
                 f"{path}: {rows.null_count} users of other snapshot files are missing; {RERUN_SNAPSHOT}"
             )
@@ -254,24 +287,25 @@ class SnapshotReader:
             lists: A list column of that table.
         """
         row_B = self._user_rows(ids)
-        length_U = torch.zeros(self.users_before_test.num_rows, dtype=torch.long)
+        length_U = torch.zeros(len(self.user_ids), dtype=torch.long)
         length_U[row_B] = to_ints(pc.list_value_length(lists))
         return torch.nn.functional.pad(length_U.cumsum(0), (1, 0)), pa.array(row_B.argsort().numpy())
 
 
-def unseen_positives(interactions: Interactions, seen: SeenItems, num_videos: int) -> Targets:
+def unseen_positives(interactions: Interactions, seen: SeenItems, available_V: Tensor) -> Targets:
     """Return the targets of a day: distinct positives of each user that are new to the user.
 
     Args:
         interactions: Interactions of the day.
         seen: Videos that each user watched before the day.
-        num_videos: Size of the catalogue.
+        available_V: Bool, the videos that can be recommended on the day.
     """
+    num_videos = len(available_V)
     key_P = (interactions.user_N * num_videos + interactions.video_N)[interactions.positive_N].unique()
     seen_key_E = (
         torch.arange(len(seen.offsets) - 1).repeat_interleave(seen.offsets.diff()) * num_videos + seen.row_E
     )
-    new_P = key_P[~torch.isin(key_P, seen_key_E)]
+    new_P = key_P[~torch.isin(key_P, seen_key_E) & available_V[key_P % num_videos]]
     return Targets(new_P // num_videos, new_P % num_videos)
 
 

@@ -10,12 +10,11 @@ again that were missing or took too long. A killed run keeps its commits.
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from core import hashing, paths, step_cli
@@ -24,7 +23,7 @@ from core.errors import InputError
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT
 from core.run_manifests import RowCounts, RunManifest
-from core.tables import MODALITIES, SYNCHRONY, WHOLE_VIDEO
+from core.tables import MODALITIES, WHOLE_VIDEO
 from features.embedding import BatchEncoder, SegmentVectors, feature_rows
 from features.embedding_backlog import (
     MISSING_STREAM_REASONS,
@@ -39,14 +38,7 @@ from features.media_rejects import MediaRejects, RejectRow, reject_row
 from features.text_normalisation import TEXT_FINGERPRINT
 from lake.audits import visible_lake
 from lake.client import Lake
-from media.clip import (
-    SYNCHRONY_METHOD,
-    DecodedVideo,
-    DecodeLimits,
-    MediaStoreUnavailable,
-    SamplingConfig,
-    UnreadableMedia,
-)
+from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
 from media.decoders import DecoderPool
 from models import encoders
 from models.encoders import AudioEncoder, Encoder, EncoderReplicas, ImageEncoder
@@ -110,7 +102,6 @@ def run(params: EmbedConfig, night: Night) -> RunManifest:
         digests={m: hashing.hash_lines([fingerprints[m], *videos]) for m, videos in embedded_videos.items()},
         facts={
             "fingerprints": {m: fingerprints[m] for m in MODALITIES if m in fingerprints},
-            "synchrony": fingerprints.get(SYNCHRONY),
             "videos": len(catalogue_videos),
             "videos_with_vectors": {m: len(videos) for m, videos in embedded_videos.items()},
             "newly_embedded": {m: len(counts.embedded[m]) for m in modality_encoders},
@@ -143,7 +134,7 @@ def _build_encoders(params: EmbedConfig) -> dict[str, Encoder]:
 
 
 def _fingerprints(params: EmbedConfig, modality_encoders: Mapping[str, Encoder]) -> dict[str, str]:
-    """Return the fingerprint of each modality that is embedded here, and of synchrony."""
+    """Return the fingerprint of each modality that is embedded here."""
     grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
     frames = {
         "frames_per_segment": params.frames_per_segment,
@@ -154,11 +145,9 @@ def _fingerprints(params: EmbedConfig, modality_encoders: Mapping[str, Encoder])
         "text": TEXT_FINGERPRINT,
         "audio": grid,
     }
-    fingerprints = {
+    return {
         modality: encoder.fingerprint(sampling[modality]) for modality, encoder in modality_encoders.items()
     }
-    seconds = params.segment_seconds * params.max_segments
-    return fingerprints | ({SYNCHRONY: f"{SYNCHRONY_METHOD}-{seconds:g}s"} if params.synchrony else {})
 
 
 def _embed_videos(
@@ -184,15 +173,10 @@ def _embed_videos(
         clips = decoders.decode(uris)
         for _ in range(0, len(backlog), params.videos_per_commit):
             chunk = list(islice(videos, params.videos_per_commit))
-            synchrony: SegmentVectors = {}
             rejects = [
-                reject
-                for video in chunk
-                for reject in _encode_video(video, clips, batches, synchrony, day, counts)
+                reject for video in chunk for reject in _encode_video(video, clips, batches, day, counts)
             ]
-            vectors = {modality: batch.finish() for modality, batch in batches.items()} | {
-                SYNCHRONY: synchrony
-            }
+            vectors = {modality: batch.finish() for modality, batch in batches.items()}
             for modality, by_video in vectors.items():
                 counts.embedded[modality].update(by_video)
             media_rejects.commit(chunk, rejects)
@@ -233,7 +217,6 @@ def _media_sampling(
         visual.image_size if isinstance(visual, ImageEncoder) else None,
         visual.resize_mode if isinstance(visual, ImageEncoder) else "shortest",
         audio.sample_rate if isinstance(audio, AudioEncoder) else None,
-        SYNCHRONY in missing,
         params.frames_per_video,
     )
 
@@ -252,11 +235,10 @@ def _encode_video(
     video: BacklogVideo,
     clips: Iterator[DecodedVideo | UnreadableMedia],
     batches: Mapping[str, BatchEncoder],
-    synchrony: SegmentVectors,
     day: date,
     counts: EmbedCounts,
 ) -> Iterator[RejectRow]:
-    """Add one video to the encoders and to `synchrony`, and yield its rejects.
+    """Add one video to the encoders, and yield its rejects.
 
     The media of the video is the next of `clips`.
     """
@@ -270,10 +252,6 @@ def _encode_video(
         yield reject_row(video, day, UNREADABLE_FILE_REJECT_STEP, clip.reason, clip.detail)
         return
     counts.partially_decoded += bool(clip.decode_errors)
-    if SYNCHRONY in video.missing:
-        synchrony[video.video_id] = {
-            WHOLE_VIDEO: np.array(astuple(clip.synchrony) if clip.synchrony else [np.nan] * 3)
-        }
     for modality, segments in (("visual", clip.frames), ("audio", clip.audio)):
         if modality not in video.missing:
             continue

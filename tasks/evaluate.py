@@ -1,7 +1,7 @@
-"""Evaluate the challenger on the test day, with the champion, popularity, trending and ItemCF.
+"""Evaluate the challenger on the test day, with the champion and the counted baselines.
 
 A repeated night is also compared with the incumbent, the champion that an earlier run of this night made.
-Every model ranks the whole catalogue for the same users by the same code. Videos that a user has seen are
+Every model ranks the available videos for the same users by the same code. Videos that a user has seen are
 masked. Ties are broken by row. The step does not decide about promotion.
 """
 
@@ -17,9 +17,9 @@ from core.hashing import hash_bundle, hash_folder
 from core.paths import Night
 from core.run_manifests import RunManifest, write_json
 from evaluation import model_audit
-from evaluation.interest_drift import detect_interest_drift, summarise
+from evaluation.baselines import rank_counted_baselines
 from evaluation.metrics import challenger_differences, model_metrics
-from evaluation.ranking import load_scorer, rank_baselines, rank_model, read_test_targets
+from evaluation.ranking import load_scorer, rank_model, read_test_targets
 from evaluation.slices import slice_metrics
 from evaluation.user_tables import per_user_table, recommendations_table
 from models.seeding import seed_everything
@@ -40,28 +40,20 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         )
     seed_everything()
     snapshot, out = SnapshotReader(night), night.fresh_folder("evaluate")
-    seen = snapshot.seen_items("before_test")
-    targets = read_test_targets(snapshot, seen)
     folders = model_folders(night)
     bundles = {name: hash_bundle(folder) for name, folder in folders.items()}
     scorers = {
-        name: load_scorer(folder, snapshot, seen)
+        name: load_scorer(folder, snapshot)
         for name, folder in folders.items()
         if name != "incumbent" or bundles[name] != bundles["challenger"]
     }
     challenger = scorers["challenger"]
+    targets = read_test_targets(challenger, snapshot)
 
     rankings = {name: rank_model(name, s, targets, max(params.cutoffs)) for name, s in scorers.items()}
     ranked = {name: ranking for name, (ranking, _) in rankings.items()}
-    ranked |= rank_baselines(snapshot, seen, targets, params)
+    ranked |= rank_counted_baselines(snapshot, targets, params)
     weights = rankings["challenger"][1]
-    user_drift = detect_interest_drift(
-        challenger,
-        challenger.user_data.sequences,
-        targets.users,
-        weights.alpha_BM,
-        challenger.model.config.max_length,
-    )
 
     head_metrics = {name: model_audit.ranking_head_metrics(s, snapshot) for name, s in scorers.items()}
     metrics = {
@@ -78,10 +70,9 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         "slices": slice_metrics(ranked, targets, challenger, snapshot, params),
         "modality_weights": model_audit.audit_modality_weights(weights, targets.users, challenger, snapshot),
         "embedding_drift": model_audit.measure_embedding_drift(challenger, snapshot),
-        "interest_drift": summarise(user_drift),
         "bundle_digests": bundles,
     }
-    per_user = per_user_table(snapshot, scorers, ranked, weights, user_drift, targets, params.k)
+    per_user = per_user_table(snapshot, scorers, ranked, weights, targets, params.k)
     recommendations = recommendations_table(snapshot, challenger, ranked["challenger"], weights, targets)
     pq.write_table(per_user, out / "per_user.parquet")
     pq.write_table(recommendations, out / "recommendations.parquet")

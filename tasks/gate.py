@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from core import hashing, step_cli
+from core.baselines import BASELINE_LABELS
 from core.config.model_half import GateConfig
 from core.paths import Night
 from core.run_manifests import RunManifest, write_json
@@ -18,14 +19,11 @@ from evaluation.gate_inputs import MIN_SLICE_USERS, GateInputs, read_gate_inputs
 from evaluation.verdict import Verdict
 
 Outcome = Literal["passed", "failed", "errored", "skipped"]
-BASELINES = ("popularity", "trending", "itemcf")
-# Possessives of the models, in reasons.
+# The models as reasons name them.
 MODEL_LABELS = {
-    "champion": "the champion's",
-    "incumbent": "the incumbent's",
-    "popularity": "the popularity baseline's",
-    "trending": "the trending baseline's",
-    "itemcf": "ItemCF's",
+    "champion": "that of the champion",
+    "incumbent": "that of the incumbent",
+    **{name: f"that of the baseline {label}" for name, label in BASELINE_LABELS.items()},
 }
 # These slices have a condition on every night, even without users.
 REQUIRED_SLICES = ("new_users", "cold_users", "warm_users", "new_videos", "tail_videos")
@@ -149,7 +147,7 @@ def reference_models(inputs: GateInputs) -> list[str]:
         value = _finite_number(_lookup(inputs.metrics, "models", name, primary))
         return math.inf if value is None else value
 
-    return sorted(BASELINES, key=primary_value, reverse=True)
+    return sorted(BASELINE_LABELS, key=primary_value, reverse=True)
 
 
 def _min_users_condition(params: GateConfig, inputs: GateInputs) -> Condition:

@@ -10,9 +10,11 @@ import warnings
 from collections.abc import Mapping
 from importlib.metadata import version as package_version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
+import pyarrow.parquet as pq
 from mlflow.entities import Metric
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, MLFLOW_UV_AUTO_DETECT
 from mlflow.models import ModelSignature
@@ -25,12 +27,14 @@ from core.errors import InputError
 from core.hashing import BUNDLE_FILES
 from core.paths import PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, read_json, read_manifest
+from core.time_split import TEST_FOLD
 from evaluation.verdict import Verdict, read_verdict
 from registry import model_registry, tracking
 from registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, ModelRegistry, ModelVersion
+from snapshots.reader import SnapshotReader
 
 CODE_PATHS = (PROJECT_ROOT / "registry" / "served_model.py", PROJECT_ROOT / "models")
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "torch")
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "scipy", "torch")
 
 
 def run(params: PromoteConfig, night: Night) -> RunManifest:
@@ -139,14 +143,14 @@ def _register(registry_client: ModelRegistry, night: Night, digest: str) -> Mode
         night.require_output("train", BUNDLE_FILES[1]), "run `python -m tasks.train` again"
     )
     run_id = _training_run(registry_client, night)
-    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
         # The signature is given, so MLflow needs no example.
         warnings.filterwarnings("ignore", ".*An input example was not provided")
         logged = mlflow.pyfunc.log_model(
             name=registry_client.name,
             python_model=str(CODE_PATHS[0]),
             code_paths=[str(CODE_PATHS[1])],
-            artifacts={name: str(path) for name, path in _artifact_files(night).items()},
+            artifacts={name: str(path) for name, path in write_artifacts(night, Path(folder)).items()},
             signature=model_signature(model_json),
             pip_requirements=[f"{name}=={package_version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
@@ -162,17 +166,32 @@ def _register(registry_client: ModelRegistry, night: Night, digest: str) -> Mode
 
 def index_digest(night: Night) -> str:
     """Return one sha256 over the bundle, and the catalogue and features that it is served with."""
-    return hashing.hash_lines(
-        [f"{name} {hashing.hash_file(path)}" for name, path in _artifact_files(night).items()]
-    )
+    files = _bundle_and_features(night) | {
+        name: night.require_output("snapshot", f"{name}.parquet")
+        for name in ("catalogue", f"item_statistics_{TEST_FOLD}")
+    }
+    return hashing.hash_lines([f"{name} {hashing.hash_file(path)}" for name, path in files.items()])
 
 
-def _artifact_files(night: Night) -> dict[str, Path]:
+def write_artifacts(night: Night, folder: Path) -> dict[str, Path]:
+    """Return name -> file of the artifacts that the served model reads.
+
+    The catalogue is written with the item statistics of the test day, which the snapshot keeps apart.
+
+    Args:
+        night: A night after the step train.
+        folder: Where to write.
+    """
+    catalogue = folder / "catalogue.parquet"
+    pq.write_table(SnapshotReader(night).catalogue(TEST_FOLD), catalogue)
+    return {**_bundle_and_features(night), "catalogue": catalogue}
+
+
+def _bundle_and_features(night: Night) -> dict[str, Path]:
     weights, config = BUNDLE_FILES
     return {
         "weights": night.require_output("train", weights),
         "config": night.require_output("train", config),
-        "catalogue": night.require_output("snapshot", "catalogue.parquet"),
         "features": night.require_output("snapshot", "features.safetensors"),
     }
 
@@ -222,7 +241,8 @@ def model_signature(description: Mapping[str, Any]) -> ModelSignature:
     numbers = ["scores", *(f"alpha_{m}" for m in description["modalities"])]
     outputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]
     outputs += [ColSpec(Array(DataType.double), name) for name in numbers]
-    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([ParamSpec("k", DataType.long, 10)]))
+    params = [ParamSpec("k", DataType.long, 10), ParamSpec("day", DataType.string, "")]  # empty: today
+    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params))
 
 
 if __name__ == "__main__":

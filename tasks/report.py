@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from core import hashing, step_cli
+from core.baselines import BASELINE_LABELS
 from core.config import ReportConfig
 from core.paths import Night
 from core.run_manifests import RunManifest, read_json, read_manifest, write_text
 from core.step_graph import STEPS
 from core.tables import MODALITIES
+from core.time_split import TEST_FOLD
 from evaluation.gate_inputs import MANIFEST_FILE, METRICS_FILE
 from evaluation.verdict import read_verdict
 from models.evaluation.metrics import classify_difference
@@ -26,13 +28,11 @@ from reporting.users import example_users
 from tasks.gate import REQUIRED_SLICES
 
 TEMPLATE = Path(plots.__file__).with_name("report.html.j2")
-MODEL_ORDER = ("challenger", "champion", "incumbent", "popularity", "trending", "itemcf")
+MODEL_ORDER = ("challenger", "champion", "incumbent", *BASELINE_LABELS)
 CUTOFF_METRICS = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # shown at every cut-off
 RANKING_METRICS = ("auc", "gauc", "f1", "log_loss", "calibration_error")
 MODEL_LABELS = {
-    "itemcf": "ItemCF",
-    "popularity": "Popularity",
-    "trending": "Trending",
+    **BASELINE_LABELS,
     "challenger": "Challenger",
     "champion": "Champion",
     "incumbent": "Incumbent (present champion, made by this night)",
@@ -89,6 +89,7 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "primary_difference": metrics["differences"].get(reference, {}).get(metrics["primary_metric"]) or {},
         "reference": MODEL_LABELS[reference],
         "num_users": metrics["num_users"],
+        "validation_days": [day for fold, day in manifest["folds"].items() if fold != TEST_FOLD],
         "model_rows": _model_rows(metrics),
         "shown_metrics": _shown_metrics(metrics),
         "cutoff_rows": _cutoff_rows(metrics),
@@ -99,7 +100,6 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "alignment": alignment,
         "retrieval_directions": directions,
         "embedding_drift": metrics["embedding_drift"],
-        "interest_drift": metrics["interest_drift"],
         "snapshot_manifest": manifest,
         "run_manifests": run_manifests,
         "timings": _timings(run_manifests),
@@ -207,7 +207,6 @@ def _plots(night: Night, metrics: Mapping[str, Any], reference: str) -> dict[str
             {name: slices[name] for name in sorted(slices, key=lambda n: _order_index(REQUIRED_SLICES, n))}
         ),
         "differences": plots.user_differences(difference, reference),
-        "interest_drift": plots.interest_drift(metrics["interest_drift"]["users_by_day"]),
         "num_better": int((difference > 0).sum()),
         "num_worse": int((difference < 0).sum()),
         "num_same": int((difference == 0).sum()),

@@ -1,9 +1,9 @@
-"""Build the sequences of all users at the end of three days: of training, before the test, and of the night.
+"""Build the sequences of all users as they are known before each fold, and at the end of the night.
 
-Training reads the sequences of the day before validation. The test reads those of the day before the night.
+A fold is a validation day or the test day (core/time_split.py). It reads the sequences up to the day before.
 Serving reads those of the night itself. So nothing later is used for anything earlier.
 
-Validation is the newest day before the night that is not blocked. A day is built again only if the
+Validation takes the newest days before the night that are not blocked. A day is built again only if the
 interactions up to it have changed.
 """
 
@@ -19,7 +19,7 @@ from core.run_manifests import RunManifest
 from core.tables import SEQUENCES
 from core.time_split import split_by_time
 from lake.audits import visible_lake
-from lake.client import Lake, up_to_day
+from lake.client import Lake, on_days, up_to_day
 from spark_jobs.catalogue_changes import cleaned_days
 from spark_jobs.sequences import build_sequences
 from spark_jobs.session import spark_session
@@ -27,10 +27,10 @@ from spark_jobs.staging import stage_parquet
 
 
 def run(params: SequencesConfig, night: Night) -> RunManifest:
-    """Build the sequences at the end of the three days whose inputs changed."""
+    """Build the sequences at the end of each day whose inputs changed."""
     lake = visible_lake(night.day)
-    split = split_by_time(night.day, lake.hidden_days)
-    days = [split.train_end, split.last_known_day, split.test_day]
+    split = split_by_time(night.day, lake.hidden_days, params.validation_days, _first_day(lake))
+    days = [*split.known_until.values(), split.test_day]
     with lake.lock("sequences"):
         input_digests = {day: _input_digest(lake, params, day) for day in days}
         stored_digests = lake.input_digests("sequences")
@@ -44,8 +44,14 @@ def run(params: SequencesConfig, night: Night) -> RunManifest:
         reads=reads,
         writes={"sequences": lake.version("sequences")},
         digests={str(day): input_digests[day] for day in days},
-        facts={"days": [str(day) for day in days_to_build]},
+        facts={"folds": split.to_json(), "days": [str(day) for day in days_to_build]},
     )
+
+
+def _first_day(lake: Lake) -> date | None:
+    """Return the first visible day with interactions. Cleaning also stores earlier days, which have none."""
+    visible_days = sorted(cleaned_days(lake).keys() - lake.hidden_days)
+    return next((day for day in visible_days if lake.data_files("interactions", on_days(day))), None)
 
 
 def _build_sequences(

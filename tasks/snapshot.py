@@ -20,9 +20,9 @@ from core.hashing import hash_folder
 from core.paths import Night
 from core.run_manifests import RunManifest, read_manifest, write_json
 from core.tables import BEHAVIOURS
-from core.time_split import TimeSplit, split_by_time
+from core.time_split import TEST_FOLD, TimeSplit
 from features import vectors
-from features.item_features import SYNCHRONY_COLUMNS, add_columns, comment_features, synchrony_features
+from features.item_features import comment_features
 from features.user_profiles import read_user_profiles
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
@@ -43,91 +43,120 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
     lake, out = visible_lake(night.day), night.fresh_folder("snapshot")
     versions = {name: lake.version(name) for name in LAKE_TABLES}
     lake.pin(versions)
-    split = split_by_time(night.day, lake.hidden_days)
+    split = _read_split(night)
     videos = _catalogue(lake, split)
     video_ids = videos["video_id"]
 
     interactions = _interaction_tables(lake, params, video_ids, split)
     user_ids = pc.unique(pa.chunked_array([table["user_id"] for table in interactions.values()]))
     users = read_user_profiles(lake, params, user_ids, split)
-    embed_facts = read_manifest(night.run_manifests, "embed")["facts"]
-    modalities = _write_features(
-        lake, split.test_day, video_ids, embed_facts["fingerprints"], out / "features.safetensors"
-    )
-    videos = add_columns(videos, comment_features(lake, video_ids, split.train_end))
-    videos = add_columns(videos, synchrony_features(lake, video_ids, embed_facts["synchrony"]))
+    fingerprints = read_manifest(night.run_manifests, "embed")["facts"]["fingerprints"]
+    modalities = _write_features(lake, split.test_day, video_ids, fingerprints, out / "features.safetensors")
 
     tables = interactions | {
         "catalogue": videos,
-        "users_before_test": users["before_test"],
-        "users_train": users["train"],
-        "seen_items_train": _seen_items(lake, video_ids, split.train_end),
-        "seen_items_before_test": _seen_items(lake, video_ids, split.last_known_day),
+        "seen_items": _seen_items(lake, video_ids, split.known_until[TEST_FOLD]),
+        **{f"users_{fold}": table for fold, table in users.items()},
+        **{
+            f"item_statistics_{fold}": _item_statistics(lake, video_ids, day)
+            for fold, day in split.known_until.items()
+        },
     }
     for name, table in tables.items():
         pq.write_table(table, out / f"{name}.parquet")
-    synchrony = embed_facts["synchrony"]
     manifest = {
         "night": str(night.day),
-        "train_until": str(split.train_end),
-        "valid_day": str(split.valid_day),
+        "folds": split.to_json(),
         "test_day": str(split.test_day),
         "missing_days": [str(day) for day in sorted(lake.hidden_days)],
         "num_videos": videos.num_rows,
         "num_users": len(user_ids),
         "modalities": modalities,
         "positive_watch_ratio": params.positive_watch_ratio,
-        "item_features": {name: synchrony for name in SYNCHRONY_COLUMNS if synchrony},
         **model_registry.fetch_compared_models(out, night.day),
     }
     write_json(out / "manifest.json", manifest)
     return RunManifest(reads=versions, digests=hash_folder(out), facts=manifest)
 
 
+def _read_split(night: Night) -> TimeSplit:
+    """Return the folds for which the step sequences built sequences.
+
+    Raises:
+        InputError: Its run manifest is missing or of an older version.
+    """
+    facts = read_manifest(night.run_manifests, "sequences")["facts"]
+    if "folds" not in facts:
+        raise InputError(
+            f"{night.run_manifests / 'sequences.json'} has no folds: another version wrote it; run"
+            f" `python -m tasks.sequences --night {night.day}` again"
+        )
+    return TimeSplit.from_json(facts["folds"])
+
+
 def _interaction_tables(
     lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, split: TimeSplit
 ) -> dict[str, pa.Table]:
-    """Return file name -> sequences of training and before the test, interactions of both other days.
+    """Return file name -> the sequences that each fold knows, and the interactions of its day.
 
     Args:
         lake: Without blocked nights.
         params: Section `snapshot` of params.yaml.
         video_ids: Of the catalogue.
-        split: Training, validation and test days.
+        split: The folds.
 
     Raises:
         InputError: There is nothing to train or to test on.
     """
-    tables = {
-        "sequences_train": _sequences(lake, params, video_ids, split.train_end),
-        "sequences_before_test": _sequences(lake, params, video_ids, split.last_known_day),
-        "valid_interactions": _interactions(lake, params, video_ids, split.valid_day),
-        "test_interactions": _interactions(lake, params, video_ids, split.test_day),
+    sequences = {
+        f"sequences_{fold}": _sequences(lake, params, video_ids, day)
+        for fold, day in split.known_until.items()
+    }
+    interactions = {
+        f"interactions_{fold}": _interactions(lake, params, video_ids, day)
+        for fold, day in split.folds.items()
     }
     _require_rows(
-        tables["sequences_train"],
+        sequences["sequences_valid_1"],
         f"the lake has no interactions up to {split.train_end}; a night needs three days of events",
     )
     _require_rows(
-        tables["test_interactions"],
+        interactions["interactions_test"],
         f"the lake has no interactions of {split.test_day}; run ingest, clean and sequences for that day",
     )
-    return tables
+    return sequences | interactions
 
 
 def _catalogue(lake: Lake, split: TimeSplit) -> pa.Table:
     """Return one row for each video known by the test day, sorted by id."""
-    columns = ("video_id", "author_id", "category", "caption", "duration_ms", "upload_time", "day")
-    records = lake.scan("videos", up_to_day(split.test_day), (*columns, "source_file", "source_line"))
+    columns = ("video_id", "author_id", "category", "caption", "duration_ms", "upload_time", "expires_at")
+    order = ("day", "source_file", "source_line")
+    records = lake.scan("videos", up_to_day(split.test_day), (*columns, *order))
     videos = latest_records(records, "video_id")
-    interactions = lake.scan("interactions", up_to_day(split.train_end), ("video_id", "viewed"))
-    counts = interactions.filter(interactions["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
-    position = pc.index_in(videos["video_id"], counts["video_id"].combine_chunks())
-    num_interactions = pc.fill_null(counts["viewed_count"].take(position), 0).cast(pa.int32())
-    uploaded = pc.coalesce(videos["upload_time"].cast(pa.date32()), videos["day"])
+    first_received = records.group_by("video_id").aggregate([("day", "min")])
+    position = pc.index_in(videos["video_id"], first_received["video_id"].combine_chunks())
+    received = first_received["day_min"].take(position)
+    uploaded = pc.coalesce(videos["upload_time"].cast(pa.date32()), received)
     catalogue = videos.select(["video_id", "author_id", "category", "caption", "duration_ms"])
     catalogue = catalogue.append_column("upload_day", uploaded)
-    return catalogue.append_column("num_train_interactions", num_interactions)
+    return catalogue.append_column("available_until", _last_day_before(videos["expires_at"]))
+
+
+def _item_statistics(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> pa.Table:
+    """Return what the interactions up to a day tell about each video: a row for each.
+
+    `num_interactions` counts only interactions with a view.
+    """
+    interactions = lake.scan("interactions", up_to_day(until), ("video_id", "viewed"))
+    counts = interactions.filter(interactions["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
+    position = pc.index_in(video_ids, counts["video_id"].combine_chunks())
+    num_interactions = pc.fill_null(counts["viewed_count"].take(position), 0).cast(pa.int32())
+    return pa.table({"num_interactions": num_interactions, **comment_features(lake, video_ids, until)})
+
+
+def _last_day_before(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the last day with a moment before each time, null for no time."""
+    return pc.subtract(times, pa.scalar(1, pa.duration("us"))).cast(pa.date32())
 
 
 def _sequences(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date) -> pa.Table:
@@ -198,17 +227,25 @@ def _video_rows(ids: pa.Array, video_ids: pa.ChunkedArray) -> pa.Array:
 
 
 def _seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> pa.Table:
-    """Return all distinct videos that each user watched up to a day.
+    """Return all distinct videos that each user watched up to a day, with the first day of each.
 
     Sequences are too short for this, because they hold only the newest interactions.
     """
-    table = lake.scan("interactions", up_to_day(until), ("user_id", "video_id", *BEHAVIOURS))
+    table = lake.scan("interactions", up_to_day(until), ("user_id", "video_id", "day", *BEHAVIOURS))
     table = table.filter(_any_true([table[name] for name in BEHAVIOURS]))
-    pairs = pa.table({"user_id": table["user_id"], "video_row": _video_rows(table["video_id"], video_ids)})
-    distinct = pairs.group_by(["user_id", "video_row"]).aggregate([])
-    ordered = distinct.sort_by([("user_id", "ascending"), ("video_row", "ascending")])
-    lists = ordered.group_by("user_id", use_threads=False).aggregate([("video_row", "list")])
-    return lists.rename_columns({"video_row_list": "video_rows"})
+    events = pa.table(
+        {
+            "user_id": table["user_id"],
+            "video_row": _video_rows(table["video_id"], video_ids),
+            "first_day": table["day"],
+        }
+    )
+    pairs = events.group_by(["user_id", "video_row"]).aggregate([("first_day", "min")])
+    ordered = pairs.sort_by([("user_id", "ascending"), ("video_row", "ascending")])
+    lists = ordered.group_by("user_id", use_threads=False).aggregate(
+        [("video_row", "list"), ("first_day_min", "list")]
+    )
+    return lists.rename_columns({"video_row_list": "video_rows", "first_day_min_list": "first_days"})
 
 
 def _write_features(

@@ -1,7 +1,8 @@
 """Train this night's challenger: fusion, sequence encoder, static gate, retrieval and ranking.
 
-The projections start from those of `align`. Training reads sequences up to the last training day. NDCG@10 on
-the validation day, between training and the test day, stops it. The step saves a model and does not judge it.
+The projections start from those of `align`. A first model is trained on the days before validation. NDCG@10
+on the validation days selects the epoch, and the final ranker is fitted on them. Then the model is trained
+again on all days before the test day. The step saves a model and does not judge it.
 """
 
 import sys
@@ -22,7 +23,6 @@ from registry import tracking
 from snapshots.reader import SnapshotReader
 from training.baseline import train_baseline
 from training.interest import best_epoch, train_interest_model
-from training.model_config import build_model_config
 from training.setup import read_align_metadata
 
 
@@ -60,14 +60,15 @@ def train_and_save(params: TrainConfig, night: Night) -> tuple[list[dict[str, fl
     width = read_align_metadata(snapshot)["width"]
     _require_divisible_width(params.model, width)
     train = train_interest_model if isinstance(params.model, InterestModelConfig) else train_baseline
-    scorer, valid, curve = train(params, snapshot, build_model_config(params.model, snapshot, width))
+    trained = train(params, snapshot, width)
+    scorer, curve = trained.scorer, trained.curve
     if distributed.get_rank() == 0:
         save_bundle(out, scorer.model)
         write_json(out / "curve.json", curve)
     distributed.barrier()
     return curve, {
         "num_train_users": int((scorer.user_data.sequences.lengths > 0).sum()),
-        "num_validation_users": len(valid.users),
+        "num_validation_users": sum(len(fold.targets.users) for fold in trained.validation),
         "num_parameters": sum(p.numel() for p in scorer.model.parameters() if p.requires_grad),
         "num_epochs": len(curve),
         **{f"best_{name}": value for name, value in best_epoch(curve).items()},
@@ -82,7 +83,7 @@ def _require_divisible_width(model: AnyModelConfig, width: int) -> None:
     """
     if not isinstance(model, InterestModelConfig | TransformerConfig):
         return
-    has_heads = isinstance(model, TransformerConfig) or model.encoder in ("transformer", "hstu")
+    has_heads = isinstance(model, TransformerConfig) or model.encoder in ("transformer", "ligr", "hstu")
     if has_heads and width % model.heads:
         raise InputError(
             f"params.yaml: train.model.heads is {model.heads}, but must divide align.width, which is {width}"

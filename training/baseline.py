@@ -1,33 +1,33 @@
 """Training of a baseline as the challenger of a night, with the data of the interest model."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from core.config.model_half import TrainConfig
 from core.errors import InputError
+from core.time_split import TEST_FOLD
 from models import distributed
-from models.baselines import BASELINES
+from models.baselines import BASELINES, Baseline
 from models.baselines.din import DIN
-from models.config import ModelConfig
-from models.data.targets import Targets
-from models.data.users import UserData
-from models.evaluation.scoring import Scorer, mean_ndcg
+from models.data.folds import Fold
+from models.evaluation.scoring import Scorer
+from models.seeding import seed_everything
 from models.training.baselines import fit_baseline, positive_auc
-from snapshots.reader import SnapshotReader, unseen_positives
-from training.interest import VALIDATION_K, VALIDATION_METRIC
+from snapshots.reader import SnapshotReader
+from training.interest import VALIDATION_METRIC, TrainedModel, best_epoch, validation_ndcg
+from training.model_config import build_model_config
 
 
-def train_baseline(
-    params: TrainConfig, snapshot: SnapshotReader, config: ModelConfig
-) -> tuple[Scorer, Targets, list[dict[str, float]]]:
+def train_baseline(params: TrainConfig, snapshot: SnapshotReader, width: int) -> TrainedModel:
     """Train the baseline that `train.model.name` selects.
 
-    NDCG@10 on the validation day selects the epoch. For DIN, which ranks only the shown videos, AUC does.
+    NDCG@10 on the validation days selects the epoch. For DIN, which ranks only the shown videos, AUC does.
+    Then the baseline is trained again on all days before the test, for as many epochs.
 
     Args:
         params: Section `train` of params.yaml.
         snapshot: Of the night.
-        config: Of the baseline. The fields that it does not read have neutral values.
-
-    Returns:
-        The scorer with the trained model, the targets of the validation day, and the curve.
+        width: D, width of the embeddings.
 
     Raises:
         InputError: torchrun started several processes, or the parameters ask for a GPU or for bf16. A
@@ -35,27 +35,40 @@ def train_baseline(
         FloatingPointError: A loss or gradient is not finite.
     """
     _require_plain_training(params)
-    model, sequences = BASELINES[config.model](config), snapshot.sequences("train")
-    users = UserData(sequences, snapshot.user_profiles(config, "train"), snapshot.seen_items("train"))
-    scorer = Scorer(model, snapshot.item_table({}, config.video_ids), users)
-    interactions = snapshot.interactions("valid")
-    valid = unseen_positives(interactions, users.seen, snapshot.videos.num_rows)
+    first_fold = snapshot.validation_folds[0]
+    config = build_model_config(params.model, snapshot, first_fold, width)
+    validation = [snapshot.fold(fold, config) for fold in snapshot.validation_folds]
+    model = BASELINES[config.model](config)
+    is_din = isinstance(model, DIN)
 
     def validate() -> dict[str, float]:
         if isinstance(model, DIN):
+            interactions = snapshot.interactions(first_fold)
+            scorer = Scorer(model, validation[0].item_table, validation[0].users)
             return positive_auc(scorer, interactions.user_N, interactions.video_N, interactions.positive_N)
-        return {VALIDATION_METRIC: mean_ndcg(scorer, valid, VALIDATION_K)} if len(valid.user_P) else {}
+        ndcg = validation_ndcg(model, validation)
+        return {} if ndcg is None else {VALIDATION_METRIC: ndcg}
 
-    curve = fit_baseline(
-        model,
-        sequences,
-        scorer.item_table.id_row_V,
-        params,
-        validate,
-        selection_metric="auc" if isinstance(model, DIN) else VALIDATION_METRIC,
-    )
-    model.drop_user_embeddings()
-    return scorer, valid, curve
+    metric = "auc" if is_din else VALIDATION_METRIC
+    curve = _fit(model, validation[0], params, validate, metric)
+    seed_everything(params.seed)
+    final = BASELINES[config.model](build_model_config(params.model, snapshot, TEST_FOLD, width))
+    inputs = snapshot.fold(TEST_FOLD, final.config)
+    epochs = max(1, int(best_epoch(curve)["epoch"]))
+    _fit(final, inputs, replace(params, epochs=epochs), dict, metric)
+    final.drop_user_embeddings()
+    return TrainedModel(Scorer(final, inputs.item_table, inputs.users, inputs.day), validation, curve)
+
+
+def _fit(
+    model: Baseline,
+    fold: Fold,
+    params: TrainConfig,
+    validate: Callable[[], dict[str, float]],
+    metric: str,
+) -> list[dict[str, float]]:
+    """Train a baseline on what a fold knows, and return the curve."""
+    return fit_baseline(model, fold.users.sequences, fold.item_table.id_row_V, params, validate, metric)
 
 
 def _require_plain_training(params: TrainConfig) -> None:

@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,35 +14,54 @@ from core.config.models import InterestModelConfig
 from core.errors import InputError
 from core.hashing import hash_file, hash_folder
 from core.paths import PROJECT_ROOT
+from core.time_split import TEST_FOLD
 from models import distributed
-from models.config import ModelConfig
-from models.data.targets import Targets
+from models.baselines import Baseline
+from models.data.folds import Fold
 from models.devices import efficient_attention, supports_bf16, to_device
 from models.evaluation.scoring import Scorer, cache_modality_weights, mean_ndcg
 from models.interest_model import InterestModel
+from models.seeding import seed_everything
 from models.training.batching import batches
 from models.training.checkpoint import Checkpoint
 from models.training.objective import Objective, compute_losses
 from models.training.trainer import Callback, LearningRateSchedule, SeedSteps, Trainer, TrainingTask
 from snapshots.reader import SnapshotReader
+from training.final_ranker import fit_final_ranker
+from training.model_config import build_model_config
 from training.setup import build_training_setup, calibrate_ranking_heads, projections_path
 
 VALIDATION_K = 10
 VALIDATION_METRIC = f"ndcg@{VALIDATION_K}"
 
 
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that is ready to be saved, and how it was selected.
+
+    Attributes:
+        scorer: The model, with what is known before the test day.
+        validation: The folds that selected the epoch.
+        curve: The curve of the selection.
+    """
+
+    scorer: Scorer
+    validation: Sequence[Fold]
+    curve: list[dict[str, float]]
+
+
 class InterestTask(TrainingTask):
-    """Training of the interest model on batches of users. Validation is NDCG@10 on the validation day."""
+    """Training of the interest model on batches of users. Validation is NDCG@10 on the validation folds."""
 
     name = "train"
     selection_metric = VALIDATION_METRIC
 
     def __init__(
-        self, scorer: Scorer, validation_targets: Targets, params: TrainConfig, objective: Objective
+        self, scorer: Scorer, validation: Sequence[Fold], params: TrainConfig, objective: Objective
     ) -> None:
         assert isinstance(scorer.model, InterestModel)
         self.model: InterestModel = scorer.model
-        self.scorer, self.validation_targets = scorer, validation_targets
+        self.scorer, self.validation = scorer, validation
         self.params, self.objective = params, objective
         self.device = next(self.model.parameters()).device
         lengths = scorer.user_data.sequences.lengths.cpu().clamp(max=self.model.config.max_length)
@@ -63,22 +83,34 @@ class InterestTask(TrainingTask):
             )
 
     def validate(self) -> dict[str, float]:
-        """Return the NDCG@10 on the validation day. Empty without targets."""
-        if not len(self.validation_targets.user_P):
-            return {}
-        ndcg = mean_ndcg(self.scorer, self.validation_targets, VALIDATION_K)
-        return {VALIDATION_METRIC: distributed.broadcast(ndcg)}
+        """Return the NDCG@10 over all users and validation folds. Empty without targets."""
+        ndcg = validation_ndcg(self.scorer.model, self.validation)
+        return {} if ndcg is None else {VALIDATION_METRIC: distributed.broadcast(ndcg)}
 
     def describe_batch(self, users_B: Tensor) -> str:
         """Return the first user rows of a batch, for error messages."""
         return f" (batch of user rows {users_B[:3].tolist()}…)"
 
 
+def validation_ndcg(model: InterestModel | Baseline, validation: Sequence[Fold]) -> float | None:
+    """Return the mean NDCG@10 over all users of all folds. None without targets."""
+    folds = [fold for fold in validation if len(fold.targets.user_P)]
+    if not folds:
+        return None
+    num_users = [len(fold.targets.users) for fold in folds]
+    ndcg = [
+        mean_ndcg(Scorer(model, fold.item_table, fold.users, fold.day), fold.targets, VALIDATION_K)
+        for fold in folds
+    ]
+    return float(np.average(ndcg, weights=num_users))
+
+
 def fit_interest_model(
     scorer: Scorer,
-    validation_targets: Targets,
+    validation: Sequence[Fold],
     params: TrainConfig,
     objective: Objective,
+    epochs: int,
     callbacks: Sequence[Callback] = (),
 ) -> list[dict[str, float]]:
     """Train until validation stops improving, and keep the weights of the best epoch.
@@ -88,9 +120,10 @@ def fit_interest_model(
 
     Args:
         scorer: Holds the model, which is trained in place.
-        validation_targets: Targets of the validation day.
-        params: Section `train` of params.yaml.
+        validation: The folds that select the epoch.
+        params: Section `train` of params.yaml. The learning rate follows its number of epochs.
         objective: Weights and settings of the losses.
+        epochs: Most epochs to train.
         callbacks: In addition to the seeds and the learning-rate schedule.
 
     Returns:
@@ -103,6 +136,7 @@ def fit_interest_model(
     assert isinstance(params.model, InterestModelConfig)
     device = choose_device(params.device)
     model = scorer.model.to(device)
+    assert isinstance(model, InterestModel)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
@@ -110,14 +144,13 @@ def fit_interest_model(
         device_scorer = cache_modality_weights(
             Scorer(model, to_device(scorer.item_table, device), to_device(scorer.user_data, device))
         )
-        task = InterestTask(
-            device_scorer, to_device(validation_targets, device), params, to_device(objective, device)
-        )
+        device_validation = [_with_modality_weights(model, to_device(fold, device)) for fold in validation]
+        task = InterestTask(device_scorer, device_validation, params, to_device(objective, device))
         schedule = LearningRateSchedule(params.learning_rate, params.model.warmup_epochs, params.epochs)
         trainer = Trainer(
             task,
             optimizer,
-            epochs=params.epochs,
+            epochs=epochs,
             patience=params.patience,
             clip_norm=params.clip_norm,
             callbacks=(SeedSteps(params.seed), schedule, *callbacks),
@@ -125,6 +158,12 @@ def fit_interest_model(
         curve = trainer.fit()
     model.to("cpu")
     return curve
+
+
+def _with_modality_weights(model: InterestModel, fold: Fold) -> Fold:
+    """Return the fold with the modality weights of all users computed."""
+    scorer = cache_modality_weights(Scorer(model, fold.item_table, fold.users, fold.day))
+    return replace(fold, users=scorer.user_data)
 
 
 def choose_device(name: str) -> torch.device:
@@ -155,37 +194,57 @@ def uses_bf16(params: TrainConfig, device: torch.device) -> bool:
     return params.precision == "bf16"
 
 
-def train_interest_model(
-    params: TrainConfig, snapshot: SnapshotReader, config: ModelConfig
-) -> tuple[Scorer, Targets, list[dict[str, float]]]:
-    """Train the interest model. A killed run resumes from its checkpoint.
+def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: int) -> TrainedModel:
+    """Train the interest model. A killed run resumes from its checkpoints.
+
+    A first model is trained before the validation days. They select its epoch, calibrate its ranking heads
+    and fit the final ranker. Then the model is trained again on all days before the test, for as many epochs.
 
     Args:
         params: Section `train` of params.yaml.
         snapshot: The night's snapshot.
-        config: Configuration of the model.
-
-    Returns:
-        The scorer with the trained model, the targets of the validation day, and the curve.
+        width: D, width of the shared space.
 
     Raises:
         InputError: A file of the snapshot is damaged, or see `choose_device`.
         FloatingPointError: A loss or gradient is not finite.
     """
-    assert isinstance(params.model, InterestModelConfig)
-    setup = build_training_setup(params.model.objective, snapshot, config)
-    snapshot_digests = hash_folder(snapshot.night.workspace / "snapshot")
-    # The device is part of the identity. With `auto`, a resumed run may find another one.
+    model = params.model
+    assert isinstance(model, InterestModelConfig)
+    first_fold = snapshot.validation_folds[0]
+    config = build_model_config(model, snapshot, first_fold, width)
+    selection = build_training_setup(model.objective, snapshot, config, first_fold)
+    validation = [snapshot.fold(fold, config) for fold in snapshot.validation_folds]
+    checkpoints = [_checkpoint(params, snapshot, phase) for phase in ("selection", "refit")]
+    curve = fit_interest_model(
+        selection.scorer, validation, params, selection.objective, params.epochs, checkpoints[:1]
+    )
+    calibrate_ranking_heads(selection.scorer, snapshot.interactions(first_fold))
+    fit_final_ranker(selection.model, snapshot, params.seed)
+
+    seed_everything(params.seed)
+    final_config = build_model_config(model, snapshot, TEST_FOLD, width)
+    final = build_training_setup(model.objective, snapshot, final_config, TEST_FOLD)
+    num_epochs = int(best_epoch(curve)["epoch"])
+    fit_interest_model(final.scorer, [], params, final.objective, num_epochs, checkpoints[1:])
+    final.model.copy_calibration(selection.model)
+    for checkpoint in checkpoints:
+        checkpoint.remove()
+    return TrainedModel(final.scorer, validation, curve)
+
+
+def _checkpoint(params: TrainConfig, snapshot: SnapshotReader, phase: str) -> Checkpoint:
+    """Return the checkpoint of a phase of training.
+
+    The device is part of the identity. With `auto`, a resumed run may find another one.
+    """
     device = choose_device(params.device).type
+    snapshot_digests = hash_folder(snapshot.night.workspace / "snapshot")
     identity = json.dumps(
         [asdict(params), device, snapshot_digests, hash_file(projections_path(snapshot)), code_digests()],
         sort_keys=True,
     )
-    checkpoint = Checkpoint(snapshot.night.workspace / "train.checkpoint", identity)
-    curve = fit_interest_model(setup.scorer, setup.valid, params, setup.objective, [checkpoint])
-    calibrate_ranking_heads(setup.scorer, snapshot.interactions("valid"))
-    checkpoint.remove()
-    return setup.scorer, setup.valid, curve
+    return Checkpoint(snapshot.night.workspace / f"train.{phase}.checkpoint", identity)
 
 
 def code_digests() -> list[str]:

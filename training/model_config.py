@@ -1,4 +1,4 @@
-"""The `ModelConfig` of a night. Its vocabularies and statistics are of the training days only."""
+"""The `ModelConfig` of a night. Its vocabularies and statistics are of what one fold knows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -25,6 +25,8 @@ NOT_READ: Mapping[str, Any] = {
     "max_length": 1,
     "skip_watch_ratio": 0.0,
     "random_walk_weight": 0.0,
+    "num_negatives": 0,
+    "share_negatives": True,
     "rerank": {},
     "modalities": {},
     "encoder_fingerprints": {},
@@ -32,22 +34,27 @@ NOT_READ: Mapping[str, Any] = {
     "user_numerical_features": {},
     "item_features": {},
     "contexts": {},
+    "sources": [],
 }
 
 
-def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, width: int) -> ModelConfig:
+def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: str, width: int) -> ModelConfig:
     """Return the configuration that the bundle stores.
 
     Args:
         model: Section `train.model` of params.yaml.
         snapshot: Of the night.
+        fold: The vocabularies and statistics are of what this fold knows.
         width: D, width of the shared space.
 
     Raises:
         InputError: See `item_feature_statistics`.
     """
-    videos = snapshot.videos.filter(pc.greater(snapshot.videos["num_train_interactions"], 0))
-    content = _content_fields(model, snapshot, videos) if isinstance(model, InterestModelConfig) else {}
+    videos = snapshot.catalogue(fold)
+    known_videos = videos.filter(pc.greater(videos["num_interactions"], 0))
+    content = (
+        _content_fields(model, snapshot, fold, known_videos) if isinstance(model, InterestModelConfig) else {}
+    )
     return ModelConfig(
         **{
             **NOT_READ,
@@ -57,7 +64,7 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, width: i
             "positive_watch_ratio": snapshot.manifest["positive_watch_ratio"],
             "width": width,
             "behaviours": list(BEHAVIOURS),
-            "video_ids": videos["video_id"].to_pylist(),
+            "video_ids": known_videos["video_id"].to_pylist(),
         }
     )
 
@@ -65,30 +72,29 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, width: i
 def stored_settings(model: AnyModelConfig) -> dict[str, Any]:
     """Return the keys of the section that `ModelConfig` has under the same name and with the same content."""
     stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_features"}
-    return {name: value for name, value in asdict(model).items() if name in stored}
+    settings = {name: value for name, value in asdict(model).items() if name in stored}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
-def _content_fields(model: InterestModelConfig, snapshot: SnapshotReader, videos: pa.Table) -> dict[str, Any]:
+def _content_fields(
+    model: InterestModelConfig, snapshot: SnapshotReader, fold: str, videos: pa.Table
+) -> dict[str, Any]:
     """Return the fields that only the interest model reads: modalities, profile, item features, contexts."""
-    has_sequence = pa.array((snapshot.sequences("train").lengths > 0).numpy())
-    profiles = snapshot.users_train.filter(has_sequence).drop_columns("user_id")
+    has_sequence = pa.array((snapshot.sequences(fold).lengths > 0).numpy())
+    profiles = snapshot.users(fold).filter(has_sequence).drop_columns("user_id")
     columns = profiles.schema.names if model.profile else []
     types = {field.name: field.type for field in profiles.schema}
     categorical_columns = [name for name in columns if pa.types.is_string(types[name])]
     numerical_columns = [name for name in columns if pa.types.is_floating(types[name])]
     return {
         "modalities": snapshot.widths,
-        "encoder_fingerprints": {
-            name: fingerprint
-            for name, fingerprint in snapshot.fingerprints.items()
-            if name in snapshot.modalities or name in model.item_features
-        },
+        "encoder_fingerprints": snapshot.encoder_fingerprints,
         "user_categorical_features": {
             name: sorted(pc.unique(profiles[name].drop_null()).to_pylist()) for name in categorical_columns
         },
         "user_numerical_features": {name: _mean_and_std(profiles[name]) for name in numerical_columns},
         "item_features": item_feature_statistics(model, videos),
-        "contexts": snapshot.context_vocabularies(model.contexts),
+        "contexts": snapshot.context_vocabularies(fold, model.contexts),
     }
 
 
@@ -97,7 +103,7 @@ def item_feature_statistics(model: InterestModelConfig, videos: pa.Table) -> dic
 
     Args:
         model: Section `train.model` of params.yaml.
-        videos: Training videos.
+        videos: The videos with an ID row, with their item features (`SnapshotReader.catalogue`).
 
     Returns:
         Item feature -> (mean, standard deviation).
@@ -118,8 +124,8 @@ def item_feature_statistics(model: InterestModelConfig, videos: pa.Table) -> dic
     for name in model.item_features:
         if name not in numeric_columns:
             raise InputError(
-                f"params.yaml: train.model.item_features has {name!r}, which is not a numeric column of"
-                f" catalogue.parquet; choose from {', '.join(numeric_columns)}"
+                f"params.yaml: train.model.item_features has {name!r}, which is not a numeric column of the"
+                f" snapshot's catalogue; choose from {', '.join(numeric_columns)}"
             )
     return {name: _mean_and_std(videos[name]) for name in model.item_features}
 

@@ -12,15 +12,16 @@ from torch import Tensor
 from core.config.models import ObjectiveConfig
 from models.config import ModelConfig
 from models.data.items import ItemTable
-from models.data.targets import Targets, behaviour_labels
-from models.data.users import UserData
+from models.data.targets import behaviour_labels
 from models.evaluation.scoring import Scorer, behaviour_logits
 from models.interest_model import InterestModel
 from models.training.initialisation import init_from_training_data
 from models.training.objective import Objective
 from snapshots.champion_space import ChampionSpace, read_champion_space
-from snapshots.reader import Interactions, SnapshotReader, unseen_positives
+from snapshots.reader import Interactions, SnapshotReader
 from snapshots.saved_models import read_tensors
+
+DAYS_OF_NEW_VIDEOS = 2  # their mean initial bias is the bias of videos that the model was not trained on
 
 
 def projections_path(snapshot: SnapshotReader) -> Path:
@@ -49,75 +50,68 @@ class TrainingSetup:
     """The initial model with its inputs.
 
     Attributes:
-        scorer: Model, catalogue and users, as of the end of training.
-        valid: Targets of the validation day.
+        model: The model that `scorer` holds.
+        scorer: Model, catalogue and users, as the fold knows them.
         objective: Weights and settings of the losses.
     """
 
+    model: InterestModel
     scorer: Scorer
-    valid: Targets
     objective: Objective
 
 
 def build_training_setup(
-    settings: ObjectiveConfig, snapshot: SnapshotReader, config: ModelConfig
+    settings: ObjectiveConfig, snapshot: SnapshotReader, config: ModelConfig, fold: str
 ) -> TrainingSetup:
     """Return the initial model with its inputs.
 
-    The projections are those of the step align. Everything else that is counted before training is of the
-    training days.
+    The projections are those of the step align. Everything else that is counted before training is of what
+    the fold knows.
 
     Args:
         settings: Section `train.model.objective` of params.yaml.
         snapshot: Of the night.
-        config: Of the model.
+        config: Of the model, for this fold.
+        fold: Name of the fold.
 
     Raises:
         InputError: A file of the night is missing or damaged, or this version cannot read the champion.
     """
     model = InterestModel(config)
     model.item_fusion.projections.load_state_dict(read_tensors(projections_path(snapshot)))
-    sequences = snapshot.sequences("train", config.contexts)
-    users = UserData(sequences, snapshot.user_profiles(config, "train"), snapshot.seen_items("train"))
-    item_table = snapshot.item_table(config.modalities, config.video_ids, config.item_features)
-    champion = read_champion_space(snapshot, config.width)
+    inputs, champion = snapshot.fold(fold, config), read_champion_space(snapshot, config.width)
+    last_day = inputs.users.sequences.last_day
     init_from_training_data(
         model,
-        item_table,
-        users,
-        snapshot.num_train_interactions,
+        inputs.item_table,
+        inputs.users,
+        snapshot.num_interactions(fold),
         settings.recency_half_life_days,
-        recently_uploaded(item_table, sequences.last_day, snapshot.days_to_test),
+        recently_uploaded(inputs.item_table, last_day, DAYS_OF_NEW_VIDEOS),
         champion.initial_projections,
     )
-    scorer = Scorer(model, item_table, users)
+    scorer = Scorer(model, inputs.item_table, inputs.users, inputs.day)
     objective = Objective(
         settings,
-        last_day=sequences.last_day,
+        last_day=last_day,
         alignment_rows=snapshot.alignment_rows,
         near_duplicate_cosine=read_align_metadata(snapshot)["near_duplicate_cosine"],
         reference_VMD=_champion_embeddings(scorer, champion),
     )
-    return TrainingSetup(
-        scorer,
-        unseen_positives(snapshot.interactions("valid"), users.seen, snapshot.videos.num_rows),
-        objective,
-    )
+    return TrainingSetup(model, scorer, objective)
 
 
-def recently_uploaded(item_table: ItemTable, last_day: int, days_ahead: int) -> Tensor:
-    """Return bool [V], the videos uploaded in the last `days_ahead` days of training.
-
-    When training ends, they are as new as the videos without training data are on the test day.
+def recently_uploaded(item_table: ItemTable, last_day: int, days: int) -> Tensor:
+    """Return bool [V], the videos uploaded in the last `days` days that the model is trained on.
 
     Args:
         item_table: The catalogue.
-        last_day: The last training day, in days since 1970.
-        days_ahead: Days from the end of training to the test day.
+        last_day: The last day that the model is trained on, counted from 1970.
+        days: Number of days.
     """
     if item_table.upload_day_V is None:
         return torch.zeros_like(item_table.id_row_V, dtype=torch.bool)
-    return item_table.upload_day_V > last_day - days_ahead
+    return item_table.upload_day_V > last_day - days
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from core.errors import InputError
 from core.paths import Night
 from core.run_manifests import write_json
 from core.schema import replace_nested
+from core.time_split import TEST_FOLD
 from evaluation.metrics import metric_per_user
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
 from models.data.sequences import Sequences
@@ -45,7 +46,6 @@ FUSIONS = {
     "user": "modality weights for each user",
     "early": "one joint vector of all modalities",
     "late": "one sequence for each modality",
-    "hybrid": "the fused sequence and one for each modality",
 }
 
 
@@ -149,8 +149,8 @@ def _write_results(
     selected: Mapping[str, Variant],
 ) -> dict[str, Any]:
     """Write the folder `ablate/` of the night, and return the content of ablations.json."""
-    night, targets = snapshot.night, read_test_targets(snapshot, snapshot.seen_items("before_test"))
-    cold_B = (snapshot.sequences("before_test").lengths[targets.users] < params.evaluate.cold_events).numpy()
+    night, fold = snapshot.night, snapshot.content_fold(TEST_FOLD)
+    cold_B = (fold.users.sequences.lengths[fold.targets.users] < params.evaluate.cold_events).numpy()
     results: dict[str, Any] = {
         "night": str(night.day),
         "metric": f"ndcg@{params.evaluate.k}",
@@ -158,7 +158,7 @@ def _write_results(
         "variants": _summarise(per_user, selected, cold_B, params),
     }
     out = night.fresh_folder("ablate")
-    pq.write_table(_per_user_table(per_user, snapshot, targets), out / "per_user.parquet")
+    pq.write_table(_per_user_table(per_user, snapshot, fold.targets), out / "per_user.parquet")
     write_json(out / "ablations.json", results)
     (out / "ablations.md").write_text(format_markdown(results), encoding="utf-8")
     (out / "ablations.svg").write_text(
@@ -203,9 +203,8 @@ def _measure_variant(
         align.run(replace_nested(params.align, {"seed": seed, **variant.align}), variant_night)
         train.train_and_save(replace_nested(params.train, {"seed": seed, **variant.train}), variant_night)
     snapshot = SnapshotReader(variant_night)
-    seen = snapshot.seen_items("before_test")
-    targets = read_test_targets(snapshot, seen)
-    scorer = load_scorer(variant_night.folder("train"), snapshot, seen)
+    scorer = load_scorer(variant_night.folder("train"), snapshot)
+    targets = read_test_targets(scorer, snapshot)
     if variant.hide_sequences:
         scorer = _hide_sequences(scorer)
     ranked, _ = rank_model(name, scorer, targets, params.evaluate.k)
@@ -252,9 +251,7 @@ def _per_user_table(
     columns = {
         f"{name}, seed {i + 1}": ndcg_B for name, rows in per_user.items() for i, ndcg_B in enumerate(rows)
     }
-    return pa.table(
-        {"user_id": snapshot.users_before_test["user_id"].take(pa.array(targets.users.numpy())), **columns}
-    )
+    return pa.table({"user_id": snapshot.user_ids.take(pa.array(targets.users.numpy())), **columns})
 
 
 def _summarise(

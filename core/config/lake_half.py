@@ -44,13 +44,16 @@ class CleanConfig:
 
 @dataclass(frozen=True)
 class SequencesConfig:
-    """Length of the sequences.
+    """Length of the sequences, and the days on which the model is validated.
 
     Attributes:
         max_length: how many of a user's newest interactions a sequence keeps.
+        validation_days: the newest days before the night that select the epoch and the weights of the final
+            ranker. Training ends before them. A short history has fewer.
     """
 
     max_length: PositiveInt
+    validation_days: PositiveInt
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,6 @@ class EmbedConfig:
             refused.
         max_mib, max_minutes, max_megapixels: limits for file size, duration by the header, and frame size. A
             file beyond them is refused before it is decoded.
-        synchrony: whether to measure how well sound and motion fit. That decodes every frame. Then
-            `train.model.item_features` can name the measurements.
         device: `cpu`, `cuda` (all visible GPUs) or `auto` (all visible GPUs, or else the CPU).
         precision: precision of the weights: `fp32`, `bf16` or `auto`. `auto` is bf16 if the device supports
             it, but fp32 for the embedded default. Another precision gives another encoder fingerprint.
@@ -98,7 +99,6 @@ class EmbedConfig:
     max_mib: PositiveFloat
     max_minutes: PositiveFloat
     max_megapixels: PositiveFloat
-    synchrony: bool
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
 

@@ -95,7 +95,7 @@ class EvaluateConfig:
         k: the cutoff that the gate, the slices and the differences use. It is one of `cutoffs`.
         cutoffs: cutoffs of NDCG, Recall, MRR, coverage, Gini coefficient and long-tail share.
         cold_events: a user with fewer interactions is a cold user.
-        recency_half_life_days: the half-life of a positive in the baseline `trending`.
+        recency_half_life_days: the half-life of a positive in the baseline `trending` and in blends with it.
         bootstrap_samples, seed: samples and seed of the bootstrap intervals.
     """
 
@@ -113,7 +113,7 @@ class GateConfig:
 
     Attributes:
         min_gain: the gain in NDCG@k over the champion must exceed this. The lower end of its paired bootstrap
-            interval counts. Without a champion, popularity, trending and ItemCF take its place.
+            interval counts. Without a champion, every counted baseline takes its place.
         max_slice_loss: largest significant loss of NDCG@k in a slice.
         min_users: an evaluation on fewer users decides nothing.
         max_calibration_error: bound for the ranking head of complete views, or of likes if the data lacks

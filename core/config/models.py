@@ -60,35 +60,53 @@ class ObjectiveConfig:
     recency_half_life_days: NonNegativeFloat
 
 
+SourceName = Literal[
+    "popularity",
+    "trending",
+    "item_quality",
+    "item_cf",
+    "ease",
+    "random_walk",
+    "transition",
+    "creator_affinity",
+    "category_affinity",
+    "content_kernel",
+]
+
+
 @dataclass(frozen=True)
 class InterestModelConfig:
     """The model of this project.
 
     Attributes:
         name: the model.
-        fusion: how the modalities of a video are combined (models/interest_model.py). `attention`, `late` and
-            `hybrid` weight them by user and video, `user` by user only, `uniform` equally. `early` combines
-            them before anything else.
-        encoder: the sequence encoder.
+        fusion: how the modalities of a video are combined (models/interest_model.py). `attention` and `late`
+            weight them by user and video, `user` by user only, `uniform` equally. `early` combines them
+            before anything else.
+        encoder: the sequence encoder. `ligr` is a Transformer with gates.
         layers, heads, dropout: layers, attention heads and dropout of the encoder.
         positions: whether the encoder reads order and time gaps.
         profile: whether the model reads the static user profile.
         contexts: context columns that the encoder reads in addition to the hour: device, network.
         item_features: item features that the ranking heads read in addition to the content. They are columns
-            of the snapshot's catalogue: comment_sentiment, comments, synchrony, best_synchrony,
-            sync_delay_ms, duration_ms.
+            of the snapshot's catalogue or item statistics: comment_sentiment, comments, duration_ms.
         max_length: interactions of a sequence that the model reads.
         skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
         random_walk_weight: weight of the random walk in retrieval's scores (models/retrieval/random_walk.py).
             It helps most if sequences are short and content is uninformative. 0 turns it off.
         warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
-        rerank: the second stage.
+        sources: counted scores that the final ranker combines with the score of the sequence model
+            (models/sources/). Empty: the sequence model ranks alone.
+        evidence: whether the log evidence of a Gaussian process gives the modality weights of a user. If
+            not, they are learned (models/layers/learned_preference.py).
+        posterior_mean: whether the user embedding contains the posterior mean of a Gaussian process.
+        rerank: the value of the predicted behaviours in the order of the best videos.
         objective: the losses.
     """
 
     name: Literal["interest"]
-    fusion: Literal["attention", "user", "late", "hybrid", "uniform", "early"]
-    encoder: Literal["transformer", "lstm", "hstu", "mean"]
+    fusion: Literal["attention", "user", "late", "uniform", "early"]
+    encoder: Literal["transformer", "ligr", "lstm", "hstu", "mean"]
     layers: PositiveInt
     heads: PositiveInt
     dropout: UnitInterval
@@ -100,6 +118,9 @@ class InterestModelConfig:
     skip_watch_ratio: NonNegativeFloat
     random_walk_weight: NonNegativeFloat
     warmup_epochs: NonNegativeInt
+    sources: tuple[SourceName, ...]
+    evidence: bool
+    posterior_mean: bool
     rerank: RerankConfig
     objective: ObjectiveConfig
 
@@ -136,13 +157,19 @@ class TransformerConfig:
         name: the model.
         layers, heads, dropout: layers, attention heads and dropout of the Transformer.
         max_length: interactions of a sequence that the model reads.
+        num_negatives: videos that are sampled for the softmax, with logQ correction. 0 uses all videos, and
+            so does a number that is not below theirs.
+        share_negatives: whether all sequences of a step share the sampled videos. Otherwise each sequence has
+            its own. Without effect if all videos are used.
     """
 
-    name: Literal["sasrec", "bert4rec"]
+    name: Literal["sasrec", "esasrec", "bert4rec"]
     layers: PositiveInt
     heads: PositiveInt
     dropout: UnitInterval
     max_length: PositiveInt
+    num_negatives: NonNegativeInt
+    share_negatives: bool
 
 
 @dataclass(frozen=True)

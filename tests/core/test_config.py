@@ -10,6 +10,7 @@ from core.config.models import InterestModelConfig, PopularityConfig, Transforme
 from core.errors import InputError
 from core.paths import PROJECT_ROOT
 from core.schema import replace_nested
+from models.sources import SOURCES
 
 
 def _write_params(tmp_path: Path, change) -> Path:
@@ -59,6 +60,7 @@ def test_a_simulation_may_have_no_nights(tmp_path):
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
+        ("sequences", "validation_days", 0, "sequences.validation_days is 0; it must be 1 or more"),
         ("train", "epochs", 0, "train.epochs is 0; it must be 1 or more"),
         ("train", "learning_rate", 0.0, "train.learning_rate is 0.0; it must be finite and above 0"),
         ("train", "learning_rate", float("nan"), "train.learning_rate is nan; it must be finite and above 0"),
@@ -99,6 +101,14 @@ def test_an_unknown_choice_lists_the_choices(tmp_path):
         load_params(path)
 
 
+def test_every_source_can_be_chosen_and_no_other(tmp_path):
+    path = _write_params(tmp_path, lambda raw: raw["train"]["model"].update(sources=list(SOURCES)))
+    assert load_params(path).train.model.sources == tuple(SOURCES)
+    path = _write_params(tmp_path, lambda raw: raw["train"]["model"].update(sources=["trending", "stars"]))
+    with pytest.raises(InputError, match=re.escape("train.model.sources[1] is 'stars'; it must be one of")):
+        load_params(path)
+
+
 def test_a_list_item_of_another_type_is_named_by_its_index(tmp_path):
     path = _write_params(tmp_path, lambda raw: raw["snapshot"].update(profile_categories=["age_band", 3]))
     with pytest.raises(InputError, match=re.escape("snapshot.profile_categories[1]")):
@@ -109,13 +119,21 @@ def _write_model(tmp_path: Path, model: object) -> Path:
     return _write_params(tmp_path, lambda raw: raw["train"].update(model=model))
 
 
-SASREC = {"name": "sasrec", "layers": 2, "heads": 2, "dropout": 0.2, "max_length": 100}
+SASREC = {
+    "name": "sasrec",
+    "layers": 2,
+    "heads": 2,
+    "dropout": 0.2,
+    "max_length": 100,
+    "num_negatives": 0,
+    "share_negatives": True,
+}
 
 
 def test_the_name_selects_the_dataclass_of_the_model(tmp_path):
     assert isinstance(load_params(PROJECT_ROOT / "params.yaml").train.model, InterestModelConfig)
     sasrec = load_params(_write_model(tmp_path, SASREC)).train.model
-    assert sasrec == TransformerConfig("sasrec", layers=2, heads=2, dropout=0.2, max_length=100)
+    assert sasrec == TransformerConfig(**SASREC)
     popularity = load_params(_write_model(tmp_path, {"name": "popularity"})).train.model
     assert popularity == PopularityConfig("popularity")
 
@@ -130,9 +148,15 @@ def test_the_name_selects_the_dataclass_of_the_model(tmp_path):
         ("sasrec", "warmup_epochs", 0, "interest"),
         ("sasrec", "skip_watch_ratio", 0.2, "interest, din"),
         ("bert4rec", "encoder", "transformer", "interest"),
-        ("din", "heads", 2, "interest, sasrec, bert4rec"),
-        ("lightgcn", "dropout", 0.2, "interest, sasrec, bert4rec, din"),
-        ("popularity", "max_length", 20, "interest, itemcf, mf_bpr, lightgcn, sasrec, bert4rec, din"),
+        ("din", "heads", 2, "interest, sasrec, esasrec, bert4rec"),
+        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, din"),
+        ("din", "num_negatives", 0, "sasrec, esasrec, bert4rec"),
+        (
+            "popularity",
+            "max_length",
+            20,
+            "interest, itemcf, mf_bpr, lightgcn, sasrec, esasrec, bert4rec, din",
+        ),
     ],
 )
 def test_a_key_that_the_model_does_not_read_is_refused(tmp_path, name, key, value, readers):
@@ -177,7 +201,7 @@ def test_an_overlay_with_another_model_replaces_the_mapping(tmp_path):
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(yaml.safe_dump({"base": "params.yaml", "train": {"model": SASREC, "epochs": 4}}))
     train = load_params(overlay).train
-    assert train.model == TransformerConfig("sasrec", layers=2, heads=2, dropout=0.2, max_length=100)
+    assert train.model == TransformerConfig(**SASREC)
     assert train.epochs == 4
     overlay.write_text("base: params.yaml\ntrain:\n  model:\n    name: interest\n    fusion: late\n")
     base = load_params(tmp_path / "params.yaml").train.model
@@ -224,3 +248,22 @@ def test_an_error_names_the_overlay_or_its_base(tmp_path):
     (tmp_path / "params.yaml").unlink()
     with pytest.raises(InputError, match=r"params\.yaml does not exist"):
         load_params(overlay)
+
+
+LEARNED_BASELINES = ("mf_bpr", "lightgcn", "sasrec", "esasrec", "bert4rec", "din")
+
+
+@pytest.mark.parametrize("name", LEARNED_BASELINES)
+def test_each_learned_baseline_has_a_file_of_its_own_settings(name):
+    params = load_params(PROJECT_ROOT / "params" / "baselines" / f"{name}.yaml")
+    base = load_params(PROJECT_ROOT / "params.yaml")
+    assert params.train.model.name == name
+    assert replace(params, train=base.train) == base  # only training differs
+    assert (params.train.seed, params.train.device) == (base.train.seed, base.train.device)
+
+
+@pytest.mark.parametrize("name", LEARNED_BASELINES)
+def test_a_baseline_shares_no_setting_of_training_with_the_interest_model(name):
+    text = (PROJECT_ROOT / "params" / "baselines" / f"{name}.yaml").read_text()
+    loop = {"epochs", "patience", "batch_size", "batch_by", "learning_rate", "weight_decay", "clip_norm"}
+    assert set(yaml.safe_load(text)["train"]) == {"model", *loop}

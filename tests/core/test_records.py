@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -48,6 +49,12 @@ def test_a_duration_of_0_is_unknown():
 
 def test_an_empty_media_uri_is_none():
     assert _row("videos", video_id="v", media_uri="")["media_uri"] is None
+
+
+def test_the_expiry_of_a_video_is_optional():
+    assert _row("videos", video_id="v")["expires_at"] is None
+    row = _row("videos", video_id="v", expires_at="2026-03-05T12:00:00+02:00")
+    assert row["expires_at"] == datetime(2026, 3, 5, 10, tzinfo=UTC)
 
 
 def test_a_time_in_seconds_is_refused():

@@ -1,30 +1,49 @@
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from core.config import load_params
 from core.paths import PROJECT_ROOT
-from models.data.users import UserData
+from core.time_split import TEST_FOLD
 from models.evaluation.scoring import Scorer, score_in_chunks
 from models.interest_model import InterestModel
 from models.retrieval.full_ranking import top_k
+from models.sources import count_sources
 from snapshots.reader import SnapshotReader
 from tasks import promote
 from tests.support.served_model import load_recommender, request_rows
-from tests.support.snapshots import plant
+from tests.support.snapshots import NIGHT, plant
 from training.model_config import build_model_config
 
 K = 5
+DAY = {"day": str(NIGHT)}
 
 
 def _model(snapshot: SnapshotReader) -> InterestModel:
+    """A model whose sources are counted, and whose final ranker weights all of them."""
     torch.manual_seed(3)
-    return InterestModel(
-        build_model_config(load_params(PROJECT_ROOT / "params.yaml").train.model, snapshot, 16)
-    ).eval()
+    params = load_params(PROJECT_ROOT / "params.yaml").train.model
+    model = InterestModel(build_model_config(params, snapshot, TEST_FOLD, 16))
+    fold = snapshot.fold(TEST_FOLD, model.config)
+    count_sources(model.sources, fold.users.sequences, fold.item_table)
+    for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
+        torch.nn.init.normal_(getattr(model.final_ranker, name))
+    return model.eval()
+
+
+def _withdraw(snapshot: SnapshotReader, rows: list[int]) -> SnapshotReader:
+    """Make the day before the night the last day of these videos, and read the snapshot again."""
+    path = snapshot.night.require_output("snapshot", "catalogue.parquet")
+    videos = pq.read_table(path)
+    last_days = [NIGHT - timedelta(1) if row in rows else None for row in range(videos.num_rows)]
+    pq.write_table(videos.append_column("available_until", pa.array(last_days, pa.date32())), path)
+    return SnapshotReader(snapshot.night)
 
 
 @pytest.fixture
@@ -33,16 +52,14 @@ def snapshot(tmp_path: Path) -> SnapshotReader:
 
 
 def test_recommendations_equal_the_ranking_of_the_evaluation(snapshot):
+    snapshot = _withdraw(snapshot, [4, 5, 6])
     model = _model(snapshot)
-    recommended = load_recommender(snapshot.night, model).predict(None, request_rows(snapshot), {"k": K})
-    users = UserData(
-        snapshot.sequences("before_test", model.config.contexts),
-        snapshot.user_profiles(model.config, "before_test"),
-        snapshot.seen_items("before_test"),
+    recommended = load_recommender(snapshot.night, model).predict(
+        None, request_rows(snapshot), {"k": K, **DAY}
     )
-    config = model.config
-    item_table = snapshot.item_table(config.modalities, config.video_ids, config.item_features)
-    _, score_BV, alpha_MBV = next(score_in_chunks(Scorer(model, item_table, users), torch.arange(40)))
+    fold = snapshot.fold(TEST_FOLD, model.config)
+    scorer = Scorer(model, fold.item_table, fold.users, fold.day)
+    _, score_BV, alpha_MBV = next(score_in_chunks(scorer, torch.arange(40)))
     best_BK = top_k(score_BV, K)
     ids = snapshot.videos["video_id"].to_pylist()
     assert recommended["video_ids"].tolist() == [[ids[row] for row in rows] for rows in best_BK.tolist()]
@@ -51,6 +68,41 @@ def test_recommendations_equal_the_ranking_of_the_evaluation(snapshot):
     for alpha_BV, name in zip(alpha_MBV, model.config.modalities, strict=True):
         returned = torch.tensor(recommended[f"alpha_{name}"].tolist())
         assert torch.allclose(returned, alpha_BV.gather(1, best_BK), atol=1e-5)
+    retrieved = next(score_in_chunks(scorer, torch.arange(40), final=False))[1]
+    assert (top_k(retrieved, K) != best_BK).any(), "the final ranker must change the order"
+
+
+def test_a_video_is_recommended_only_while_it_is_available(snapshot):
+    recommender = load_recommender(_withdraw(snapshot, [7]).night, _model(snapshot))
+    by_day = {}
+    for day in (NIGHT - timedelta(3), NIGHT - timedelta(1), NIGHT):
+        predictions = recommender.predict(None, pd.DataFrame({"video_ids": [[]]}), {"k": 60, "day": str(day)})
+        by_day[day] = set(predictions["video_ids"][0])
+    old, new, newest = ({f"v{row:04d}" for row in rows} for rows in (range(50), range(50, 55), range(55, 60)))
+    assert list(by_day.values()) == [old, old | new, (old | new | newest) - {"v0007"}]
+
+
+def test_recommendations_are_for_today_by_default(snapshot):
+    recommender = load_recommender(snapshot.night, _model(snapshot))
+    rows = pd.DataFrame({"video_ids": [["v0001", "v0002"]]})
+    today = recommender.predict(None, rows, {"day": str(datetime.now(UTC).date())})
+    assert recommender.predict(None, rows).equals(today)
+    assert recommender.predict(None, rows, {"day": ""}).equals(today)
+    assert not recommender.predict(None, rows, DAY).equals(today), "the age of videos must change the scores"
+
+
+def test_a_day_that_is_no_date_is_refused(snapshot):
+    recommender = load_recommender(snapshot.night, _model(snapshot))
+    with pytest.raises(ValueError, match="12 March"):
+        recommender.predict(None, pd.DataFrame({"video_ids": [[]]}), {"day": "12 March"})
+
+
+def test_item_statistics_of_the_test_day_are_served(snapshot):
+    recommender = load_recommender(snapshot.night, model := _model(snapshot))
+    served, fold = recommender.item_table, snapshot.fold(TEST_FOLD, model.config)
+    assert served.item_features_VQ.isnan().any()
+    assert torch.equal(served.item_features_VQ.nan_to_num(9), fold.item_table.item_features_VQ.nan_to_num(9))
+    assert not served.item_features_VQ.isnan().all(0).any()
 
 
 def test_video_ids_suffice_and_unknown_videos_are_ignored(snapshot):

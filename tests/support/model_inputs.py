@@ -34,7 +34,7 @@ def make_config(**changes: object) -> ModelConfig:
         "behaviours": list(BEHAVIOURS),
         "user_categorical_features": {"age": ["old", "young"]},
         "user_numerical_features": {"days": (0.0, 1.0)},
-        "item_features": {"comment_sentiment": (0.0, 1.0), "synchrony": (0.1, 0.2)},
+        "item_features": {"comment_sentiment": (0.0, 1.0), "comments": (0.1, 0.2)},
         "rerank": {
             "candidates": 4,
             **dict.fromkeys(BEHAVIOUR_HEADS, 0.5),
@@ -47,10 +47,10 @@ def make_config(**changes: object) -> ModelConfig:
     return ModelConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def make_model(**changes: object) -> InterestModel:
+def make_model(model_class: type[InterestModel] = InterestModel, /, **changes: object) -> InterestModel:
     """A small model with random weights everywhere, in evaluation mode."""
     torch.manual_seed(0)
-    model = InterestModel(make_config(**changes))
+    model = model_class(make_config(**changes))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     model.item_fusion.num_interactions_I.copy_(torch.arange(len(model.config.video_ids)) + 1)

@@ -36,6 +36,19 @@ def write_movielens(folder: Path, users: int = 60, films: int = 24, days: int = 
     return folder
 
 
+def write_movielens1m(folder: Path, *lines: str, users: int = 0, films: int = 0) -> Path:
+    """Write MovieLens-1M's files. Women and men alternate; films of the first half are dramas."""
+    (folder / "sequences.txt").write_text("".join(f"{line}\n" for line in lines))
+    rows = (f"{u},{'FM'[u % 2]},25,{u % 3}" for u in range(1, 1 + (users or len(lines))))
+    (folder / "users.csv").write_text("\n".join(["user,sex,age,occupation", *rows]) + "\n")
+    last = films or max(int(item) for line in lines for item in line.split()[1:])
+    rows = (
+        f'{i},"Film {i}, The (1990)",{"Drama" if 2 * i <= last else "Action|War"}' for i in range(1, 1 + last)
+    )
+    (folder / "items.csv").write_text("\n".join(["item,title,genres", *rows]) + "\n")
+    return folder
+
+
 def write_tiktok(folder: Path, pairs: list[tuple[int, int, str]], videos: int = 12) -> Path:
     columns = dict(zip(("user_id", "video_id", "split"), zip(*pairs, strict=True), strict=True))
     table = pa.table({name: list(values) for name, values in columns.items()})

@@ -1,5 +1,7 @@
 """The served model as MLflow loads it, and the rows that a caller sends to it."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pandas as pd
@@ -18,17 +20,18 @@ def load_recommender(night: Night, model: InterestModel | None = None) -> Recomm
     if model is not None:
         save_bundle(night.folder("train"), model)
     recommender = Recommender()
-    files = {name: str(path) for name, path in promote._artifact_files(night).items()}
-    recommender.load_context(SimpleNamespace(artifacts=files))
+    with TemporaryDirectory() as folder:
+        files = {name: str(path) for name, path in promote.write_artifacts(night, Path(folder)).items()}
+        recommender.load_context(SimpleNamespace(artifacts=files))
     return recommender
 
 
 def request_rows(snapshot: SnapshotReader) -> pd.DataFrame:
     """The sequences and profiles of all users, as a caller would send them."""
     ids = snapshot.videos["video_id"].to_pylist()
-    sequences = {row["user_id"]: row for row in _read(snapshot, "sequences_before_test")}
-    empty = {name: [] for name in snapshot._table("sequences_before_test").schema.names}
-    users = _read(snapshot, "users_before_test")
+    sequences = {row["user_id"]: row for row in _read(snapshot, "sequences_test")}
+    empty = {name: [] for name in snapshot._table("sequences_test").schema.names}
+    users = _read(snapshot, "users_test")
     rows = []
     for user in users:
         sequence = sequences.get(user["user_id"], empty)

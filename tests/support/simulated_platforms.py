@@ -11,6 +11,7 @@ from simulator.calendar import Calendar, make_calendar
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 CLEAN: CleanConfig = replace(PARAMS.clean, bot_events_per_hour=200)
 TINY = SimulatorConfig(
+    mechanism="topics",
     seed=3,
     first_day="2026-03-02",
     users=12,
@@ -23,6 +24,7 @@ TINY = SimulatorConfig(
     outage_night=0,
     trend_night=0,
     outage_share=0.5,
+    personalised_feed=0.0,
 )
 
 

@@ -7,6 +7,7 @@ far more often.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,9 +19,10 @@ from safetensors.numpy import save_file
 
 from core.paths import Night
 from core.tables import BEHAVIOURS, TIMESTAMP
-from features.item_features import SYNCHRONY_COLUMNS
+from core.time_split import TimeSplit
 
 NIGHT = date(2026, 3, 12)
+SPLIT = TimeSplit((NIGHT - timedelta(2), NIGHT - timedelta(1)), NIGHT)
 WIDTHS = {"visual": 12, "text": 10, "audio": 6}
 AGES = ("16-24", "25-34", "35+")
 LISTS = {
@@ -61,25 +63,67 @@ def plant(workspace: Path, config: PlantedConfig | None = None, **changes: objec
     age_U = draw.integers(0, len(AGES), config.users)
     interactions = _interactions(config, draw, topic_V, age_U)
 
-    train, valid = NIGHT - timedelta(2), NIGHT - timedelta(1)
     _features(config, draw, topic_V, out)
-    _catalogue(config, topic_V, interactions, train, out)
+    _catalogue(config, topic_V, out)
     _users(config, age_U, out)
-    for name, until in (("train", train), ("before_test", valid)):
-        past = [v for v in interactions if v["day"] <= until]
-        _write(out / f"sequences_{name}.parquet", _sequences(past))
-        _write(out / f"seen_items_{name}.parquet", _seen_items(past))
-    for name, day in (("valid", valid), ("test", NIGHT)):
-        _write(out / f"{name}_interactions.parquet", _day(interactions, day))
+    for fold, day in SPLIT.folds.items():
+        past = [v for v in interactions if v["day"] < day]
+        _write(out / f"sequences_{fold}.parquet", _sequences(past))
+        _write(out / f"item_statistics_{fold}.parquet", _item_statistics(config, past))
+        _write(out / f"interactions_{fold}.parquet", _day(interactions, day))
+    _write(out / "seen_items.parquet", _seen_items([v for v in interactions if v["day"] < NIGHT]))
     return night
+
+
+def read_table(night: Night, name: str) -> pa.Table:
+    """Read a Parquet file of the snapshot."""
+    return pq.read_table(night.require_output("snapshot", f"{name}.parquet"))
+
+
+def replace_columns(night: Night, name: str, **columns: pa.Array) -> None:
+    """Replace columns of a Parquet file of the snapshot, or append them."""
+    table = read_table(night, name)
+    for column, values in columns.items():
+        if column in table.schema.names:
+            table = table.drop_columns(column)
+        table = table.append_column(column, values)
+    _write(night.require_output("snapshot", f"{name}.parquet"), table)
+
+
+def append_positives(night: Night, fold: str, video: int, user_ids: Collection[str]) -> None:
+    """Let these users like a video at the end of the last day that a fold knows."""
+    day = SPLIT.known_until[fold]
+    table = read_table(night, f"sequences_{fold}")
+    event = {
+        "video_rows": video,
+        "started_at": datetime(day.year, day.month, day.day, 23, tzinfo=UTC),
+        "watch_ratios": 1.0,
+        "behaviours": 1 | 1 << BEHAVIOURS.index("liked"),
+        "comment_sentiments": None,
+        "utc_offset_minutes": 60,
+        "devices": "phone",
+        "networks": None,
+        "positive": True,
+    }
+    is_changed = [user_id in user_ids for user_id in table["user_id"].to_pylist()]
+    lists = {
+        name: pa.array(
+            [
+                [*values, value] if changed else values
+                for values, changed in zip(table[name].to_pylist(), is_changed, strict=True)
+            ],
+            pa.list_(LISTS[name]),
+        )
+        for name, value in event.items()
+    }
+    replace_columns(night, f"sequences_{fold}", **lists)
 
 
 def _interactions(
     config: PlantedConfig, draw: np.random.Generator, topic_V: np.ndarray, age_U: np.ndarray
 ) -> list[dict]:
-    """The interactions of all users, by user and time. New videos are shown on the last two days only."""
+    """The interactions of all users, by user and time. A new video is shown from its upload day on."""
     shown_V = draw.zipf(1.6, config.videos).clip(max=20).astype(float)
-    old = config.videos - config.new_videos
     drifts_U, later_U = draw.random(config.users) < 0.5, draw.integers(0, config.topics, config.users)
     interactions = []
     for user in range(config.users):
@@ -88,7 +132,7 @@ def _interactions(
             day = NIGHT - timedelta(config.days - 1 - n)
             favourite = later_U[user] if drifts_U[user] and n >= config.days // 2 else age_U[user] * 2
             weight_V = shown_V * np.where(topic_V == favourite, 3.0, 1.0)
-            weight_V[old:] *= n >= config.days - 2
+            weight_V *= [uploaded <= day for uploaded in _upload_days(config)]
             for i, row in enumerate(
                 draw.choice(config.videos, config.per_day, False, weight_V / weight_V.sum())
             ):
@@ -96,25 +140,34 @@ def _interactions(
     return interactions
 
 
+def _upload_days(config: PlantedConfig) -> list[date]:
+    """Half of the new videos are uploaded on the first validation day, the other half on the test day."""
+    newest = config.new_videos // 2
+    old, new = config.videos - config.new_videos, config.new_videos - newest
+    return [SPLIT.train_end - timedelta(20)] * old + [SPLIT.validation_days[0]] * new + [NIGHT] * newest
+
+
 def _interaction(
     draw: np.random.Generator, user: int, row: int, day: date, i: int, is_favourite: bool
 ) -> dict:
-    ratio = float(draw.beta(8, 2) if is_favourite else draw.beta(1.5, 6)) * 1.15
+    ratio: float | None = float(draw.beta(8, 2) if is_favourite else draw.beta(1.5, 6)) * 1.15
     liked = bool(draw.random() < (0.3 if is_favourite else 0.02))
     start = datetime(day.year, day.month, day.day, 8 + 2 * i, int(draw.integers(60)), tzinfo=UTC)
+    if draw.random() < 0.03:
+        ratio = None
     return {
         "user_id": f"u{user:04d}",
         "video_row": row,
         "day": day,
         "started_at": start,
-        "watch_ratio": None if draw.random() < 0.03 else ratio,
+        "watch_ratio": ratio,
         "liked": liked,
         "commented": bool(liked and draw.random() < 0.3),
         "shared": bool(liked and draw.random() < 0.2),
         "followed": False,
         "disliked": False,
         "device": "phone" if row % 2 else "tablet",
-        "positive": liked or ratio >= 0.5,
+        "positive": liked or ratio is None or ratio >= 0.5,
     }
 
 
@@ -139,39 +192,38 @@ def _features(config: PlantedConfig, draw: np.random.Generator, topic_V: np.ndar
     save_file(tensors, out / "features.safetensors")
     manifest = {
         "night": str(NIGHT),
-        "train_until": str(NIGHT - timedelta(2)),
-        "valid_day": str(NIGHT - timedelta(1)),
+        "folds": SPLIT.to_json(),
         "test_day": str(NIGHT),
         "missing_days": [],
         "num_videos": config.videos,
         "num_users": config.users,
         "modalities": coverage,
         "positive_watch_ratio": 0.5,
-        "item_features": dict.fromkeys(SYNCHRONY_COLUMNS, "planted-synchrony"),
         "champion": None,
         "incumbent": None,
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _catalogue(
-    config: PlantedConfig, topic_V: np.ndarray, interactions: list[dict], train: date, out: Path
-) -> None:
-    count_V = np.bincount(
-        [v["video_row"] for v in interactions if v["day"] <= train], minlength=config.videos
+def _item_statistics(config: PlantedConfig, past: list[dict]) -> pa.Table:
+    count_V = np.bincount([v["video_row"] for v in past], minlength=config.videos)
+    return pa.table(
+        {
+            "num_interactions": pa.array(count_V, pa.int32()),
+            "comment_sentiment": [None if row % 3 else row / config.videos for row in range(config.videos)],
+            "comments": [0 if row % 3 else row for row in range(config.videos)],
+        }
     )
-    new_V = np.arange(config.videos) >= config.videos - config.new_videos
+
+
+def _catalogue(config: PlantedConfig, topic_V: np.ndarray, out: Path) -> None:
     table = {
         "video_id": [f"v{row:04d}" for row in range(config.videos)],
         "author_id": [f"a{row % 7}" for row in range(config.videos)],
         "category": [f"topic{topic}" for topic in topic_V],
         "caption": [f"video about topic {topic}" for topic in topic_V],
         "duration_ms": [10_000 + 100 * row for row in range(config.videos)],
-        "upload_day": [train + timedelta(1) if new else train - timedelta(20) for new in new_V],
-        "num_train_interactions": pa.array(count_V, pa.int32()),
-        "comment_sentiment": [None if row % 3 else row / config.videos for row in range(config.videos)],
-        "comments": [0 if row % 3 else row for row in range(config.videos)],
-        "synchrony": [None if row % 4 == 0 else 0.1 * (row % 7) for row in range(config.videos)],
+        "upload_day": _upload_days(config),
     }
     _write(out / "catalogue.parquet", pa.table(table))
 
@@ -184,8 +236,8 @@ def _users(config: PlantedConfig, age_U: np.ndarray, out: Path) -> None:
         "age_band": [None if user % 11 == 0 else AGES[age] for user, age in enumerate(age_U)],
         "city_tier": [f"tier{user % 3}" for user in range(config.users)],
     }
-    for name in ("users_before_test", "users_train"):
-        _write(out / f"{name}.parquet", pa.table(table))
+    for fold in SPLIT.folds:
+        _write(out / f"users_{fold}.parquet", pa.table(table))
 
 
 def _sequences(interactions: list[dict]) -> pa.Table:
@@ -213,11 +265,20 @@ def _sequences(interactions: list[dict]) -> pa.Table:
 
 
 def _seen_items(interactions: list[dict]) -> pa.Table:
-    by_user: dict[str, set[int]] = {}
+    """The first day of each pair; `interactions` are in order of time."""
+    by_user: dict[str, dict[int, date]] = {}
     for interaction in interactions:
-        by_user.setdefault(interaction["user_id"], set()).add(interaction["video_row"])
-    rows = pa.array([sorted(rows) for rows in by_user.values()], pa.list_(pa.int32()))
-    return pa.table({"user_id": pa.array(list(by_user), pa.string()), "video_rows": rows})
+        by_user.setdefault(interaction["user_id"], {}).setdefault(
+            interaction["video_row"], interaction["day"]
+        )
+    pairs = [sorted(first_days.items()) for first_days in by_user.values()]
+    return pa.table(
+        {
+            "user_id": pa.array(list(by_user), pa.string()),
+            "video_rows": pa.array([[row for row, _ in user] for user in pairs], pa.list_(pa.int32())),
+            "first_days": pa.array([[day for _, day in user] for user in pairs], pa.list_(pa.date32())),
+        }
+    )
 
 
 def _day(interactions: list[dict], day: date) -> pa.Table:

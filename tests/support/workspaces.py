@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import save_file
 
+from core.baselines import BASELINE_LABELS
 from core.hashing import hash_bundle
 from core.paths import Night
 from core.run_manifests import RowCounts, RunManifest, write_json, write_manifest
@@ -62,40 +63,39 @@ def _write_snapshot(
         "caption": [f"{topic} <clip> no. {i}" if i % 9 else None for i, topic in enumerate(topics)],
         "duration_ms": [3000 + 500 * (i % 9) for i in range(NUM_VIDEOS)],
         "upload_day": [night.day - timedelta(20)] * NUM_VIDEOS,
-        "num_train_interactions": [int(200 / (1 + i)) for i in range(NUM_VIDEOS)],
     }
     pq.write_table(pa.table(catalogue), out / "catalogue.parquet")
+    statistics = pa.table({"num_interactions": [int(200 / (1 + i)) for i in range(NUM_VIDEOS)]})
     tensors: dict[str, np.ndarray] = {}
     for m in modalities:
         mask = np.arange(NUM_VIDEOS) % 7 != 3
         vectors = draw.normal(size=(NUM_VIDEOS, WIDTHS[m])) * mask[:, None]
         tensors |= {m: vectors.astype(np.float32), f"{m}.mask": mask}
     save_file(tensors, out / "features.safetensors")
-    pq.write_table(_sequences(night.day - timedelta(1), draw), out / "sequences_before_test.parquet")
+    pq.write_table(_sequences(night.day - timedelta(1), draw), out / "sequences_test.parquet")
     interactions = {
         "user_id": ["u000", "u001"],
         "video_row": [1, 2],
         "completed": [True, None],
         "positive": [True, False],
     }
-    pq.write_table(pa.table(interactions), out / "test_interactions.parquet")
+    pq.write_table(pa.table(interactions), out / "interactions_test.parquet")
     users = {
         "user_id": [f"u{i:03d}" for i in range(NUM_USERS)],
         "age_band": ["18-24", "25-34"] * (NUM_USERS // 2),
     }
-    for name in ("users_before_test", "users_train"):
-        pq.write_table(pa.table(users), out / f"{name}.parquet")
+    for fold in ("valid_1", "test"):
+        pq.write_table(pa.table(users), out / f"users_{fold}.parquet")
+        pq.write_table(statistics, out / f"item_statistics_{fold}.parquet")
     coverage = {m: {"width": WIDTHS[m], "covered": 34, "fingerprint": f"{m}-f1"} for m in modalities}
     manifest = {
         "night": str(night.day),
-        "train_until": str(night.day - timedelta(2)),
-        "valid_day": str(night.day - timedelta(1)),
+        "folds": {"valid_1": str(night.day - timedelta(1)), "test": str(night.day)},
         "test_day": str(night.day),
         "missing_days": [],
         "num_videos": NUM_VIDEOS,
         "num_users": NUM_USERS,
         "modalities": coverage,
-        "item_features": {},
         "champion": champion,
         "incumbent": incumbent,
     }
@@ -169,7 +169,7 @@ def _write_bundle(night: Night, modalities: Sequence[str], seed: int) -> None:
         positive_watch_ratio=0.5,
         user_categorical_features={"age_band": ["18-24", "25-34"]},
         user_numerical_features={"days_registered": (30.0, 10.0)},
-        item_features={"num_train_interactions": (20.0, 30.0)},
+        item_features={"num_interactions": (20.0, 30.0)},
         rerank={"candidates": 10, **dict.fromkeys(BEHAVIOUR_HEADS, 0.1), "negative_comments": -0.1},
         contexts={"device": ["phone"]},
         video_ids=[f"v{i:03d}" for i in range(NUM_VIDEOS - 5)],
@@ -198,7 +198,7 @@ def _write_evaluation(
 ) -> None:
     out = night.folder("evaluate")
     compared = [name for name, version in {"champion": champion, "incumbent": incumbent}.items() if version]
-    references = [*compared, "popularity", "trending", "itemcf"]
+    references = [*compared, *BASELINE_LABELS]
     bundle_digests = {name: f"the {name}'s digest" for name in compared}
     metrics = {
         "test_day": str(night.day),
@@ -212,7 +212,6 @@ def _write_evaluation(
         "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
         "modality_weights": _modality_weights(modalities),
         "embedding_drift": _embedding_drift(champion, modalities),
-        "interest_drift": _interest_drift(night.day, modalities),
         "bundle_digests": {"challenger": hash_bundle(night.workspace / "train"), **bundle_digests},
     }
     write_json(out / "metrics.json", metrics)
@@ -229,14 +228,12 @@ def _write_evaluation(
         "sequence_length": [MAX_LENGTH] * (NUM_USERS - 5) + [0] * 5,
         "num_positives": [2] * NUM_USERS,
     }
-    days = [night.day - timedelta(days=2) if modalities else None] + [None] * (NUM_USERS - 1)
     table = pa.table(
         {
             "user_id": user_ids,
             **counts,
             **scores,
             **weights,
-            "interest_drift_day": pa.array(days, pa.date32()),
         }
     )
     pq.write_table(table, out / "per_user.parquet")
@@ -248,11 +245,11 @@ def _model_metrics(order: int) -> dict[str, Any]:
         name: value
         for k in (5, K, 20)
         for name, value in {
-            f"ndcg@{k}": 0.2 + k / 1000 - 0.03 * order,
-            f"recall@{k}": 0.3 - 0.04 * order,
-            f"mrr@{k}": 0.2 - 0.03 * order,
+            f"ndcg@{k}": 0.2 + k / 1000 - 0.02 * order,
+            f"recall@{k}": 0.3 - 0.03 * order,
+            f"mrr@{k}": 0.2 - 0.02 * order,
             f"coverage@{k}": 0.6 / (1 + order),
-            f"gini@{k}": 0.5 + 0.1 * order,
+            f"gini@{k}": 0.5 + 0.05 * order,
             f"tail_share@{k}": 0.4,
         }.items()
     }
@@ -303,16 +300,6 @@ def _modality_weights(modalities: Sequence[str]) -> dict[str, Any]:
     return {"mean": mean, "entropy": 0.9 * top, "max_entropy": top, **audit}
 
 
-def _interest_drift(day: date, modalities: Sequence[str]) -> dict[str, Any]:
-    if not modalities:
-        return {"num_users": 0, "num_drifted_users": 0, "users_by_day": {}}
-    return {
-        "num_users": NUM_USERS - 5,
-        "num_drifted_users": 4,
-        "users_by_day": {str(day - timedelta(days=d)): 1 + d for d in (1, 2)},
-    }
-
-
 def _embedding_drift(champion: str | None, modalities: Sequence[str]) -> dict[str, Any]:
     by_modality = {m: {"num_videos": 30, "mean": 0.02, "p95": 0.05} for m in modalities} if champion else {}
     compared_with = f"champion, version {champion}" if champion else "there is no champion yet"
@@ -357,7 +344,7 @@ def _write_run_manifests(night: Night) -> None:
     }
     facts: dict[str, dict] = {
         "check": {"outcome": "passed", "warnings": []},
-        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}, "synchrony": None},
+        "embed": {"fingerprints": {m: f"{m}-f1" for m in WIDTHS}},
     }
     steps = ("ingest", "clean", "embed", "check", "sequences", "snapshot", "align", "train", "evaluate")
     for seconds, name in enumerate(steps, 2):

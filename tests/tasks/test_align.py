@@ -105,7 +105,7 @@ def test_excluded_videos_do_not_change_the_projections(tmp_path: Path, rows: str
     if rows == "held out":
         excluded_V = snapshot.hash_buckets < HELD_OUT_SHARE
     else:
-        excluded_V = snapshot.num_train_interactions == 0
+        excluded_V = snapshot.num_interactions("valid_1") == 0
     assert excluded_V.sum() > 3
     features["visual"][excluded_V] = 1e6
     save_file(features, path)

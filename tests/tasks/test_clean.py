@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from core.config import IngestConfig, load_params
-from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from lake import audits
 from lake.client import Lake, on_days
 from spark_jobs import catalogue_changes
-from tasks import clean, ingest, sequences
+from tasks import clean, ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
@@ -68,16 +67,6 @@ def test_running_a_day_again_replaces_that_day(landing, night):
     lake = Lake()
     assert lake.scan("interactions", on_days(DAY)).num_rows == 1
     assert lake.scan("interactions", on_days(DAY - timedelta(3))).num_rows == 18
-
-
-def test_sequences_are_built_for_three_days_when_needed(landing, night):
-    small_platform(landing)
-    _ingest_and_clean(night)
-    first = sequences.run(PARAMS.sequences, night)
-    assert first.facts["days"] == [str(DAY - timedelta(n)) for n in (2, 1, 0)]
-    table = Lake().scan("sequences", on_days(DAY - timedelta(1)))
-    assert {len(videos) for videos in table["video_ids"].to_pylist()} == {9}
-    assert sequences.run(PARAMS.sequences, night).facts["days"] == []
 
 
 def _rejects(day=DAY):
@@ -301,8 +290,3 @@ def test_events_of_a_withdrawn_video_make_no_bot(landing, night):
     ingest.run(ingest_config, night)
     clean.run(params, night)
     assert [row["reason"] for row in _rejects()] == ["unknown_video"] * 4
-
-
-def test_sequences_without_interactions_are_refused(night):
-    with pytest.raises(InputError, match=f"no interactions up to {DAY} are in the lake"):
-        sequences.run(PARAMS.sequences, night)

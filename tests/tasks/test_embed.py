@@ -14,8 +14,8 @@ from core.run_manifests import RunManifest
 from core.tables import FEATURES
 from lake.client import Lake
 from tasks import embed
-from tests.support.media_files import BLUE, RED, plain, write_flashes, write_video
-from tests.support.videos import DAY, PARAMS, catalogue, feature_keys, features, rejects, vector, versions
+from tests.support.media_files import BLUE, RED, plain, write_video
+from tests.support.videos import DAY, PARAMS, catalogue, feature_keys, features, rejects, vector
 
 
 @pytest.fixture
@@ -101,39 +101,6 @@ def test_precision_is_part_of_the_fingerprint(night: Night) -> None:
     ]
     assert results[0] == results[2]
     assert all(results[0][modality] != results[1][modality] for modality in embed.MODALITIES)
-
-
-def test_synchrony_is_stored_even_if_unknown(landing: Path, night: Night) -> None:
-    beats = np.arange(5, 35) ** 1.4 / 15
-    write_flashes(landing / "fits.mp4", list(beats), list(beats))
-    write_video(landing / "mute.mp4", hertz=None)
-    (landing / "bad.mp4").write_bytes(b"garbage" * 100)
-    catalogue({name: {"media_uri": f"{name}.mp4", "caption": name} for name in ("fits", "mute", "bad")})
-    params = replace(PARAMS, synchrony=True)
-    run_manifest = embed.run(params, night)
-    assert run_manifest.facts["synchrony"] == "synchrony-1-200s"
-    assert set(run_manifest.facts["fingerprints"]) == {"visual", "text", "audio"}
-    together, best, delay_ms = vector("fits", "synchrony")
-    assert together == best > 0.6
-    assert delay_ms == 0
-    assert np.isnan(vector("mute", "synchrony")).all()
-    assert feature_keys(modality="synchrony") == {("fits", "synchrony", -1), ("mute", "synchrony", -1)}
-    before = versions()
-    again = embed.run(params, night)
-    assert versions() == before
-    assert again.digests == run_manifest.digests
-
-
-def test_synchrony_is_measured_without_embedding_again(landing: Path, night: Night) -> None:
-    write_video(landing / "v1.mp4", seconds=3)
-    catalogue({"v1": {"media_uri": "v1.mp4"}})
-    without = embed.run(PARAMS, night)
-    assert without.facts["synchrony"] is None
-    vectors = feature_keys()
-    run_manifest = embed.run(replace(PARAMS, synchrony=True), night)
-    assert run_manifest.facts["newly_embedded"] == {"visual": 0, "text": 0, "audio": 0}
-    assert feature_keys() - vectors == {("v1", "synchrony", -1)}
-    assert len(features()) == len(vectors) + 1
 
 
 def test_landed_vectors_are_unchanged_and_none_is_off(landing: Path, night: Night) -> None:

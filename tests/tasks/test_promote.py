@@ -82,7 +82,13 @@ def test_the_first_promoted_challenger_is_the_champion(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file", ["train/model.safetensors", "snapshot/catalogue.parquet", "snapshot/features.safetensors"]
+    "file",
+    [
+        "train/model.safetensors",
+        "snapshot/catalogue.parquet",
+        "snapshot/item_statistics_test.parquet",
+        "snapshot/features.safetensors",
+    ],
 )
 def test_the_index_digest_depends_on_model_and_videos(tmp_path, file):
     night = sample_night(tmp_path / "night")
@@ -298,7 +304,8 @@ import mlflow, pandas, sys
 model = mlflow.pyfunc.load_model("models:/" + sys.argv[1] + "@champion")
 assert "/artifacts/code/" in sys.modules["models"].__file__, sys.modules["models"].__file__
 users = pandas.DataFrame({"video_ids": [["v001", "v002", "gone"], []], "age_band": ["25-34", None]})
-answer = model.predict(users, params={"k": 3})
+answer = model.predict(users, params={"k": 3, "day": "2026-03-12"})
+assert not answer.empty and not model.predict(users).empty
 assert model.metadata.signature.outputs.input_names() == list(answer.columns), answer.columns
 print(answer.to_json(orient="records"))
 """

@@ -31,13 +31,18 @@ def _vector(video: str, value: float, fingerprint: str = "f", segment: int = -1)
 def _fill_lake(landing: Path | None, night: Night) -> None:
     ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     clean.run(PARAMS.clean, night)
-    sequences.run(PARAMS.sequences, night)
+    _build_sequences(night)
     write_manifest(
         night.run_manifests,
         "embed",
-        RunManifest(facts={"fingerprints": {"visual": "f"}, "synchrony": "s"}),
+        RunManifest(facts={"fingerprints": {"visual": "f"}}),
         {},
     )
+
+
+def _build_sequences(night: Night, **changes: int) -> None:
+    run_manifest = sequences.run(replace(PARAMS.sequences, **changes), night)
+    write_manifest(night.run_manifests, "sequences", run_manifest, {})
 
 
 @pytest.fixture
@@ -59,44 +64,86 @@ def _read(night: Night, name: str) -> list[dict]:
     return pq.read_table(night.workspace / "snapshot" / f"{name}.parquet").to_pylist()
 
 
-def test_sequences_end_before_validation_and_test(night):
-    snapshot.run(PARAMS.snapshot, night)
-    newest = {
-        name: max(t.date() for row in _read(night, f"sequences_{name}") for t in row["started_at"])
-        for name in ("train", "before_test")
+def _newest_days(night: Night) -> dict[str, date]:
+    """Fold -> day of the newest interaction that it knows."""
+    folds = ("valid_1", "valid_2", "test")
+    paths = {fold: night.workspace / "snapshot" / f"sequences_{fold}.parquet" for fold in folds}
+    return {
+        fold: max(t.date() for row in _read(night, f"sequences_{fold}") for t in row["started_at"])
+        for fold, path in paths.items()
+        if path.exists()
     }
-    assert newest == {"train": DAY - timedelta(2), "before_test": DAY - timedelta(1)}
-    for name, day in (("valid_interactions", DAY - timedelta(1)), ("test_interactions", DAY)):
-        assert {row["started_at"].date() for row in _read(night, name)} == {day}
 
 
-def test_only_training_interactions_are_counted(night):
+def test_each_fold_knows_what_is_before_its_day(night):
+    facts = snapshot.run(PARAMS.snapshot, night).facts
+    days = {"valid_1": DAY - timedelta(2), "valid_2": DAY - timedelta(1), "test": DAY}
+    assert facts["folds"] == {fold: str(day) for fold, day in days.items()}
+    assert _newest_days(night) == {fold: day - timedelta(1) for fold, day in days.items()}
+    for fold, day in days.items():
+        assert {row["started_at"].date() for row in _read(night, f"interactions_{fold}")} == {day}
+
+
+def test_interactions_are_counted_up_to_the_day_before_the_fold(night):
     snapshot.run(PARAMS.snapshot, night)
-    catalogue = {row["video_id"]: row["num_train_interactions"] for row in _read(night, "catalogue")}
-    assert catalogue["a-new-one"] == 0
-    assert sum(catalogue.values()) == 6 * 3 * 2  # users × interactions × training days
+    new = [row["video_id"] for row in _read(night, "catalogue")].index("a-new-one")
+    for known_days, fold in enumerate(("valid_1", "valid_2", "test"), 1):
+        counts = [row["num_interactions"] for row in _read(night, f"item_statistics_{fold}")]
+        assert counts[new] == 0
+        assert sum(counts) == 6 * 3 * known_days  # users × interactions × days
+
+
+def test_a_video_is_available_until_the_last_day_before_it_expires(landing, night):
+    expires = {"v0": f"{DAY}T13:00:00Z", "v1": f"{DAY}T00:00:00Z", "v2": f"{DAY}T00:00:00+02:00"}
+    records = [
+        {"video_id": video, "duration_ms": 9000, "expires_at": time} for video, time in expires.items()
+    ]
+    land(landing, "videos", DAY, records, "expiry.jsonl")
+    _fill_lake(landing, night)
+    snapshot.run(PARAMS.snapshot, night)
+    until = {row["video_id"]: row["available_until"] for row in _read(night, "catalogue")}
+    yesterday = DAY - timedelta(1)
+    assert [until[video] for video in ("v0", "v1", "v2", "v3")] == [DAY, yesterday, yesterday, None]
 
 
 def test_video_rows_point_into_the_catalogue(night):
     snapshot.run(PARAMS.snapshot, night)
     ids = [row["video_id"] for row in _read(night, "catalogue")]
     assert ids == sorted(ids)
-    interactions = _read(night, "test_interactions")
+    interactions = _read(night, "interactions_test")
     assert "a-new-one" in {ids[row["video_row"]] for row in interactions if row["user_id"] == "u0"}
 
 
 def test_seen_items_are_complete_for_short_sequences(night, tmp_path):
-    params = PARAMS.sequences.__class__(max_length=2)
-    sequences.run(params, night)
+    _build_sequences(night, max_length=2)
     snapshot.run(PARAMS.snapshot, night)
-    assert {len(row["video_rows"]) for row in _read(night, "sequences_before_test")} == {2}
-    seen = {row["user_id"]: row["video_rows"] for row in _read(night, "seen_items_before_test")}
+    assert {len(row["video_rows"]) for row in _read(night, "sequences_test")} == {2}
+    seen = {row["user_id"]: row["video_rows"] for row in _read(night, "seen_items")}
     assert all(len(rows) > 2 for rows in seen.values())
+
+
+def test_seen_items_have_the_day_of_the_first_interaction(landing, tmp_path):
+    small_platform(landing)
+    again = [event(8001, "u0", "v7", "view", at(DAY - timedelta(n), 20)) for n in (2, 1, 0)]
+    for n, line in zip((2, 1, 0), again, strict=True):
+        land(landing, "events", DAY - timedelta(n), [line | {"event_id": f"again{n}"}], "again.jsonl")
+    night = Night(DAY, tmp_path / "night")
+    _fill_lake(landing, night)
+    snapshot.run(PARAMS.snapshot, night)
+    ids = [row["video_id"] for row in _read(night, "catalogue")]
+    (row,) = [row for row in _read(night, "seen_items") if row["user_id"] == "u0"]
+    first_days = dict(zip((ids[video] for video in row["video_rows"]), row["first_days"], strict=True))
+    expected: dict[str, date] = {}
+    for interaction in Lake().scan("interactions").sort_by("day").to_pylist():
+        if interaction["user_id"] == "u0" and interaction["day"] < DAY:
+            expected.setdefault(interaction["video_id"], interaction["day"])
+    assert first_days == expected
+    assert first_days["v7"] <= DAY - timedelta(2)
 
 
 def test_every_user_has_a_profile_row(night):
     snapshot.run(PARAMS.snapshot, night)
-    users = {row["user_id"]: row for row in _read(night, "users_before_test")}
+    users = {row["user_id"]: row for row in _read(night, "users_test")}
     assert set(users) == {f"u{n}" for n in range(6)} | {"new"}
     assert users["u0"]["age_band"] == "18-24"
     assert users["u0"]["days_registered"] == 2  # when the test day began
@@ -122,7 +169,7 @@ def _landed(video: str, vector: list[float], source: str, day: date = DAY) -> di
 def _landed_features(night: Night, rows: list[dict]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Land these vectors, and return video ids, vectors and mask of the snapshot."""
     Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
-    facts = {"fingerprints": {"visual": "landed"}, "synchrony": None}
+    facts = {"fingerprints": {"visual": "landed"}}
     write_manifest(night.run_manifests, "embed", RunManifest(facts=facts), {})
     snapshot.run(PARAMS.snapshot, night)
     tensors = load_file(night.workspace / "snapshot" / "features.safetensors")
@@ -163,41 +210,23 @@ def _commented(videos: dict[str, list[float | None]], day: date) -> list[dict]:
     ]
 
 
-def test_comment_sentiment_is_of_training_days(night):
-    rows = _commented({"v1": [0.5, -0.1, None], "v2": [None]}, DAY - timedelta(2))
-    rows += _commented({"v1": [-1.0], "v3": [-1.0]}, DAY - timedelta(1)) + _commented({"v2": [-1.0]}, DAY)
+def test_comment_sentiment_is_of_what_the_fold_knows(night):
+    rows = _commented({"v1": [0.5, -0.1, None], "v2": [None]}, DAY - timedelta(3))
+    rows += _commented({"v1": [-1.0], "v3": [-1.0]}, DAY - timedelta(2)) + _commented({"v2": [-1.0]}, DAY)
     Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
     snapshot.run(PARAMS.snapshot, night)
-    videos = {
-        row["video_id"]: (row["comment_sentiment"], row["comments"]) for row in _read(night, "catalogue")
+    ids = [row["video_id"] for row in _read(night, "catalogue")]
+    statistics = {
+        fold: {
+            video: (row["comment_sentiment"], row["comments"])
+            for video, row in zip(ids, _read(night, f"item_statistics_{fold}"), strict=True)
+        }
+        for fold in ("valid_1", "test")
     }
-    assert videos["v1"] == (pytest.approx(0.2), 2)
-    assert [videos[video] for video in ("v2", "v3", "a-new-one")] == [(None, 0)] * 3
-
-
-def test_synchrony_is_of_the_current_method(night):
-    stored = {"v1": ("s", [0.7, 0.8, -100.0]), "v2": ("s", [np.nan] * 3), "v3": ("other", [0.1, 0.1, 0.0])}
-    rows = [
-        _vector(video, 0.0, method) | {"modality": "synchrony", "vector": vector}
-        for video, (method, vector) in stored.items()
-    ]
-    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
-    run_manifest = snapshot.run(PARAMS.snapshot, night)
-    names = ("synchrony", "best_synchrony", "sync_delay_ms")
-    videos = {row["video_id"]: [row[name] for name in names] for row in _read(night, "catalogue")}
-    assert videos["v1"] == pytest.approx([0.7, 0.8, -100])
-    assert [videos[video] for video in ("v2", "v3", "v4")] == [[None] * 3] * 3
-    assert run_manifest.facts["item_features"] == dict.fromkeys(names, "s")
-    assert run_manifest.facts["modalities"] == {}
-
-
-def test_unmeasured_synchrony_is_unknown(night):
-    write_manifest(
-        night.run_manifests, "embed", RunManifest(facts={"fingerprints": {}, "synchrony": None}), {}
-    )
-    run_manifest = snapshot.run(PARAMS.snapshot, night)
-    assert run_manifest.facts["item_features"] == {}
-    assert {row["synchrony"] for row in _read(night, "catalogue")} == {None}
+    assert statistics["valid_1"]["v1"] == (pytest.approx(0.2), 2)
+    assert [statistics["valid_1"][video] for video in ("v2", "v3", "a-new-one")] == [(None, 0)] * 3
+    assert statistics["test"]["v1"] == (pytest.approx(-0.2), 3)
+    assert [statistics["test"][video] for video in ("v2", "v3")] == [(None, 0), (-1.0, 1)]
 
 
 def test_the_same_lake_gives_the_same_bytes(night, tmp_path):
@@ -230,7 +259,7 @@ def test_positives(landing, tmp_path):
     night = Night(DAY, tmp_path / "night")
     _fill_lake(landing, night)
     snapshot.run(PARAMS.snapshot, night)
-    positives = {row["user_id"]: row["positive"] for row in _read(night, "test_interactions")}
+    positives = {row["user_id"]: row["positive"] for row in _read(night, "interactions_test")}
     assert positives == {"u0": True, "u1": False, "u2": False, "u3": True, "u4": True}
 
 
@@ -257,31 +286,24 @@ def test_profiles_are_as_of_their_day(landing, tmp_path):
     night = Night(DAY, tmp_path / "night")
     _fill_lake(landing, night)
     snapshot.run(PARAMS.snapshot, night)
-    rows = {name: _read(night, name) for name in ("users_train", "users_before_test")}
-    assert {name: table[0]["city_tier"] for name, table in rows.items()} == {
-        "users_train": "2",
-        "users_before_test": "3",
-    }
-    assert {name: table[0]["days_registered"] for name, table in rows.items()} == {
-        "users_train": 1,
-        "users_before_test": 2,
-    }
-    assert [row["user_id"] for row in rows["users_before_test"]] == [
-        row["user_id"] for row in rows["users_train"]
-    ]
+    rows = {fold: _read(night, f"users_{fold}") for fold in ("valid_1", "valid_2", "test")}
+    assert [table[0]["city_tier"] for table in rows.values()] == ["1", "2", "3"]
+    assert [table[0]["days_registered"] for table in rows.values()] == [0, 1, 2]
+    ids = [[row["user_id"] for row in table] for table in rows.values()]
+    assert ids[0] == ids[1] == ids[2]
 
 
 def test_later_commits_are_not_in_the_snapshot(night, monkeypatch):
     snapshot.run(PARAMS.snapshot, night)
-    before = {name: _read(night, name) for name in ("test_interactions", "catalogue", "users_before_test")}
-    split_by_time = snapshot.split_by_time
+    before = {name: _read(night, name) for name in ("interactions_test", "catalogue", "users_test")}
+    catalogue = snapshot._catalogue
 
     def meanwhile(*arguments):
         Lake().commit("interactions", [{"day": DAY}], [])
         Lake().commit("users", [{"day": DAY - timedelta(3)}], [])
-        return split_by_time(*arguments)
+        return catalogue(*arguments)
 
-    monkeypatch.setattr(snapshot, "split_by_time", meanwhile)
+    monkeypatch.setattr(snapshot, "_catalogue", meanwhile)
     snapshot.run(PARAMS.snapshot, night)
     assert {name: _read(night, name) for name in before} == before
 
@@ -291,20 +313,15 @@ def test_a_blocked_day_is_not_in_the_snapshot(night):
     audits.write_audit(blocked, "blocked")
     _fill_lake(None, night)
     facts = snapshot.run(PARAMS.snapshot, night).facts
-    assert (facts["missing_days"], facts["valid_day"]) == ([str(blocked)], str(DAY - timedelta(2)))
-    assert facts["train_until"] == str(DAY - timedelta(3))
-    newest = {
-        name: max(t.date() for row in _read(night, f"sequences_{name}") for t in row["started_at"])
-        for name in ("train", "before_test")
-    }
-    assert newest == {"train": DAY - timedelta(3), "before_test": DAY - timedelta(2)}
-    assert {row["started_at"].date() for row in _read(night, "valid_interactions")} == {DAY - timedelta(2)}
-    assert sum(row["num_train_interactions"] for row in _read(night, "catalogue")) == 6 * 3
-    num_seen = {row["user_id"]: len(row["video_rows"]) for row in _read(night, "seen_items_before_test")}
+    assert facts["missing_days"] == [str(blocked)]
+    assert facts["folds"] == {"valid_1": str(DAY - timedelta(2)), "test": str(DAY)}
+    assert _newest_days(night) == {"valid_1": DAY - timedelta(3), "test": DAY - timedelta(2)}
+    assert {row["started_at"].date() for row in _read(night, "interactions_valid_1")} == {DAY - timedelta(2)}
+    assert sum(row["num_interactions"] for row in _read(night, "item_statistics_test")) == 6 * 3 * 2
+    num_seen = {row["user_id"]: len(row["video_rows"]) for row in _read(night, "seen_items")}
     audits.write_audit(blocked, "passed")
     _fill_lake(None, night)
     facts = snapshot.run(PARAMS.snapshot, night).facts
-    assert (facts["missing_days"], facts["valid_day"]) == ([], str(blocked))
-    assert sum(num_seen.values()) < sum(
-        len(row["video_rows"]) for row in _read(night, "seen_items_before_test")
-    )
+    assert facts["missing_days"] == []
+    assert (facts["folds"]["valid_1"], facts["folds"]["valid_2"]) == (str(DAY - timedelta(2)), str(blocked))
+    assert sum(num_seen.values()) < sum(len(row["video_rows"]) for row in _read(night, "seen_items"))

@@ -1,5 +1,6 @@
 """Training on planted data is reproducible, and every parameter has an effect."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import mlflow
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -29,9 +31,9 @@ from core.schema import replace_nested
 from models.bundle import load_bundle
 from models.data.labels import COMPLETE_WATCH_RATIO
 from models.data.targets import BEHAVIOUR_HEADS
-from models.data.users import UserData
 from models.evaluation.embedding_drift import max_p95_drift
 from models.evaluation.scoring import Scorer, behaviour_logits
+from models.interest_model import InterestModel
 from models.ranking.heads import PRIOR_INTERACTIONS
 from registry import tracking
 from snapshots.champion_space import read_champion_space
@@ -63,11 +65,14 @@ SMALL = TrainConfig(
         positions=True,
         profile=True,
         contexts=("device",),
-        item_features=("synchrony",),
+        item_features=("comments",),
         max_length=20,
         skip_watch_ratio=0.2,
         random_walk_weight=0.0,
         warmup_epochs=0,
+        sources=("trending", "item_cf", "creator_affinity"),
+        evidence=True,
+        posterior_mean=True,
         rerank=RERANK,
         objective=ObjectiveConfig(
             ranking_weight=0.3,
@@ -90,7 +95,9 @@ SMALL = TrainConfig(
     precision="auto",
     seed=1,
 )
-SASREC = TransformerConfig("sasrec", layers=2, heads=2, dropout=0.1, max_length=20)
+SASREC = TransformerConfig(
+    "sasrec", layers=2, heads=2, dropout=0.1, max_length=20, num_negatives=0, share_negatives=True
+)
 CHANGES: dict[str, Any] = {
     "model": SASREC,
     "model.fusion": "late",
@@ -101,11 +108,14 @@ CHANGES: dict[str, Any] = {
     "model.positions": False,
     "model.profile": False,
     "model.contexts": (),
-    "model.item_features": ("synchrony", "comments"),
+    "model.item_features": ("comments", "duration_ms"),
     "model.max_length": 5,
     "model.skip_watch_ratio": 0.4,
     "model.random_walk_weight": 1.0,
     "model.warmup_epochs": 1,
+    "model.sources": ("trending",),
+    "model.evidence": False,
+    "model.posterior_mean": False,
     "model.rerank.skip": -1.0,
     "model.objective.ranking_weight": 0.0,
     "model.objective.align_weight": 0.0,
@@ -185,10 +195,10 @@ def _model(digests: Mapping[str, str]) -> tuple[str, str]:
 
 def test_heads_are_initialised_from_item_statistics(night: Night) -> None:
     snapshot = SnapshotReader(night)
-    config = build_model_config(SMALL.model, snapshot, 16)
-    heads = build_training_setup(SMALL.model.objective, snapshot, config).scorer.model.ranking_heads
+    config = build_model_config(SMALL.model, snapshot, "valid_1", 16)
+    heads = build_training_setup(SMALL.model.objective, snapshot, config, "valid_1").model.ranking_heads
     like = BEHAVIOUR_HEADS.index("like")
-    sequences, video = snapshot.sequences("train"), len(config.video_ids) - 1
+    sequences, video = snapshot.sequences("valid_1"), len(config.video_ids) - 1
     row = snapshot.videos["video_id"].to_pylist().index(config.video_ids[video])
     liked_E = sequences.behaviour_EA[:, config.behaviours.index("liked")].double()
     rate = (liked_E.sum() + 1) / (len(liked_E) + 2)
@@ -199,23 +209,34 @@ def test_heads_are_initialised_from_item_statistics(night: Night) -> None:
     assert initial.item() != pytest.approx(float(rate), abs=1e-3)
 
 
-def test_heads_are_calibrated_on_the_validation_day(night: Night) -> None:
-    """Untrained heads predict 1/2 for each behaviour. Calibrated ones predict its mean frequency."""
-    train.run(replace(SMALL, learning_rate=1e-9, epochs=1), night)
-    snapshot, model = SnapshotReader(night), load_bundle(night.folder("train"))
-    users = UserData(
-        snapshot.sequences("train", model.config.contexts),
-        snapshot.user_profiles(model.config, "train"),
-        snapshot.seen_items("train"),
+def test_heads_are_calibrated_on_the_validation_day(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heads of an untrained model are off. Calibrated ones predict the mean frequency."""
+    selected: list[InterestModel] = []
+    monkeypatch.setattr(
+        interest, "fit_final_ranker", lambda model, *_: selected.append(copy.deepcopy(model).eval())
     )
-    config, interactions = model.config, snapshot.interactions("valid")
-    item_table = snapshot.item_table(config.modalities, config.video_ids, config.item_features)
+    train.run(replace(SMALL, learning_rate=1e-9, epochs=1), night)
+    snapshot, model = SnapshotReader(night), selected[0]
+    fold, interactions = snapshot.fold("valid_1", model.config), snapshot.interactions("valid_1")
     p_NH = torch.sigmoid(
-        behaviour_logits(Scorer(model, item_table, users), interactions.user_N, interactions.video_N)
+        behaviour_logits(
+            Scorer(model, fold.item_table, fold.users), interactions.user_N, interactions.video_N
+        )
     )
     complete_N = (interactions.watch_ratio_N >= COMPLETE_WATCH_RATIO)[~interactions.watch_ratio_N.isnan()]
     predicted = float(p_NH[~interactions.watch_ratio_N.isnan(), BEHAVIOUR_HEADS.index("complete")].mean())
     assert predicted == pytest.approx(float(complete_N.float().mean()), abs=0.02)
+    saved = load_bundle(night.folder("train")).ranking_heads
+    for name in ("scale_H", "shift_H"):
+        assert torch.equal(getattr(saved, name), getattr(model.ranking_heads, name))
+    assert not torch.equal(saved.shift_H, torch.zeros_like(saved.shift_H))
+
+
+def empty_interactions(night: Night, *folds: str) -> None:
+    """Leave no interactions on the days of these folds."""
+    for fold in folds:
+        path = night.require_output("snapshot", f"interactions_{fold}.parquet")
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
 
 
 def test_reranking_by_comments_needs_their_sentiment(night: Night) -> None:
@@ -229,8 +250,7 @@ def test_the_anchor_reduces_embedding_drift(night: Night, tmp_path: Path) -> Non
     second = copy_night(night, tmp_path / "night")
     champion = second.workspace / "snapshot" / "champion"
     shutil.copytree(second.workspace / "train", champion)
-    path = second.require_output("snapshot", "valid_interactions.parquet")
-    pq.write_table(pq.read_table(path).slice(0, 0), path)  # the last epoch is kept
+    empty_interactions(second, "valid_1", "valid_2")  # the last epoch is kept
     moved, changes = [], {"epochs": 8, "learning_rate": 0.01}
     for weight in (0.0, 10.0):
         train.run(replace_nested(SMALL, changes | {"model.objective.anchor_weight": weight}), second)
@@ -264,14 +284,6 @@ def test_an_unknown_item_feature_is_refused(night: Night) -> None:
             train.run(replace_nested(SMALL, {"model.item_features": (name,)}), night)
 
 
-def test_only_fingerprints_of_read_item_features_are_stored(night: Night) -> None:
-    for names, is_stored in ((("comments",), False), (("comments", "synchrony"), True)):
-        train.run(replace_nested(SMALL, {"model.item_features": names}), night)
-        config = load_bundle(night.folder("train")).config
-        assert list(config.item_features) == list(names)
-        assert ("synchrony" in config.encoder_fingerprints) is is_stored
-
-
 def test_patience_limits_the_epochs(night: Night) -> None:
     worse = replace(SMALL, learning_rate=0.3, epochs=12)
     epochs = [train.run(replace(worse, patience=p), night).facts["num_epochs"] for p in (1, 4)]
@@ -286,37 +298,40 @@ def test_the_best_epoch_is_kept(night: Night) -> None:
     assert {"retrieval", "ranking", "alignment", "total", "gradient_norm", "learning_rate"} <= set(curve[0])
 
 
-def test_vocabularies_are_of_training_days(night: Night, tmp_path: Path) -> None:
+def test_vocabularies_are_of_users_and_videos_before_the_test_day(night: Night, tmp_path: Path) -> None:
     other = copy_night(night, tmp_path / "night")
-    path = other.require_output("snapshot", "users_train.parquet")
-    users, trained = (
-        pq.read_table(path),
-        pq.read_table(other.require_output("snapshot", "sequences_train.parquet")),
-    )
-    late = [user for user in users["user_id"].to_pylist() if user not in set(trained["user_id"].to_pylist())]
-    assert late
-    tiers = [
-        "brand new" if user in late else tier
-        for user, tier in zip(users["user_id"].to_pylist(), users["city_tier"].to_pylist(), strict=True)
-    ]
-    pq.write_table(
-        users.set_column(users.schema.get_field_index("city_tier"), "city_tier", pa.array(tiers)), path
-    )
+    for fold in ("valid_1", "test"):
+        path = other.require_output("snapshot", f"sequences_{fold}.parquet")
+        known = pq.read_table(path).slice(3)  # the first users have no sequence
+        pq.write_table(known, path)
+        path = other.require_output("snapshot", f"users_{fold}.parquet")
+        users = pq.read_table(path)
+        is_known = pc.is_in(users["user_id"], known["user_id"].combine_chunks())
+        tiers = pc.if_else(is_known, users["city_tier"], "brand new")
+        pq.write_table(users.set_column(users.schema.get_field_index("city_tier"), "city_tier", tiers), path)
     train.run(SMALL, other)
     config = load_bundle(other.folder("train")).config
-    videos = pq.read_table(other.require_output("snapshot", "catalogue.parquet"))
     assert "brand new" not in config.user_categorical_features["city_tier"]
-    assert (
-        len(config.video_ids)
-        == int((videos["num_train_interactions"].to_numpy() > 0).sum())
-        < videos.num_rows
-    )
+    counts = {
+        fold: pq.read_table(other.require_output("snapshot", f"item_statistics_{fold}.parquet"))
+        for fold in ("valid_1", "test")
+    }
+    num_known = {fold: int((t["num_interactions"].to_numpy() > 0).sum()) for fold, t in counts.items()}
+    assert num_known["valid_1"] < num_known["test"] == len(config.video_ids)
 
 
 def test_the_test_day_does_not_change_the_model(night: Night, tmp_path: Path) -> None:
     other = copy_night(night, tmp_path / "night")
-    for name in ("sequences_before_test", "test_interactions", "seen_items_before_test"):
-        other.require_output("snapshot", f"{name}.parquet").unlink()
+    path = other.require_output("snapshot", "interactions_test.parquet")
+    interactions = pq.read_table(path)
+    changed = {
+        "video_row": pc.subtract(49, interactions["video_row"]).cast(pa.int32()),
+        "positive": pc.invert(interactions["positive"]),
+        "liked": pc.invert(interactions["liked"]),
+    }
+    for name, column in changed.items():
+        interactions = interactions.set_column(interactions.schema.get_field_index(name), name, column)
+    pq.write_table(interactions, path)
     assert train.run(SMALL, other).digests == train.run(SMALL, night).digests
 
 
@@ -333,21 +348,29 @@ def test_heads_that_do_not_divide_the_width_are_refused(model: AnyModelConfig, n
         train.run(replace_nested(SMALL, {"model": model, "model.heads": 3}), night)
 
 
-def test_a_changed_snapshot_is_another_run(
-    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    identities, other = [], copy_night(night, tmp_path / "night")
+def collect_identities(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Train nothing, and return the list that the identity of each phase's checkpoint is added to."""
+    identities: list[str] = []
     monkeypatch.setattr(
         interest,
         "fit_interest_model",
         lambda *parts: identities.append(parts[-1][0].identity) or [{"epoch": 1.0}],
     )
+    return identities
+
+
+def test_a_changed_snapshot_is_another_run(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identities, other = collect_identities(monkeypatch), copy_night(night, tmp_path / "night")
     for changed in (False, False, True):
-        path = other.require_output("snapshot", "sequences_train.parquet")
+        path = other.require_output("snapshot", "sequences_valid_1.parquet")
         if changed:
             pq.write_table(pq.read_table(path).slice(1), path)
         train.run(SMALL, other)
-    assert identities[0] == identities[1] != identities[2]
+    first, second, third = identities[::2]
+    assert identities[1::2] == [first, second, third]  # both phases of a run
+    assert first == second != third
 
 
 @pytest.mark.parametrize(
@@ -357,16 +380,12 @@ def test_a_changed_snapshot_is_another_run(
 def test_changed_code_or_device_is_another_run(
     name: str, other: Callable[..., Any], night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identities: list[str] = []
-    monkeypatch.setattr(
-        interest,
-        "fit_interest_model",
-        lambda *parts: identities.append(parts[-1][0].identity) or [{"epoch": 1.0}],
-    )
+    identities = collect_identities(monkeypatch)
     train.run(SMALL, night)
     monkeypatch.setattr(interest, name, other)
     train.run(SMALL, night)
-    assert identities[0] != identities[1]
+    first, _, second, _ = identities
+    assert first != second
 
 
 def test_code_digests_depend_on_file_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,8 +407,7 @@ def test_training_with_few_or_no_modalities(tmp_path: Path, modalities: tuple[st
 
 def test_without_validation_users_all_epochs_are_trained(night: Night, tmp_path: Path) -> None:
     other = copy_night(night, tmp_path / "night")
-    path = other.require_output("snapshot", "valid_interactions.parquet")
-    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    empty_interactions(other, "valid_1", "valid_2")
     run_manifest = train.run(SMALL, other)
     assert run_manifest.facts["num_epochs"] == run_manifest.facts["best_epoch"] == SMALL.epochs
     assert run_manifest.facts["num_validation_users"] == 0

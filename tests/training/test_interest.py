@@ -15,6 +15,7 @@ from core.config.model_half import TrainConfig
 from core.paths import PROJECT_ROOT
 from core.schema import replace_nested
 from models import distributed
+from models.data.folds import Fold
 from models.data.targets import Targets
 from models.devices import to_device
 from models.evaluation.scoring import Scorer
@@ -45,7 +46,10 @@ PARAMS = replace_nested(
 )
 USER_DATA = make_user_data((3, 8, 5, 8, 2, 7, 1, 4))
 # The target of each user is the first unseen video.
-VALID = Targets(torch.arange(8), (~USER_DATA.seen.mask(torch.arange(8), 12)).float().argmax(1))
+TARGETS = Targets(torch.arange(8), (~USER_DATA.seen.mask(torch.arange(8), 12)).float().argmax(1))
+# The last video is uploaded after the day.
+ITEM_TABLE = replace(make_item_table(), upload_day_V=torch.arange(12) // 11 * 9)
+VALID = Fold(3, ITEM_TABLE, USER_DATA, TARGETS)
 
 
 class KilledError(Exception):
@@ -64,8 +68,27 @@ def train_model(
         near_duplicate_cosine=0.99,
     )
     scorer = Scorer(make_model(dropout=params.model.dropout, **changes), make_item_table(), USER_DATA)
-    curve = fit_interest_model(scorer, VALID, params, objective, [checkpoint] if checkpoint else [])
+    callbacks = [checkpoint] if checkpoint else []
+    curve = fit_interest_model(scorer, [VALID], params, objective, params.epochs, callbacks)
     return curve, scorer.model.state_dict()
+
+
+def test_every_user_of_every_validation_day_counts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_user = Targets(torch.tensor([3, 3]), torch.tensor([0, 1]))
+    three_users = Targets(torch.tensor([1, 2, 4]), torch.tensor([0, 1, 0]))
+    nobody = Targets(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+    folds = [replace(VALID, targets=targets) for targets in (one_user, three_users, nobody)]
+    monkeypatch.setattr(interest, "mean_ndcg", lambda scorer, targets, k: 0.1 if targets is one_user else 0.5)
+    assert interest.validation_ndcg(make_model(), folds) == pytest.approx(0.4)
+    assert interest.validation_ndcg(make_model(), folds[2:]) is None
+
+
+def test_a_validation_day_ranks_its_available_videos(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Fold(9, ITEM_TABLE, USER_DATA, TARGETS)
+    early, later = (interest.validation_ndcg(make_model(), [fold]) for fold in (VALID, late))
+    assert early is not None
+    assert later is not None
+    assert early > later  # the last video, which is uploaded on day 9, competes with the targets
 
 
 @settings(max_examples=6)
@@ -265,7 +288,8 @@ def test_bf16_is_used_when_set_or_supported_by_the_gpu(
         {"fusion": fusion, "random_walk_weight": 0.5}
         for fusion in (*USER_DEPENDENT_FUSIONS, "uniform", "early")
     ]
-    + [{"encoder": encoder} for encoder in ("hstu", "lstm", "mean")],
+    + [{"fusion": fusion, "evidence": False, "posterior_mean": False} for fusion in ("attention", "user")]
+    + [{"encoder": encoder} for encoder in ("ligr", "hstu", "lstm", "mean")],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_all_tensors_of_training_are_on_the_gpu(

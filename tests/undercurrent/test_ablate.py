@@ -15,7 +15,6 @@ from core.config.models import PopularityConfig
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.schema import replace_nested
-from models.data.users import UserData
 from models.evaluation.metrics import paired_bootstrap
 from models.evaluation.scoring import Scorer
 from models.interest_model import InterestModel
@@ -34,6 +33,7 @@ def params(**changes: object) -> Params:
     """Return the parameters of a small model with a short training."""
     base = parameters.load_params(PROJECT_ROOT / "params.yaml")
     model = {"model.warmup_epochs": 1, "model.layers": 1, "model.max_length": 20}
+    model["model.sources"] = ("trending",)  # stronger sources hide what a variant changes
     return replace(
         base,
         align=replace(base.align, width=16, epochs=3),
@@ -68,8 +68,8 @@ def test_every_variant_changes_the_metrics(night: Night) -> None:
     table = pq.read_table(night.workspace / "ablate" / "per_user.parquet").to_pandas().set_index("user_id")
     snapshot = SnapshotReader(night)
     ids, lengths = (
-        snapshot.users_before_test["user_id"].to_pylist(),
-        snapshot.sequences("before_test").lengths.tolist(),
+        snapshot.user_ids.to_pylist(),
+        snapshot.sequences("test").lengths.tolist(),
     )
     length = dict(zip(ids, lengths, strict=True))
     has_sequence = np.array([bool(length[user]) for user in table.index])
@@ -82,8 +82,8 @@ def test_every_variant_changes_the_metrics(night: Night) -> None:
 
 def test_metrics_follow_from_the_per_user_table(night: Night, results: dict) -> None:
     table = pq.read_table(night.workspace / "ablate" / "per_user.parquet").to_pandas()
-    cold = SnapshotReader(night).sequences("before_test").lengths.numpy() < 5
-    ids = SnapshotReader(night).users_before_test["user_id"].to_numpy(zero_copy_only=False)[cold]
+    cold = SnapshotReader(night).sequences("test").lengths.numpy() < 5
+    ids = SnapshotReader(night).user_ids.to_numpy(zero_copy_only=False)[cold]
     for part, rows in (("all_users", table), ("cold_users", table[table["user_id"].isin(ids)])):
         variant_ndcg, full = (
             np.stack([rows[f"{name}, seed {seed}"] for seed in (1, 2)]) for name in ("no profile", FULL)
@@ -156,20 +156,14 @@ def test_shuffled_content_belongs_to_another_video(night: Night, tmp_path: Path)
 
 def test_a_user_with_a_hidden_sequence_is_a_new_user(night: Night) -> None:
     snapshot = SnapshotReader(night)
-    config = build_model_config(params().train.model, snapshot, 16)
-    sequences = snapshot.sequences("before_test", config.contexts)
-    user_data = UserData(
-        sequences, snapshot.user_profiles(config, "before_test"), snapshot.seen_items("before_test")
-    )
-    model = InterestModel(config).eval()
-    item_table = snapshot.item_table(config.modalities, config.video_ids, config.item_features)
-    hidden = ablate._hide_sequences(Scorer(model, item_table, user_data))
-    users = torch.arange(snapshot.users_before_test.num_rows)
+    config = build_model_config(params().train.model, snapshot, "test", 16)
+    model, fold = InterestModel(config).eval(), snapshot.fold("test", config)
+    hidden = ablate._hide_sequences(Scorer(model, fold.item_table, fold.users, fold.day))
+    users = torch.arange(len(snapshot.user_ids))
     with torch.no_grad():
-        z_BD = hidden.encode_user(users, model.encode_items(item_table)).z_ND
-    same = torch.unique(
-        torch.cat([user_data.profiles.category_BJ.float(), user_data.profiles.number_BQ], 1), dim=0
-    )
+        z_BD = hidden.encode_user(users, model.encode_items(fold.item_table)).z_ND
+    profiles = fold.users.profiles
+    same = torch.unique(torch.cat([profiles.category_BJ.float(), profiles.number_BQ], 1), dim=0)
     assert len(torch.unique(z_BD.round(decimals=4), dim=0)) <= len(same) < len(users)
 
 
