@@ -14,7 +14,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def publish_result(
-    name: str, figures: Mapping[str, Any], ratios: Mapping[str, float], write_file: bool
+    name: str,
+    figures: Mapping[str, Any],
+    ratios: Mapping[str, float],
+    write_file: bool,
+    folder: Path = RESULTS,
 ) -> None:
     """Print a result as one line of JSON.
 
@@ -22,7 +26,8 @@ def publish_result(
         name: name of the result.
         figures: what was measured.
         ratios: comparisons with peers or limits.
-        write_file: whether to write the result to `benchmarks/results/<name>.json` too.
+        write_file: whether to write the result to `<name>.json` too.
+        folder: folder of that file.
     """
     result = {
         "name": name,
@@ -32,8 +37,8 @@ def publish_result(
         "ratios": dict(ratios),
     }
     if write_file:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{name}.json"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.json"
         path.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(json.dumps(result, sort_keys=True))
 

@@ -8,13 +8,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.quality.sets import beauty, movielens, segmm, simulator, tiktok
+from benchmarks.quality.sets import beauty, movielens, movielens1m, segmm, simulator, tiktok
 from benchmarks.result import publish_result
 from core.errors import REFUSED_INPUT, InputError
 
 DATASETS = {
     "beauty": beauty,
     "movielens": movielens,
+    "movielens1m": movielens1m,
     "segmm": segmm,
     "simulator": simulator,
     "tiktok": tiktok,

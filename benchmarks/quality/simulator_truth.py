@@ -1,4 +1,4 @@
-"""Compare a model with the ground truth of a simulation: modality weights, interest drift, oracle ranking.
+"""Compare a model with the ground truth of a simulation: modality weights, oracle ranking.
 
 No model and no step reads the ground truth.
 """
@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from evaluation.interest_drift import EPOCH
 from evaluation.metrics import metric_per_user
 from models.data.sequences import Sequences
 from models.data.targets import Targets
-from models.evaluation.interest_drift import InterestDrift
 from models.evaluation.metrics import Floats, ndcg
 from models.evaluation.scoring import Scorer, rank_catalogue
 from models.interest_model import InterestModel
@@ -28,8 +25,7 @@ from models.retrieval.item_scores import score_all_pairs
 from simulator.watching import QUALITY_WEIGHT
 from snapshots.reader import SnapshotReader
 
-MIN_EVENTS = 20  # fewer interactions do not determine weights and drift of a user
-WITHIN_DAYS = 1  # tolerance of a drift day
+MIN_EVENTS = 20  # fewer interactions do not determine the weights of a user
 BATCH_SIZE = 32  # users that are read at a time
 
 
@@ -46,9 +42,7 @@ class GroundTruth:
         summary = json.loads((folder / "simulator.json").read_text(encoding="utf-8"))
         self.modalities: list[str] = summary["modalities"]
         users_by_id = _rows_by_key(folder / "users.parquet", "user_id")
-        self.users: list[Any] = [
-            users_by_id.get(name) for name in snapshot.users_before_test["user_id"].to_pylist()
-        ]
+        self.users: list[Any] = [users_by_id.get(name) for name in snapshot.user_ids.to_pylist()]
         videos_by_id = _rows_by_key(folder / "videos.parquet", "video_id")
         self.videos = [videos_by_id[name] for name in snapshot.videos["video_id"].to_pylist()]
 
@@ -118,45 +112,12 @@ def weight_correlation(
     }
 
 
-def drift_metrics(result: InterestDrift, ground_truth: GroundTruth, users: Tensor, last_day: date) -> dict:
-    """Measure how well drift days are detected.
-
-    Args:
-        result: what the model detected.
-        users: rows of the users, in the order of `result`.
-        last_day: later drift days are ignored.
-
-    Returns:
-        recall of drifting users, specificity of stable users, precision; None if no user counts.
-    """
-    days = [ground_truth.users[row]["drift_day"] for row in users.tolist()]
-    planted_B = np.array([(day - EPOCH).days if day and day <= last_day else -1 for day in days])
-    drifts_B, detected_B = planted_B >= 0, result.has_drifted.numpy()
-    near_B = np.abs(result.most_likely_day.numpy() - planted_B) <= WITHIN_DAYS
-    trend_day = np.bincount(planted_B[drifts_B]).argmax() if drifts_B.any() else -1
-    individual_B = drifts_B & (planted_B != trend_day)
-
-    def share(hits_B: NDArray[np.bool_], among_B: NDArray[np.bool_]) -> float | None:
-        return round(float(hits_B[among_B].mean()), 3) if among_B.any() else None
-
-    return {
-        "drifting_users": int(drifts_B.sum()),
-        "recall_within_1_day": share(detected_B & near_B, drifts_B),
-        "most_likely_day_within_1_day": share(near_B, drifts_B),
-        "recall_of_individual_drift": share(detected_B & near_B, individual_B),
-        "individual_drift_users": int(individual_B.sum()),
-        "stable_users": int((~drifts_B).sum()),
-        "specificity": share(~detected_B, ~drifts_B),
-        "precision": share(near_B & drifts_B, detected_B),
-    }
-
-
 def ceiling_ndcg(snapshot: SnapshotReader, ground_truth: GroundTruth, targets: Targets, k: int) -> Floats:
     """Return NDCG@k of each test user if videos are ranked by the true affinity.
 
     Apart from noise, it is an upper bound.
     """
-    seen, V = snapshot.seen_items("before_test"), len(ground_truth.videos)
+    seen, V = snapshot.seen_items("test"), len(ground_truth.videos)
     quality_V = QUALITY_WEIGHT * np.array([video["quality"] for video in ground_truth.videos])
 
     def score_batches() -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.quality.sets.protocol import (
     NO_RERANK,
     ModelResult,
+    encode_film_texts,
     evaluate_model,
     evaluate_trending,
     log_progress,
@@ -29,7 +30,6 @@ from core.config.models import InterestModelConfig, ObjectiveConfig
 from datasets.landing_form import Record
 from datasets.movielens import read_split
 from datasets.split import SplitDataset
-from features.text_normalisation import normalise_text, raw_text
 from models.encoders import TextEncoder, build_text_encoder
 from models.training.baselines import BaselineTrainingConfig
 
@@ -55,7 +55,7 @@ def train_config(profile: bool, seed: int) -> TrainConfig:
             name="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS,
             dropout=0.5, positions=True, profile=profile, contexts=(), item_features=(),
             max_length=MAX_LENGTH, skip_watch_ratio=0.2, random_walk_weight=0.0, warmup_epochs=1,
-            rerank=NO_RERANK,
+            sources=(), evidence=True, posterior_mean=True, rerank=NO_RERANK,
             objective=ObjectiveConfig(
                 ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, num_negatives=400, id_dropout=0.5,
                 horizon=200, recency_half_life_days=HALF_LIFE_DAYS,
@@ -139,18 +139,8 @@ def _mean_ndcg(results: Sequence[ModelResult], mask_B: np.ndarray | slice = slic
 
 
 def embed_texts(films: list[Record]) -> tuple[Tensor, Tensor]:
-    """Embed title, year and genres of every film.
-
-    Args:
-        films: the films in landing form.
-
-    Returns:
-        text_VF: embeddings of the texts.
-        has_V: whether the film has a text.
-    """
-    texts_clean = [normalise_text(raw_text(film)) for film in films]
-    vectors = make_text_encoder().encode([text or "-" for text in texts_clean])
-    return torch.from_numpy(vectors).float(), torch.tensor([*map(bool, texts_clean)])
+    """Embed every film, as in `encode_film_texts`."""
+    return encode_film_texts(films, make_text_encoder())
 
 
 def make_text_encoder() -> TextEncoder:

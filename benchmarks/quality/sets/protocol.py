@@ -15,11 +15,15 @@ from torch import Tensor
 from core.config.model_half import TrainConfig
 from core.config.models import InterestModelConfig, RerankConfig
 from core.tables import BEHAVIOURS
+from datasets.landing_form import Record
 from datasets.split import Fold, SplitDataset
+from features.text_normalisation import normalise_text, raw_text
 from models.baselines import BASELINES, Baseline, trending
 from models.config import ModelConfig
+from models.data.folds import Fold as FoldInputs
 from models.data.targets import Targets
 from models.data.users import UserData
+from models.encoders import TextEncoder
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap, recall
 from models.evaluation.scoring import Scorer, mean_ndcg, rank_catalogue, score_in_chunks
 from models.interest_model import InterestModel
@@ -34,7 +38,7 @@ from training.model_config import stored_settings
 
 CUTOFFS = (5, 10, 20)
 BOOTSTRAP_SAMPLES = 2000
-SEQUENTIAL_MODELS = ("sasrec", "bert4rec", "din")  # baselines that read the order of a sequence
+SEQUENTIAL_MODELS = ("sasrec", "esasrec", "bert4rec", "din")  # baselines that read the order of a sequence
 NO_RERANK = RerankConfig(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 Curve = list[dict[str, float]]
 
@@ -140,7 +144,8 @@ def train_interest_model(
         alignment_rows=trained_V.nonzero().squeeze(1),
         near_duplicate_cosine=0.99,
     )
-    return TrainedModel(model, fit_interest_model(scorer, dataset.train.targets, config, objective))
+    validation = FoldInputs(None, scorer.item_table, scorer.user_data, dataset.train.targets)
+    return TrainedModel(model, fit_interest_model(scorer, [validation], config, objective, config.epochs))
 
 
 def evaluate_model(trained: TrainedModel, dataset: SplitDataset) -> ModelResult:
@@ -210,6 +215,21 @@ def paired_difference(
         np.stack(differences) if len(differences) > 1 else differences[0], BOOTSTRAP_SAMPLES, 1
     )
     return {key: value if value is None else round(value, 4) for key, value in interval.items()}
+
+
+def encode_film_texts(films: Sequence[Record], encoder: TextEncoder) -> tuple[Tensor, Tensor]:
+    """Embed title, year and genres of every film.
+
+    Args:
+        films: the films with `caption` and `hashtags`.
+
+    Returns:
+        text_VF: embeddings of the texts.
+        has_V: whether the film has a text.
+    """
+    texts_clean = [normalise_text(raw_text(film)) for film in films]
+    vectors = encoder.encode([text or "-" for text in texts_clean])
+    return torch.from_numpy(vectors).float(), torch.tensor([*map(bool, texts_clean)])
 
 
 def log_progress(*values: object) -> None:

@@ -10,15 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.quality import simulator_lake, simulator_segments, simulator_skips, simulator_truth
+from benchmarks.quality import simulator_lake, simulator_truth
 from core import config as parameters
 from core.config import Params
 from core.errors import InputError
-from evaluation.interest_drift import detect_interest_drift
 from evaluation.metrics import metric_per_user
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
 from models.data.targets import Targets
@@ -43,7 +41,7 @@ ABLATED = (
 
 
 def measure(path: Path) -> tuple[dict, dict]:
-    """Measure modality weights, interest drift, ranking, segment skips, segment scores and ablations.
+    """Measure modality weights, ranking and ablations.
 
     Args:
         path: folder of the simulation.
@@ -58,44 +56,31 @@ def measure(path: Path) -> tuple[dict, dict]:
         snapshot = simulator_lake.run_night(path, Path(folder))
         params = parameters.load_params(snapshot.night.params_path)
         ground_truth = simulator_truth.GroundTruth(path / FOLDER_NAME, snapshot)
-        table = simulator_lake.read_interactions(snapshot)
         scorers = [train_scorer(params, snapshot, seed) for seed in SEEDS]
         figures = {
             "night": str(snapshot.night.day),
             "seeds": len(SEEDS),
-            **_ground_truth_metrics(snapshot, ground_truth, table, scorers),
+            **_ground_truth_metrics(snapshot, ground_truth, scorers),
             **_ranking_metrics(snapshot, ground_truth, scorers, params.evaluate.k),
         }
         print(f"simulator: {figures}", flush=True)
-        skips = simulator_skips.prepare_dataset(snapshot, table)
-        figures["segment_skips"], models = simulator_skips.evaluate_skips(skips, SEEDS, BOOTSTRAP_SAMPLES)
-        figures["segment_scores_in_ranking"] = simulator_segments.evaluate_segment_scores(
-            snapshot, table, skips, scorers, models, BOOTSTRAP_SAMPLES
-        )
-        print(f"simulator: {figures}", flush=True)
         figures["ablations"] = run_ablations(params, snapshot)
-    skipped = figures["segment_skips"]["hr@1"]
-    return figures, {
-        "ndcg@10_over_oracle": round(figures["ndcg@10"] / figures["ndcg@10_oracle"], 3),
-        "hr@1_undercurrent_over_position_only": round(skipped["undercurrent"] / skipped["position_only"], 3),
-    }
+    return figures, {"ndcg@10_over_oracle": round(figures["ndcg@10"] / figures["ndcg@10_oracle"], 3)}
 
 
 def train_scorer(params: Params, snapshot: SnapshotReader, seed: int) -> Scorer:
     """Train the night's model with one seed. Its scorer reads the sequences before the test day."""
     train.train_and_save(replace(params.train, seed=seed), snapshot.night)
-    return load_scorer(snapshot.night.folder("train"), snapshot, snapshot.seen_items("before_test"))
+    return load_scorer(snapshot.night.folder("train"), snapshot)
 
 
 def _ground_truth_metrics(
     snapshot: SnapshotReader,
     ground_truth: simulator_truth.GroundTruth,
-    table: pa.Table,
     scorers: list[Scorer],
 ) -> dict:
-    """Measure modality weights from the sequences before the test day, and drift up to its end."""
-    sequences_before = snapshot.sequences("before_test")
-    all_sequences = simulator_lake.make_sequences(table, snapshot.users_before_test.num_rows)
+    """Measure modality weights from the sequences before the test day."""
+    sequences_before = snapshot.sequences("test")
     users = simulator_truth.select_users(ground_truth, sequences_before)
     if len(users) < 2:
         raise InputError(
@@ -105,21 +90,11 @@ def _ground_truth_metrics(
     alpha_RBM = [
         simulator_truth.learned_modality_weights(scorer, sequences_before, users) for scorer in scorers
     ]
-    weights_BM = torch.tensor(np.mean(alpha_RBM, 0), dtype=torch.float32)
-    drift_result = detect_interest_drift(
-        scorers[0], all_sequences, users, weights_BM, int(all_sequences.lengths.max())
-    )
-    day = snapshot.night.day
     return {
         "modality_weights": simulator_truth.weight_correlation(
             alpha_RBM, ground_truth, users, snapshot.modalities
         ),
         "interactions_per_user": round(float(sequences_before.lengths[users].float().mean()), 1),
-        "interest_drift": simulator_truth.drift_metrics(
-            drift_result.posterior, ground_truth, drift_result.users, day
-        )
-        if drift_result.posterior
-        else {},
     }
 
 
@@ -127,7 +102,7 @@ def _ranking_metrics(
     snapshot: SnapshotReader, ground_truth: simulator_truth.GroundTruth, scorers: list[Scorer], k: int
 ) -> dict:
     """Measure NDCG of the model and of an oracle that ranks by the ground truth."""
-    targets = _without_bots(read_test_targets(snapshot, snapshot.seen_items("before_test")), ground_truth)
+    targets = _without_bots(read_test_targets(scorers[0], snapshot), ground_truth)
     model_ndcg = [
         metric_per_user(ndcg, rank_model(f"seed {seed}", scorer, targets, k)[0], targets, k)
         for seed, scorer in zip(SEEDS, scorers, strict=True)

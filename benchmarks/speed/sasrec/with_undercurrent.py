@@ -28,7 +28,6 @@ from core.schema import replace_nested
 from models.config import ModelConfig
 from models.data.items import ItemTable
 from models.data.sequences import SeenItems, Sequences
-from models.data.targets import Targets
 from models.data.users import UserData, UserProfiles
 from models.devices import supports_bf16
 from models.evaluation.scoring import Scorer, score_in_chunks
@@ -83,7 +82,6 @@ class Undercurrent:
 
     def fit(self, epochs: int, timer: EpochTimer) -> None:
         assert isinstance(self.params.model, InterestModelConfig)
-        no_targets = Targets(*torch.zeros(2, 0, dtype=torch.long))
         objective = Objective(
             self.params.model.objective,
             last_day=0,
@@ -92,11 +90,11 @@ class Undercurrent:
         )
         params = replace(self.params, epochs=epochs)
         with suppress(StopTrainingError):
-            fit_interest_model(self.scorer, no_targets, params, objective, [EpochTiming(timer)])
+            fit_interest_model(self.scorer, [], params, objective, epochs, [EpochTiming(timer)])
 
     def score_users(self, users: np.ndarray) -> np.ndarray:
         parts = [
-            score_BV for _, score_BV, _ in score_in_chunks(self.scorer, torch.from_numpy(users), rerank=False)
+            score_BV for _, score_BV, _ in score_in_chunks(self.scorer, torch.from_numpy(users), final=False)
         ]
         return torch.cat(parts).numpy()
 

@@ -7,25 +7,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 
-from benchmarks.quality.simulator_segments import summarise_segments
-from benchmarks.quality.simulator_skips import mean_by_user
 from benchmarks.quality.simulator_truth import (
     GroundTruth,
     ceiling_ndcg,
-    drift_metrics,
     select_users,
     weight_correlation,
 )
 from models.data.sequences import SeenItems
 from models.data.targets import Targets
-from models.evaluation.interest_drift import InterestDrift
 from tests.support.model_inputs import make_sequences
 
 DAY = date(2026, 3, 12)
-FIRST = (date(2026, 3, 10) - date(1970, 1, 1)).days
 
 
 def make_ground_truth(users: list[dict | None], videos: list[dict] | None = None) -> GroundTruth:
@@ -61,21 +55,6 @@ def test_weight_correlation_compares_modalities_by_name() -> None:
     assert metrics["spearman"] == {"visual": 1, "audio": -1}
 
 
-def test_drift_metrics_accept_a_day_within_one_day() -> None:
-    p_BY = torch.tensor([[0.8, 0.1, 0.0], [0.0, 0.1, 0.8], [0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.9, 0.0, 0.0]])
-    result = InterestDrift(torch.arange(FIRST - 1, FIRST + 2), p_BY, 1 - p_BY.sum(1))
-    days = [date(2026, 3, 10), date(2026, 3, 9), date(2026, 3, 10), None, date(2026, 3, 20)]
-    metrics = drift_metrics(
-        result, make_ground_truth([{"drift_day": day} for day in days]), torch.arange(5), DAY
-    )
-    # A drift after the last day does not count.
-    assert (metrics["drifting_users"], metrics["stable_users"]) == (3, 2)
-    # One of the three days is wrong by two days, one drift is not detected.
-    assert metrics["recall_within_1_day"] == pytest.approx(1 / 3, abs=1e-3)
-    assert metrics["specificity"] == 0.5
-    assert metrics["precision"] == pytest.approx(1 / 3, abs=1e-3)
-
-
 def test_the_oracle_ranks_by_modalities_and_the_preference_of_the_day() -> None:
     user = {"modality_weights": [0.5, 0.3, 0.2], "drift_day": date(2026, 3, 12)}
     user |= {"initial_preference": [5.0, 0.0], "drifted_preference": [0.0, 5.0]}
@@ -94,20 +73,6 @@ def test_the_oracle_ranks_by_modalities_and_the_preference_of_the_day() -> None:
 
 def test_bots_and_users_with_few_interactions_are_not_selected() -> None:
     assert select_users(make_ground_truth([None, {}, {}]), make_sequences((30, 30, 19))).tolist() == [1]
-
-
-def test_segment_summaries_ignore_segments_beyond_the_end() -> None:
-    exists_BT = torch.tensor([[True, True, False]]).expand(3, 3)
-    p_BT = torch.tensor([[3.0, 2.0, -9.0], [3.0, 2.0, 9.0], [-3.0, 2.0, 0.0]])
-    first, same, leaves = summarise_segments(p_BT, exists_BT)
-    assert torch.equal(first, same)
-    assert first.tolist()[:3] == [2.5, 2.0, 3.0]
-    assert first[3] > leaves[3]
-
-
-def test_mean_by_user_weighs_users_equally() -> None:
-    mean_RB = mean_by_user(np.array([[1.0, 0.0, 5.0]]), np.array([7, 7, 9]))
-    assert mean_RB.tolist() == [[0.5, 5.0]]
 
 
 def test_a_folder_without_simulation_is_refused(tmp_path: Path) -> None:
