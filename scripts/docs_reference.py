@@ -29,7 +29,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-NOT_API = ("benchmarks", "tests")  # commands and tests, not a library
+NOT_API = ("benchmarks", "research", "tests")  # commands, studies and tests, not a library
 LINE = 80  # characters of a line of help
 
 
