@@ -257,7 +257,7 @@ def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
         user_state = scorer.encode_user(users_B, items)
         return lambda index, rows: model.score_items(user_state.select(index), candidates.select(rows))[0]
 
-    target_P = torch.searchsorted(available_C, targets.row_P)
+    target_P = torch.searchsorted(available_C, targets.row_P.contiguous())
     pairs = topk_ranks(encode, seen, targets.user_P, target_P, len(available_C), k)
     user_P, rank_P = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
     users_B, position_P = user_P.unique(return_inverse=True)

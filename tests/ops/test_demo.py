@@ -51,7 +51,7 @@ def test_a_port_in_use_ends_with_exit_code_2(
 
 
 def test_the_table_lists_each_run_and_its_reason() -> None:
-    good = RunOutcome("success", None, True, "better", "2", {"challenger": 0.25, "popularity": 0.125})
+    good = RunOutcome("success", None, True, "better", "2", {"challenger": 0.25, "trending": 0.125})
     bad = RunOutcome("failed", "check", None, "check: blocked: users are missing", "2", {})
     table = format_table(
         [
