@@ -1,38 +1,34 @@
-"""Item features: numbers of a video that the ranking heads may read in addition to its embedding."""
-
-from collections.abc import Mapping
-from datetime import date
+"""Item statistics: numbers of a video that its interactions tell."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.client import Lake, up_to_day
 
+def item_statistics(interactions: pa.Table, video_ids: pa.ChunkedArray) -> pa.Table:
+    """Count the interactions of each video, and the sentiment of its comments.
 
-def comment_features(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> dict[str, pa.Array]:
-    """Compute the mean comment sentiment and the number of commented interactions of each video.
-
-    Only interactions up to the day `until` with a known sentiment count.
+    Args:
+        interactions: Columns `video_id`, `viewed` and `comment_sentiment` (null: no known sentiment).
+        video_ids: The videos.
 
     Returns:
-        `comment_sentiment` (null without comments) and `comments`, in the order of `video_ids`.
+        A row for each video: `num_interactions` (with a view), `comment_sentiment` (the mean, null without
+        comments) and `comments`.
     """
-    comments = lake.scan("interactions", up_to_day(until), ("video_id", "comment_sentiment"))
+    viewed = interactions.filter(interactions["viewed"])
+    counts = viewed.group_by("video_id").aggregate([("viewed", "count")])
+    comments = interactions.filter(pc.is_valid(interactions["comment_sentiment"]))
     # A mean depends on the order of its terms, and a scan returns rows in any order.
-    comments = comments.filter(pc.is_valid(comments["comment_sentiment"])).sort_by(
-        [("video_id", "ascending"), ("comment_sentiment", "ascending")]
+    comments = comments.sort_by([("video_id", "ascending"), ("comment_sentiment", "ascending")])
+    sentiments = comments.group_by("video_id", use_threads=False).aggregate(
+        [("comment_sentiment", "mean"), ("comment_sentiment", "count")]
     )
-    grouped = comments.group_by("video_id", use_threads=False)
-    statistics = grouped.aggregate([("comment_sentiment", "mean"), ("comment_sentiment", "count")])
-    position = pc.index_in(video_ids, statistics["video_id"].combine_chunks())
-    return {
-        "comment_sentiment": statistics["comment_sentiment_mean"].take(position),
-        "comments": pc.fill_null(statistics["comment_sentiment_count"].take(position), 0),
-    }
-
-
-def add_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
-    """Return the table with these columns appended."""
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
+    count_row = pc.index_in(video_ids, counts["video_id"].combine_chunks())
+    sentiment_row = pc.index_in(video_ids, sentiments["video_id"].combine_chunks())
+    return pa.table(
+        {
+            "num_interactions": pc.fill_null(counts["viewed_count"].take(count_row), 0).cast(pa.int32()),
+            "comment_sentiment": sentiments["comment_sentiment_mean"].take(sentiment_row),
+            "comments": pc.fill_null(sentiments["comment_sentiment_count"].take(sentiment_row), 0),
+        }
+    )

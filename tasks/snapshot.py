@@ -22,7 +22,7 @@ from core.run_manifests import RunManifest, read_manifest, write_json
 from core.tables import BEHAVIOURS
 from core.time_split import TEST_FOLD, TimeSplit
 from features import vectors
-from features.item_features import comment_features
+from features.item_features import item_statistics
 from features.user_profiles import read_user_profiles
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
@@ -57,10 +57,7 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
         "catalogue": videos,
         "seen_items": _seen_items(lake, video_ids, split.known_until[TEST_FOLD]),
         **{f"users_{fold}": table for fold, table in users.items()},
-        **{
-            f"item_statistics_{fold}": _item_statistics(lake, video_ids, day)
-            for fold, day in split.known_until.items()
-        },
+        **_item_statistics(lake, video_ids, split),
     }
     for name, table in tables.items():
         pq.write_table(table, out / f"{name}.parquet")
@@ -142,16 +139,16 @@ def _catalogue(lake: Lake, split: TimeSplit) -> pa.Table:
     return catalogue.append_column("available_until", _last_day_before(videos["expires_at"]))
 
 
-def _item_statistics(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> pa.Table:
-    """Return what the interactions up to a day tell about each video: a row for each.
-
-    `num_interactions` counts only interactions with a view.
-    """
-    interactions = lake.scan("interactions", up_to_day(until), ("video_id", "viewed"))
-    counts = interactions.filter(interactions["viewed"]).group_by("video_id").aggregate([("viewed", "count")])
-    position = pc.index_in(video_ids, counts["video_id"].combine_chunks())
-    num_interactions = pc.fill_null(counts["viewed_count"].take(position), 0).cast(pa.int32())
-    return pa.table({"num_interactions": num_interactions, **comment_features(lake, video_ids, until)})
+def _item_statistics(lake: Lake, video_ids: pa.ChunkedArray, split: TimeSplit) -> dict[str, pa.Table]:
+    """Return file name -> what the interactions that each fold knows tell about each video."""
+    columns = ("video_id", "day", "viewed", "comment_sentiment")
+    interactions = lake.scan("interactions", up_to_day(split.known_until[TEST_FOLD]), columns)
+    return {
+        f"item_statistics_{fold}": item_statistics(
+            interactions.filter(pc.less_equal(interactions["day"], day)), video_ids
+        )
+        for fold, day in split.known_until.items()
+    }
 
 
 def _last_day_before(times: pa.ChunkedArray) -> pa.ChunkedArray:

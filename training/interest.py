@@ -215,7 +215,7 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     config = build_model_config(model, snapshot, first_fold, width)
     selection = build_training_setup(model.objective, snapshot, config, first_fold)
     validation = [snapshot.fold(fold, config) for fold in snapshot.validation_folds]
-    checkpoints = [_checkpoint(params, snapshot, phase) for phase in ("selection", "refit")]
+    checkpoints = _checkpoints(params, snapshot)
     curve = fit_interest_model(
         selection.scorer, validation, params, selection.objective, params.epochs, checkpoints[:1]
     )
@@ -233,8 +233,8 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     return TrainedModel(final.scorer, validation, curve)
 
 
-def _checkpoint(params: TrainConfig, snapshot: SnapshotReader, phase: str) -> Checkpoint:
-    """Return the checkpoint of a phase of training.
+def _checkpoints(params: TrainConfig, snapshot: SnapshotReader) -> list[Checkpoint]:
+    """Return the checkpoints of the selection and of the refit.
 
     The device is part of the identity. With `auto`, a resumed run may find another one.
     """
@@ -244,7 +244,8 @@ def _checkpoint(params: TrainConfig, snapshot: SnapshotReader, phase: str) -> Ch
         [asdict(params), device, snapshot_digests, hash_file(projections_path(snapshot)), code_digests()],
         sort_keys=True,
     )
-    return Checkpoint(snapshot.night.workspace / f"train.{phase}.checkpoint", identity)
+    workspace = snapshot.night.workspace
+    return [Checkpoint(workspace / f"train.{phase}.checkpoint", identity) for phase in ("selection", "refit")]
 
 
 def code_digests() -> list[str]:
