@@ -52,9 +52,10 @@ def model_metrics(
 
     Returns:
         `<metric>@<k>` -> value: NDCG, Recall and MRR, the coverage and the Gini coefficient of the
-        recommendations, and the share of the long tail among them.
+        recommendations, and the shares of the long tail and of new videos among them.
     """
-    tail_V, V = tail_mask(snapshot.num_interactions(TEST_FOLD)).numpy(), snapshot.videos.num_rows
+    num_interactions_V, V = snapshot.num_interactions(TEST_FOLD), snapshot.videos.num_rows
+    tail_V, new_V = tail_mask(num_interactions_V).numpy(), (num_interactions_V == 0).numpy()
     metrics: dict[str, float | None] = {}
     for k in cutoffs:
         recommended_N = ranked.top_BK[:, :k][ranked.score_BK[:, :k] > -torch.inf].numpy()
@@ -64,6 +65,7 @@ def model_metrics(
         }
         metrics |= {f"coverage@{k}": coverage(recommended_N, V), f"gini@{k}": gini(recommended_N, V)}
         metrics |= {f"tail_share@{k}": subset_share(recommended_N, tail_V)}
+        metrics |= {f"new_share@{k}": subset_share(recommended_N, new_V)}
     return metrics
 
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from core.errors import InputError
 from core.time_split import TEST_FOLD
+from evaluation.slices import VideoSliceRanks
 from models.data.targets import Targets
 from models.evaluation.scoring import (
     ModalityWeights,
@@ -64,7 +65,13 @@ def read_test_targets(scorer: Scorer, snapshot: SnapshotReader) -> Targets:
     return targets
 
 
-def rank_model(name: str, scorer: Scorer, targets: Targets, k: int) -> tuple[RankingResult, ModalityWeights]:
+def rank_model(
+    name: str,
+    scorer: Scorer,
+    targets: Targets,
+    k: int,
+    video_slice_ranks: VideoSliceRanks | None = None,
+) -> tuple[RankingResult, ModalityWeights]:
     """Rank the catalogue for all users with a target. Shows a progress bar.
 
     Args:
@@ -72,6 +79,7 @@ def rank_model(name: str, scorer: Scorer, targets: Targets, k: int) -> tuple[Ran
         scorer: The model with its videos and users.
         targets: Of the test day.
         k: Number of best videos to keep for each user.
+        video_slice_ranks: Gets the scores of each chunk. None: no slice of videos is ranked.
 
     Returns:
         The ranks of the targets with the best videos, and the modality weights.
@@ -80,6 +88,8 @@ def rank_model(name: str, scorer: Scorer, targets: Targets, k: int) -> tuple[Ran
 
         def with_progress() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
             for chunk in score_in_chunks(scorer, targets.users):
+                if video_slice_ranks is not None:
+                    video_slice_ranks.add(*chunk[:2])
                 yield chunk
                 progress.update(len(chunk[0]))
 

@@ -14,6 +14,7 @@ from evaluation.gate_inputs import MIN_SLICE_USERS
 from models.data.targets import Targets
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap
 from models.evaluation.scoring import RankingResult, Scorer
+from models.retrieval.full_ranking import target_ranks
 from snapshots.reader import SnapshotReader
 
 HEAD_SHARE = 0.2  # the most watched fifth of the videos; the rest is the long tail
@@ -21,8 +22,43 @@ DURATION_BOUNDS_S = (10, 20, 30, 60)  # bounds between the duration buckets, in 
 FAMILYWISE_ERROR = 0.05  # probability that any slice's interval misses the true value
 
 
+class VideoSliceRanks:
+    """Ranks of the targets of each slice of videos, among the videos of the slice.
+
+    Among all videos, the rank depends mostly on how much of the ranking the model gives to the slice. The
+    metrics over all targets judge that already.
+
+    Args:
+        targets: The targets of the test day.
+        masks: Name of the slice -> its videos, bool [V].
+    """
+
+    def __init__(self, targets: Targets, masks: Mapping[str, Tensor]) -> None:
+        self._targets, self._masks = targets, masks
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in masks}
+
+    def add(self, users_B: Tensor, score_BV: Tensor) -> None:
+        """Rank the targets of the next users, in the order of `targets.users`.
+
+        Args:
+            users_B: The users.
+            score_BV: Their scores. −inf for videos that must not be recommended.
+        """
+        user_P, row_P = self._targets.for_users(users_B)
+        for name, mask_V in self._masks.items():
+            in_slice_P = mask_V[row_P]
+            if in_slice_P.any():
+                slice_BV = score_BV.masked_fill(~mask_V, -torch.inf)
+                self._parts[name].append(target_ranks(slice_BV, user_P[in_slice_P], row_P[in_slice_P]))
+
+    def ranks(self) -> dict[str, Tensor]:
+        """Return name of the slice -> rank of each of its targets. Slices without targets are left out."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items() if parts}
+
+
 def slice_metrics(
     ranked: Mapping[str, RankingResult],
+    video_slice_ranks: Mapping[str, VideoSliceRanks],
     targets: Targets,
     challenger: Scorer,
     snapshot: SnapshotReader,
@@ -30,7 +66,8 @@ def slice_metrics(
 ) -> dict[str, dict]:
     """Compute the NDCG of each slice for challenger and champion, with their paired difference.
 
-    A slice of videos counts only its own targets, but these are ranked among all videos.
+    The targets of a slice of users are ranked among all videos. Those of a slice of videos are ranked among
+    the videos of the slice.
 
     The intervals of a night's slices hold jointly with 95 % (Bonferroni). With twenty separate 95 %
     intervals, about one slice a night would miss its true value. A slice with fewer than MIN_SLICE_USERS
@@ -38,6 +75,7 @@ def slice_metrics(
 
     Args:
         ranked: Model name -> ranks of the targets.
+        video_slice_ranks: Model name -> ranks of the targets of each slice of videos.
         targets: The targets of the test day.
         challenger: The challenger, its users and its videos.
         snapshot: The night's data.
@@ -46,12 +84,19 @@ def slice_metrics(
     Returns:
         Slice -> `num_users`, the mean NDCG of each model, and `difference`.
     """
-    masks = {
-        name: mask_P
-        for name, mask_P in slice_masks(targets, challenger, snapshot, params.cold_events)
+    models = [name for name in ("challenger", "champion") if name in ranked]
+    ndcg_by_slice = {
+        name: {m: _slice_ndcg(ranked[m].rank_P[mask_P], targets, mask_P, params.k) for m in models}
+        for name, mask_P in user_slices(targets, challenger, snapshot, params.cold_events)
         if mask_P.any()
     }
-    ndcg_by_slice = {name: _slice_ndcg(ranked, targets, mask_P, params.k) for name, mask_P in masks.items()}
+    ranks_by_model = {model: video_slice_ranks[model].ranks() for model in models}
+    for name, mask_V in video_slices(challenger, snapshot).items():
+        mask_P = mask_V[targets.row_P]
+        if mask_P.any():
+            ndcg_by_slice[name] = {
+                m: _slice_ndcg(ranks_by_model[m][name], targets, mask_P, params.k) for m in models
+            }
     differences = {
         name: per_user["challenger"] - per_user["champion"]
         for name, per_user in ndcg_by_slice.items()
@@ -69,23 +114,26 @@ def slice_metrics(
     return results
 
 
-def slice_masks(
+def user_slices(
     targets: Targets, challenger: Scorer, snapshot: SnapshotReader, cold_events: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the name and the target mask [P] of each slice."""
+    """Yield the name and the target mask [P] of each slice of users."""
     length_P = challenger.user_data.sequences.lengths[targets.user_P]
     yield "new_users", length_P == 0
     yield "cold_users", length_P < cold_events
     yield "warm_users", length_P >= cold_events
-    yield "new_videos", snapshot.num_interactions(TEST_FOLD)[targets.row_P] == 0
-    yield "tail_videos", tail_mask(snapshot.num_interactions(TEST_FOLD))[targets.row_P]
-    for i, modality in enumerate(challenger.model.config.modalities):
-        yield f"missing_{modality}", ~challenger.item_table.has_VM[targets.row_P, i]
-    for name, mask_V in duration_buckets(snapshot):
-        yield name, mask_V[targets.row_P]
     for name, mask_U in user_segments(snapshot):
         if len(targets.user_P[mask_U[targets.user_P]].unique()) >= MIN_SLICE_USERS:
             yield name, mask_U[targets.user_P]
+
+
+def video_slices(challenger: Scorer, snapshot: SnapshotReader) -> dict[str, Tensor]:
+    """Return the name and the video mask [V] of each slice of videos."""
+    num_interactions_V = snapshot.num_interactions(TEST_FOLD)
+    masks = {"new_videos": num_interactions_V == 0, "tail_videos": tail_mask(num_interactions_V)}
+    for i, modality in enumerate(challenger.model.config.modalities):
+        masks[f"missing_{modality}"] = ~challenger.item_table.has_VM[:, i]
+    return masks | dict(duration_buckets(snapshot))
 
 
 def tail_mask(num_interactions_V: Tensor) -> Tensor:
@@ -116,13 +164,14 @@ def user_segments(snapshot: SnapshotReader) -> Iterator[tuple[str, Tensor]]:
                 yield f"{field.name}={value}", torch.from_numpy(value_U == value)
 
 
-def _slice_ndcg(
-    ranked: Mapping[str, RankingResult], targets: Targets, mask_P: Tensor, k: int
-) -> dict[str, Floats]:
-    """Return model -> NDCG@k of each user in the slice, for challenger and champion."""
+def _slice_ndcg(rank_P: Tensor, targets: Targets, mask_P: Tensor, k: int) -> Floats:
+    """Return the NDCG@k of each user in the slice.
+
+    Args:
+        rank_P: Ranks of the targets of the slice.
+        targets: All targets.
+        mask_P: Bool, the targets of the slice.
+        k: Cut-off.
+    """
     users, index_P = targets.user_P[mask_P].unique(return_inverse=True)
-    return {
-        name: ndcg(ranked[name].rank_P[mask_P].numpy(), index_P.numpy(), len(users), k)
-        for name in ("challenger", "champion")
-        if name in ranked
-    }
+    return ndcg(rank_P.numpy(), index_P.numpy(), len(users), k)

@@ -1,4 +1,4 @@
-"""Item statistics: numbers of a video that its interactions tell."""
+"""Item statistics: numbers of a video that are counted from its interactions."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

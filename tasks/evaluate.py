@@ -20,7 +20,7 @@ from evaluation import model_audit
 from evaluation.baselines import rank_counted_baselines
 from evaluation.metrics import challenger_differences, model_metrics
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
-from evaluation.slices import slice_metrics
+from evaluation.slices import VideoSliceRanks, slice_metrics, video_slices
 from evaluation.user_tables import per_user_table, recommendations_table
 from models.seeding import seed_everything
 from snapshots.reader import SnapshotReader
@@ -50,7 +50,12 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
     challenger = scorers["challenger"]
     targets = read_test_targets(challenger, snapshot)
 
-    rankings = {name: rank_model(name, s, targets, max(params.cutoffs)) for name, s in scorers.items()}
+    slices_V = video_slices(challenger, snapshot)
+    slice_ranks = {name: VideoSliceRanks(targets, slices_V) for name in scorers}
+    rankings = {
+        name: rank_model(name, scorer, targets, max(params.cutoffs), slice_ranks[name])
+        for name, scorer in scorers.items()
+    }
     ranked = {name: ranking for name, (ranking, _) in rankings.items()}
     ranked |= rank_counted_baselines(snapshot, targets, params)
     weights = rankings["challenger"][1]
@@ -67,7 +72,7 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         },
         "ranking_heads": head_metrics,
         "differences": challenger_differences(ranked, targets, params),
-        "slices": slice_metrics(ranked, targets, challenger, snapshot, params),
+        "slices": slice_metrics(ranked, slice_ranks, targets, challenger, snapshot, params),
         "modality_weights": model_audit.audit_modality_weights(weights, targets.users, challenger, snapshot),
         "embedding_drift": model_audit.measure_embedding_drift(challenger, snapshot),
         "bundle_digests": bundles,

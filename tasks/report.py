@@ -29,7 +29,15 @@ from tasks.gate import REQUIRED_SLICES
 
 TEMPLATE = Path(plots.__file__).with_name("report.html.j2")
 MODEL_ORDER = ("challenger", "champion", "incumbent", *BASELINE_LABELS)
-CUTOFF_METRICS = ("ndcg", "recall", "mrr", "coverage", "gini", "tail_share")  # shown at every cut-off
+CUTOFF_METRICS = (
+    "ndcg",
+    "recall",
+    "mrr",
+    "coverage",
+    "gini",
+    "tail_share",
+    "new_share",
+)  # shown at every cut-off
 RANKING_METRICS = ("auc", "gauc", "f1", "log_loss", "calibration_error")
 MODEL_LABELS = {
     **BASELINE_LABELS,

@@ -48,8 +48,10 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
         width: D, width of the shared space.
 
     Raises:
-        InputError: See `item_feature_statistics`.
+        InputError: `train.model.sources` names a source twice, or see `item_feature_statistics`.
     """
+    if isinstance(model, InterestModelConfig):
+        _require_distinct_sources(model)
     videos = snapshot.catalogue(fold)
     known_videos = videos.filter(pc.greater(videos["num_interactions"], 0))
     content = (
@@ -67,6 +69,11 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
             "video_ids": known_videos["video_id"].to_pylist(),
         }
     )
+
+
+def _require_distinct_sources(model: InterestModelConfig) -> None:
+    if repeated := sorted({name for name in model.sources if model.sources.count(name) > 1}):
+        raise InputError(f"params.yaml: train.model.sources names {', '.join(repeated)} twice; name it once")
 
 
 def stored_settings(model: AnyModelConfig) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class GateConfig:
     Attributes:
         min_gain: the gain in NDCG@k over the champion must exceed this. The lower end of its paired bootstrap
             interval counts. Without a champion, every counted baseline takes its place.
-        max_slice_loss: largest significant loss of NDCG@k in a slice.
+        max_slice_loss: largest significant loss of NDCG@k in a slice. The targets of a slice of videos are
+            ranked among its own videos.
         min_users: an evaluation on fewer users decides nothing.
         max_calibration_error: bound for the ranking head of complete views, or of likes if the data lacks
             complete views.

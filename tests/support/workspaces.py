@@ -251,6 +251,7 @@ def _model_metrics(order: int) -> dict[str, Any]:
             f"coverage@{k}": 0.6 / (1 + order),
             f"gini@{k}": 0.5 + 0.05 * order,
             f"tail_share@{k}": 0.4,
+            f"new_share@{k}": 0.1,
         }.items()
     }
     heads = {

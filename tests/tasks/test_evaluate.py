@@ -174,6 +174,8 @@ def test_every_cutoff_follows_from_the_recommendations(night: Night) -> None:
         assert figures[f"recall@{k}"] == pytest.approx(np.mean(recalled))
         assert figures[f"coverage@{k}"] == best["video_row"].nunique() / len(count_V)
         assert figures[f"tail_share@{k}"] == pytest.approx(best["video_row"].isin(tail).mean())
+        new = set(count_V.index[count_V == 0])
+        assert figures[f"new_share@{k}"] == pytest.approx(best["video_row"].isin(new).mean())
 
 
 def test_a_primary_cutoff_outside_the_cutoffs_is_refused(night: Night) -> None:

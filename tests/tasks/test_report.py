@@ -129,8 +129,11 @@ def test_modality_weights_of_each_modality(tmp_path, modalities):
 
 def test_models_at_every_cutoff(night):
     _, page = page_of(night)
-    assert "model NDCG@10 recall@10 MRR@10 coverage@10 gini@10 tail share@10 AUC gAUC F1" in page.words
-    assert "Challenger 5 0.205 0.300 0.200 0.600 0.500 0.400 Challenger 10 0.210" in page.words
+    assert (
+        "model NDCG@10 recall@10 MRR@10 coverage@10 gini@10 tail share@10 new share@10 AUC gAUC F1"
+        in page.words
+    )
+    assert "Challenger 5 0.205 0.300 0.200 0.600 0.500 0.400 0.100 Challenger 10 0.210" in page.words
 
 
 def test_retrieval_in_both_directions_with_chance(night):

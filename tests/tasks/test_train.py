@@ -276,6 +276,12 @@ def test_aligned_projections_are_those_of_the_first_champion(night: Night, tmp_p
     assert all(map(torch.equal, before, (head.linear.weight for head in after)))
 
 
+def test_a_repeated_source_is_refused(night: Night) -> None:
+    change = {"model.sources": ("trending", "ease", "trending")}
+    with pytest.raises(InputError, match=r"train\.model\.sources names trending twice"):
+        train.run(replace_nested(SMALL, change), night)
+
+
 def test_an_unknown_item_feature_is_refused(night: Night) -> None:
     for name in ("loudness", "caption"):
         with pytest.raises(
