@@ -44,12 +44,14 @@ USER_INDEPENDENT_FUSIONS = ("uniform", "early")
 
 
 class InterestModel(nn.Module):
-    """Recommends videos: fusion, sequence encoder, static gate, retrieval and ranking.
+    """Recommends videos: fusion, sequence encoder, static gate, retrieval, final ranker and ranking heads.
 
-    Equations (1) to (4) are those of arXiv 2509.04751. The user embedding z combines the user state, the
-    profile and the posterior mean θ (models/layers/gaussian_process.py). θ has a learned weight. θ and u have
-    no limit of length of their own. The batch holds the newest `max_length` interactions. If
-    `ModelConfig.random_walk_weight` is not 0, scores also contain a random walk
+    Equations (1) to (4) are those of arXiv 2509.04751. The modality preference u is inferred from evidence
+    (models/layers/modality_preference.py), or learned without it (models/layers/learned_preference.py). With
+    `ModelConfig.posterior_mean` the posterior mean θ (models/layers/gaussian_process.py) is added to the user
+    embedding z, with a learned weight. A batch holds the newest `max_length` interactions. Retrieval scores
+    all videos. The final ranker combines these scores with counted sources. If
+    `ModelConfig.random_walk_weight` is not 0, retrieval also contains a random walk
     (models/retrieval/random_walk.py).
 
     Levels of fusion, `ModelConfig.fusion` (arXiv 2509.04751 and its survey):
