@@ -30,7 +30,7 @@ class ModelConfig:
         posterior_mean: Whether the user embedding contains the posterior mean θ.
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
-        share_negatives: Whether the sequences of a step share these videos.
+        share_negatives: Whether all examples of a step share these videos.
     """
 
     model: str

@@ -1,9 +1,9 @@
 """Compare our SASRec and eSASRec with RecTools' implementations on the quality of one data set.
 
 Both sides have the same split, sizes, learning rate, number of negatives, patience and full ranking. They
-differ in what the implementations decide: initial weights, biases, the logQ correction (ours), and whether
-the examples of a sequence share their negatives (ours). RecTools runs in its own environment, which uv makes.
-Training stops when validation NDCG@10 has not improved for --patience epochs.
+differ in what the implementations decide: SASRec's layers, initial weights, biases and the logQ correction.
+RecTools runs in its own environment, which uv makes. Training stops when validation NDCG@10 has not improved
+for --patience epochs.
 
 On one core a model of ours takes up to an hour on Beauty, and hours on MovieLens-1M. RecTools takes several
 times as long. --users takes a sample. The last line is the JSON result.

@@ -159,8 +159,8 @@ class TransformerConfig:
         max_length: interactions of a sequence that the model reads.
         num_negatives: videos that are sampled for the softmax, with logQ correction. 0 uses all videos, and
             so does a number that is not below theirs.
-        share_negatives: whether all sequences of a step share the sampled videos. Otherwise each sequence has
-            its own. Without effect if all videos are used.
+        share_negatives: whether all targets of a step share the sampled videos. Otherwise each target has its
+            own. Without effect if all videos are used.
     """
 
     name: Literal["sasrec", "esasrec", "bert4rec"]

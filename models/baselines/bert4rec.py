@@ -52,7 +52,7 @@ class BERT4Rec(Baseline):
         masked_BT = sample_masked_positions(mask_BT)
         h_BTD = self.hidden_states(torch.where(masked_BT, self.num_videos, row_BT), mask_BT)
         return next_item_loss(
-            h_BTD, row_BT, masked_BT, self.item_embedding.weight[:-1], self.bias, self.config
+            h_BTD[masked_BT], self.item_embedding.weight[:-1], self.bias, row_BT[masked_BT], self.config
         )
 
     def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:

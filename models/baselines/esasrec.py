@@ -1,8 +1,7 @@
 """eSASRec (Tikhonovich et al., RecSys 2025, arXiv 2508.06450): SASRec with LiGR layers and a sampled softmax.
 
 It differs from the paper in what it shares with our SASRec: the start token, the item bias, the last norm and
-a logQ correction. With `share_negatives: false` the examples of a sequence share their negatives. The paper
-draws them for each example, which is several times slower on a CPU.
+a logQ correction. As in the paper, `share_negatives: false` draws the negatives for each target.
 """
 
 from torch import Tensor, nn

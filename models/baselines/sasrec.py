@@ -67,7 +67,9 @@ class SASRec(Baseline):
         if not mask_BT.any():
             return self.bias.sum() * 0.0
         h_BTD = self.hidden_states(row_BT[:, :-1])
-        return next_item_loss(h_BTD, row_BT, mask_BT, self.item_embedding.weight, self.bias, self.config)
+        return next_item_loss(
+            h_BTD[mask_BT], self.item_embedding.weight, self.bias, row_BT[mask_BT], self.config
+        )
 
     def encode_sequence(self, row_BT: Tensor, mask_BT: Tensor) -> Tensor:
         return self.hidden_states(row_BT)[torch.arange(len(row_BT)), mask_BT.sum(1)]

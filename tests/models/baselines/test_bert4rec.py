@@ -32,9 +32,9 @@ def test_masked_videos_reach_the_loss_as_targets_only(monkeypatch) -> None:
     batch = planted_sequences()[0].padded_batch(torch.arange(6), 12)
     calls, real_loss = [], bert4rec.next_item_loss
 
-    def spy(h_BTD, target_BT, mask_BT, *others):
-        calls.append((h_BTD[mask_BT].detach(), target_BT[mask_BT]))
-        return real_loss(h_BTD, target_BT, mask_BT, *others)
+    def spy(h_ND, item_ID, bias_I, target_N, config):
+        calls.append((h_ND.detach(), target_N))
+        return real_loss(h_ND, item_ID, bias_I, target_N, config)
 
     monkeypatch.setattr(bert4rec, "next_item_loss", spy)
     monkeypatch.setattr(

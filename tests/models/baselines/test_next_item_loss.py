@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from models.baselines.next_item_loss import next_item_loss
+from models.losses import softmax
 from tests.support.planted_preferences import small_config
 
 SHARING = [True, False]
 
 
-def make_inputs() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Ten sequences of four states, of which some have no target, and 600 videos."""
+def make_inputs(num_targets: int = 40) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States, 600 videos with biases, and targets."""
     torch.manual_seed(0)
-    mask_BT = torch.arange(4) < torch.tensor([[4], [1], [0], [3], [2], [4], [4], [2], [4], [1]])
     item_ID, bias_I = torch.randn(600, 8) * 0.3, torch.randn(600) * 0.3
-    return torch.randn(10, 4, 8), torch.randint(600, (10, 4)), mask_BT, item_ID, bias_I
+    return torch.randn(num_targets, 8), item_ID, bias_I, torch.randint(600, (num_targets,))
 
 
 def compute_loss(num_negatives: int, share: bool, inputs: tuple[Tensor, ...] | None = None) -> float:
@@ -28,12 +28,15 @@ def compute_loss(num_negatives: int, share: bool, inputs: tuple[Tensor, ...] | N
 @pytest.mark.parametrize("share", SHARING)
 @pytest.mark.parametrize("num_negatives", [0, 600, 2048])
 def test_the_softmax_is_full_without_a_sample(num_negatives: int, share: bool) -> None:
-    h_BTD, target_BT, mask_BT, item_ID, bias_I = make_inputs()
-    logit_BTI = h_BTD @ item_ID.T + bias_I
-    expected = torch.nn.functional.cross_entropy(logit_BTI[mask_BT], target_BT[mask_BT])
+    h_ND, item_ID, bias_I, target_N = make_inputs()
+    expected = torch.nn.functional.cross_entropy(h_ND @ item_ID.T + bias_I, target_N)
     assert compute_loss(num_negatives, share) == pytest.approx(float(expected), rel=1e-5)
-    no_target = (h_BTD, target_BT, torch.zeros_like(mask_BT), item_ID, bias_I)
-    assert compute_loss(num_negatives, share, no_target) == 0
+
+
+@pytest.mark.parametrize("share", SHARING)
+@pytest.mark.parametrize("num_negatives", [0, 5])
+def test_no_target_gives_no_loss(num_negatives: int, share: bool) -> None:
+    assert compute_loss(num_negatives, share, make_inputs(0)) == 0
 
 
 def sampled_losses(num_negatives: int, share: bool, draws: int = 30) -> list[float]:
@@ -59,14 +62,28 @@ def test_more_negatives_come_closer_to_the_full_loss(share: bool) -> None:
 
 
 def test_own_negatives_vary_less_than_shared_ones() -> None:
-    """A step with own negatives sees ten samples instead of one."""
+    """A step with own negatives sees forty samples instead of one."""
     own, shared = (torch.tensor(sampled_losses(20, share, 60)).std() for share in (False, True))
     assert own < 0.6 * shared
+
+
+def test_own_negatives_give_the_same_loss_and_gradient_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute() -> tuple[Tensor, ...]:
+        h_ND, item_ID, bias_I, target_N = make_inputs()
+        weights = [tensor.requires_grad_() for tensor in (h_ND, item_ID, bias_I)]
+        config = small_config("sasrec", num_negatives=20, share_negatives=False)
+        loss = next_item_loss(h_ND, item_ID, bias_I, target_N, config)
+        return loss, *torch.autograd.grad(loss, weights)
+
+    whole = compute()
+    monkeypatch.setattr(softmax, "CHUNK_SCORES", 7 * 20 * 8)  # seven targets at a time
+    for expected, value in zip(whole, compute(), strict=True):
+        assert torch.allclose(value, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", SHARING)
 def test_the_target_is_not_its_own_negative(share: bool) -> None:
     """With a target that is far above all others, the loss is 0, however often it is drawn."""
-    item_ID, target_BT = torch.tensor([[50.0], [0.0], [0.0]]), torch.zeros(2, 3, dtype=torch.long)
-    inputs = (torch.ones(2, 3, 1), target_BT, torch.ones(2, 3, dtype=torch.bool), item_ID, torch.zeros(3))
+    item_ID, target_N = torch.tensor([[50.0], [0.0], [0.0]]), torch.zeros(6, dtype=torch.long)
+    inputs = (torch.ones(6, 1), item_ID, torch.zeros(3), target_N)
     assert max(compute_loss(2, share, inputs) for _ in range(20)) < 1e-6
