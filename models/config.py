@@ -9,11 +9,10 @@ class ModelConfig:
     """Everything that is needed to build a model. All values come from training data only.
 
     The field model is `name` of params.yaml, section train.model. The fields fusion, encoder, layers, heads,
-    dropout, positions, profile, max_length, skip_watch_ratio, random_walk_weight, num_negatives and
-    share_negatives are keys of that section. A model ignores the fields that its section does not have.
+    dropout, positions, profile, max_length, skip_watch_ratio, num_negatives and share_negatives are keys of
+    that section. A model ignores the fields that its section does not have.
 
     Attributes:
-        random_walk_weight: Weight of the random walk in the scores. 0: no random walk.
         positive_watch_ratio: From this watch ratio on an interaction is a positive.
         width: D.
         modalities: Name -> width of its features.
@@ -53,7 +52,6 @@ class ModelConfig:
     item_features: Mapping[str, tuple[float, float]]
     video_ids: Sequence[str]
     rerank: Mapping[str, float] = field(default_factory=dict)
-    random_walk_weight: float = 0.0
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sources: Sequence[str] = field(default_factory=list)
     evidence: bool = True

@@ -1,6 +1,5 @@
 """The whole model: it embeds users and videos, scores every video, and re-ranks the best."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -9,7 +8,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.config import ModelConfig
 from models.data.items import ItemEmbeddings, ItemTable, embedding_lookup
-from models.data.positives import known_positives_by_user, positive_id_rows
 from models.data.sequences import SequenceBatch, Sequences
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
@@ -31,7 +29,6 @@ from models.retrieval.item_scores import (
     score_all_pairs,
     score_pairs,
 )
-from models.retrieval.random_walk import RandomWalk
 from models.sources import build_sources, source_scores
 
 # Initial weight of the bypass (models/layers/static_gate.py): with content, and with IDs only.
@@ -50,9 +47,7 @@ class InterestModel(nn.Module):
     (models/layers/modality_preference.py), or learned without it (models/layers/learned_preference.py). With
     `ModelConfig.posterior_mean` the posterior mean θ (models/layers/gaussian_process.py) is added to the user
     embedding z, with a learned weight. A batch holds the newest `max_length` interactions. Retrieval scores
-    all videos. The final ranker combines these scores with counted sources. If
-    `ModelConfig.random_walk_weight` is not 0, retrieval also contains a random walk
-    (models/retrieval/random_walk.py).
+    all videos. The final ranker combines these scores with counted sources.
 
     Levels of fusion, `ModelConfig.fusion` (arXiv 2509.04751 and its survey):
         attention: Equations (1) and (2). One sequence of fused events.
@@ -116,7 +111,6 @@ class InterestModel(nn.Module):
         self.posterior_mean_weight = (
             nn.Parameter(torch.tensor(POSTERIOR_MEAN_INIT)) if M and config.posterior_mean else None
         )
-        self.random_walk = RandomWalk(len(config.video_ids)) if config.random_walk_weight else None
         self.sources = build_sources(
             config.sources, len(config.video_ids), config.behaviours, config.modalities
         )
@@ -140,8 +134,6 @@ class InterestModel(nn.Module):
                 self.encode_items(item_table),
                 self.config.max_length,
             )
-        if self.random_walk is not None:
-            self.random_walk.init_from_statistics(known_positives_by_user(sequences, item_table.id_row_V))
 
     @torch.no_grad()
     def copy_calibration(self, other: "InterestModel") -> None:
@@ -188,19 +180,10 @@ class InterestModel(nn.Module):
         return UserState(z_XBSD[0], u_BSW)
 
     def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings) -> UserState:
-        """Return the user state after the last interaction, [B, …] in each field.
-
-        Only this method adds the random walk. Training does not use it.
-        """
-        state = self.encode_sequence(batch, profiles, items).select(
+        """Return the user state after the last interaction, [B, …] in each field."""
+        return self.encode_sequence(batch, profiles, items).select(
             (torch.arange(len(batch.users_B)), batch.lengths)
         )
-        if self.random_walk is None:
-            return state
-        random_walk_BI = self.config.random_walk_weight * self.random_walk(
-            *positive_id_rows(batch, items.id_row_V)
-        )
-        return replace(state, random_walk_NX=F.pad(random_walk_BI, (0, 1)))
 
     def score_items(self, user_state: UserState, items: ItemEmbeddings) -> tuple[Tensor, Tensor]:
         """Score every video for every row of the user state (retrieval).
@@ -208,21 +191,14 @@ class InterestModel(nn.Module):
         Returns:
             score_NV and the modality weights alpha_MNV.
         """
-        score_NV, alpha_MNV = score_all_pairs(
-            user_state.z_ND, user_state.u_NW, items, user_state.modality_z_NMD
-        )
-        if user_state.random_walk_NX is not None:
-            # The last column is 0, for videos without an ID row (−1).
-            score_NV = score_NV + user_state.random_walk_NX[:, items.id_row_V]
-        return score_NV, alpha_MNV
+        return score_all_pairs(user_state.z_ND, user_state.u_NW, items, user_state.modality_z_NMD)
 
     def inner_product_vectors(
         self, user_state: UserState, items: ItemEmbeddings
     ) -> tuple[Tensor, Tensor] | None:
         """Express the scores as inner products of user and video vectors.
 
-        The last of the F numbers is the bias of the video, and 1 for the user. The scores do not contain the
-        random walk.
+        The last of the F numbers is the bias of the video, and 1 for the user.
 
         Returns:
             q_NF of users and w_VF of videos, or None if α depends on user and video.
@@ -283,9 +259,7 @@ class InterestModel(nn.Module):
         best_NC = top_k(score_NV, num_candidates)
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()
-        # The random walk is left out: it is as wide as the catalogue, and the heads do not read it.
-        pair_state = UserState(user_state.z_ND, user_state.u_NW).select(pair_P)
-        p_PH = torch.sigmoid(self.behaviour_logits(pair_state, items, row_P))
+        p_PH = torch.sigmoid(self.behaviour_logits(user_state.select(pair_P), items, row_P))
         value_P = rerank_value(p_PH, self._comment_negativity(items)[row_P], self.config.rerank)
         return score_NV.scatter_add(1, best_NC, value_P.view_as(best_NC))
 

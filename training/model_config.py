@@ -24,7 +24,6 @@ NOT_READ: Mapping[str, Any] = {
     "profile": False,
     "max_length": 1,
     "skip_watch_ratio": 0.0,
-    "random_walk_weight": 0.0,
     "num_negatives": 0,
     "share_negatives": True,
     "rerank": {},

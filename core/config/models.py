@@ -92,8 +92,6 @@ class InterestModelConfig:
             of the snapshot's catalogue or item statistics: comment_sentiment, comments, duration_ms.
         max_length: interactions of a sequence that the model reads.
         skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
-        random_walk_weight: weight of the random walk in retrieval's scores (models/retrieval/random_walk.py).
-            It helps most if sequences are short and content is uninformative. 0 turns it off.
         warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
         sources: counted scores that the final ranker combines with the score of the sequence model
             (models/sources/). Empty: the sequence model ranks alone.
@@ -116,7 +114,6 @@ class InterestModelConfig:
     item_features: tuple[str, ...]
     max_length: PositiveInt
     skip_watch_ratio: NonNegativeFloat
-    random_walk_weight: NonNegativeFloat
     warmup_epochs: NonNegativeInt
     sources: tuple[SourceName, ...]
     evidence: bool

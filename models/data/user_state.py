@@ -13,8 +13,6 @@ class UserState:
         z_ND: User embedding, which scores videos.
         u_NW: Modality preference, which weighs modalities (`models.layers.modality_attention.affinity`).
         modality_z_NMD: One vector for each modality that replaces z (late fusion). None: z is used.
-        random_walk_NX: What the random walk adds to the score of each ID row, X = I + 1. The last is 0 for
-            new videos.
 
     A baseline keeps in z and u what its own scores need.
     """
@@ -22,10 +20,8 @@ class UserState:
     z_ND: Tensor
     u_NW: Tensor
     modality_z_NMD: Tensor | None = None
-    random_walk_NX: Tensor | None = None
 
     def select(self, index: Tensor | slice | tuple[Tensor | slice, ...]) -> "UserState":
         """Return these moments only."""
         modality_z_NMD = None if self.modality_z_NMD is None else self.modality_z_NMD[index]
-        random_walk_NX = None if self.random_walk_NX is None else self.random_walk_NX[index]
-        return UserState(self.z_ND[index], self.u_NW[index], modality_z_NMD, random_walk_NX)
+        return UserState(self.z_ND[index], self.u_NW[index], modality_z_NMD)

@@ -207,18 +207,15 @@ def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
     """Return the logits [N, H] of the ranking heads for each pair of user and video."""
     model, users = scorer.model.eval(), user_N.unique()
     items: Any = model.encode_items(scorer.item_table)
-    states = [_ranking_inputs(scorer.encode_user(users_B, items)) for users_B in users.split(CHUNK_USERS)]
-    user_state = UserState(*(torch.cat(parts) for parts in zip(*states, strict=True)))
+    states = [scorer.encode_user(users_B, items) for users_B in users.split(CHUNK_USERS)]
+    user_state = UserState(
+        torch.cat([state.z_ND for state in states]), torch.cat([state.u_NW for state in states])
+    )
     position_N = torch.searchsorted(users, user_N)
     parts = zip(position_N.split(CHUNK_INTERACTIONS), row_N.split(CHUNK_INTERACTIONS), strict=True)
     return torch.cat(
         [model.behaviour_logits(user_state.select(positions), items, rows) for positions, rows in parts]
     )
-
-
-def _ranking_inputs(user_state: UserState) -> tuple[Tensor, Tensor]:
-    """Return what the ranking heads read. The rest of a user state may be as wide as the catalogue."""
-    return user_state.z_ND, user_state.u_NW
 
 
 @torch.no_grad()

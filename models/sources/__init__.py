@@ -13,7 +13,7 @@ from models.sources.content_kernel import ContentKernel
 from models.sources.ease import Ease
 from models.sources.item_cf import ItemCF
 from models.sources.item_statistics import ItemQuality, Popularity, Trending
-from models.sources.random_walk import RandomWalkLift
+from models.sources.random_walk import RandomWalk
 from models.sources.source import Source
 from models.sources.transition import Transition
 
@@ -23,7 +23,7 @@ SOURCES: dict[str, type[Source]] = {
     "item_quality": ItemQuality,
     "item_cf": ItemCF,
     "ease": Ease,
-    "random_walk": RandomWalkLift,
+    "random_walk": RandomWalk,
     "transition": Transition,
     "creator_affinity": CreatorAffinity,
     "category_affinity": CategoryAffinity,

@@ -142,7 +142,7 @@ def test_the_name_selects_the_dataclass_of_the_model(tmp_path):
     ("name", "key", "value", "readers"),
     [
         ("sasrec", "fusion", "user", "interest"),
-        ("sasrec", "random_walk_weight", 0.0, "interest"),
+        ("sasrec", "sources", [], "interest"),
         ("sasrec", "rerank", {}, "interest"),
         ("sasrec", "objective", {}, "interest"),
         ("sasrec", "warmup_epochs", 0, "interest"),

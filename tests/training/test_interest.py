@@ -284,10 +284,7 @@ def test_bf16_is_used_when_set_or_supported_by_the_gpu(
 @pytest.mark.parametrize("negatives", [0, 6])
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"fusion": fusion, "random_walk_weight": 0.5}
-        for fusion in (*USER_DEPENDENT_FUSIONS, "uniform", "early")
-    ]
+    [{"fusion": fusion} for fusion in (*USER_DEPENDENT_FUSIONS, "uniform", "early")]
     + [{"fusion": fusion, "evidence": False, "posterior_mean": False} for fusion in ("attention", "user")]
     + [{"encoder": encoder} for encoder in ("ligr", "hstu", "lstm", "mean")],
     ids=lambda changes: "-".join(map(str, changes.values())),

@@ -30,7 +30,9 @@ from models.interest_model import InterestModel
 from models.layers.fusion import ModalityProjection
 from models.retrieval.full_ranking import users_per_chunk
 from models.seeding import seed_everything
+from models.sources import source_scores
 from models.training.baselines import BaselineTrainingConfig, fit_baseline
+from models.training.choices import collect_choices
 from models.training.initialisation import init_from_training_data
 from models.training.objective import Objective
 from training.interest import fit_interest_model
@@ -116,6 +118,8 @@ def train_interest_model(
 ) -> TrainedModel:
     """Train the interest model by the training loop of a night, but without aligning the modalities first.
 
+    The sources of the final ranker are counted on the training fold only.
+
     Args:
         base_config: sizes that all models share. The keys of `config.model` take precedence.
         config: parameters of the model and its training.
@@ -145,7 +149,22 @@ def train_interest_model(
         near_duplicate_cosine=0.99,
     )
     validation = FoldInputs(None, scorer.item_table, scorer.user_data, dataset.train.targets)
-    return TrainedModel(model, fit_interest_model(scorer, [validation], config, objective, config.epochs))
+    curve = fit_interest_model(scorer, [validation], config, objective, config.epochs)
+    _fit_final_ranker(model, scorer, validation, config.seed)
+    return TrainedModel(model, curve)
+
+
+def _fit_final_ranker(model: InterestModel, scorer: Scorer, validation: FoldInputs, seed: int) -> None:
+    """Fit the final ranker on the validation targets. Its sources are counted on the training fold."""
+    if not model.sources:
+        return
+    items = model.eval().encode_items(scorer.item_table)
+
+    def score(users_B: Tensor) -> Tensor:
+        score_BV, _ = model.score_items(scorer.encode_user(users_B, items), items)
+        return source_scores(score_BV, model.sources, scorer.batch(users_B), scorer.item_table)
+
+    model.final_ranker.fit([collect_choices(score, validation, seed, model.config.max_length)])
 
 
 def evaluate_model(trained: TrainedModel, dataset: SplitDataset) -> ModelResult:

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from models.data.items import ItemTable
-from models.data.positives import known_positives_by_user, positive_id_rows
 from models.data.sequences import SECONDS_PER_DAY, SequenceBatch, Sequences
-from models.retrieval.random_walk import RandomWalk
 from models.sources import SOURCES, Source, build_sources
 from tests.models.sources.inputs import catalogue, likes, score, to_sequences
 from tests.support.model_inputs import BEHAVIOURS, WIDTHS, all_users, make_item_table, make_sequences
@@ -111,14 +109,6 @@ def test_a_source_works_with_a_later_catalogue(name: str) -> None:
     batch = example_batch()
     moved = replace(batch, video_BT=order.argsort()[batch.video_BT])
     assert torch.allclose(source(moved, items.select(order)), source(batch, items)[:, order], atol=1e-6)
-
-
-def test_the_random_walk_is_that_of_retrieval() -> None:
-    sequences, items, batch = make_sequences(LENGTHS, seed=6), items_with_columns(), example_batch()
-    walk = RandomWalk(9)
-    walk.init_from_statistics(known_positives_by_user(sequences, items.id_row_V))
-    score_BV = fitted("random_walk")(batch, items)
-    assert torch.equal(score_BV[:, :9], walk(*positive_id_rows(batch, items.id_row_V)))
 
 
 def test_settings_reach_their_source_and_unknown_names_are_refused() -> None:

@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.quality.sets import tiktok
-from benchmarks.quality.sets.protocol import evaluate_model, make_model_config, train_baseline
+from benchmarks.quality.sets.protocol import (
+    evaluate_model,
+    make_model_config,
+    train_baseline,
+    train_interest_model,
+)
 from datasets.tiktok import read_split
+from models.interest_model import InterestModel
 from tests.support.releases import tiktok_pairs_of_two_groups, write_tiktok
 
 
@@ -35,3 +41,12 @@ def test_every_model_learns_two_groups(tmp_path: Path, monkeypatch: pytest.Monke
     assert figures["undercurrent_minus"]["popularity"]["ndcg@20"]["low"] > 0
     published = {f"{n}_over_published_recall@20" for n in ("popularity", "mf_bpr", "lightgcn")}
     assert set(ratios) == published | {f"undercurrent_over_{n}_recall@20" for n in tiktok.PUBLISHED}
+
+
+def test_the_final_ranker_is_fitted_with_the_random_walk(tmp_path: Path) -> None:
+    split = read_split(write_tiktok(tmp_path, tiktok_pairs_of_two_groups()))
+    config = replace(tiktok.TRAIN_CONFIG, epochs=1)
+    model = train_interest_model(split, tiktok._base_config(split), config).model
+    assert isinstance(model, InterestModel)
+    assert list(model.sources) == ["random_walk"]
+    assert model.final_ranker.weight_S[1] > 0.1
