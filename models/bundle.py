@@ -18,7 +18,7 @@ from models.config import ModelConfig
 from models.interest_model import InterestModel
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "model.json"
-FORMAT_VERSION = 11  # since 11, a bundle holds the final ranker and its sources
+FORMAT_VERSION = 12  # since 12, a model has no Gaussian process and no counted engagement
 
 
 def build_model(config: ModelConfig) -> InterestModel | Baseline:

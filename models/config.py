@@ -25,8 +25,6 @@ class ModelConfig:
         rerank: Number of candidates and weights of the second stage, as in params.yaml. Empty: no second
             stage.
         sources: Counted sources of the final ranker (models/sources/).
-        evidence: Whether the modality preference is inferred instead of learned.
-        posterior_mean: Whether the user embedding contains the posterior mean θ.
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
         share_negatives: Whether all examples of a step share these videos.
@@ -54,7 +52,5 @@ class ModelConfig:
     rerank: Mapping[str, float] = field(default_factory=dict)
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sources: Sequence[str] = field(default_factory=list)
-    evidence: bool = True
-    posterior_mean: bool = True
     num_negatives: int = 2048
     share_negatives: bool = True

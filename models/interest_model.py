@@ -7,17 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.config import ModelConfig
-from models.data.items import ItemEmbeddings, ItemTable, embedding_lookup
-from models.data.sequences import SequenceBatch, Sequences
+from models.data.items import ItemEmbeddings, ItemTable
+from models.data.sequences import SequenceBatch
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
-from models.layers.engagement import EngagementResidual
 from models.layers.fusion import ItemFusion
-from models.layers.gaussian_process import posterior_mean
-from models.layers.learned_preference import LearnedModalityPreference
 from models.layers.modality_attention import fuse_modalities, unfused_modalities
 from models.layers.modality_preference import ModalityPreference
-from models.layers.sequence_encoders import InteractionEmbedding, build_encoder, num_action_features
+from models.layers.sequence_encoders import InteractionEmbedding, build_encoder
 from models.layers.static_gate import StaticGate
 from models.layers.user_profile import UserProfileEmbedding
 from models.ranking.final_ranker import FinalRanker, activity_groups, age_groups
@@ -34,8 +31,6 @@ from models.sources import build_sources, source_scores
 # Initial weight of the bypass (models/layers/static_gate.py): with content, and with IDs only.
 BYPASS_INIT = 0.3
 BYPASS_INIT_IDS_ONLY = 1.0
-# The initial weight of θ in z is this × √D. It balances θ against the item biases, which are log popularity.
-POSTERIOR_MEAN_INIT = 0.3
 USER_DEPENDENT_FUSIONS = ("attention", "user", "late")  # α depends on the user
 USER_INDEPENDENT_FUSIONS = ("uniform", "early")
 
@@ -43,11 +38,8 @@ USER_INDEPENDENT_FUSIONS = ("uniform", "early")
 class InterestModel(nn.Module):
     """Recommends videos: fusion, sequence encoder, static gate, retrieval, final ranker and ranking heads.
 
-    Equations (1) to (4) are those of arXiv 2509.04751. The modality preference u is inferred from evidence
-    (models/layers/modality_preference.py), or learned without it (models/layers/learned_preference.py). With
-    `ModelConfig.posterior_mean` the posterior mean θ (models/layers/gaussian_process.py) is added to the user
-    embedding z, with a learned weight. A batch holds the newest `max_length` interactions. Retrieval scores
-    all videos. The final ranker combines these scores with counted sources.
+    Equations (1) to (4) are those of arXiv 2509.04751. A batch holds the newest `max_length` interactions.
+    Retrieval scores all videos. The final ranker combines these scores with counted sources.
 
     Levels of fusion, `ModelConfig.fusion` (arXiv 2509.04751 and its survey):
         attention: Equations (1) and (2). One sequence of fused events.
@@ -75,28 +67,19 @@ class InterestModel(nn.Module):
         self.config = config
         D, M = config.width, len(config.modalities)
         self.is_late_fusion = M > 0 and config.fusion == "late"
-        has_preference = M > 0 and config.fusion not in USER_INDEPENDENT_FUSIONS
         self.item_fusion = ItemFusion(
-            config.modalities,
-            D,
-            len(config.video_ids),
-            with_early_fusion=config.fusion == "early",
-            with_aligned=has_preference,
+            config.modalities, D, len(config.video_ids), with_early_fusion=config.fusion == "early"
         )
         context_sizes = [len(values) for values in config.contexts.values()]
         self.event_embedding = InteractionEmbedding(
             D, len(config.behaviours), config.max_length, config.positions, context_sizes
         )
-        num_actions = num_action_features(len(config.behaviours))
-        category_sizes = (
-            [len(values) for values in config.user_categorical_features.values()] if config.profile else []
+        self.modality_preference = (
+            ModalityPreference(M, D, uses_content=config.fusion != "user")
+            if M and config.fusion not in USER_INDEPENDENT_FUSIONS
+            else None
         )
-        uses_content = config.fusion != "user"
-        self.modality_preference: ModalityPreference | LearnedModalityPreference | None = None
-        if has_preference and config.evidence:
-            self.modality_preference = ModalityPreference(M, num_actions, D, category_sizes, uses_content)
-        elif has_preference:
-            self.modality_preference = LearnedModalityPreference(M, D, uses_content)
+        category_sizes = [len(values) for values in config.user_categorical_features.values()]
         self.profile_embedding = (
             UserProfileEmbedding(category_sizes, len(config.user_numerical_features), D)
             if config.profile
@@ -107,33 +90,11 @@ class InterestModel(nn.Module):
             config.encoder, D, config.layers, config.heads, config.dropout, max_states, config.positions
         )
         self.static_gate = StaticGate(D, BYPASS_INIT if M else BYPASS_INIT_IDS_ONLY)
-        self.engagement_residual = EngagementResidual(config.behaviours, len(config.video_ids))
-        self.posterior_mean_weight = (
-            nn.Parameter(torch.tensor(POSTERIOR_MEAN_INIT)) if M and config.posterior_mean else None
-        )
         self.sources = build_sources(
             config.sources, len(config.video_ids), config.behaviours, config.modalities
         )
         self.final_ranker = FinalRanker(1 + len(config.sources))
         self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
-
-    @torch.no_grad()
-    def init_from_statistics(
-        self, sequences: Sequences, profiles: UserProfiles, item_table: ItemTable
-    ) -> None:
-        """Compute the statistics of the training days that the layers need.
-
-        `item_fusion` needs its own statistics first, because this method embeds the videos.
-        """
-        self.engagement_residual.init_from_statistics(sequences, item_table.id_row_V)
-        if isinstance(self.modality_preference, ModalityPreference):
-            self.modality_preference.init_from_statistics(
-                sequences,
-                profiles,
-                self.engagement_residual,
-                self.encode_items(item_table),
-                self.config.max_length,
-            )
 
     @torch.no_grad()
     def copy_calibration(self, other: "InterestModel") -> None:
@@ -165,13 +126,7 @@ class InterestModel(nn.Module):
         s_BD = self.encode_profile(profiles)
         x_XBSD, u_BSW = self._encoder_inputs(batch, profiles, items)
         h_XBSD = self.encoder(x_XBSD.flatten(0, 1)).view_as(x_XBSD)
-        z_XBSD = self.static_gate(h_XBSD, s_BD)
-        if self.posterior_mean_weight is not None:
-            x_BTMD = embedding_lookup(items.x_VMD, batch.video_BT)
-            residual_BT = self.engagement_residual(batch, items.id_row_V)
-            theta_BSD = posterior_mean(x_BTMD, residual_BT, batch)
-            z_XBSD = z_XBSD + self.posterior_mean_weight * self.config.width**0.5 * theta_BSD
-        return self._user_state(z_XBSD, u_BSW)
+        return self._user_state(self.static_gate(h_XBSD, s_BD), u_BSW)
 
     def _user_state(self, z_XBSD: Tensor, u_BSW: Tensor) -> UserState:
         """Return the user state, given the user embedding of each sequence of `_event_sequences`."""
@@ -299,28 +254,7 @@ class InterestModel(nn.Module):
         if self.modality_preference is None:  # a softmax over zeros gives equal weights
             B, T = batch.mask_BT.shape
             return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))
-        if isinstance(self.modality_preference, LearnedModalityPreference):
-            return self.modality_preference(items, batch, self.encode_profile(profiles))
-        return self.modality_preference(
-            self.modality_weights(batch, profiles, items),
-            items,
-            self.event_embedding.action_features(batch),
-            batch,
-            self.encode_profile(profiles),
-        )
-
-    def modality_weights(self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings) -> Tensor:
-        """Return the expected modality weights_BSM of each user at every state.
-
-        They are not trained. `cache_modality_weights` stores them in the batch.
-        """
-        assert isinstance(self.modality_preference, ModalityPreference)
-        if batch.modality_weights_BTM is None:
-            return self.modality_preference.modality_weights(
-                batch, profiles, self.engagement_residual(batch, items.id_row_V), items
-            )
-        # State 0 has equal weights.
-        return F.pad(batch.modality_weights_BTM, (0, 0, 1, 0), value=1 / len(self.config.modalities))
+        return self.modality_preference(items, batch, self.encode_profile(profiles))
 
     def _encoder_inputs(
         self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings

@@ -28,14 +28,11 @@ class ChampionSpace:
         projections: The champion's. None if this night's cannot be compared with them.
         reason: Which champion it is, or why there is none to compare with.
         probe_items: Training videos of the champion with the lowest hash buckets, so the same every night.
-        initial_projections: The champion's aligned projections, on which its modality preference is computed.
-            None if it has none.
     """
 
     projections: ModalityProjections | None
     reason: str
     probe_items: ItemTable
-    initial_projections: ModalityProjections | None = None
 
     @torch.no_grad()
     def embedding_drift(self, projections: ModalityProjections) -> dict[str, dict]:
@@ -82,7 +79,6 @@ def read_champion_space(snapshot: SnapshotReader, width: int) -> ChampionSpace:
         projections.requires_grad_(False),
         f"champion, version {snapshot.manifest['champion']}",
         item_table.select(_probe_rows(snapshot, champion.config.video_ids)),
-        champion.item_fusion.aligned_projections,
     )
 
 

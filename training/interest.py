@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from models import distributed
 from models.baselines import Baseline
 from models.data.folds import Fold
 from models.devices import efficient_attention, supports_bf16, to_device
-from models.evaluation.scoring import Scorer, cache_modality_weights, mean_ndcg
+from models.evaluation.scoring import Scorer, mean_ndcg
 from models.interest_model import InterestModel
 from models.seeding import seed_everything
 from models.training.batching import batches
@@ -141,10 +141,10 @@ def fit_interest_model(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
     with torch.device(device), efficient_attention(device):
-        device_scorer = cache_modality_weights(
-            Scorer(model, to_device(scorer.item_table, device), to_device(scorer.user_data, device))
+        device_scorer = Scorer(
+            model, to_device(scorer.item_table, device), to_device(scorer.user_data, device)
         )
-        device_validation = [_with_modality_weights(model, to_device(fold, device)) for fold in validation]
+        device_validation = [to_device(fold, device) for fold in validation]
         task = InterestTask(device_scorer, device_validation, params, to_device(objective, device))
         schedule = LearningRateSchedule(params.learning_rate, params.model.warmup_epochs, params.epochs)
         trainer = Trainer(
@@ -158,12 +158,6 @@ def fit_interest_model(
         curve = trainer.fit()
     model.to("cpu")
     return curve
-
-
-def _with_modality_weights(model: InterestModel, fold: Fold) -> Fold:
-    """Return the fold with the modality weights of all users computed."""
-    scorer = cache_modality_weights(Scorer(model, fold.item_table, fold.users, fold.day))
-    return replace(fold, users=scorer.user_data)
 
 
 def choose_device(name: str) -> torch.device:

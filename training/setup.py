@@ -84,11 +84,10 @@ def build_training_setup(
     init_from_training_data(
         model,
         inputs.item_table,
-        inputs.users,
+        inputs.users.sequences,
         snapshot.num_interactions(fold),
         settings.recency_half_life_days,
         recently_uploaded(inputs.item_table, last_day, DAYS_OF_NEW_VIDEOS),
-        champion.initial_projections,
     )
     scorer = Scorer(model, inputs.item_table, inputs.users, inputs.day)
     objective = Objective(

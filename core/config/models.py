@@ -95,9 +95,6 @@ class InterestModelConfig:
         warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
         sources: counted scores that the final ranker combines with the score of the sequence model
             (models/sources/). Empty: the sequence model ranks alone.
-        evidence: whether the log evidence of a Gaussian process gives the modality weights of a user. If
-            not, they are learned (models/layers/learned_preference.py).
-        posterior_mean: whether the user embedding contains the posterior mean of a Gaussian process.
         rerank: the value of the predicted behaviours in the order of the best videos.
         objective: the losses.
     """
@@ -116,8 +113,6 @@ class InterestModelConfig:
     skip_watch_ratio: NonNegativeFloat
     warmup_epochs: NonNegativeInt
     sources: tuple[SourceName, ...]
-    evidence: bool
-    posterior_mean: bool
     rerank: RerankConfig
     objective: ObjectiveConfig
 

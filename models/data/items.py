@@ -1,7 +1,7 @@
 """Videos as tensors: the item table, and the item embeddings that a model makes from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,7 +83,6 @@ class ItemEmbeddings:
 
     Attributes:
         x_VMD: Modality embeddings x̃ₘ. Zero if missing.
-        aligned_VMD: The same before training, from `align`.
         has_VM: Bool, whether a video has the modality.
         id_VD: ID embedding.
         id_gate_V: Share of the ID embedding in the item embedding, g (docs/model/fusion.md).
@@ -93,7 +92,6 @@ class ItemEmbeddings:
     """
 
     x_VMD: Tensor
-    aligned_VMD: Tensor
     has_VM: Tensor
     id_VD: Tensor
     id_gate_V: Tensor
@@ -106,7 +104,7 @@ class ItemEmbeddings:
 
     def select(self, rows: Tensor | slice) -> "ItemEmbeddings":
         """Return the items of these rows."""
-        return ItemEmbeddings(**{name: tensor[rows] for name, tensor in vars(self).items()})
+        return replace(self, **{name: tensor[rows] for name, tensor in vars(self).items()})
 
 
 def impute_with_mask(value_NQ: Tensor) -> Tensor:

@@ -39,7 +39,6 @@ class SequenceBatch:
     hour_BT: Tensor
     positive_BT: Tensor
     context_BTJ: Tensor
-    modality_weights_BTM: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -70,9 +69,6 @@ class Sequences:
         sentiment_E: Sentiment of the user's comments, in [-1, 1]. NaN is none or unknown.
         positive_E: Bool, whether the interaction is a positive.
         context_EJ: Code of each context of the model. 0 is unknown. None: the model reads no context.
-        modality_weights_EM: Expected modality weights after the event, for the newest events that the model
-            reads. 0 for older events. None: not computed yet
-            (`models.evaluation.scoring.cache_modality_weights`).
     """
 
     offsets: Tensor
@@ -84,7 +80,6 @@ class Sequences:
     sentiment_E: Tensor
     positive_E: Tensor
     context_EJ: Tensor | None = None
-    modality_weights_EM: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -113,7 +108,7 @@ class Sequences:
         if not len(self.video_E):
             index_BT = index_BT[:, :0]
         watch_ratio_BT, sentiment_BT = self.watch_ratio_E[index_BT], self.sentiment_E[index_BT]
-        no_context_BTJ, weights_EM = index_BT[:, :, None][:, :, :0], self.modality_weights_EM
+        no_context_BTJ = index_BT[:, :, None][:, :, :0]
         return SequenceBatch(
             users_B=users_B,
             mask_BT=mask_BT,
@@ -128,7 +123,6 @@ class Sequences:
             hour_BT=self.hour_E[index_BT],
             positive_BT=self.positive_E[index_BT],
             context_BTJ=no_context_BTJ if self.context_EJ is None else self.context_EJ[index_BT],
-            modality_weights_BTM=weights_EM if weights_EM is None else weights_EM[index_BT],
         )
 
 

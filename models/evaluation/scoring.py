@@ -1,7 +1,7 @@
 """Scores of the whole catalogue for many users, in chunks of bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from models.data.user_state import UserState
 from models.data.users import UserData
 from models.evaluation.metrics import ndcg
 from models.interest_model import InterestModel
-from models.layers.modality_preference import ModalityPreference
 from models.retrieval.full_ranking import CHUNK_USERS, target_ranks, top_k, users_per_chunk
 from models.retrieval.item_scores import modality_contributions
 from models.retrieval.topk_ranking import ScoreFn, topk_ranks
@@ -68,31 +67,6 @@ class Scorer:
             items: What `model.encode_items` returned.
         """
         return self.model.encode_user(self.batch(users_B), self.user_data.profiles.select(users_B), items)
-
-
-@torch.no_grad()
-def cache_modality_weights(scorer: Scorer) -> Scorer:
-    """Return the scorer with the modality weights of all users computed.
-
-    Training needs them in every epoch. A video that a step treats as new (`id_dropout`) still has its own
-    mean engagement in these weights.
-    """
-    model, user_data = scorer.model.eval(), scorer.user_data
-    if not isinstance(model, InterestModel) or not isinstance(model.modality_preference, ModalityPreference):
-        return scorer
-    items = model.encode_items(scorer.item_table)
-    sequences, max_length = user_data.sequences, model.config.max_length
-    end_E = sequences.offsets[1:].repeat_interleave(sequences.lengths)
-    in_window_E = end_E - torch.arange(len(sequences.video_E)) <= max_length
-    modality_weights_EM = torch.zeros(len(in_window_E), len(model.config.modalities))
-    weights = []
-    for users_B in torch.arange(len(sequences.lengths)).split(CHUNK_USERS):
-        batch = sequences.padded_batch(users_B, max_length)
-        weights_BSM = model.modality_weights(batch, user_data.profiles.select(users_B), items)
-        weights.append(weights_BSM[:, 1:][batch.mask_BT])
-    modality_weights_EM[in_window_E] = torch.cat(weights)
-    sequences = replace(sequences, modality_weights_EM=modality_weights_EM)
-    return replace(scorer, user_data=replace(user_data, sequences=sequences))
 
 
 @torch.no_grad()

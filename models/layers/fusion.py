@@ -125,27 +125,17 @@ class ItemFusion(nn.Module):
         width: D.
         num_videos: I.
         with_early_fusion: Whether all modalities are joined into one vector.
-        with_aligned: Whether to keep a copy of the projections that training does not move. Modality weights
-            and group preferences are inferred in its space.
     """
 
     num_interactions_I: Tensor
     cold_start_bias: Tensor
 
     def __init__(
-        self,
-        modalities: Mapping[str, int],
-        width: int,
-        num_videos: int,
-        with_early_fusion: bool = False,
-        with_aligned: bool = False,
+        self, modalities: Mapping[str, int], width: int, num_videos: int, with_early_fusion: bool = False
     ) -> None:
         super().__init__()
         self.width = width
         self.projections = ModalityProjections(modalities, width)
-        self.aligned_projections = (
-            ModalityProjections(modalities, width).requires_grad_(False) if with_aligned else None
-        )
         self.early_fusion = EarlyFusion(len(modalities), width) if with_early_fusion and modalities else None
         self.id_embedding = nn.Embedding(num_videos, width)
         self.id_bias = nn.Parameter(torch.zeros(num_videos))
@@ -165,7 +155,6 @@ class ItemFusion(nn.Module):
                 (docs/experiments/2026-11-21-new-video-bias.md).
         """
         x_VMD = self.projections(item_table)
-        aligned_VMD = self.aligned_projections(item_table) if self.aligned_projections else x_VMD.detach()
         if self.early_fusion is not None:
             x_VMD = self.early_fusion(x_VMD, item_table.has_VM)
         item_features_VQ = (
@@ -188,18 +177,12 @@ class ItemFusion(nn.Module):
         bias_V = torch.where(item_table.id_row_V >= 0, bias_V, self.cold_start_bias)
         id_row_V = torch.where(has_id_V, row_V, -1)
         item_features_VF, has_VM = impute_with_mask(item_features_VQ), item_table.has_VM
-        return ItemEmbeddings(
-            x_VMD, aligned_VMD, has_VM, id_VD, id_gate_V, bias_V, id_row_V, item_features_VF
-        )
+        return ItemEmbeddings(x_VMD, has_VM, id_VD, id_gate_V, bias_V, id_row_V, item_features_VF)
 
     def init_from_statistics(
-        self,
-        num_interactions_I: Tensor,
-        num_positives_I: Tensor,
-        is_recent_I: Tensor | None = None,
-        aligned_projections: ModalityProjections | None = None,
+        self, num_interactions_I: Tensor, num_positives_I: Tensor, is_recent_I: Tensor | None = None
     ) -> None:
-        """Set the interaction counts of the gate, the initial biases and the aligned projections.
+        """Set the interaction counts of the gate and the initial biases.
 
         The bias is the centred log of the number of users who liked the video. So with z = 0 the softmax
         equals popularity, and training learns how a user differs from it.
@@ -209,11 +192,8 @@ class ItemFusion(nn.Module):
             num_positives_I: Users who liked the video.
             is_recent_I: Bool, the newest videos of training. Their mean bias is the bias of a new video.
                 None: it is the mean of all videos.
-            aligned_projections: Those of the champion. None: the present projections.
         """
         self.num_interactions_I.copy_(num_interactions_I)
-        if self.aligned_projections:
-            self.aligned_projections.load_state_dict((aligned_projections or self.projections).state_dict())
         log_popularity_I = torch.log(POPULARITY_SMOOTHING + num_positives_I)
         with torch.no_grad():
             self.id_bias.copy_(log_popularity_I - log_popularity_I.mean())

@@ -5,42 +5,37 @@ from torch import Tensor
 
 from models.baselines import trending
 from models.data.items import ItemTable
+from models.data.sequences import Sequences
 from models.data.targets import behaviour_labels
-from models.data.users import UserData
 from models.interest_model import InterestModel
-from models.layers.fusion import ModalityProjections
 from models.sources import count_sources
 
 
 def init_from_training_data(
     model: InterestModel,
     item_table: ItemTable,
-    users: UserData,
+    sequences: Sequences,
     num_interactions_V: Tensor,
     half_life_days: float,
     is_recent_V: Tensor | None = None,
-    aligned_projections: ModalityProjections | None = None,
 ) -> None:
     """Compute the statistics of all layers, in place. The projections are not changed.
 
     Args:
         model: An untrained model, with projections that are ready to use.
         item_table: The catalogue.
-        users: Users and sequences of the training days.
+        sequences: Sequences of the training days.
         num_interactions_V: Number of training interactions with each video.
         half_life_days: A positive so many days before the end of training counts half in the initial bias.
         is_recent_V: Bool, the newest videos of training. Their mean bias is the bias of a new video.
-        aligned_projections: Those of the champion. None: those of the model.
     """
-    sequences, is_known_V = users.sequences, item_table.id_row_V >= 0
+    is_known_V = item_table.id_row_V >= 0
     positives_V = trending(sequences, len(is_known_V), half_life_days)
     model.item_fusion.init_from_statistics(
         num_interactions_V[is_known_V],
         positives_V[is_known_V],
         None if is_recent_V is None else is_recent_V[is_known_V],
-        aligned_projections,
     )
-    model.init_from_statistics(sequences, users.profiles, item_table)
     count_sources(model.sources, sequences, item_table)
     labels = behaviour_labels(
         sequences.watch_ratio_E,

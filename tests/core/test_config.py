@@ -187,6 +187,13 @@ def test_a_model_without_a_name_or_keys_is_refused(tmp_path):
         load_params(_write_model(tmp_path, {**SASREC, "layer": 1}))
 
 
+@pytest.mark.parametrize("key", ["evidence", "posterior_mean", "random_walk_weight"])
+def test_a_key_of_a_removed_component_is_unknown(tmp_path, key):
+    path = _write_params(tmp_path, lambda raw: raw["train"]["model"].update({key: 0}))
+    with pytest.raises(InputError, match=rf"unknown key 'train\.model\.{key}'"):
+        load_params(path)
+
+
 def test_a_key_at_the_wrong_level_is_refused_with_its_place(tmp_path):
     path = _write_params(tmp_path, lambda raw: raw["train"].update(fusion="user"))
     with pytest.raises(InputError, match=r"unknown key 'train\.fusion'; write it as 'train\.model\.fusion'"):

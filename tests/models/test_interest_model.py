@@ -99,7 +99,7 @@ def test_padding_values_change_nothing(encoder: str, fusion: str) -> None:
     batch, items = sequences.padded_batch(all_users(sequences), 8), model.encode_items(make_item_table())
     generator, changed = torch.Generator().manual_seed(3), {}
     for name, value in vars(batch).items():
-        if name in ("users_B", "mask_BT", "modality_weights_BTM"):
+        if name in ("users_B", "mask_BT"):
             continue
         other = torch.randint(2, value.shape, generator=generator).to(value.dtype)
         changed[name] = value.clone()
@@ -294,8 +294,7 @@ def test_unknown_names_and_indivisible_widths_are_refused() -> None:
         InterestModel(make_config(heads=3))
 
 
-def test_initial_scores_follow_popularity_and_the_posterior_mean() -> None:
-    """The scores of an untrained model are close to its biases plus the posterior mean."""
+def test_initial_scores_follow_popularity() -> None:
     torch.manual_seed(0)
     model, sequences = InterestModel(make_config()), make_sequences()
     model.item_fusion.init_from_statistics(torch.ones(9, dtype=torch.long), torch.arange(9) ** 2)
@@ -304,13 +303,6 @@ def test_initial_scores_follow_popularity_and_the_posterior_mean() -> None:
     score_BV, _ = model.score_items(user_state, items)
     deviation_BV = score_BV - items.bias_V
     assert 0 < deviation_BV.std() < 0.25 * items.bias_V.std()
-    with torch.no_grad():
-        model.posterior_mean_weight.fill_(100.0)  # type: ignore[union-attr]
-    with_mean_BV, _ = model.score_items(
-        model.encode_user(sequences.padded_batch(all_users(sequences), 8), make_profiles(), items), items
-    )
-    assert torch.equal(with_mean_BV[0], score_BV[0])  # an empty sequence has no posterior mean
-    assert (with_mean_BV - score_BV)[1:].abs().amax(1).gt(1.0).all()
 
 
 @pytest.mark.parametrize(("encoder", "fusion"), ENCODER_FUSION_PAIRS)
@@ -333,15 +325,3 @@ def test_modality_preference_uses_events_beyond_max_length() -> None:
     u_BSW = model.encode_preferences(batch, make_profiles(), items)
     assert u_BSW.shape == (4, 9, 8 + 3)
     assert not torch.equal(u_BSW[3, 8], u_BSW[3, 4])
-
-
-def test_modality_preference_uses_the_aligned_projections() -> None:
-    model, sequences = make_model(fusion="user"), make_sequences()
-    model.item_fusion.init_from_statistics(torch.ones(9, dtype=torch.long), torch.ones(9))
-    before = encode(model, sequences)
-    with torch.no_grad():
-        for parameter in model.item_fusion.projections.parameters():
-            parameter.add_(torch.randn(parameter.shape))
-    after = encode(model, sequences)
-    assert torch.equal(before.u_NW, after.u_NW)
-    assert not torch.equal(before.z_ND, after.z_ND)

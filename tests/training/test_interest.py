@@ -285,7 +285,6 @@ def test_bf16_is_used_when_set_or_supported_by_the_gpu(
 @pytest.mark.parametrize(
     "changes",
     [{"fusion": fusion} for fusion in (*USER_DEPENDENT_FUSIONS, "uniform", "early")]
-    + [{"fusion": fusion, "evidence": False, "posterior_mean": False} for fusion in ("attention", "user")]
     + [{"encoder": encoder} for encoder in ("ligr", "hstu", "lstm", "mean")],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )

@@ -138,7 +138,7 @@ def train_interest_model(
     init_from_training_data(
         model,
         dataset.item_table,
-        scorer.user_data,
+        dataset.train.sequences,
         view_counts_V,
         config.model.objective.recency_half_life_days,
     )

@@ -11,7 +11,6 @@ from models.evaluation.metrics import ndcg
 from models.evaluation.scoring import (
     Scorer,
     behaviour_logits,
-    cache_modality_weights,
     mean_ndcg,
     rank_catalogue,
     rank_with_modality_weights,
@@ -20,7 +19,6 @@ from models.evaluation.scoring import (
     top_attended_events,
 )
 from models.interest_model import InterestModel
-from models.layers.modality_preference import ModalityPreference
 from models.ranking.final_ranker import activity_groups, age_groups
 from models.retrieval import full_ranking
 from models.retrieval.full_ranking import top_k
@@ -166,30 +164,6 @@ def test_top_attended_events_are_past_events_in_order() -> None:
         assert 0 < weight_BK[user].sum() < 1
     lstm = Scorer(make_model(encoder="lstm"), SCORER.item_table, SCORER.user_data)
     assert (top_attended_events(lstm, USERS, 3)[0] == -1).all()
-
-
-@pytest.mark.parametrize("fusion", ["attention", "user", "uniform"])
-@pytest.mark.parametrize("max_length", [8, 4])
-def test_cached_modality_weights_equal_computed_ones(
-    fusion: str, max_length: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = Scorer(
-        make_model(fusion=fusion, max_length=max_length), make_item_table(), make_user_data((0, 1, 5, 8))
-    )
-    assert isinstance(plain.model, InterestModel)
-    plain.model.init_from_statistics(plain.user_data.sequences, plain.user_data.profiles, plain.item_table)
-    cached, items = cache_modality_weights(plain), plain.model.encode_items(plain.item_table)
-    batches = [scorer.user_data.sequences.padded_batch(USERS, max_length) for scorer in (plain, cached)]
-    mask_BS = torch.nn.functional.pad(batches[0].mask_BT, (1, 0), value=True)
-    preferences = [
-        plain.model.encode_preferences(batch, plain.user_data.profiles, items)[mask_BS] for batch in batches
-    ]
-    assert torch.allclose(*preferences, atol=1e-6)
-    assert (batches[1].modality_weights_BTM is None) == (fusion == "uniform")
-    if fusion == "user":
-        assert preferences[0][..., -3:].std() > 0
-        monkeypatch.setattr(ModalityPreference, "modality_weights", None)  # cached weights are enough
-        plain.model.encode_preferences(batches[1], plain.user_data.profiles, items)
 
 
 def test_chunks_do_not_change_contributions(

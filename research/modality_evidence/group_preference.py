@@ -2,8 +2,8 @@
 
 The predicted engagement residual is the sum of what all segments of the user like in the video. A ridge
 regression learns it. An observation keeps `DAILY_DECAY` of its weight from one day to the next. The features
-of a video are kernel principal components under the kernel of models/layers/gaussian_process.py (Schölkopf
-et al., Neural Computation 10, 1998).
+of a video are kernel principal components under the kernel of gaussian_process.py (Schölkopf et al., Neural
+Computation 10, 1998).
 
 The days are learned in order, each once, so a day costs only its own observations. Within a day the profile
 columns are fitted one after another. Each is fitted to the residual of the others (recursive least squares
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.data.sequences import SECONDS_PER_DAY, SequenceBatch, Sequences
-from models.layers.gaussian_process import kernel
+from research.modality_evidence.gaussian_process import kernel
 
 DAILY_DECAY = 0.6  # weight that an observation keeps from one day to the next
 RIDGE_PENALTY = 60.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from models.data.sequences import SequenceBatch
-from models.layers import gaussian_process
-from models.layers.gaussian_process import (
+from research.modality_evidence import gaussian_process
+from research.modality_evidence.gaussian_process import (
     CONTENT_VARIANCE,
     DAILY_DECAY,
     KERNEL_SHARPNESS,

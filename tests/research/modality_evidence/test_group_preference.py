@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.data.sequences import SECONDS_PER_DAY, Sequences
-from models.layers import group_preference
-from models.layers.gaussian_process import KERNEL_SHARPNESS
-from models.layers.group_preference import (
+from research.modality_evidence import group_preference
+from research.modality_evidence.gaussian_process import KERNEL_SHARPNESS
+from research.modality_evidence.group_preference import (
     DAILY_DECAY,
     NUM_DAYS,
     NUM_LANDMARKS,
