@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.data.items import ItemTable
 from models.data.sequences import SequenceBatch, Sequences
-from models.layers.engagement import EngagementResidual
+from models.sources.engagement import EngagementResidual
 from models.sources.source import Source
 
 TEMPERATURE = 0.2  # difference of cosines at which the kernel falls to 1 / e

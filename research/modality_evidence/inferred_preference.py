@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.data.sequences import SequenceBatch, Sequences
 from models.data.users import UserProfiles
-from models.layers.engagement import EngagementResidual
+from models.sources.engagement import EngagementResidual
 from research.modality_evidence.gaussian_process import log_evidence, simplex_grid
 from research.modality_evidence.group_preference import GroupPreference
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from core.errors import REFUSED_INPUT
 from core.tables import MODALITIES
 from models.data.sequences import Sequences
-from models.layers.engagement import EngagementResidual
+from models.sources.engagement import EngagementResidual
 from research.studies.interest_drift import DriftTest, UserEvents, detect_interest_drift
 from simulator.ground_truth import FOLDER_NAME
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.layers.engagement import PRIOR_COUNT, EngagementResidual, engagement
+from models.sources.engagement import PRIOR_COUNT, EngagementResidual, engagement
 from tests.support.model_inputs import BEHAVIOURS, all_users, make_sequences
 
 ROW_V = torch.where(torch.arange(12) < 9, torch.arange(12), -1)
@@ -43,12 +43,3 @@ def test_unwatched_videos_have_the_global_mean() -> None:
     assert layer.item_mean.eq(0).all()
     layer.init_from_statistics(make_sequences((8,), videos=2), ROW_V)
     assert torch.allclose(layer.item_mean[2:], layer.item_mean[-1].expand(8))
-
-
-def test_event_residuals_equal_batch_residuals() -> None:
-    sequences, layer = make_sequences((0, 1, 5, 8)), EngagementResidual(BEHAVIOURS, 9)
-    layer.init_from_statistics(sequences, ROW_V)
-    batch = sequences.padded_batch(all_users(sequences), 8)
-    assert torch.allclose(
-        layer.event_residuals(sequences, ROW_V), layer(batch, ROW_V)[batch.mask_BT], atol=1e-6
-    )

@@ -32,7 +32,12 @@ class EngagementResidual(nn.Module):
 
     def init_from_statistics(self, sequences: Sequences, id_row_V: Tensor) -> None:
         """Count the mean engagement of each video in the training days."""
-        engagement_E = self._engagement(sequences).double()
+        engagement_E = engagement(
+            sequences.watch_ratio_E.nan_to_num(0.0),
+            ~sequences.watch_ratio_E.isnan(),
+            sequences.behaviour_EA,
+            self.behaviours,
+        ).double()
         row_E, num_videos = id_row_V[sequences.video_E], len(self.item_mean) - 1
         global_mean, known_E = engagement_E.mean().nan_to_num(0.0), row_E >= 0
         sum_I = torch.zeros(num_videos, dtype=torch.float64).index_add(
@@ -48,16 +53,6 @@ class EngagementResidual(nn.Module):
             batch.watch_ratio_BT, batch.watch_ratio_known_BT, batch.behaviour_BTA, self.behaviours
         )
         return engagement_BT - self.item_mean[id_row_V[batch.video_BT]]  # a new video has row −1: the last
-
-    def event_residuals(self, sequences: Sequences, id_row_V: Tensor) -> Tensor:
-        """Return residual_E of the events of all users."""
-        return self._engagement(sequences) - self.item_mean[id_row_V[sequences.video_E]]
-
-    def _engagement(self, sequences: Sequences) -> Tensor:
-        known_E = ~sequences.watch_ratio_E.isnan()
-        return engagement(
-            sequences.watch_ratio_E.nan_to_num(0.0), known_E, sequences.behaviour_EA, self.behaviours
-        )
 
 
 def engagement(
