@@ -34,7 +34,7 @@ class InteractionEmbedding(nn.Module):
         context_sizes: Sequence[int],
     ) -> None:
         super().__init__()
-        self.action_projection = nn.Linear(num_action_features(num_behaviours), width)
+        self.action_projection = nn.Linear(num_behaviours + 4, width)  # `_action_features`
         self.hour_embedding = nn.Embedding(HOURS_PER_DAY, width)
         self.context_embeddings = nn.ModuleList(
             nn.Embedding(size + 1, width, padding_idx=0) for size in context_sizes
@@ -53,23 +53,11 @@ class InteractionEmbedding(nn.Module):
             if table is not None:  # small, or parts that all events share would hide the video
                 nn.init.normal_(table.weight, std=0.02)
 
-    def action_features(self, batch: SequenceBatch) -> Tensor:
-        """Return what the user did as numbers [B, T, A + 4].
-
-        They are the behaviours, the watch ratio, whether it is known, the sentiment, whether it is known.
-        """
-        pairs = (
-            (batch.watch_ratio_BT, batch.watch_ratio_known_BT),
-            (batch.sentiment_BT, batch.sentiment_known_BT),
-        )
-        numbers = [number_BT for value_BT, known_BT in pairs for number_BT in (value_BT * known_BT, known_BT)]
-        return torch.cat([batch.behaviour_BTA.float(), torch.stack(numbers, 2)], 2)
-
     def forward(self, item_BTD: Tensor, batch: SequenceBatch) -> Tensor:
         """Return the encoder's input [B, S, D]: a start token, then one vector for each event."""
         x_BTD = (
             item_BTD
-            + self.action_projection(self.action_features(batch))
+            + self.action_projection(self._action_features(batch))
             + self.hour_embedding(batch.hour_BT)
         )
         for embedding, code_BT in zip(self.context_embeddings, batch.context_BTJ.unbind(2), strict=True):
@@ -82,10 +70,17 @@ class InteractionEmbedding(nn.Module):
             x_BSD = x_BSD + self.position_embedding.weight[: x_BSD.shape[1]]
         return x_BSD
 
+    def _action_features(self, batch: SequenceBatch) -> Tensor:
+        """Return what the user did as numbers [B, T, A + 4].
 
-def num_action_features(num_behaviours: int) -> int:
-    """Number of action features of an event."""
-    return num_behaviours + 4
+        They are the behaviours, the watch ratio, whether it is known, the sentiment, whether it is known.
+        """
+        pairs = (
+            (batch.watch_ratio_BT, batch.watch_ratio_known_BT),
+            (batch.sentiment_BT, batch.sentiment_known_BT),
+        )
+        numbers = [number_BT for value_BT, known_BT in pairs for number_BT in (value_BT * known_BT, known_BT)]
+        return torch.cat([batch.behaviour_BTA.float(), torch.stack(numbers, 2)], 2)
 
 
 class TransformerBlock(nn.Module):
