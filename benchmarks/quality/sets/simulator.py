@@ -1,7 +1,7 @@
 """A simulated platform with known ground truth: how much of it does the model recover?
 
-The input is a folder that `python -m simulator make --out DIR` wrote. The more interactions a user has, the
-more the model recovers. docs/experiments has results for the demo's platform, and for 600 users and 25 days.
+The input is a folder that `python -m simulator make --out DIR` wrote. docs/experiments has results for the
+demo's platform, and for 600 users and 25 days.
 """
 
 import tempfile
