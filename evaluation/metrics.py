@@ -69,6 +69,31 @@ def model_metrics(
     return metrics
 
 
+def paired_difference(
+    metric: Metric,
+    challenger: RankingResult,
+    reference: RankingResult,
+    targets: Targets,
+    params: EvaluateConfig,
+) -> dict[str, float | None]:
+    """Return the challenger's metric at `k` minus that of a reference, paired by user.
+
+    Args:
+        metric: One of `METRICS`.
+        challenger: Ranks of the targets by the challenger.
+        reference: Ranks of the targets by the reference.
+        targets: Of the test day.
+        params: Section `evaluate` of params.yaml.
+
+    Returns:
+        The mean difference with its confidence interval.
+    """
+    challenger_B, reference_B = (
+        metric_per_user(metric, ranked, targets, params.k) for ranked in (challenger, reference)
+    )
+    return paired_bootstrap(challenger_B - reference_B, params.bootstrap_samples, params.seed)
+
+
 def challenger_differences(
     ranked: Mapping[str, RankingResult], targets: Targets, params: EvaluateConfig
 ) -> dict[str, dict]:
@@ -82,20 +107,13 @@ def challenger_differences(
     Returns:
         Model -> metric -> mean difference with its confidence interval.
     """
-
-    def difference(metric: Metric, name: str) -> Floats:
-        challenger, reference = (
-            metric_per_user(metric, ranked[model], targets, params.k) for model in ("challenger", name)
-        )
-        return challenger - reference
-
     return {
         name: {
-            f"{metric_name}@{params.k}": paired_bootstrap(
-                difference(metric, name), params.bootstrap_samples, params.seed
+            f"{metric_name}@{params.k}": paired_difference(
+                metric, ranked["challenger"], reference, targets, params
             )
             for metric_name, metric in METRICS.items()
         }
-        for name in ranked
+        for name, reference in ranked.items()
         if name != "challenger"
     }

@@ -7,13 +7,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.config.model_half import EvaluateConfig
 from core.time_split import TEST_FOLD
+from evaluation.metrics import paired_difference
+from evaluation.ranking import rank_model
 from evaluation.slices import user_segments
 from models.baselines import Baseline
-from models.data.targets import BEHAVIOUR_HEADS, behaviour_labels
+from models.data.targets import BEHAVIOUR_HEADS, Targets, behaviour_labels
 from models.evaluation.embedding_drift import max_p95_drift
-from models.evaluation.metrics import auc, calibration_error, f1, gauc, log_loss
-from models.evaluation.scoring import ModalityWeights, Scorer, behaviour_logits
+from models.evaluation.metrics import (
+    auc,
+    calibration_error,
+    classify_difference,
+    f1,
+    gauc,
+    log_loss,
+    ndcg,
+)
+from models.evaluation.scoring import ModalityWeights, RankingResult, Scorer, behaviour_logits
 from models.interest_model import InterestModel
 from snapshots.champion_space import read_champion_space
 from snapshots.reader import SnapshotReader
@@ -39,9 +50,9 @@ def audit_modality_weights(
         `is_learned` is False for the fusions `uniform` and `early`, whose weights are equal, and for
         baselines.
     """
-    model, modalities = challenger.model, list(challenger.model.config.modalities)
+    modalities = list(challenger.model.config.modalities)
     has_all_modalities_V = challenger.item_table.has_VM.all(1).numpy()
-    is_learned = isinstance(model, InterestModel) and model.modality_preference is not None
+    is_learned = _learns_modality_weights(challenger)
     audit = {"is_learned": is_learned, "max_entropy": math.log(max(len(modalities), 1))}
     if not modalities or not has_all_modalities_V.any():
         return audit | {"mean": {}, "entropy": None, "users": {}, "by_user_segment": {}, "by_category": {}}
@@ -64,6 +75,33 @@ def audit_modality_weights(
             for c in np.unique(category_V).tolist()
         },
     }
+
+
+def measure_modality_weight_gain(
+    challenger: Scorer, ranked: RankingResult, targets: Targets, params: EvaluateConfig
+) -> dict:
+    """Measure what the learned modality weights gain, compared with equal weights for all users.
+
+    Args:
+        challenger: Scorer of the challenger.
+        ranked: Its ranking.
+        targets: Of the test day.
+        params: Section `evaluate` of params.yaml.
+
+    Returns:
+        `gain` is the paired difference of NDCG@k. It is None if the challenger learns no weights, or has
+        fewer than two modalities. `is_informative`: whether the whole confidence interval is above 0.
+    """
+    if not _learns_modality_weights(challenger) or len(challenger.model.config.modalities) < 2:
+        return {"gain": None, "is_informative": False}
+    equal = challenger.with_equal_modality_weights()
+    equal_ranked, _ = rank_model("challenger with equal modality weights", equal, targets, params.k)
+    gain = paired_difference(ndcg, ranked, equal_ranked, targets, params)
+    return {"gain": gain, "is_informative": classify_difference(gain) == "better"}
+
+
+def _learns_modality_weights(scorer: Scorer) -> bool:
+    return isinstance(scorer.model, InterestModel) and scorer.model.modality_preference is not None
 
 
 def _weight_distribution(modalities: list[str], alpha_NM: np.ndarray) -> dict:

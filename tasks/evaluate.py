@@ -73,7 +73,8 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         "ranking_heads": head_metrics,
         "differences": challenger_differences(ranked, targets, params),
         "slices": slice_metrics(ranked, slice_ranks, targets, challenger, snapshot, params),
-        "modality_weights": model_audit.audit_modality_weights(weights, targets.users, challenger, snapshot),
+        "modality_weights": model_audit.audit_modality_weights(weights, targets.users, challenger, snapshot)
+        | model_audit.measure_modality_weight_gain(challenger, ranked["challenger"], targets, params),
         "embedding_drift": model_audit.measure_embedding_drift(challenger, snapshot),
         "bundle_digests": bundles,
     }

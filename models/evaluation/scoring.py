@@ -1,7 +1,8 @@
 """Scores of the whole catalogue for many users, in chunks of bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,6 +50,16 @@ class Scorer:
     def on_fold(self, fold: Fold) -> "Scorer":
         """Return the same model with what a fold knows."""
         return Scorer(self.model, fold.item_table, fold.users, fold.day)
+
+    def with_equal_modality_weights(self) -> "Scorer":
+        """Return a copy of the model whose modality weights are equal, in sequences and in candidates.
+
+        Everything else that the model learned stays.
+        """
+        model = deepcopy(self.model)
+        assert isinstance(model, InterestModel)
+        model.modality_preference = None
+        return replace(self, model=model)
 
     def masked(self, users_B: Tensor, score_BV: Tensor) -> Tensor:
         """Return the scores with −inf for seen videos and for those that are not available."""

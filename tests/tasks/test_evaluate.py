@@ -262,6 +262,20 @@ def test_modality_weights_by_user_segment_and_category(night: Night) -> None:
     assert num_videos == 120 - 5  # five have no audio
 
 
+def test_the_gain_of_the_modality_weights_is_the_difference_from_uniform_fusion(copy: Night) -> None:
+    champion = make_champion(copy)
+    weights = load_file(champion / "model.safetensors")
+    shared = {name: value for name, value in weights.items() if not name.startswith("modality_preference.")}
+    save_file(shared, champion / "model.safetensors")
+    description = json.loads((champion / "model.json").read_text())
+    (champion / "model.json").write_text(json.dumps(description | {"fusion": "uniform"}))
+    results = run_evaluate(copy)
+    assert len(shared) < len(weights)
+    assert results["modality_weights"]["gain"] == results["differences"]["champion"]["ndcg@10"]
+    assert results["modality_weights"]["gain"]["mean"] != 0
+    assert results["modality_weights"]["is_informative"] is (results["modality_weights"]["gain"]["low"] > 0)
+
+
 def test_every_recommendation_has_its_explanation(night: Night) -> None:
     run_evaluate(night)
     table = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
@@ -388,6 +402,7 @@ def test_data_with_few_or_no_modalities_is_evaluated(tmp_path: Path, modalities:
     )
     results = run_evaluate(night)
     assert list(results["modality_weights"]["mean"]) == list(modalities)
+    assert results["modality_weights"]["gain"] is None
     columns = pq.read_table(night.folder("evaluate") / "per_user.parquet").schema.names
     assert [name for name in columns if name.startswith("alpha_")] == [f"alpha_{m}" for m in modalities]
     recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet")

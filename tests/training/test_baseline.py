@@ -149,6 +149,7 @@ def test_the_gate_skips_modality_weights_that_are_not_learned(
     )
     conditions = {c["name"]: c for c in gate.judge(PARAMS.gate, gate_inputs, str(night.day))["conditions"]}
     assert (conditions["modality_weights_differ"]["outcome"] == "skipped") == (not learned)
+    assert (metrics["modality_weights"]["gain"] is None) == (not learned)
 
 
 def test_a_champion_baseline_has_no_embedding_drift(night: Night, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from models.data.targets import Targets
 from models.evaluation import scoring
@@ -133,6 +134,33 @@ def test_without_sources_final_scores_are_those_of_retrieval() -> None:
     scorer = scorer_with_days(model)
     scores = [[score for _, score, _ in score_in_chunks(scorer, USERS, final)] for final in (True, False)]
     assert torch.equal(*map(torch.cat, scores))
+
+
+def scores_and_weights(scorer: Scorer) -> tuple[Tensor, Tensor]:
+    """Return score_BV and alpha_MBV of all users."""
+    ((_, score_BV, alpha_MBV),) = score_in_chunks(scorer, USERS)
+    return score_BV, alpha_MBV
+
+
+@pytest.mark.parametrize("fusion", ["user", "attention"])
+def test_equal_modality_weights_give_the_scores_of_uniform_fusion(fusion: str) -> None:
+    learned, uniform = make_model(fusion=fusion), make_model(fusion="uniform")
+    shared = {name: learned.state_dict()[name] for name in uniform.state_dict()}
+    uniform.load_state_dict(shared)
+    equal = replace(SCORER, model=learned).with_equal_modality_weights()
+    pairs = zip(scores_and_weights(equal), scores_and_weights(replace(SCORER, model=uniform)), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("fusion", ["user", "attention", "late"])
+def test_equal_modality_weights_leave_the_learned_ones_as_they_are(fusion: str) -> None:
+    scorer = replace(SCORER, model=make_model(fusion=fusion))
+    learned_BV, learned_MBV = scores_and_weights(scorer)
+    equal_BV, equal_MBV = scores_and_weights(scorer.with_equal_modality_weights())
+    has_MV = scorer.item_table.has_VM.T
+    assert torch.allclose(equal_MBV, (has_MV / has_MV.sum(0).clamp(min=1))[:, None].expand_as(equal_MBV))
+    assert not torch.allclose(equal_BV, learned_BV)
+    assert torch.equal(scores_and_weights(scorer)[1], learned_MBV)
 
 
 def test_targets_of_selected_users_are_renumbered() -> None:
