@@ -298,7 +298,9 @@ def _modality_weights(modalities: Sequence[str]) -> dict[str, Any]:
     }
     if not modalities:
         audit = {name: {} for name in audit}
-    return {"mean": mean, "entropy": 0.9 * top, "max_entropy": top, **audit}
+    has_gain = len(modalities) > 1
+    gain = {"gain": _difference(0.02, NUM_USERS) if has_gain else None, "is_informative": has_gain}
+    return {"is_learned": True, "mean": mean, "entropy": 0.9 * top, "max_entropy": top, **audit, **gain}
 
 
 def _embedding_drift(champion: str | None, modalities: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tasks import gate, report
 from tests.support.workspaces import MODALITIES, sample_night
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
+NUM_RECOMMENDED = PARAMS.report.example_users * MAX_RECOMMENDED
 VOID = {"meta", "br", "img", "path", "use", "line", "rect", "circle", "defs", "link"}
 
 
@@ -120,11 +121,41 @@ def test_a_page_without_champion_modalities_and_optional_files(tmp_path):
     assert text.count("<svg") == 2
 
 
-@pytest.mark.parametrize("modalities", [("text",), MODALITIES])
-def test_modality_weights_of_each_modality(tmp_path, modalities):
-    _, page = page_of(sample_night(tmp_path / "night", modalities=modalities))
+@pytest.mark.parametrize("modalities", [("text", "audio"), MODALITIES])
+def test_informative_modality_weights_are_shown_with_their_gain(tmp_path, modalities):
+    text, page = page_of(sample_night(tmp_path / "night", modalities=modalities))
+    assert "weights change NDCG@10 by +0.0200 (95 % confidence interval: +0.0050 to +0.0350)" in page.words
+    assert "Each recommendation names the modality" in page.words
+    assert text.count('class="stack"') > NUM_RECOMMENDED
     assert f"user segment users {' '.join(modalities)} all users 60" in page.words
     assert f"video category videos {' '.join(modalities)} cats" in page.words
+
+
+EVEN = {"mean": 0.0003, "low": -0.001, "high": 0.0016, "num_users": 60}
+NOT_SHOWN = {
+    "The data cannot tell the modality weights: the learned weights change NDCG@10 by +0.0003 (95 %"
+    " confidence interval: −0.0010 to +0.0016), compared with equal weights for all users.": {"gain": EVEN},
+    "The data cannot tell the modality weights: the learned weights change NDCG@10 by +0.0003 (95 %"
+    " confidence interval: – to –)": {"gain": EVEN | {"low": None, "high": None}},
+    "Equal modality weights are better than the learned ones: the learned weights change NDCG@10 by"
+    " −0.0100": {"gain": {"mean": -0.01, "low": -0.02, "high": -0.001, "num_users": 60}},
+    "The challenger does not learn modality weights.": {"gain": None, "is_learned": False},
+    "There is only one modality, so its weight is 1.": {"gain": None},
+}
+
+
+@pytest.mark.parametrize("sentence", NOT_SHOWN)
+def test_modality_weights_that_are_not_informative_are_one_sentence(night, sentence):
+    path = night.workspace / "evaluate/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["modality_weights"] |= {"is_informative": False, **NOT_SHOWN[sentence]}
+    write_json(path, metrics)
+    text, page = page_of(night)
+    assert f"Modality weights {sentence}" in page.words
+    assert 'class="stack"' not in text
+    assert "user segment users" not in page.words
+    assert "names the modality" not in page.words
+    assert '</td><td class="soft small">visual' not in text
 
 
 def test_models_at_every_cutoff(night):
