@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -15,11 +14,8 @@ from models.evaluation.scoring import (
     RankingResult,
     Scorer,
     recommendation_contributions,
-    top_attended_events,
 )
 from snapshots.reader import SnapshotReader
-
-NUM_ATTENDED = 3  # past interactions listed with each recommendation
 
 
 def per_user_table(
@@ -80,8 +76,6 @@ def recommendations_table(
         `alpha_<modality>`: Modality weights for this user and video.
         `contribution_<modality>`: How much the modality adds to the score, compared with the average video.
         `top_modality`: The modality with the largest contribution. Null if none is positive.
-        `attended_video_rows`, `attention_weights`: The `NUM_ATTENDED` interactions with the largest attention
-        weights, largest first.
     """
     B, K = ranked.top_BK.shape
     user_N = targets.users.repeat_interleave(K)
@@ -98,10 +92,6 @@ def recommendations_table(
         f"contribution_{modality}": contribution_NM[:, i].numpy() for i, modality in enumerate(modalities)
     }
     columns["top_modality"] = _top_modality(contribution_NM, modalities)
-    row_BK, attention_BK = top_attended_events(challenger, targets.users, NUM_ATTENDED)
-    user_row_N = np.repeat(np.arange(B), K)
-    columns["attended_video_rows"] = _ragged_lists(row_BK.int(), row_BK >= 0).take(user_row_N)
-    columns["attention_weights"] = _ragged_lists(attention_BK, row_BK >= 0).take(user_row_N)
     return pa.table(columns).filter(pa.array((ranked.score_BK.flatten() > -torch.inf).numpy()))
 
 
@@ -111,9 +101,3 @@ def _top_modality(contribution_NM: Tensor, modalities: Sequence[str]) -> pa.Arra
         return pa.nulls(len(contribution_NM), pa.string())
     max_N, argmax_N = contribution_NM.max(1)
     return pa.array(modalities, pa.string()).take(pa.array(argmax_N.numpy(), mask=(max_N <= 0).numpy()))
-
-
-def _ragged_lists(value_BK: Tensor, mask_BK: Tensor) -> pa.Array:
-    """Return one list for each row, of the values whose mask is set."""
-    offsets = torch.nn.functional.pad(mask_BK.sum(1).cumsum(0), (1, 0)).int()
-    return pa.ListArray.from_arrays(offsets.numpy(), value_BK[mask_BK].numpy())

@@ -227,20 +227,6 @@ class InterestModel(nn.Module):
         known_V = items.item_features_VF[:, len(self.config.item_features) + column]
         return (-(items.item_features_VF[:, column] * std + mean)).clamp(0, 1) * known_V
 
-    def attention_weights(
-        self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
-    ) -> Tensor | None:
-        """Return how much the newest state attends to each past event, [B, T], or None.
-
-        None means that the encoder has no attention weights.
-        """
-        x_XBSD, _ = self._encoder_inputs(batch, profiles, items)
-        weights_NSS = self.encoder.attention_weights(x_XBSD.flatten(0, 1))  # type: ignore[operator]
-        if weights_NSS is None:
-            return None
-        weights_BSS = weights_NSS.unflatten(0, x_XBSD.shape[:2]).mean(0)
-        return weights_BSS[torch.arange(len(weights_BSS)), batch.lengths, 1:] * batch.mask_BT
-
     def encode_profile(self, profiles: UserProfiles) -> Tensor:
         """Return the profile vectors s_BD. They are zero if the model reads no profile."""
         if self.profile_embedding is None:

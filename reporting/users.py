@@ -104,22 +104,11 @@ def _recommended(
     titles: Sequence[Mapping],
     modalities: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the best recommendations, and the interactions with the highest attention weights."""
+    """Return the best recommendations."""
     user_rows = sorted(
         (row for row in recommendations if row["user_id"] == user_id), key=lambda row: row["rank"]
     )
     positives = {row["video_row"] for row in interactions if row["user_id"] == user_id and row["positive"]}
-    attended = (
-        list(
-            zip(
-                user_rows[0]["attended_video_rows"] or (),
-                user_rows[0]["attention_weights"] or (),
-                strict=True,
-            )
-        )
-        if user_rows
-        else []
-    )
     return {
         "recommended": [
             {
@@ -130,5 +119,4 @@ def _recommended(
             }
             for row in user_rows[:MAX_RECOMMENDED]
         ],
-        "attended": [{**titles[row], "attention_weight": weight} for row, weight in attended],
     }

@@ -133,9 +133,6 @@ class Baseline(nn.Module):
         """
         raise NotImplementedError
 
-    def attention_weights(self, batch: SequenceBatch, profiles: UserProfiles, items: IdVocabulary) -> None:
-        """Return None: a baseline gives no attention weights."""
-
     def tie_break(self) -> Tensor:
         """Return popularity, so small that it only orders videos with equal scores."""
         return TIE_BREAK_WEIGHT * self.num_positives_I / self.num_positives_I.max().clamp(min=1)

@@ -204,30 +204,6 @@ def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def top_attended_events(scorer: Scorer, users: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the past events that each user's newest state attends to most.
-
-    Returns:
-        row_BK and weight_BK, the videos of up to `count` events and their weights, largest first. A row of −1
-        is empty. All rows are empty if the encoder has no attention weights.
-    """
-    model, user_data = scorer.model.eval(), scorer.user_data
-    items: Any = model.encode_items(scorer.item_table)
-    rows, weights = [], []
-    for users_B in users.split(CHUNK_USERS):
-        batch = user_data.sequences.padded_batch(users_B, model.config.max_length)
-        weight_BT = model.attention_weights(batch, user_data.profiles.select(users_B), items)
-        if weight_BT is None:
-            weight_BT = torch.zeros(batch.mask_BT.shape)
-        weight_BT = torch.nn.functional.pad(weight_BT, (0, count))
-        row_BT = torch.nn.functional.pad(batch.video_BT, (0, count), value=-1)
-        order_BK = weight_BT.sort(dim=1, descending=True, stable=True).indices[:, :count]
-        weights.append(weight_BT.gather(1, order_BK))
-        rows.append(torch.where(weights[-1] > 0, row_BT.gather(1, order_BK), -1))
-    return torch.cat(rows), torch.cat(weights)
-
-
-@torch.no_grad()
 def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
     """Return the mean NDCG@k of retrieval over the users with a target, by top-k ranking with pruning."""
     model, users = scorer.model.eval(), torch.arange(len(scorer.user_data.sequences.lengths))

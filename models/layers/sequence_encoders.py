@@ -111,13 +111,6 @@ class TransformerBlock(nn.Module):
         """Return what the feed-forward network adds to the states, [B, S, D]."""
         return self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_BSD)))
 
-    def attention_weights(self, x_BSD: Tensor) -> Tensor:
-        """Return the attention weights [B, S, S] that `forward` applies, as the mean over heads."""
-        q, k, _ = self._query_key_value(x_BSD)
-        logits_BXSS = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        future_SS = torch.ones(logits_BXSS.shape[-2:], dtype=torch.bool).triu(1)
-        return torch.softmax(logits_BXSS.masked_fill(future_SS, -torch.inf), -1).mean(1)
-
     def _query_key_value(self, x_BSD: Tensor) -> list[Tensor]:
         """Return queries, keys and values, each [B, X, S, D / X] with X heads."""
         return [
@@ -181,12 +174,6 @@ class HSTUBlock(nn.Module):
             self.output_projection(self.attention_norm(attended_BSD) * u_BSD)
         )
 
-    def attention_weights(self, x_BSD: Tensor) -> Tensor:
-        """Return each state's share of the absolute weights [B, S, S], as the mean over heads."""
-        _, _, q_BSD, k_BSD = F.silu(self.uvqk(self.input_norm(x_BSD))).chunk(4, -1)
-        size_BXSS = self._pointwise_weights(q_BSD, k_BSD).abs()
-        return (size_BXSS / size_BXSS.sum(-1, keepdim=True).clamp(min=1e-9)).mean(1)
-
     def _pointwise_weights(self, q_BSD: Tensor, k_BSD: Tensor) -> Tensor:
         """Return SiLU(q·k + bias of the distance) / number of states so far, [B, X, S, S].
 
@@ -221,14 +208,6 @@ class AttentionEncoder(nn.Module):
             x_BSD = block(x_BSD)
         return self.norm(x_BSD)
 
-    def attention_weights(self, x_BSD: Tensor) -> Tensor:
-        """Return how much each state attends to each position in the last layer, [B, S, S]."""
-        for block in self.blocks[:-1]:
-            x_BSD = block(x_BSD)
-        last_block = self.blocks[-1]
-        assert isinstance(last_block, TransformerBlock | HSTUBlock)
-        return last_block.attention_weights(x_BSD)
-
 
 class LSTMEncoder(nn.Module):
     """Long short-term memory."""
@@ -242,9 +221,6 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         return self.norm(self.lstm(self.dropout(x_BSD))[0])
-
-    def attention_weights(self, x_BSD: Tensor) -> None:
-        """Return None: an LSTM has no attention weights."""
 
 
 class MeanEncoder(nn.Module):
@@ -260,12 +236,6 @@ class MeanEncoder(nn.Module):
         count_S1 = torch.arange(1, x_BSD.shape[1] + 1).unsqueeze(1)
         mean_BSD = self.dropout(x_BSD).cumsum(1) / count_S1
         return self.norm(mean_BSD + self.feed_forward(mean_BSD))
-
-    def attention_weights(self, x_BSD: Tensor) -> Tensor:
-        """Return equal weights for all positions so far, [B, S, S]."""
-        B, S, _ = x_BSD.shape
-        uniform_SS = torch.ones(S, S).tril() / torch.arange(1, S + 1).unsqueeze(1)
-        return uniform_SS.expand(B, S, S)
 
 
 def build_encoder(

@@ -248,21 +248,6 @@ def test_every_parameter_gets_a_gradient(encoder: str, fusion: str) -> None:
     assert untrained == ["item_fusion.projections.logit_scale"]  # the temperature, which `align` learns
 
 
-@pytest.mark.parametrize(("encoder", "fusion"), [pair for pair in ENCODER_FUSION_PAIRS if pair[0] != "lstm"])
-def test_attention_weights_cover_past_events_only(encoder: str, fusion: str) -> None:
-    model, sequences = make_model(encoder=encoder, fusion=fusion), make_sequences()
-    weight_BT = model.attention_weights(
-        sequences.padded_batch(all_users(sequences), 8),
-        make_profiles(),
-        model.encode_items(make_item_table()),
-    )
-    assert weight_BT is not None
-    assert weight_BT[0].eq(0).all()
-    assert weight_BT[1, 1:].eq(0).all()
-    assert weight_BT[3].gt(0).all()
-    assert weight_BT.sum(1).le(1 + 1e-6).all()
-
-
 def test_each_fusion_gives_other_scores_and_its_own_weights() -> None:
     sequences, score_by_fusion = make_sequences(), {}
     for fusion in FUSIONS:

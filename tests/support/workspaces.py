@@ -321,11 +321,6 @@ def _recommendations(
         for rank, video in enumerate(draw.choice(NUM_VIDEOS, K, replace=False)):
             alpha = draw.dirichlet(np.ones(len(modalities))).tolist() if modalities else []
             weights = {f"alpha_{m}": float(a) for m, a in zip(modalities, alpha, strict=True)}
-            explanation = {
-                "top_modality": modalities[0] if modalities else None,
-                "attended_video_rows": draw.choice(NUM_VIDEOS, 2, replace=False).tolist(),
-                "attention_weights": [0.5, 0.25],
-            }
             rows.append(
                 {
                     "user_id": user_id,
@@ -333,7 +328,7 @@ def _recommendations(
                     "video_row": int(video),
                     "score": 5.0 - rank,
                     **weights,
-                    **explanation,
+                    "top_modality": modalities[0] if modalities else None,
                 }
             )
     return pa.Table.from_pylist(rows)

@@ -279,18 +279,12 @@ def test_the_gain_of_the_modality_weights_is_the_difference_from_uniform_fusion(
 def test_every_recommendation_has_its_explanation(night: Night) -> None:
     run_evaluate(night)
     table = pq.read_table(night.folder("evaluate") / "recommendations.parquet").to_pandas()
-    sequences = pd.read_parquet(night.require_output("snapshot", "sequences_test.parquet")).set_index(
-        "user_id"
-    )["video_rows"]
+    explanations = [f"{kind}_{m}" for kind in ("alpha", "contribution") for m in ("visual", "text", "audio")]
+    assert list(table) == ["user_id", "rank", "video_row", "score", *explanations, "top_modality"]
     contributions = table[["contribution_visual", "contribution_text", "contribution_audio"]]
     most = contributions.idxmax(axis=1).str.removeprefix("contribution_").where(contributions.max(axis=1) > 0)
     assert table["top_modality"].fillna("nothing").equals(most.fillna("nothing"))
     assert table.groupby("user_id")["top_modality"].nunique().max() > 1  # videos of one user differ
-    for row in table.drop_duplicates("user_id").itertuples():
-        sequence = list(sequences.get(row.user_id, ()))
-        assert len(row.attended_video_rows) == len(row.attention_weights) == min(3, len(sequence))
-        assert set(row.attended_video_rows) <= set(sequence)
-        assert list(row.attention_weights) == sorted(row.attention_weights, reverse=True)
 
 
 def test_a_champion_equal_to_the_challenger_has_no_difference(copy: Night, metrics: dict) -> None:
@@ -405,8 +399,6 @@ def test_data_with_few_or_no_modalities_is_evaluated(tmp_path: Path, modalities:
     assert results["modality_weights"]["gain"] is None
     columns = pq.read_table(night.folder("evaluate") / "per_user.parquet").schema.names
     assert [name for name in columns if name.startswith("alpha_")] == [f"alpha_{m}" for m in modalities]
-    recommended = pq.read_table(night.folder("evaluate") / "recommendations.parquet")
-    assert not any(recommended["attended_video_rows"].to_pylist())
 
 
 def test_each_parameter_changes_the_metrics(night: Night) -> None:

@@ -17,7 +17,6 @@ from models.evaluation.scoring import (
     rank_with_modality_weights,
     recommendation_contributions,
     score_in_chunks,
-    top_attended_events,
 )
 from models.interest_model import InterestModel
 from models.ranking.final_ranker import activity_groups, age_groups
@@ -177,21 +176,6 @@ def test_behaviour_logits_are_of_the_given_pairs() -> None:
     alone = behaviour_logits(SCORER, torch.tensor([3]), torch.tensor([5]))
     assert torch.allclose(logit_NH[2], alone[0], atol=1e-5)
     assert not torch.allclose(logit_NH[0], logit_NH[1])
-
-
-def test_top_attended_events_are_past_events_in_order() -> None:
-    row_BK, weight_BK = top_attended_events(SCORER, USERS, 3)
-    assert row_BK[0].tolist() == [-1] * 3
-    assert not weight_BK[0].any()
-    assert (weight_BK.diff(dim=1) <= 0).all()
-    sequences = SCORER.user_data.sequences
-    for user in (1, 2, 3):
-        user_videos = sequences.video_E[sequences.offsets[user] : sequences.offsets[user + 1]].tolist()
-        assert {int(row) for row in row_BK[user] if row >= 0} <= set(user_videos)
-        assert (row_BK[user] >= 0).sum() == min(3, len(user_videos))
-        assert 0 < weight_BK[user].sum() < 1
-    lstm = Scorer(make_model(encoder="lstm"), SCORER.item_table, SCORER.user_data)
-    assert (top_attended_events(lstm, USERS, 3)[0] == -1).all()
 
 
 def test_chunks_do_not_change_contributions(
