@@ -21,6 +21,7 @@ class ModelConfig:
         user_categorical_features: Profile column -> its known values. Any other value is "unknown".
         user_numerical_features: Profile column -> (mean, standard deviation).
         item_features: Item feature that the ranking heads read -> (mean, standard deviation).
+        item_attributes: Attribute of the item embedding -> its known values. Any other value is "unknown".
         video_ids: The videos that have an ID row, in the order of the rows.
         rerank: Number of candidates and weights of the second stage, as in params.yaml. Empty: no second
             stage.
@@ -49,6 +50,7 @@ class ModelConfig:
     user_numerical_features: Mapping[str, tuple[float, float]]
     item_features: Mapping[str, tuple[float, float]]
     video_ids: Sequence[str]
+    item_attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rerank: Mapping[str, float] = field(default_factory=dict)
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sources: Sequence[str] = field(default_factory=list)

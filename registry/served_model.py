@@ -45,6 +45,7 @@ class Recommender(PythonModel):
             config.modalities,
             config.video_ids,
             config.item_features,
+            config.item_attributes,
         )
         with torch.no_grad():
             self.items: Any = self.model.encode_items(self.item_table)
@@ -79,7 +80,7 @@ class Recommender(PythonModel):
         batch = sequences.padded_batch(users_B, config.max_length)
         user_state = self.model.encode_user(batch, _user_profiles(model_input, config), self.items)
         score_BV, alpha_MBV = self.model.score_items(user_state, self.items)
-        score_BV = self.model.final_scores(score_BV, batch, self.item_table, day)
+        score_BV = self.model.final_scores(score_BV, self.items, batch, self.item_table, day)
         seen_BV = SeenItems(sequences.offsets, sequences.video_E).mask(users_B, score_BV.shape[1])
         hidden_BV = seen_BV | ~self.item_table.available_on(day)
         score_BV = self.model.rerank(user_state, self.items, score_BV.masked_fill(hidden_BV, -torch.inf))

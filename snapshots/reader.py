@@ -176,7 +176,12 @@ class SnapshotReader:
             config: Configuration of the model.
         """
         item_table = build_item_table(
-            self.catalogue(name), self.features, config.modalities, config.video_ids, config.item_features
+            self.catalogue(name),
+            self.features,
+            config.modalities,
+            config.video_ids,
+            config.item_features,
+            config.item_attributes,
         )
         profiles = build_user_profiles(self.users(name), config)
         users = UserData(self.sequences(name, config.contexts), profiles, self.seen_items(name))

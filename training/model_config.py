@@ -11,6 +11,7 @@ from core.config.models import AnyModelConfig, InterestModelConfig
 from core.errors import InputError
 from core.tables import BEHAVIOURS
 from models.config import ModelConfig
+from models.data.inputs import attribute_values
 from snapshots.reader import SnapshotReader
 
 # The fields of `ModelConfig` that not every model reads.
@@ -32,6 +33,7 @@ NOT_READ: Mapping[str, Any] = {
     "user_categorical_features": {},
     "user_numerical_features": {},
     "item_features": {},
+    "item_attributes": {},
     "contexts": {},
     "sources": [],
 }
@@ -77,7 +79,7 @@ def _require_distinct_sources(model: InterestModelConfig) -> None:
 
 def stored_settings(model: AnyModelConfig) -> dict[str, Any]:
     """Return the keys of the section that `ModelConfig` has under the same name and with the same content."""
-    stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_features"}
+    stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_attributes", "item_features"}
     settings = {name: value for name, value in asdict(model).items() if name in stored}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
@@ -100,6 +102,10 @@ def _content_fields(
         },
         "user_numerical_features": {name: _mean_and_std(profiles[name]) for name in numerical_columns},
         "item_features": item_feature_statistics(model, videos),
+        "item_attributes": {
+            name: sorted(pc.unique(attribute_values(videos, name).drop_null()).to_pylist())
+            for name in model.item_attributes
+        },
         "contexts": snapshot.context_vocabularies(fold, model.contexts),
     }
 

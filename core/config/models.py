@@ -90,6 +90,8 @@ class InterestModelConfig:
         contexts: context columns that the encoder reads in addition to the hour: device, network.
         item_features: item features that the ranking heads read in addition to the content. They are columns
             of the snapshot's catalogue or item statistics: comment_sentiment, comments, duration_ms.
+        item_attributes: attributes of a video with an embedding of their own, beside content and ID: creator,
+            category, duration.
         max_length: interactions of a sequence that the model reads.
         skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
         warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
@@ -109,6 +111,7 @@ class InterestModelConfig:
     profile: bool
     contexts: tuple[Literal["device", "network"], ...]
     item_features: tuple[str, ...]
+    item_attributes: tuple[Literal["creator", "category", "duration"], ...]
     max_length: PositiveInt
     skip_watch_ratio: NonNegativeFloat
     warmup_epochs: NonNegativeInt

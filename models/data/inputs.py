@@ -14,6 +14,7 @@ from models.data.items import ALWAYS_AVAILABLE, ItemTable
 from models.data.sequences import HOURS_PER_DAY, Sequences
 from models.data.users import UserProfiles
 
+ATTRIBUTE_COLUMNS = {"creator": "author_id", "category": "category", "duration": "duration_ms"}
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
@@ -23,6 +24,7 @@ def build_item_table(
     modalities: Mapping[str, int],
     video_ids: Sequence[str],
     feature_statistics: Mapping[str, tuple[float, float]],
+    attributes: Mapping[str, Sequence[str]] | None = None,
 ) -> ItemTable:
     """Return the catalogue as tensors for one model.
 
@@ -34,6 +36,7 @@ def build_item_table(
             `features`.
         video_ids: Videos of the model's ID rows, in order.
         feature_statistics: Item feature -> (mean, standard deviation).
+        attributes: Attribute of the item embedding -> its known values (`attribute_values`).
     """
     V = videos.num_rows
     no_mask = torch.zeros(V, dtype=torch.bool)
@@ -48,8 +51,29 @@ def build_item_table(
         author_V=_codes_or_none(videos, "author_id"),
         category_V=_codes_or_none(videos, "category"),
         duration_V=to_floats(videos["duration_ms"]) / 1000 if "duration_ms" in videos.schema.names else None,
+        attribute_VA=_attribute_codes(videos, attributes) if attributes else None,
         available_until_V=_last_days(videos),
     )
+
+
+def attribute_values(videos: pa.Table, attribute: str) -> pa.ChunkedArray:
+    """Return the value of an attribute of each video as text. Null is unknown.
+
+    Args:
+        videos: May lack the column of the attribute.
+        attribute: `creator`, `category`, or `duration`: log2 of the seconds, rounded down.
+    """
+    column = _column_or_nulls(videos, ATTRIBUTE_COLUMNS[attribute])
+    if attribute == "duration":
+        seconds = pc.max_element_wise(pc.divide(column.cast(pa.float64()), 1000), 1.0, skip_nulls=False)
+        column = pc.floor(pc.log2(seconds)).cast(pa.int32())
+    return column.cast(pa.string())
+
+
+def _attribute_codes(videos: pa.Table, attributes: Mapping[str, Sequence[str]]) -> Tensor:
+    """Return the code of each attribute [V, A]. 0 is unknown."""
+    codes = [vocabulary_codes(attribute_values(videos, name), values) for name, values in attributes.items()]
+    return torch.stack(codes, 1)
 
 
 def build_user_profiles(users: pa.Table, config: ModelConfig) -> UserProfiles:

@@ -24,6 +24,7 @@ class ItemTable:
         author_V: Code of the creator in this catalogue. 0 is unknown.
         category_V: Code of the category in this catalogue. 0 is unknown.
         duration_V: Duration in seconds. NaN is unknown.
+        attribute_VA: Code of each attribute in the vocabulary of the model. 0 is unknown. None: no attribute.
         available_until_V: Last day on which the video can be watched, counted from 1970.
             `ALWAYS_AVAILABLE`: it has no last day.
     """
@@ -36,6 +37,7 @@ class ItemTable:
     author_V: Tensor | None = None
     category_V: Tensor | None = None
     duration_V: Tensor | None = None
+    attribute_VA: Tensor | None = None
     available_until_V: Tensor | None = None
 
     def available_on(self, day: int) -> Tensor:
@@ -64,6 +66,7 @@ class ItemTable:
             author_V=_rows_or_none(self.author_V, rows, is_present, 0),
             category_V=_rows_or_none(self.category_V, rows, is_present, 0),
             duration_V=_rows_or_none(self.duration_V, rows, is_present, torch.nan),
+            attribute_VA=_rows_or_none(self.attribute_VA, rows, is_present, 0),
             available_until_V=_rows_or_none(self.available_until_V, rows),
         )
 
@@ -74,7 +77,7 @@ def _rows_or_none(
     """Return `x_VX[rows]`, with the value `absent` where `is_present` is False."""
     if x_VX is None or is_present is None:
         return None if x_VX is None else x_VX[rows]
-    return x_VX[rows].masked_fill(~is_present, absent)
+    return x_VX[rows].masked_fill(~is_present.view(-1, *[1] * (x_VX.ndim - 1)), absent)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class ItemEmbeddings:
     Attributes:
         x_VMD: Modality embeddings x̃ₘ. Zero if missing.
         has_VM: Bool, whether a video has the modality.
-        id_VD: ID embedding.
+        identity_VD: g × the ID embedding + the embedding of the attributes.
         id_gate_V: Share of the ID embedding in the item embedding, g (docs/model/fusion.md).
         bias_V: How popular the video is among all users.
         id_row_V: Row of the ID embedding. −1: the video was not in training.
@@ -93,7 +96,7 @@ class ItemEmbeddings:
 
     x_VMD: Tensor
     has_VM: Tensor
-    id_VD: Tensor
+    identity_VD: Tensor
     id_gate_V: Tensor
     bias_V: Tensor
     id_row_V: Tensor

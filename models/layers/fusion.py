@@ -4,7 +4,7 @@ A modality that a video lacks is masked before the softmax. So the values of its
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -125,13 +125,19 @@ class ItemFusion(nn.Module):
         width: D.
         num_videos: I.
         with_early_fusion: Whether all modalities are joined into one vector.
+        attribute_sizes: Number of known values of each attribute.
     """
 
     num_interactions_I: Tensor
     cold_start_bias: Tensor
 
     def __init__(
-        self, modalities: Mapping[str, int], width: int, num_videos: int, with_early_fusion: bool = False
+        self,
+        modalities: Mapping[str, int],
+        width: int,
+        num_videos: int,
+        with_early_fusion: bool = False,
+        attribute_sizes: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.width = width
@@ -142,6 +148,11 @@ class ItemFusion(nn.Module):
         self.id_gate = nn.Embedding(COUNT_BUCKETS, 1)
         nn.init.normal_(self.id_embedding.weight, std=ID_INIT_STD)
         nn.init.zeros_(self.id_gate.weight)
+        self.attribute_embeddings = nn.ModuleList(
+            nn.Embedding(1 + size, width, padding_idx=0) for size in attribute_sizes
+        )
+        for weight_XD in self.attribute_embeddings.parameters():
+            nn.init.normal_(weight_XD[1:], std=ID_INIT_STD)
         self.register_buffer("num_interactions_I", torch.zeros(num_videos, dtype=torch.long))
         self.register_buffer("cold_start_bias", torch.zeros(()))
 
@@ -172,12 +183,13 @@ class ItemFusion(nn.Module):
         id_gate_V = torch.where(has_id_V, id_gate_V, 0.0)
         id_VD, bias_V = x_VMD.new_zeros(len(row_V), self.width), x_VMD.new_zeros(len(row_V))
         if len(self.num_interactions_I):
-            id_VD = self.id_embedding(row_V) * self.width**0.5
+            id_VD = self.id_embedding(row_V)
             bias_V = torch.where(has_id_V, embedding_lookup(self.id_bias, row_V), 0.0)
         bias_V = torch.where(item_table.id_row_V >= 0, bias_V, self.cold_start_bias)
         id_row_V = torch.where(has_id_V, row_V, -1)
+        identity_VD = self.width**0.5 * (id_gate_V[:, None] * id_VD + self._attributes(item_table))
         item_features_VF, has_VM = impute_with_mask(item_features_VQ), item_table.has_VM
-        return ItemEmbeddings(x_VMD, has_VM, id_VD, id_gate_V, bias_V, id_row_V, item_features_VF)
+        return ItemEmbeddings(x_VMD, has_VM, identity_VD, id_gate_V, bias_V, id_row_V, item_features_VF)
 
     def init_from_statistics(
         self, num_interactions_I: Tensor, num_positives_I: Tensor, is_recent_I: Tensor | None = None
@@ -199,6 +211,16 @@ class ItemFusion(nn.Module):
             self.id_bias.copy_(log_popularity_I - log_popularity_I.mean())
             if is_recent_I is not None and is_recent_I.any():
                 self.cold_start_bias.copy_(self.id_bias[is_recent_I].mean())
+
+    def _attributes(self, item_table: ItemTable) -> Tensor:
+        """Return the sum of the embeddings of the attributes of each video. An unknown one adds nothing."""
+        sum_VD = torch.zeros(len(item_table.id_row_V), self.width)
+        if item_table.attribute_VA is not None:
+            for embedding, code_V in zip(
+                self.attribute_embeddings, item_table.attribute_VA.unbind(1), strict=True
+            ):
+                sum_VD = sum_VD + embedding(code_V)
+        return sum_VD
 
     def _interaction_counts(self, row_V: Tensor) -> Tensor:
         return self.num_interactions_I[row_V] if len(self.num_interactions_I) else torch.zeros_like(row_V)

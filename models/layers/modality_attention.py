@@ -43,17 +43,17 @@ def fuse_modalities(u_NW: Tensor, items: ItemEmbeddings, rows_N: Tensor) -> tupl
     x_NMD = embedding_lookup(items.x_VMD, rows_N)
     alpha_NM = modality_weights(affinity(u_NW, x_NMD), items.has_VM[rows_N], -1)
     content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
-    id_gate_N = embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
-    return (1 - id_gate_N) * content_ND + id_gate_N * embedding_lookup(items.id_VD, rows_N), alpha_NM
+    content_share_N1 = 1 - embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
+    return content_share_N1 * content_ND + embedding_lookup(items.identity_VD, rows_N), alpha_NM
 
 
 def unfused_modalities(items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
-    """Return the modality embeddings of these videos, each mixed with the ID embedding: x_NMD.
+    """Return the modality embeddings of these videos, each mixed with ID and attributes: x_NMD.
 
     Args:
         items: All videos.
         rows_N: The videos. Leading axes may be any, such as N or B and T.
     """
-    id_gate_N1 = embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
-    id_ND, x_NMD = embedding_lookup(items.id_VD, rows_N), embedding_lookup(items.x_VMD, rows_N)
-    return (1 - id_gate_N1.unsqueeze(-1)) * x_NMD + (id_gate_N1 * id_ND).unsqueeze(-2)
+    content_share_N11 = 1 - embedding_lookup(items.id_gate_V, rows_N)[..., None, None]
+    identity_N1D = embedding_lookup(items.identity_VD, rows_N).unsqueeze(-2)
+    return content_share_N11 * embedding_lookup(items.x_VMD, rows_N) + identity_N1D

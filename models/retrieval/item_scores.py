@@ -20,7 +20,7 @@ def inner_product_vectors(z_ND: Tensor, u_NW: Tensor, items: ItemEmbeddings) -> 
     α must depend on the user only (level `user`). Then ⟨z, Σ_m α_m x̃_m⟩ = ⟨[α_v z ; α_t z ; α_a z], [x̃_v ;
     x̃_t ; x̃_a]⟩, which any index of inner products can serve. A missing modality takes no part in α. So each
     set of modalities that some video has is a block of its own. It is zero in the videos with another set.
-    Behind the blocks follow D numbers for the ID embedding and 1 for the bias.
+    Behind the blocks follow D numbers for identity and attributes, and 1 for the bias.
     """
     tag_NM, scale = u_NW[:, -items.has_VM.shape[1] :], z_ND.shape[-1] ** -0.5
     pattern_XM, pattern_V = items.has_VM.unique(dim=0, return_inverse=True)
@@ -32,7 +32,7 @@ def inner_product_vectors(z_ND: Tensor, u_NW: Tensor, items: ItemEmbeddings) -> 
             q.append(alpha_NM[:, m, None] * z_ND)
             w.append(content_scale_V[:, None] * items.x_VMD[:, m])
     q += [z_ND, torch.ones_like(z_ND[:, :1])]
-    w += [(items.id_gate_V * scale)[:, None] * items.id_VD, items.bias_V[:, None]]
+    w += [scale * items.identity_VD, items.bias_V[:, None]]
     return torch.cat(q, 1), torch.cat(w, 1)
 
 
@@ -44,9 +44,9 @@ def score_pairs(
     alpha_NM = modality_weights(affinity(u_NW, x_NMD), items.has_VM[rows_N], 1)
     user_vectors = z_ND.unsqueeze(1) if modality_z_NMD is None else modality_z_NMD
     content_N = (alpha_NM * (x_NMD * user_vectors).sum(2)).sum(1)
-    id_N = (z_ND * embedding_lookup(items.id_VD, rows_N)).sum(1)
-    id_gate_N = embedding_lookup(items.id_gate_V, rows_N)
-    return ((1 - id_gate_N) * content_N + id_gate_N * id_N) * scale + embedding_lookup(items.bias_V, rows_N)
+    identity_N = (z_ND * embedding_lookup(items.identity_VD, rows_N)).sum(1)
+    content_share_N = 1 - embedding_lookup(items.id_gate_V, rows_N)
+    return (content_share_N * content_N + identity_N) * scale + embedding_lookup(items.bias_V, rows_N)
 
 
 def score_all_pairs(
@@ -73,8 +73,8 @@ def score_all_pairs(
     )
     user_vectors = z_ND if modality_z_NMD is None else modality_z_NMD.transpose(0, 1)
     content_NV = (alpha_MNV * (user_vectors @ x_MDV)).sum(0)
-    id_NV = z_ND @ items.id_VD.T
-    return ((1 - items.id_gate_V) * content_NV + items.id_gate_V * id_NV) * scale + items.bias_V, alpha_MNV
+    identity_NV = z_ND @ items.identity_VD.T
+    return ((1 - items.id_gate_V) * content_NV + identity_NV) * scale + items.bias_V, alpha_MNV
 
 
 def modality_contributions(

@@ -38,7 +38,7 @@ HYPERPARAMETERS = {
 TRAIN_CONFIG = TrainConfig(
     model=InterestModelConfig(
         name="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS,
-        dropout=DROPOUT, positions=True, profile=False, contexts=(), item_features=(),
+        dropout=DROPOUT, positions=True, profile=False, contexts=(), item_features=(), item_attributes=(),
         max_length=MAX_LENGTH, skip_watch_ratio=0.2, warmup_epochs=1,
         sources=(), rerank=NO_RERANK,
         objective=ObjectiveConfig(

@@ -53,7 +53,7 @@ def train_config(profile: bool, seed: int) -> TrainConfig:
     return TrainConfig(
         model=InterestModelConfig(
             name="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS,
-            dropout=0.5, positions=True, profile=profile, contexts=(), item_features=(),
+            dropout=0.5, positions=True, profile=profile, contexts=(), item_features=(), item_attributes=(),
             max_length=MAX_LENGTH, skip_watch_ratio=0.2, warmup_epochs=1,
             sources=(), rerank=NO_RERANK,
             objective=ObjectiveConfig(

@@ -42,7 +42,8 @@ HYPERPARAMETERS = {
 TRAIN_CONFIG = TrainConfig(
     model=InterestModelConfig(
         name="interest", fusion="user", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,
-        positions=True, profile=True, contexts=(), item_features=(), max_length=MAX_LENGTH,
+        positions=True, profile=True, contexts=(), item_features=(), item_attributes=(),
+        max_length=MAX_LENGTH,
         skip_watch_ratio=0.2, warmup_epochs=1,
         sources=(), rerank=NO_RERANK,
         objective=ObjectiveConfig(

@@ -36,6 +36,17 @@ def test_columns_of_the_catalogue_become_codes_seconds_and_days() -> None:
     assert unknown.author_V is unknown.category_V is unknown.duration_V is unknown.available_until_V is None
 
 
+def test_attributes_become_codes_of_the_vocabulary() -> None:
+    attributes = {"duration": ["0", "5"], "creator": ["y", "x"], "category": ["food"]}
+    items = build_item_table(CATALOGUE, {}, {}, ["c", "a"], {}, attributes)
+    # 1.5 s, unknown, 60 s and 20 ms; log2 of the seconds is 0, unknown, 5 and 0
+    assert items.attribute_VA.tolist() == [[1, 2, 0], [0, 0, 0], [2, 1, 0], [1, 2, 1]]
+    assert items.select(torch.tensor([2, -1])).attribute_VA.tolist() == [[2, 1, 0], [0, 0, 0]]
+    no_columns = build_item_table(CATALOGUE.select(["video_id"]), {}, {}, ["c"], {}, attributes)
+    assert not no_columns.attribute_VA.any()
+    assert build(CATALOGUE).attribute_VA is None
+
+
 def test_a_column_of_nulls_is_unknown() -> None:
     items = build(
         pa.table({"video_id": ["a", "b"], "author_id": pa.nulls(2), "available_until": pa.nulls(2)})

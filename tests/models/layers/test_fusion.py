@@ -9,7 +9,7 @@ from models.data.items import count_bucket, embedding_lookup
 from models.interest_model import InterestModel
 from models.layers.fusion import ModalityProjection, ModalityProjections
 from models.retrieval.item_scores import score_all_pairs
-from tests.support.model_inputs import WIDTHS, make_item_table, make_model
+from tests.support.model_inputs import WIDTHS, make_config, make_item_table, make_model
 
 
 @pytest.fixture
@@ -42,6 +42,28 @@ def test_the_id_gate_is_0_for_new_videos_and_1_without_content(model: InterestMo
     assert items.id_gate_V[0] == 1
     assert items.id_gate_V[2:9].gt(0).all()
     assert items.id_gate_V[2:9].lt(1).all()
+
+
+def test_new_videos_of_different_creators_differ_and_an_unknown_creator_adds_nothing() -> None:
+    model = make_model(item_attributes={"creator": ["x", "y"]})
+    torch.nn.init.zeros_(model.item_fusion.attribute_embeddings[0].weight[0].data)
+    videos = make_item_table()
+    codes_VA = torch.zeros(12, 1, dtype=torch.long)
+    codes_VA[10:, 0] = torch.tensor([1, 2])
+    with_creators = model.encode_items(replace(videos, attribute_VA=codes_VA)).identity_VD
+    without = model.encode_items(videos).identity_VD
+    assert torch.equal(with_creators[:10], without[:10])
+    assert not without[9:].any()  # new videos have no ID
+    vector_XD = model.item_fusion.attribute_embeddings[0].weight[1:] * 8**0.5  # type: ignore[index, operator]
+    assert torch.allclose(with_creators[10:], vector_XD)
+
+
+def test_an_unknown_creator_has_no_vector_before_training() -> None:
+    embedding = InterestModel(
+        make_config(item_attributes={"creator": ["x"]})
+    ).item_fusion.attribute_embeddings[0]
+    assert not embedding.weight[0].any()
+    assert embedding.weight[1].any()
 
 
 def test_id_dropout_treats_videos_as_new_unless_without_content(model: InterestModel) -> None:
@@ -110,7 +132,7 @@ def test_id_embeddings_are_scaled_by_the_root_of_the_width(
     model: InterestModel,
 ) -> None:
     model.item_fusion.id_embedding.weight.data.fill_(1.0)
-    norm = model.encode_items(make_item_table()).id_VD[0].norm().item()
+    norm = model.encode_items(make_item_table()).identity_VD[0].norm().item()
     assert norm == pytest.approx(8.0)  # √D · √D with D = 8
 
 

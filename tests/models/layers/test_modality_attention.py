@@ -70,6 +70,6 @@ def test_contributions_add_up_to_the_score(model: InterestModel, own: bool) -> N
     mean_MD = torch.stack([items.x_VMD[items.has_VM[:, m], m].mean(0) for m in range(3)])
     user_vector_NMD = z_ND[:, None].expand(-1, 3, -1) if modality_z_NMD is None else modality_z_NMD
     same_N = (alpha_NM * (user_vector_NMD * mean_MD).sum(2)).sum(1) * 8**-0.5 * (1 - items.id_gate_V)
-    id_N = items.id_gate_V * (z_ND * items.id_VD).sum(1) * 8**-0.5
+    id_N = (z_ND * items.identity_VD).sum(1) * 8**-0.5
     whole_N = score_pairs(z_ND, u_NW, items, rows_N, modality_z_NMD)
     assert torch.allclose(contribution_NM.sum(1) + same_N + id_N + items.bias_V, whole_N, atol=1e-5)
