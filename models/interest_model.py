@@ -58,6 +58,10 @@ class InterestModel(nn.Module):
         ValueError: The level of fusion or the encoder is unknown, or the heads do not divide the width.
     """
 
+    average_z_D: Tensor
+    average_u_W: Tensor
+    average_modality_z_MD: Tensor | None
+
     fusions: ClassVar[tuple[str, ...]] = (*USER_DEPENDENT_FUSIONS, *USER_INDEPENDENT_FUSIONS)
 
     def __init__(self, config: ModelConfig) -> None:
@@ -68,7 +72,11 @@ class InterestModel(nn.Module):
         D, M = config.width, len(config.modalities)
         self.is_late_fusion = M > 0 and config.fusion == "late"
         self.item_fusion = ItemFusion(
-            config.modalities, D, len(config.video_ids), with_early_fusion=config.fusion == "early"
+            config.modalities,
+            D,
+            len(config.video_ids),
+            with_early_fusion=config.fusion == "early",
+            attribute_sizes=[len(values) for values in config.item_attributes.values()],
         )
         context_sizes = [len(values) for values in config.contexts.values()]
         self.event_embedding = InteractionEmbedding(
@@ -94,6 +102,9 @@ class InterestModel(nn.Module):
             config.sources, len(config.video_ids), config.behaviours, config.modalities
         )
         self.final_ranker = FinalRanker(1 + len(config.sources))
+        self.register_buffer("average_z_D", torch.zeros(D))
+        self.register_buffer("average_u_W", torch.zeros(D + M))
+        self.register_buffer("average_modality_z_MD", torch.zeros(M, D) if self.is_late_fusion else None)
         self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
 
     @torch.no_grad()
@@ -166,13 +177,43 @@ class InterestModel(nn.Module):
             else inner_product_vectors(user_state.z_ND, user_state.u_NW, items)
         )
 
+    def set_average_user(self, average_user: UserState) -> None:
+        """Keep the state of the average user, which `personal_scores` needs.
+
+        Args:
+            average_user: Of `average_user_state`. One row.
+        """
+        self.average_z_D.copy_(average_user.z_ND[0])
+        self.average_u_W.copy_(average_user.u_NW[0])
+        if self.average_modality_z_MD is not None and average_user.modality_z_NMD is not None:
+            self.average_modality_z_MD.copy_(average_user.modality_z_NMD[0])
+
+    def personal_scores(self, score_NV: Tensor, items: ItemEmbeddings) -> Tensor:
+        """Return the scores minus those of the average user.
+
+        What all users like is known better to the sources, which are counted up to yesterday.
+
+        Args:
+            score_NV: Scores of the sequence model, as of `score_items`.
+            items: The same videos.
+        """
+        modality_z_1MD = None if self.average_modality_z_MD is None else self.average_modality_z_MD[None]
+        average_user = UserState(self.average_z_D[None], self.average_u_W[None], modality_z_1MD)
+        return score_NV - self.score_items(average_user, items)[0]
+
     def final_scores(
-        self, score_BV: Tensor, batch: SequenceBatch, item_table: ItemTable, day: int | None
+        self,
+        score_BV: Tensor,
+        items: ItemEmbeddings,
+        batch: SequenceBatch,
+        item_table: ItemTable,
+        day: int | None,
     ) -> Tensor:
         """Combine the scores of the sequence model with those of the sources.
 
         Args:
             score_BV: Scores of the sequence model after the last interaction, as of `score_items`.
+            items: All videos.
             batch: Sequences of the same users.
             item_table: All videos.
             day: The day of the recommendations, counted from 1970. None: unknown.
@@ -180,7 +221,7 @@ class InterestModel(nn.Module):
         if not self.sources:
             return score_BV
         return self.final_ranker(
-            source_scores(score_BV, self.sources, batch, item_table),
+            source_scores(self.personal_scores(score_BV, items), self.sources, batch, item_table),
             activity_groups(batch.lengths),
             age_groups(item_table.upload_day_V, day, score_BV.shape[1]),
         )

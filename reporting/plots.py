@@ -20,6 +20,12 @@ PAGE_COLOURS = {
     THIRD: "var(--green)",
 }
 FILE_COLOURS = {TEXT: "#5b6575", GRID: "#dfe3ea", FIRST: "#2f6bd8", SECOND: "#d9822b", THIRD: "#2f9e6b"}
+# Metrics that select the epoch. A curve has one of them.
+SELECTION_METRICS = {
+    "choice_log_likelihood": "log-likelihood of the choices",
+    "ndcg@10": "NDCG@10",
+    "auc": "AUC",
+}
 LOSS_COLOURS = {"retrieval": FIRST, "ranking": SECOND, "alignment": THIRD}
 # Without metadata, the same night gives the same bytes.
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -46,7 +52,7 @@ STYLE: dict[Any, Any] = {
 
 
 def learning_curve(curve: Sequence[Mapping[str, float]]) -> str | None:
-    """Plot the training losses and the NDCG@10 on the validation day, with its best epoch.
+    """Plot the training losses and the metric on the validation days, with its best epoch.
 
     Args:
         curve: One row per epoch.
@@ -62,14 +68,15 @@ def learning_curve(curve: Sequence[Mapping[str, float]]) -> str | None:
             _plot_line(left, curve, name, colour)
         left.set(xlabel="epoch", ylabel="loss", title="training losses")
         left.legend()
-        _plot_line(right, curve, "ndcg@10", FIRST)
-        scored = [row for row in curve if "ndcg@10" in row]
-        if scored:
-            best = max(scored, key=lambda row: row["ndcg@10"])
-            right.plot(best["epoch"], best["ndcg@10"], "o", color=SECOND)
-            right.annotate(f"{best['ndcg@10']:.4f}", (best["epoch"], best["ndcg@10"]), (0, 7),
+        metric = next((name for name in SELECTION_METRICS if name in curve[0]), None)
+        if metric is not None:
+            _plot_line(right, curve, metric, FIRST)
+            best = max(curve, key=lambda row: row[metric])
+            right.plot(best["epoch"], best[metric], "o", color=SECOND)
+            right.annotate(f"{best[metric]:.4f}", (best["epoch"], best[metric]), (0, 7),
                            textcoords="offset points", ha="center")  # fmt: skip
-        right.set(xlabel="epoch", ylabel="NDCG@10", title="NDCG@10 on the validation day")
+            right.set(ylabel=SELECTION_METRICS[metric])
+        right.set(xlabel="epoch", title="validation days")
         right.margins(y=0.2)
         return _svg(figure)
 

@@ -1,8 +1,8 @@
 """Train this night's challenger: fusion, sequence encoder, static gate, retrieval and ranking.
 
-The projections start from those of `align`. A first model is trained on the days before validation. NDCG@10
-on the validation days selects the epoch, and the final ranker is fitted on them. Then the model is trained
-again on all days before the test day. The step saves a model and does not judge it.
+The projections start from those of `align`. A first model is trained on the days before validation. The
+choices of the validation days select its epoch, and the final ranker is fitted on them. Then the model is
+trained again on all days before the test day. The step saves a model and does not judge it.
 """
 
 import sys

@@ -14,8 +14,9 @@ from models.evaluation.scoring import Scorer
 from models.seeding import seed_everything
 from models.training.baselines import fit_baseline, positive_auc
 from snapshots.reader import SnapshotReader
-from training.interest import VALIDATION_METRIC, TrainedModel, best_epoch, validation_ndcg
+from training.interest import TrainedModel, best_epoch
 from training.model_config import build_model_config
+from training.validation import NdcgValidation
 
 
 def train_baseline(params: TrainConfig, snapshot: SnapshotReader, width: int) -> TrainedModel:
@@ -46,10 +47,10 @@ def train_baseline(params: TrainConfig, snapshot: SnapshotReader, width: int) ->
             interactions = snapshot.interactions(first_fold)
             scorer = Scorer(model, validation[0].item_table, validation[0].users)
             return positive_auc(scorer, interactions.user_N, interactions.video_N, interactions.positive_N)
-        ndcg = validation_ndcg(model, validation)
-        return {} if ndcg is None else {VALIDATION_METRIC: ndcg}
+        ndcg = NdcgValidation(validation).measure(model)
+        return {} if ndcg is None else {NdcgValidation.metric: ndcg}
 
-    metric = "auc" if is_din else VALIDATION_METRIC
+    metric = "auc" if is_din else NdcgValidation.metric
     curve = _fit(model, validation[0], params, validate, metric)
     seed_everything(params.seed)
     final = BASELINES[config.model](build_model_config(params.model, snapshot, TEST_FOLD, width))

@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,23 +15,23 @@ from core.hashing import hash_file, hash_folder
 from core.paths import PROJECT_ROOT
 from core.time_split import TEST_FOLD
 from models import distributed
-from models.baselines import Baseline
 from models.data.folds import Fold
 from models.devices import efficient_attention, supports_bf16, to_device
-from models.evaluation.scoring import Scorer, mean_ndcg
+from models.evaluation.scoring import Scorer, average_user_state
 from models.interest_model import InterestModel
 from models.seeding import seed_everything
 from models.training.batching import batches
 from models.training.checkpoint import Checkpoint
+from models.training.choices import add_sequence_scores
 from models.training.objective import Objective, compute_losses
 from models.training.trainer import Callback, LearningRateSchedule, SeedSteps, Trainer, TrainingTask
 from snapshots.reader import SnapshotReader
-from training.final_ranker import fit_final_ranker
 from training.model_config import build_model_config
 from training.setup import build_training_setup, calibrate_ranking_heads, projections_path
+from training.validation import ChoiceValidation, NdcgValidation, Validation, count_validation_choices
 
-VALIDATION_K = 10
-VALIDATION_METRIC = f"ndcg@{VALIDATION_K}"
+# Metrics that select an epoch. The AUC is that of DIN (training/baseline.py).
+SELECTION_METRICS = (ChoiceValidation.metric, NdcgValidation.metric, "auc")
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,17 @@ class TrainedModel:
 
 
 class InterestTask(TrainingTask):
-    """Training of the interest model on batches of users. Validation is NDCG@10 on the validation folds."""
+    """Training of the interest model on batches of users."""
 
     name = "train"
-    selection_metric = VALIDATION_METRIC
 
     def __init__(
-        self, scorer: Scorer, validation: Sequence[Fold], params: TrainConfig, objective: Objective
+        self, scorer: Scorer, validation: Validation | None, params: TrainConfig, objective: Objective
     ) -> None:
         assert isinstance(scorer.model, InterestModel)
         self.model: InterestModel = scorer.model
         self.scorer, self.validation = scorer, validation
+        self.selection_metric = validation.metric if validation else ""
         self.params, self.objective = params, objective
         self.device = next(self.model.parameters()).device
         lengths = scorer.user_data.sequences.lengths.cpu().clamp(max=self.model.config.max_length)
@@ -83,31 +82,18 @@ class InterestTask(TrainingTask):
             )
 
     def validate(self) -> dict[str, float]:
-        """Return the NDCG@10 over all users and validation folds. Empty without targets."""
-        ndcg = validation_ndcg(self.scorer.model, self.validation)
-        return {} if ndcg is None else {VALIDATION_METRIC: distributed.broadcast(ndcg)}
+        """Return the metric on the validation days. Empty without targets."""
+        value = self.validation.measure(self.model) if self.validation else None
+        return {} if value is None else {self.selection_metric: distributed.broadcast(value)}
 
     def describe_batch(self, users_B: Tensor) -> str:
         """Return the first user rows of a batch, for error messages."""
         return f" (batch of user rows {users_B[:3].tolist()}…)"
 
 
-def validation_ndcg(model: InterestModel | Baseline, validation: Sequence[Fold]) -> float | None:
-    """Return the mean NDCG@10 over all users of all folds. None without targets."""
-    folds = [fold for fold in validation if len(fold.targets.user_P)]
-    if not folds:
-        return None
-    num_users = [len(fold.targets.users) for fold in folds]
-    ndcg = [
-        mean_ndcg(Scorer(model, fold.item_table, fold.users, fold.day), fold.targets, VALIDATION_K)
-        for fold in folds
-    ]
-    return float(np.average(ndcg, weights=num_users))
-
-
 def fit_interest_model(
     scorer: Scorer,
-    validation: Sequence[Fold],
+    validation: Validation | None,
     params: TrainConfig,
     objective: Objective,
     epochs: int,
@@ -120,14 +106,14 @@ def fit_interest_model(
 
     Args:
         scorer: Holds the model, which is trained in place.
-        validation: The folds that select the epoch.
+        validation: It selects the epoch. None: the last one is kept.
         params: Section `train` of params.yaml. The learning rate follows its number of epochs.
         objective: Weights and settings of the losses.
         epochs: Most epochs to train.
         callbacks: In addition to the seeds and the learning-rate schedule.
 
     Returns:
-        The curve, as in `Trainer.fit`, with the validation NDCG@10.
+        The curve, as in `Trainer.fit`, with the metric of the validation.
 
     Raises:
         FloatingPointError: A loss or gradient is not finite. The message names epoch, step and batch.
@@ -144,7 +130,7 @@ def fit_interest_model(
         device_scorer = Scorer(
             model, to_device(scorer.item_table, device), to_device(scorer.user_data, device)
         )
-        device_validation = [to_device(fold, device) for fold in validation]
+        device_validation = validation.to(device) if validation else None
         task = InterestTask(device_scorer, device_validation, params, to_device(objective, device))
         schedule = LearningRateSchedule(params.learning_rate, params.model.warmup_epochs, params.epochs)
         trainer = Trainer(
@@ -208,23 +194,29 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     first_fold = snapshot.validation_folds[0]
     config = build_model_config(model, snapshot, first_fold, width)
     selection = build_training_setup(model.objective, snapshot, config, first_fold)
-    validation = [snapshot.fold(fold, config) for fold in snapshot.validation_folds]
+    folds = [snapshot.fold(name, config) for name in snapshot.validation_folds]
+    counted = count_validation_choices(snapshot, config, params.seed)
+    validation = ChoiceValidation.from_counted(folds, counted) if counted else NdcgValidation(folds)
     checkpoints = _checkpoints(params, snapshot)
     curve = fit_interest_model(
         selection.scorer, validation, params, selection.objective, params.epochs, checkpoints[:1]
     )
     calibrate_ranking_heads(selection.scorer, snapshot.interactions(first_fold))
-    fit_final_ranker(selection.model, snapshot, params.seed)
+    if counted:
+        selection.model.final_ranker.fit(add_sequence_scores(selection.model, folds, counted))
 
     seed_everything(params.seed)
     final_config = build_model_config(model, snapshot, TEST_FOLD, width)
     final = build_training_setup(model.objective, snapshot, final_config, TEST_FOLD)
     num_epochs = int(best_epoch(curve)["epoch"])
-    fit_interest_model(final.scorer, [], params, final.objective, num_epochs, checkpoints[1:])
+    fit_interest_model(final.scorer, None, params, final.objective, num_epochs, checkpoints[1:])
     final.model.copy_calibration(selection.model)
+    final.model.set_average_user(
+        average_user_state(final.scorer, final.model.encode_items(final.scorer.item_table))
+    )
     for checkpoint in checkpoints:
         checkpoint.remove()
-    return TrainedModel(final.scorer, validation, curve)
+    return TrainedModel(final.scorer, folds, curve)
 
 
 def _checkpoints(params: TrainConfig, snapshot: SnapshotReader) -> list[Checkpoint]:
@@ -254,8 +246,7 @@ def code_digests() -> list[str]:
 def best_epoch(curve: list[dict[str, float]]) -> dict[str, float]:
     """Return the row of the curve whose weights were kept.
 
-    The curve of DIN (training/baseline.py) has an AUC instead of an NDCG. Without either metric the last
-    epoch was kept.
+    Without a selection metric the last epoch was kept.
     """
-    metric = "auc" if "auc" in curve[0] else VALIDATION_METRIC
-    return max(curve, key=lambda row: row.get(metric, row["epoch"]))
+    metric = next((name for name in SELECTION_METRICS if name in curve[0]), "epoch")
+    return max(curve, key=lambda row: row[metric])

@@ -60,7 +60,7 @@ class TrainConfig:
         model: the interest model (ours), or a baseline in its place. `name` selects it. A baseline reads IDs
             only. It is trained, saved and evaluated in the same way.
         epochs: most epochs.
-        patience: epochs without a better validation NDCG@10 after which training stops.
+        patience: epochs without a better validation metric after which training stops.
         batch_size: users in an optimizer step.
         batch_by: what every optimizer step holds equally many of. With `users`, each user counts the same.
             With `events`, each event counts the same, and a step holds those of batch_size users on average.

@@ -117,7 +117,12 @@ class Baseline(nn.Module):
         raise NotImplementedError
 
     def final_scores(
-        self, score_BV: Tensor, batch: SequenceBatch, item_table: ItemTable, day: int | None
+        self,
+        score_BV: Tensor,
+        items: IdVocabulary,
+        batch: SequenceBatch,
+        item_table: ItemTable,
+        day: int | None,
     ) -> Tensor:
         """Return the scores unchanged: a baseline has no final ranker."""
         return score_BV

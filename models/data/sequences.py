@@ -45,6 +45,15 @@ class SequenceBatch:
         """Number of events of each user [B]. It is also the index of the newest state."""
         return self.mask_BT.sum(1)
 
+    def oldest(self, count: int) -> "SequenceBatch":
+        """Return the oldest `count` events of each user in the batch."""
+        return SequenceBatch(
+            **{
+                name: x if x is None or name == "users_B" else x[:, :count].contiguous()
+                for name, x in vars(self).items()
+            }
+        )
+
     def reindex_videos(self, rows_v: Tensor) -> "SequenceBatch":
         """Return the batch with each video as its position in `rows_v`.
 

@@ -21,6 +21,7 @@ from models.retrieval.full_ranking import CHUNK_USERS, target_ranks, top_k, user
 from models.retrieval.item_scores import modality_contributions
 from models.retrieval.topk_ranking import ScoreFn, topk_ranks
 
+AVERAGED_USERS = 1024  # users whose mean is the average user, evenly spread over all
 CHUNK_INTERACTIONS = 1 << 13  # interactions whose behaviours are predicted at a time
 
 
@@ -81,6 +82,27 @@ class Scorer:
 
 
 @torch.no_grad()
+def average_user_state(scorer: Scorer, items: Any) -> UserState:
+    """Return the mean state of the users that have a sequence, as one row.
+
+    Args:
+        scorer: The model and its data.
+        items: What `model.encode_items` returned.
+    """
+    users = scorer.user_data.sequences.lengths.nonzero().squeeze(1)
+    sample = users[torch.linspace(0, len(users) - 1, min(len(users), AVERAGED_USERS)).long()]
+    if not len(sample):
+        return scorer.encode_user(torch.zeros(1, dtype=torch.long), items)
+    states = [scorer.encode_user(users_B, items) for users_B in sample.split(CHUNK_USERS)]
+    modality_z = [state.modality_z_NMD for state in states if state.modality_z_NMD is not None]
+    return UserState(
+        torch.cat([state.z_ND for state in states]).mean(0, keepdim=True),
+        torch.cat([state.u_NW for state in states]).mean(0, keepdim=True),
+        torch.cat(modality_z).mean(0, keepdim=True) if modality_z else None,
+    )
+
+
+@torch.no_grad()
 def score_in_chunks(
     scorer: Scorer, users: Tensor, final: bool = True
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -103,7 +125,7 @@ def score_in_chunks(
         score_BV, alpha_MBV = scorer.model.score_items(user_state, items)
         if final:
             score_BV = scorer.model.final_scores(
-                score_BV, scorer.batch(users_B), scorer.item_table, scorer.day
+                score_BV, items, scorer.batch(users_B), scorer.item_table, scorer.day
             )
         score_BV = scorer.masked(users_B, score_BV)
         yield users_B, scorer.model.rerank(user_state, items, score_BV) if final else score_BV, alpha_MBV

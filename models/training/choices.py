@@ -1,11 +1,14 @@
-"""The choices of a validation day, from which the final ranker is fitted."""
+"""The choices of a validation day: the final ranker is fitted on them, and they select the epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from models.data.folds import Fold
+from models.evaluation.scoring import Scorer, average_user_state
+from models.interest_model import InterestModel
 from models.ranking.final_ranker import ChoiceData, activity_groups, age_groups
 from models.retrieval.full_ranking import users_per_chunk
 
@@ -50,6 +53,8 @@ def collect_choices(
         chunks.append(source_scores(users_b)[:, :, rows_C])
         candidates.append(~fold.users.seen.mask(users_b, num_videos)[:, rows_C])
     return ChoiceData(
+        users_B=users_B,
+        rows_C=rows_C,
         source_SBC=torch.cat(chunks, 1),
         activity_B=activity_groups(length_B if max_length is None else length_B.clamp(max=max_length)),
         age_C=age_groups(fold.item_table.upload_day_V, fold.day, num_videos)[rows_C],
@@ -57,6 +62,40 @@ def collect_choices(
         is_candidate_BC=torch.cat(candidates),
         log_weight_C=log_weight_C,
     )
+
+
+@torch.no_grad()
+def add_sequence_scores(
+    model: InterestModel, folds: Sequence[Fold], choices: Sequence[ChoiceData]
+) -> list[ChoiceData]:
+    """Return the choices with the scores of the sequence model as the first source.
+
+    The score of the average user is subtracted, as in `InterestModel.final_scores`. It is that of each day.
+
+    Args:
+        model: The model. It is set to evaluation mode.
+        folds: The days.
+        choices: The choices of each day.
+    """
+    model.eval()
+    return [
+        replace(day, source_SBC=torch.cat([_sequence_scores(model, fold, day)[None], day.source_SBC]))
+        for fold, day in zip(folds, choices, strict=True)
+    ]
+
+
+def _sequence_scores(model: InterestModel, fold: Fold, choices: ChoiceData) -> Tensor:
+    """Return score_BC of the sequence model, minus that of the average user."""
+    items, scorer = model.encode_items(fold.item_table), Scorer(model, fold.item_table, fold.users)
+    candidates = items.select(choices.rows_C)
+    model.set_average_user(average_user_state(scorer, items))
+    chunks = [
+        model.personal_scores(
+            model.score_items(scorer.encode_user(users_b, items), candidates)[0], candidates
+        )
+        for users_b in choices.users_B.split(users_per_chunk(len(choices.rows_C)))
+    ]
+    return torch.cat(chunks)
 
 
 def _sample(values_N: Tensor, size: int, random: torch.Generator) -> Tensor:

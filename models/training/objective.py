@@ -134,13 +134,16 @@ def compute_losses(
     alignment_order = torch.randperm(len(objective.alignment_rows))
     alignment_sample = objective.alignment_rows[alignment_order[:ALIGNMENT_VIDEOS]]
     distributed.fork_rng()  # all processes drew the same videos; now each draws for its own users
-    batch = user_data.sequences.padded_batch(users_B, model.config.max_length)
+    # The newest event is a target only. So every position of the encoder is trained.
+    batch = user_data.sequences.padded_batch(users_B, model.config.max_length + 1)
     rows_v = torch.arange(V)
     if objective.settings.num_negatives:
         rows_v = torch.cat([batch.video_BT[batch.mask_BT], candidates.row_C]).unique()
     items = model.encode_items(item_table.select(rows_v), dropped_id_V[rows_v])
     user_state = model.encode_sequence(
-        batch.reindex_videos(rows_v), user_data.profiles.select(users_B), items
+        batch.oldest(model.config.max_length).reindex_videos(rows_v),
+        user_data.profiles.select(users_B),
+        items,
     )
     step = StepInputs(model, item_table, user_data.seen, rows_v, items, batch, user_state)
     loss_by_name = {"retrieval": _retrieval_loss(step, candidates, objective)}
@@ -200,7 +203,10 @@ def _retrieval_loss(step: StepInputs, candidates: Candidates, objective: Objecti
     """
     model, item_table, batch = step.model, step.item_table, step.batch
     settings = objective.settings
-    target_index_BS, has_target_BS = sample_next_positive(batch, settings.horizon)
+    num_states = step.user_state.z_ND.shape[1]
+    target_index_BS, has_target_BS = (
+        x_BS[:, :num_states] for x_BS in sample_next_positive(batch, settings.horizon)
+    )
     video_BS, day_BS = batch.video_BT.gather(1, target_index_BS), batch.day_BT.gather(1, target_index_BS)
     # A video that was liked but never viewed has no ID row and is no candidate.
     has_target_BS = has_target_BS & (item_table.id_row_V[video_BS] >= 0)
@@ -251,7 +257,7 @@ def _retrieval_loss(step: StepInputs, candidates: Candidates, objective: Objecti
 def _ranking_loss(step: StepInputs) -> Tensor:
     """Return the binary cross-entropy of the behaviours of each interaction, from the state before it."""
     batch, mask_BT, config = step.batch, step.batch.mask_BT, step.model.config
-    user_state = step.user_state.select((slice(None), slice(-1))).select(mask_BT)
+    user_state = step.user_state.select((slice(None), slice(mask_BT.shape[1]))).select(mask_BT)
     logit_EH = step.model.behaviour_logits(
         user_state, step.items, step.item_positions(batch.video_BT[mask_BT])
     )

@@ -33,12 +33,16 @@ def test_a_saved_model_keeps_its_sources_and_its_final_ranker(tmp_path: Path) ->
     count_sources(model.sources, sequences, make_item_table())
     for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
         torch.nn.init.normal_(getattr(model.final_ranker, name))
+    torch.nn.init.normal_(model.average_z_D)
     save_bundle(tmp_path, model)
     loaded = load_bundle(tmp_path)
     assert loaded.config == model.config
     batch = sequences.padded_batch(all_users(sequences), 8)
     score_BV = torch.randn(4, 12)
-    final = [each.final_scores(score_BV, batch, make_item_table(), None) for each in (model, loaded)]
+    table = make_item_table()
+    final = [
+        each.final_scores(score_BV, each.encode_items(table), batch, table, None) for each in (model, loaded)
+    ]
     assert torch.equal(*final)
     assert (final[0].argsort(1) != score_BV.argsort(1)).any()
 

@@ -31,6 +31,7 @@ from tests.support.other_device import GPU, OtherDevice
 from tests.support.torchrun import torchrun
 from training import interest
 from training.interest import fit_interest_model
+from training.validation import NdcgValidation
 
 PARAMS = replace_nested(
     parameters.load_params(PROJECT_ROOT / "params.yaml").train,
@@ -47,9 +48,7 @@ PARAMS = replace_nested(
 USER_DATA = make_user_data((3, 8, 5, 8, 2, 7, 1, 4))
 # The target of each user is the first unseen video.
 TARGETS = Targets(torch.arange(8), (~USER_DATA.seen.mask(torch.arange(8), 12)).float().argmax(1))
-# The last video is uploaded after the day.
-ITEM_TABLE = replace(make_item_table(), upload_day_V=torch.arange(12) // 11 * 9)
-VALID = Fold(3, ITEM_TABLE, USER_DATA, TARGETS)
+VALIDATION = NdcgValidation([Fold(3, make_item_table(), USER_DATA, TARGETS)])
 
 
 class KilledError(Exception):
@@ -69,26 +68,8 @@ def train_model(
     )
     scorer = Scorer(make_model(dropout=params.model.dropout, **changes), make_item_table(), USER_DATA)
     callbacks = [checkpoint] if checkpoint else []
-    curve = fit_interest_model(scorer, [VALID], params, objective, params.epochs, callbacks)
+    curve = fit_interest_model(scorer, VALIDATION, params, objective, params.epochs, callbacks)
     return curve, scorer.model.state_dict()
-
-
-def test_every_user_of_every_validation_day_counts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    one_user = Targets(torch.tensor([3, 3]), torch.tensor([0, 1]))
-    three_users = Targets(torch.tensor([1, 2, 4]), torch.tensor([0, 1, 0]))
-    nobody = Targets(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
-    folds = [replace(VALID, targets=targets) for targets in (one_user, three_users, nobody)]
-    monkeypatch.setattr(interest, "mean_ndcg", lambda scorer, targets, k: 0.1 if targets is one_user else 0.5)
-    assert interest.validation_ndcg(make_model(), folds) == pytest.approx(0.4)
-    assert interest.validation_ndcg(make_model(), folds[2:]) is None
-
-
-def test_a_validation_day_ranks_its_available_videos(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = Fold(9, ITEM_TABLE, USER_DATA, TARGETS)
-    early, later = (interest.validation_ndcg(make_model(), [fold]) for fold in (VALID, late))
-    assert early is not None
-    assert later is not None
-    assert early > later  # the last video, which is uploaded on day 9, competes with the targets
 
 
 @settings(max_examples=6)
@@ -305,7 +286,7 @@ def test_all_tensors_of_training_are_on_the_gpu(
 
     monkeypatch.setattr(trainer, "optimizer_step", checked_step)
     with OtherDevice():
-        for name in ("USER_DATA", "VALID"):  # they were made before OtherDevice marks tensors
+        for name in ("USER_DATA", "VALIDATION"):  # they were made before OtherDevice marks tensors
             monkeypatch.setitem(globals(), name, to_device(globals()[name], torch.device("cpu")))
         gpu_curve, weights = train_model(params, **changes)
     assert gpu_curve == [pytest.approx(row, rel=1e-5) for row in cpu_curve]  # other kernels

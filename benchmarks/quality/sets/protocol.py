@@ -25,7 +25,13 @@ from models.data.targets import Targets
 from models.data.users import UserData
 from models.encoders import TextEncoder
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap, recall
-from models.evaluation.scoring import Scorer, mean_ndcg, rank_catalogue, score_in_chunks
+from models.evaluation.scoring import (
+    Scorer,
+    average_user_state,
+    mean_ndcg,
+    rank_catalogue,
+    score_in_chunks,
+)
 from models.interest_model import InterestModel
 from models.layers.fusion import ModalityProjection
 from models.retrieval.full_ranking import users_per_chunk
@@ -37,6 +43,7 @@ from models.training.initialisation import init_from_training_data
 from models.training.objective import Objective
 from training.interest import fit_interest_model
 from training.model_config import stored_settings
+from training.validation import NdcgValidation
 
 CUTOFFS = (5, 10, 20)
 BOOTSTRAP_SAMPLES = 2000
@@ -149,7 +156,7 @@ def train_interest_model(
         near_duplicate_cosine=0.99,
     )
     validation = FoldInputs(None, scorer.item_table, scorer.user_data, dataset.train.targets)
-    curve = fit_interest_model(scorer, [validation], config, objective, config.epochs)
+    curve = fit_interest_model(scorer, NdcgValidation([validation]), config, objective, config.epochs)
     _fit_final_ranker(model, scorer, validation, config.seed)
     return TrainedModel(model, curve)
 
@@ -159,10 +166,12 @@ def _fit_final_ranker(model: InterestModel, scorer: Scorer, validation: FoldInpu
     if not model.sources:
         return
     items = model.eval().encode_items(scorer.item_table)
+    model.set_average_user(average_user_state(scorer, items))
 
     def score(users_B: Tensor) -> Tensor:
         score_BV, _ = model.score_items(scorer.encode_user(users_B, items), items)
-        return source_scores(score_BV, model.sources, scorer.batch(users_B), scorer.item_table)
+        personal_BV = model.personal_scores(score_BV, items)
+        return source_scores(personal_BV, model.sources, scorer.batch(users_B), scorer.item_table)
 
     model.final_ranker.fit([collect_choices(score, validation, seed, model.config.max_length)])
 

@@ -90,7 +90,7 @@ class Undercurrent:
         )
         params = replace(self.params, epochs=epochs)
         with suppress(StopTrainingError):
-            fit_interest_model(self.scorer, [], params, objective, epochs, [EpochTiming(timer)])
+            fit_interest_model(self.scorer, None, params, objective, epochs, [EpochTiming(timer)])
 
     def score_users(self, users: np.ndarray) -> np.ndarray:
         parts = [

@@ -115,3 +115,14 @@ def test_until_drops_the_events_of_later_days() -> None:
     assert kept.last_day == 1
     assert torch.equal(sequences.until(2).video_E, sequences.video_E)
     assert not len(sequences.until(-1).video_E)
+
+
+def test_the_oldest_events_of_a_batch_are_those_of_a_shorter_history() -> None:
+    sequences = make_sequences((3, 5))
+    oldest = sequences.padded_batch(all_users(sequences), 5).oldest(3)
+    assert oldest.video_BT.tolist() == [
+        sequences.video_E[:3].tolist(),
+        sequences.video_E[3:6].tolist(),
+    ]
+    assert oldest.lengths.tolist() == [3, 3]
+    assert oldest.users_B.tolist() == [0, 1]

@@ -11,6 +11,7 @@ from models.evaluation import scoring
 from models.evaluation.metrics import ndcg
 from models.evaluation.scoring import (
     Scorer,
+    average_user_state,
     behaviour_logits,
     mean_ndcg,
     rank_catalogue,
@@ -109,15 +110,17 @@ def model_with_sources() -> InterestModel:
 
 def test_final_scores_combine_the_sequence_model_and_the_sources() -> None:
     scorer = scorer_with_days(model := model_with_sources())
+    model.set_average_user(average_user_state(scorer, model.encode_items(scorer.item_table)))
     retrieved, final = (
         torch.cat([score for _, score, _ in score_in_chunks(scorer, USERS, final)]) for final in (False, True)
     )
     items = model.encode_items(scorer.item_table)
     score_BV, _ = model.score_items(scorer.encode_user(USERS, items), items)
+    average_1V, _ = model.score_items(average_user_state(scorer, items), items)
     batch = scorer.batch(USERS)
     sources = [source(batch, scorer.item_table) for source in model.sources.values()]
     expected = model.final_ranker(
-        torch.stack([score_BV, *sources]),
+        torch.stack([score_BV - average_1V, *sources]),
         activity_groups(scorer.user_data.sequences.lengths),
         age_groups(scorer.item_table.upload_day_V, 20, 12),
     )
@@ -125,6 +128,28 @@ def test_final_scores_combine_the_sequence_model_and_the_sources() -> None:
     assert torch.allclose(final[shown_BV], expected[shown_BV], atol=1e-5)
     assert torch.allclose(retrieved[shown_BV], score_BV[shown_BV], atol=1e-5)
     assert not torch.equal(final[shown_BV].argsort(), retrieved[shown_BV].argsort())
+
+
+@pytest.mark.parametrize("fusion", ["user", "late"])
+def test_final_scores_ignore_what_all_users_like(fusion: str) -> None:
+    model = make_model(fusion=fusion, sources=["trending"])
+    scorer = scorer_with_days(model)
+    final = []
+    for bias in (0.0, 3.0):
+        torch.nn.init.constant_(model.item_fusion.id_bias[:4], bias)
+        model.set_average_user(average_user_state(scorer, model.encode_items(scorer.item_table)))
+        final.append(torch.cat([score_BV for _, score_BV, _ in score_in_chunks(scorer, USERS)]))
+    assert torch.allclose(*final, atol=1e-5)
+
+
+def test_the_average_user_is_the_mean_of_those_with_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    scorer = scorer_with_days(model)
+    items = model.encode_items(scorer.item_table)
+    users = scorer.user_data.sequences.lengths.nonzero().squeeze(1)
+    expected_D = scorer.encode_user(users, items).z_ND.mean(0)
+    monkeypatch.setattr("models.evaluation.scoring.CHUNK_USERS", 2)
+    assert torch.allclose(average_user_state(scorer, items).z_ND[0], expected_D, atol=1e-6)
 
 
 def test_without_sources_final_scores_are_those_of_retrieval() -> None:

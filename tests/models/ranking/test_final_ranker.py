@@ -19,7 +19,7 @@ from models.ranking.final_ranker import (
 )
 
 USERS, VIDEOS = 400, 60
-WEIGHTS = (1.0, -0.5, 0.0)
+WEIGHTS = (1.0, 0.0, 0.5)
 
 
 def planted(
@@ -36,12 +36,14 @@ def planted(
     age_C = torch.arange(VIDEOS) % NUM_AGE_GROUPS
     weight_BS = torch.tensor(weights).expand(users, -1)
     if activity_weight_GS is not None:
-        weight_BS = weight_BS + activity_weight_GS[activity_B]
+        weight_BS = weight_BS * activity_weight_GS[activity_B].exp()
     logit_BC = torch.einsum("sbc,bs->bc", source_SBC, weight_BS)
     if age_bias_H is not None:
         logit_BC = logit_BC + age_bias_H[age_C]
     chosen_B1 = logit_BC.softmax(1).multinomial(1, generator=generator)
     return ChoiceData(
+        users_B=torch.arange(users),
+        rows_C=torch.arange(VIDEOS),
         source_SBC=source_SBC,
         activity_B=activity_B,
         age_C=age_C,
@@ -83,20 +85,26 @@ def test_planted_weights_are_recovered() -> None:
     assert ranker.age_bias_H.abs().max() < 0.15
 
 
+def test_a_source_that_points_the_wrong_way_is_left_out() -> None:
+    ranker = fitted(planted((1.0, -0.5), users=3000))
+    assert ranker.weight_S[1] == 0
+    assert ranker.weight_S[0] > 0.8
+
+
 def test_planted_weights_of_groups_are_recovered() -> None:
     activity_weight_GS = torch.zeros(NUM_ACTIVITY_GROUPS, 2)
-    activity_weight_GS[0], activity_weight_GS[3] = torch.tensor([-1.0, 1.0]), torch.tensor([1.0, -1.0])
+    activity_weight_GS[0], activity_weight_GS[3] = torch.tensor([-0.7, 0.7]), torch.tensor([0.7, -0.7])
     age_bias_H = torch.tensor([2.0, 0.0, 0.0, 0.0, -2.0])
     ranker = fitted(planted((1.0, 1.0), 3000, 0, activity_weight_GS, age_bias_H))
-    weight_GS = ranker.weight_S + ranker.activity_weight_GS
-    assert torch.allclose(weight_GS, 1 + activity_weight_GS, atol=0.15)
+    weight_GS = ranker.weight_S * ranker.activity_weight_GS.exp()
+    assert torch.allclose(weight_GS, activity_weight_GS.exp(), atol=0.2)
     difference_H = ranker.age_bias_H - ranker.age_bias_H[1]
-    assert torch.allclose(difference_H[[0, 4]], age_bias_H[[0, 4]], atol=0.25)
+    assert torch.allclose(difference_H[[0, 4]], age_bias_H[[0, 4]], atol=0.35)
 
 
 def test_groups_share_their_weights_without_much_data() -> None:
     activity_weight_GS = torch.zeros(NUM_ACTIVITY_GROUPS, 2)
-    activity_weight_GS[0], activity_weight_GS[3] = torch.tensor([-1.0, 1.0]), torch.tensor([1.0, -1.0])
+    activity_weight_GS[0], activity_weight_GS[3] = torch.tensor([-0.7, 0.7]), torch.tensor([0.7, -0.7])
     deviations = [
         fitted(planted((1.0, 1.0), users, 0, activity_weight_GS)).activity_weight_GS.abs().max()
         for users in (8, 40, 3000)

@@ -243,3 +243,32 @@ def test_a_positive_one_half_life_old_counts_half(fusion: str) -> None:
     old, new = loss([0], 3.0), loss([1], 3.0)
     assert loss([0, 1], 3.0) == pytest.approx((0.5 * old + new) / 1.5, rel=1e-5)
     assert loss([0, 1], 0.0) == pytest.approx((old + new) / 2, rel=1e-5)
+
+
+def test_training_reaches_every_position_of_a_full_sequence() -> None:
+    user_data = make_user_data((7, 7, 7, 7))
+    user_data.sequences.positive_E.fill_(True)
+    user_data.sequences.video_E.copy_(torch.arange(7).repeat(4))
+    user_data.seen.row_E.clamp_(max=6)
+    model = make_model(max_length=6)
+    compute_losses(model, make_item_table(), user_data, torch.arange(4), OBJECTIVE)["retrieval"].backward()
+    assert model.event_embedding.position_embedding is not None
+    gradient = model.event_embedding.position_embedding.weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum(1).gt(0).tolist() == [True] * 7
+
+
+def test_the_newest_event_of_a_full_sequence_is_a_target_only() -> None:
+    user_data = make_user_data((7, 7, 7, 7))
+    user_data.sequences.positive_E.fill_(True)
+    changed = replace(
+        user_data,
+        sequences=replace(user_data.sequences, behaviour_EA=user_data.sequences.behaviour_EA.clone()),
+    )
+    changed.sequences.behaviour_EA[6::7] ^= True
+    losses = []
+    for data in (user_data, changed):
+        torch.manual_seed(1)
+        model = make_model(max_length=6)
+        losses.append(compute_losses(model, make_item_table(), data, torch.arange(4), OBJECTIVE)["retrieval"])
+    assert torch.equal(*losses)
