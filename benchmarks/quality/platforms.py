@@ -1,9 +1,10 @@
-"""Run nights of simulated platforms and compare the model with every counted baseline.
+"""Run nights of simulated platforms and compare the model with every baseline.
 
 Each file of params/simulator/ is a platform. All use the recipe of params.yaml, so nothing is tuned for one
 platform. All steps up to the evaluation run, each in its own process. Data and nights stay in the working
 folder. So a second run, such as one with another recipe, trains and evaluates only. The results of all users,
-nights and seeds of a platform are pooled. The last line is the JSON result.
+nights and seeds of a platform are pooled. `--learned` trains baselines of params/baselines/, too. The last
+line is the JSON result.
 """
 
 import argparse
@@ -27,11 +28,13 @@ from core.paths import PROJECT_ROOT, parse_day
 from models.evaluation.metrics import Floats, paired_bootstrap
 
 FOLDER = PROJECT_ROOT / "params" / "simulator"
+BASELINE_FOLDER = PROJECT_ROOT / "params" / "baselines"
 PLATFORMS = ("topics", "static", "noise", "impersonal", "sessions", "personalised", "ephemeral")
 DATA_STEPS = ("ingest", "clean", "embed", "sequences", "snapshot")
 MODEL_STEPS = ("align", "train", "evaluate")
 # With --small: a platform that one core makes and evaluates in about two minutes.
 SMALL = {"users": 150, "videos": 200, "new_users_per_day": 2, "new_videos_per_day": 6}
+LEARNED = ("sasrec", "esasrec", "bert4rec", "lightgcn", "mf_bpr")  # files of params/baselines/
 BOOTSTRAP_SAMPLES = 2000
 PerUser = dict[str, Floats]
 
@@ -52,6 +55,9 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of training (default: %(default)s)")
     parser.add_argument("--recipe", type=Path, help="parameter overlay for the model steps")
+    parser.add_argument(
+        "--learned", nargs="+", default=(), choices=LEARNED, help="baselines to train, too (default: none)"
+    )
     parser.add_argument("--small", action="store_true", help="small platforms, for a quick check")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/platforms.json")
     args = parser.parse_args()
@@ -66,7 +72,10 @@ def main() -> int:
     ratios = {}
     for platform, figure in figures.items():
         ndcg = figure["ndcg@10"]
-        ratios[f"{platform}_over_best_baseline"] = round(ndcg["ours"] / ndcg[figure["best"]], 3)
+        for kind, comparison in figure["best"].items():
+            ratios[f"{platform}_over_best_{kind}_baseline"] = round(
+                ndcg["ours"] / ndcg[comparison["name"]], 3
+            )
     publish_result("platforms-small" if args.small else "platforms", figures, ratios, args.keep)
     return 0
 
@@ -86,7 +95,7 @@ def measure_platform(platform: str, args: argparse.Namespace) -> dict:
     nights = make_nights(folder, params_path, args.nights)
     results = []
     for seed in range(1, args.seeds + 1):
-        parts = [run_model(folder, night, params_path, args.recipe, seed) for night in nights]
+        parts = [run_models(folder, night, params_path, args, seed) for night in nights]
         results.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return summarise(results)
 
@@ -120,6 +129,29 @@ def make_nights(folder: Path, params_path: Path, num_nights: int) -> list[str]:
             for step in DATA_STEPS:
                 _run_step(folder, step, night, workspace, params_path)
     return nights
+
+
+def run_models(folder: Path, night: str, params_path: Path, args: argparse.Namespace, seed: int) -> PerUser:
+    """Train and evaluate the model and the learned baselines on one night.
+
+    Args:
+        folder: Of the platform.
+        night: The night, after the step snapshot.
+        params_path: Parameter file of the platform.
+        args: The command line.
+        seed: Of alignment and training.
+
+    Returns:
+        Name of the model -> NDCG@10 of each test user.
+
+    Raises:
+        InputError: A step refused its input.
+    """
+    ndcg = run_model(folder, night, params_path, args.recipe, seed)
+    for name in args.learned:
+        recipe = BASELINE_FOLDER / f"{name}.yaml"
+        ndcg[name] = run_model(folder, night, params_path, recipe, seed)["ours"]
+    return ndcg
 
 
 def run_model(folder: Path, night: str, params_path: Path, recipe: Path | None, seed: int) -> PerUser:
@@ -159,22 +191,30 @@ def run_model(folder: Path, night: str, params_path: Path, recipe: Path | None, 
 
 
 def summarise(results: list[PerUser]) -> dict:
-    """Return the mean NDCG@10 of each model, the best baseline, and the difference from it.
+    """Return the mean NDCG@10 of each model, and the difference from the best baseline of each kind.
 
     Args:
         results: For each seed, name of the model -> NDCG@10 of each user and night.
     """
     ndcg = {name: round(float(np.mean([result[name] for result in results])), 4) for name in results[0]}
-    best = max(BASELINE_LABELS, key=lambda name: ndcg[name])
-    difference = np.stack([result["ours"] - result[best] for result in results])
-    interval = paired_bootstrap(difference if len(results) > 1 else difference[0], BOOTSTRAP_SAMPLES, 1)
+    kinds = {"counted": [*BASELINE_LABELS], "learned": [name for name in LEARNED if name in ndcg]}
     return {
         "user_nights": len(results[0]["ours"]),
         "seeds": len(results),
         "ndcg@10": ndcg,
-        "best": best,
-        "difference": {key: value and round(value, 4) for key, value in interval.items()},
+        "best": {
+            kind: _compare(results, max(names, key=lambda name: ndcg[name]))
+            for kind, names in kinds.items()
+            if names
+        },
     }
+
+
+def _compare(results: list[PerUser], baseline: str) -> dict:
+    """Return the name of the baseline, and the difference of our NDCG@10 from it with its interval."""
+    difference = np.stack([result["ours"] - result[baseline] for result in results])
+    interval = paired_bootstrap(difference if len(results) > 1 else difference[0], BOOTSTRAP_SAMPLES, 1)
+    return {"name": baseline, **{key: value and round(value, 4) for key, value in interval.items()}}
 
 
 def _run_step(folder: Path, step: str, night: str, workspace: Path, params_path: Path) -> None:

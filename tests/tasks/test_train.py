@@ -66,6 +66,7 @@ SMALL = TrainConfig(
         profile=True,
         contexts=("device",),
         item_features=("comments",),
+        item_attributes=("creator",),
         max_length=20,
         skip_watch_ratio=0.2,
         warmup_epochs=0,

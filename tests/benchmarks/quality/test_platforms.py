@@ -18,15 +18,25 @@ def per_user(ours: float, best: float) -> dict:
 
 def test_the_best_baseline_is_the_reference():
     result = summarise([per_user(0.3, 0.2), per_user(0.3, 0.2)])
-    assert result["best"] == "ease_trending"
-    assert result["difference"]["mean"] == pytest.approx(0.1, abs=0.01)
-    assert result["difference"]["low"] > 0
+    best = result["best"]["counted"]
+    assert best["name"] == "ease_trending"
+    assert best["mean"] == pytest.approx(0.1, abs=0.01)
+    assert best["low"] > 0
+    assert "learned" not in result["best"]
     assert result["user_nights"] == 200
     assert result["seeds"] == 2
 
 
 def test_a_model_behind_a_baseline_has_an_interval_below_0():
-    assert summarise([per_user(0.1, 0.2)])["difference"]["high"] < 0
+    assert summarise([per_user(0.1, 0.2)])["best"]["counted"]["high"] < 0
+
+
+def test_learned_baselines_have_a_reference_of_their_own():
+    learned = {"sasrec": np.full(200, 0.25), "esasrec": np.full(200, 0.15)}
+    best = summarise([per_user(0.3, 0.2) | learned])["best"]
+    assert best["counted"]["name"] == "ease_trending"
+    assert best["learned"]["name"] == "sasrec"
+    assert best["learned"]["mean"] == pytest.approx(0.05, abs=0.01)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
