@@ -84,6 +84,10 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
             "the full model, given only the profile", hide_sequences=True, reuse_model=FULL
         ),
         "no profile": Variant("without the user profile", train={"model.profile": False}),
+        "no attributes": Variant(
+            "without creator, category and duration", train={"model.item_attributes": ()}
+        ),
+        "no sources": Variant("the sequence model ranks alone", train={"model.sources": ()}),
         "no positions": Variant("without order and time gaps", train={"model.positions": False}),
         **{
             f"no {m}": Variant(f"without {m} features", transform_features=_drop_modality(m))
