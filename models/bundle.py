@@ -18,7 +18,7 @@ from models.config import ModelConfig
 from models.interest_model import InterestModel
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "model.json"
-FORMAT_VERSION = 12  # since 12, a model has no Gaussian process and no counted engagement
+FORMAT_VERSION = 13  # since 13, a model has no Gaussian process, and it holds its average users
 
 
 def build_model(config: ModelConfig) -> InterestModel | Baseline:

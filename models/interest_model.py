@@ -58,9 +58,9 @@ class InterestModel(nn.Module):
         ValueError: The level of fusion or the encoder is unknown, or the heads do not divide the width.
     """
 
-    average_z_D: Tensor
-    average_u_W: Tensor
-    average_modality_z_MD: Tensor | None
+    average_z_2D: Tensor
+    average_u_2W: Tensor
+    average_modality_z_2MD: Tensor | None
 
     fusions: ClassVar[tuple[str, ...]] = (*USER_DEPENDENT_FUSIONS, *USER_INDEPENDENT_FUSIONS)
 
@@ -102,9 +102,10 @@ class InterestModel(nn.Module):
             config.sources, len(config.video_ids), config.behaviours, config.modalities
         )
         self.final_ranker = FinalRanker(1 + len(config.sources))
-        self.register_buffer("average_z_D", torch.zeros(D))
-        self.register_buffer("average_u_W", torch.zeros(D + M))
-        self.register_buffer("average_modality_z_MD", torch.zeros(M, D) if self.is_late_fusion else None)
+        # The average users: without a sequence, and with one.
+        self.register_buffer("average_z_2D", torch.zeros(2, D))
+        self.register_buffer("average_u_2W", torch.zeros(2, D + M))
+        self.register_buffer("average_modality_z_2MD", torch.zeros(2, M, D) if self.is_late_fusion else None)
         self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
 
     @torch.no_grad()
@@ -177,29 +178,38 @@ class InterestModel(nn.Module):
             else inner_product_vectors(user_state.z_ND, user_state.u_NW, items)
         )
 
-    def set_average_user(self, average_user: UserState) -> None:
-        """Keep the state of the average user, which `personal_scores` needs.
+    @property
+    def average_users(self) -> UserState:
+        """State of the average users. Two rows: without a sequence, and with one."""
+        return UserState(self.average_z_2D, self.average_u_2W, self.average_modality_z_2MD)
+
+    def set_average_users(self, average_users: UserState) -> None:
+        """Keep the state of the average users, which `final_scores` needs.
 
         Args:
-            average_user: Of `average_user_state`. One row.
+            average_users: Of `models.evaluation.scoring.average_users`.
         """
-        self.average_z_D.copy_(average_user.z_ND[0])
-        self.average_u_W.copy_(average_user.u_NW[0])
-        if self.average_modality_z_MD is not None and average_user.modality_z_NMD is not None:
-            self.average_modality_z_MD.copy_(average_user.modality_z_NMD[0])
+        self.average_z_2D.copy_(average_users.z_ND)
+        self.average_u_2W.copy_(average_users.u_NW)
+        if self.average_modality_z_2MD is not None and average_users.modality_z_NMD is not None:
+            self.average_modality_z_2MD.copy_(average_users.modality_z_NMD)
 
-    def personal_scores(self, score_NV: Tensor, items: ItemEmbeddings) -> Tensor:
+    def personal_scores(
+        self, score_NV: Tensor, lengths_N: Tensor, items: ItemEmbeddings, average_users: UserState
+    ) -> Tensor:
         """Return the scores minus those of the average user.
 
         What all users like is known better to the sources, which are counted up to yesterday.
 
         Args:
             score_NV: Scores of the sequence model, as of `score_items`.
+            lengths_N: Length of the sequence of each user. A user without one is compared with the average
+                user without one.
             items: The same videos.
+            average_users: Of `models.evaluation.scoring.average_users`.
         """
-        modality_z_1MD = None if self.average_modality_z_MD is None else self.average_modality_z_MD[None]
-        average_user = UserState(self.average_z_D[None], self.average_u_W[None], modality_z_1MD)
-        return score_NV - self.score_items(average_user, items)[0]
+        average_2V, _ = self.score_items(average_users, items)
+        return score_NV - average_2V[(lengths_N > 0).long()]
 
     def final_scores(
         self,
@@ -218,10 +228,11 @@ class InterestModel(nn.Module):
             item_table: All videos.
             day: The day of the recommendations, counted from 1970. None: unknown.
         """
-        if not self.sources:
+        if not self.sources or not self.final_ranker.is_fitted:
             return score_BV
+        personal_BV = self.personal_scores(score_BV, batch.lengths, items, self.average_users)
         return self.final_ranker(
-            source_scores(self.personal_scores(score_BV, items), self.sources, batch, item_table),
+            source_scores(personal_BV, self.sources, batch, item_table),
             activity_groups(batch.lengths),
             age_groups(item_table.upload_day_V, day, score_BV.shape[1]),
         )
@@ -277,7 +288,7 @@ class InterestModel(nn.Module):
     def encode_preferences(
         self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
     ) -> Tensor:
-        """Return the modality preference u_BSW at every state. It has no limit of length of its own."""
+       """Return the modality preference u_BSW at every state. """
         if self.modality_preference is None:  # a softmax over zeros gives equal weights
             B, T = batch.mask_BT.shape
             return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))

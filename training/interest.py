@@ -17,9 +17,10 @@ from core.time_split import TEST_FOLD
 from models import distributed
 from models.data.folds import Fold
 from models.devices import efficient_attention, supports_bf16, to_device
-from models.evaluation.scoring import Scorer, average_user_state
+from models.evaluation.scoring import Scorer, average_users
 from models.interest_model import InterestModel
 from models.seeding import seed_everything
+from models.sources import count_sources
 from models.training.batching import batches
 from models.training.checkpoint import Checkpoint
 from models.training.choices import add_sequence_scores
@@ -211,9 +212,8 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     num_epochs = int(best_epoch(curve)["epoch"])
     fit_interest_model(final.scorer, None, params, final.objective, num_epochs, checkpoints[1:])
     final.model.copy_calibration(selection.model)
-    final.model.set_average_user(
-        average_user_state(final.scorer, final.model.encode_items(final.scorer.item_table))
-    )
+    final.model.set_average_users(average_users(final.scorer))
+    count_sources(final.model.sources, final.scorer.user_data.sequences, final.scorer.item_table)
     for checkpoint in checkpoints:
         checkpoint.remove()
     return TrainedModel(final.scorer, folds, curve)

@@ -24,6 +24,7 @@ from benchmarks.quality.simulator_lake import last_night
 from benchmarks.result import publish_result
 from core.baselines import BASELINE_LABELS
 from core.errors import InputError
+from core.hashing import hash_file
 from core.paths import PROJECT_ROOT, parse_day
 from models.evaluation.metrics import Floats, paired_bootstrap
 
@@ -73,9 +74,8 @@ def main() -> int:
     for platform, figure in figures.items():
         ndcg = figure["ndcg@10"]
         for kind, comparison in figure["best"].items():
-            ratios[f"{platform}_over_best_{kind}_baseline"] = round(
-                ndcg["ours"] / ndcg[comparison["name"]], 3
-            )
+            if reference := ndcg[comparison["name"]]:
+                ratios[f"{platform}_over_best_{kind}_baseline"] = round(ndcg["ours"] / reference, 3)
     publish_result("platforms-small" if args.small else "platforms", figures, ratios, args.keep)
     return 0
 
@@ -170,12 +170,12 @@ def run_model(folder: Path, night: str, params_path: Path, recipe: Path | None, 
     Raises:
         InputError: A step refused its input.
     """
-    name = "default" if recipe is None else recipe.stem
+    content = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {} if recipe else {}
+    name = "default" if recipe is None else f"{recipe.stem}-{hash_file(recipe)[:8]}"
     workspace = folder / "runs" / name / str(seed) / night
     workspace.mkdir(parents=True, exist_ok=True)
     if not (workspace / "snapshot").exists():
         (workspace / "snapshot").symlink_to(folder / "nights" / night / "snapshot")
-    content = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {} if recipe else {}
     content["base"] = str(params_path)
     for section in ("align", "train"):
         content[section] = {**content.get(section, {}), "seed": seed}

@@ -48,10 +48,7 @@ class SequenceBatch:
     def oldest(self, count: int) -> "SequenceBatch":
         """Return the oldest `count` events of each user in the batch."""
         return SequenceBatch(
-            **{
-                name: x if x is None or name == "users_B" else x[:, :count].contiguous()
-                for name, x in vars(self).items()
-            }
+            **{name: x if name == "users_B" else x[:, :count].contiguous() for name, x in vars(self).items()}
         )
 
     def reindex_videos(self, rows_v: Tensor) -> "SequenceBatch":

@@ -55,12 +55,14 @@ class Scorer:
     def with_equal_modality_weights(self) -> "Scorer":
         """Return a copy of the model whose modality weights are equal, in sequences and in candidates.
 
-        Everything else that the model learned stays.
+        Everything else that the model learned stays. The average users are those of the copy.
         """
         model = deepcopy(self.model)
         assert isinstance(model, InterestModel)
         model.modality_preference = None
-        return replace(self, model=model)
+        scorer = replace(self, model=model)
+        model.set_average_users(average_users(scorer))
+        return scorer
 
     def masked(self, users_B: Tensor, score_BV: Tensor) -> Tensor:
         """Return the scores with −inf for seen videos and for those that are not available."""
@@ -82,23 +84,33 @@ class Scorer:
 
 
 @torch.no_grad()
-def average_user_state(scorer: Scorer, items: Any) -> UserState:
-    """Return the mean state of the users that have a sequence, as one row.
+def average_users(scorer: Scorer) -> UserState:
+    """Return the mean state of the users that have a sequence, with and without their sequences.
 
     Args:
-        scorer: The model and its data.
-        items: What `model.encode_items` returned.
+        scorer: The model and its data. The model is set to evaluation mode.
+
+    Returns:
+        Two rows: the average user without a sequence, who has a profile only, and the one with a sequence.
     """
-    users = scorer.user_data.sequences.lengths.nonzero().squeeze(1)
-    sample = users[torch.linspace(0, len(users) - 1, min(len(users), AVERAGED_USERS)).long()]
+    model, user_data = scorer.model.eval(), scorer.user_data
+    items: Any = model.encode_items(scorer.item_table)
+    users = user_data.sequences.lengths.nonzero().squeeze(1)
+    num_averaged = min(len(users), AVERAGED_USERS)
+    sample = users[torch.arange(num_averaged) * len(users) // max(num_averaged, 1)]
     if not len(sample):
-        return scorer.encode_user(torch.zeros(1, dtype=torch.long), items)
-    states = [scorer.encode_user(users_B, items) for users_B in sample.split(CHUNK_USERS)]
-    modality_z = [state.modality_z_NMD for state in states if state.modality_z_NMD is not None]
+        sample = torch.zeros(1, dtype=torch.long)
+    rows = []
+    for max_length in (0, model.config.max_length):
+        batch = user_data.sequences.padded_batch(sample, max_length)
+        state = model.encode_user(batch, user_data.profiles.select(sample), items)
+        rows.append([None if x is None else x.mean(0) for x in vars(state).values()])
+    without, with_sequence = rows
     return UserState(
-        torch.cat([state.z_ND for state in states]).mean(0, keepdim=True),
-        torch.cat([state.u_NW for state in states]).mean(0, keepdim=True),
-        torch.cat(modality_z).mean(0, keepdim=True) if modality_z else None,
+        *(
+            torch.stack([a, b]) if a is not None and b is not None else None
+            for a, b in zip(without, with_sequence, strict=True)
+        )  # type: ignore[arg-type]
     )
 
 

@@ -69,7 +69,7 @@ class ChoiceData:
 class FinalRanker(nn.Module):
     """Combines S sources by weights that depend on the groups of user and video.
 
-    The initial ranker uses the first source only.
+    The initial ranker uses the first source only, and `is_fitted` is False.
 
     Attributes:
         mean_S, std_S: Of each source, on the data that the ranker was fitted on.
@@ -85,6 +85,7 @@ class FinalRanker(nn.Module):
     activity_weight_GS: Tensor
     age_weight_HS: Tensor
     age_bias_H: Tensor
+    is_fitted: Tensor
 
     def __init__(self, num_sources: int) -> None:
         super().__init__()
@@ -96,6 +97,7 @@ class FinalRanker(nn.Module):
         self.register_buffer("activity_weight_GS", torch.zeros(NUM_ACTIVITY_GROUPS, num_sources))
         self.register_buffer("age_weight_HS", torch.zeros(NUM_AGE_GROUPS, num_sources))
         self.register_buffer("age_bias_H", torch.zeros(NUM_AGE_GROUPS))
+        self.register_buffer("is_fitted", torch.tensor(False))
 
     def forward(self, source_SBC: Tensor, activity_B: Tensor, age_C: Tensor) -> Tensor:
         """Return score_BC.
@@ -155,6 +157,7 @@ class FinalRanker(nn.Module):
         parameters = _unflatten(fitted.x, buffers)
         for buffer, parameter in zip(buffers, parameters, strict=True):
             buffer.copy_(parameter)
+        self.is_fitted.fill_(True)
         with torch.no_grad():
             losses = [_choice_loss(day, x, parameters) for day, x in zip(data, standardised, strict=True)]
         num_users = sum(int(day.is_target_BC.any(1).sum()) for day in data)

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from models.data.folds import Fold
-from models.evaluation.scoring import Scorer, average_user_state
+from models.evaluation.scoring import Scorer, average_users
 from models.interest_model import InterestModel
 from models.ranking.final_ranker import ChoiceData, activity_groups, age_groups
 from models.retrieval.full_ranking import users_per_chunk
 
-MAX_USERS = 2000  # users of a day, sampled if there are more
+MAX_USERS = 1000  # users of a day, sampled if there are more
+MAX_TARGETS = 2000  # targets of these users; with more, there are fewer users
 MAX_SAMPLED_VIDEOS = 2000  # videos in addition to the targets, sampled if there are more
 
 SourceScoresFn = Callable[[Tensor], Tensor]  # users_B -> source_SBV
@@ -35,6 +36,11 @@ def collect_choices(
     """
     random, num_videos = torch.Generator().manual_seed(seed), len(fold.item_table.id_row_V)
     users_B = _sample(fold.targets.users, MAX_USERS, random)
+    num_targets_B = torch.bincount(fold.targets.for_users(users_B)[0], minlength=len(users_B))
+    shuffled_B = torch.randperm(len(users_B), generator=random)
+    is_within_B = num_targets_B[shuffled_B].cumsum(0) <= MAX_TARGETS
+    is_within_B[:1] = True
+    users_B = users_B[shuffled_B[is_within_B].sort().values]
     length_B = fold.users.sequences.lengths[users_B]
     position_P, row_P = fold.targets.for_users(users_B)
     available_V = fold.available
@@ -70,7 +76,7 @@ def add_sequence_scores(
 ) -> list[ChoiceData]:
     """Return the choices with the scores of the sequence model as the first source.
 
-    The score of the average user is subtracted, as in `InterestModel.final_scores`. It is that of each day.
+    They are personal scores, as in `InterestModel.final_scores`. The average users are those of each day.
 
     Args:
         model: The model. It is set to evaluation mode.
@@ -85,16 +91,15 @@ def add_sequence_scores(
 
 
 def _sequence_scores(model: InterestModel, fold: Fold, choices: ChoiceData) -> Tensor:
-    """Return score_BC of the sequence model, minus that of the average user."""
+    """Return the personal scores of the sequence model, score_BC."""
     items, scorer = model.encode_items(fold.item_table), Scorer(model, fold.item_table, fold.users)
-    candidates = items.select(choices.rows_C)
-    model.set_average_user(average_user_state(scorer, items))
-    chunks = [
-        model.personal_scores(
-            model.score_items(scorer.encode_user(users_b, items), candidates)[0], candidates
-        )
-        for users_b in choices.users_B.split(users_per_chunk(len(choices.rows_C)))
-    ]
+    candidates, average = items.select(choices.rows_C), average_users(scorer)
+    chunks = []
+    for users_b in choices.users_B.split(users_per_chunk(len(choices.rows_C))):
+        batch = scorer.batch(users_b)
+        state = model.encode_user(batch, fold.users.profiles.select(users_b), items)
+        score_bC, _ = model.score_items(state, candidates)
+        chunks.append(model.personal_scores(score_bC, batch.lengths, candidates, average))
     return torch.cat(chunks)
 
 

@@ -8,7 +8,6 @@ from models.data.items import ItemTable
 from models.data.sequences import Sequences
 from models.data.targets import behaviour_labels
 from models.interest_model import InterestModel
-from models.sources import count_sources
 
 
 def init_from_training_data(
@@ -36,7 +35,6 @@ def init_from_training_data(
         positives_V[is_known_V],
         None if is_recent_V is None else is_recent_V[is_known_V],
     )
-    count_sources(model.sources, sequences, item_table)
     labels = behaviour_labels(
         sequences.watch_ratio_E,
         ~sequences.watch_ratio_E.isnan(),

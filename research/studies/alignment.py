@@ -147,7 +147,7 @@ def run_variant(
         "epoch": aligned["best_epoch"],
         "embedding_drift_after_align": max_p95_drift(aligned["embedding_drift"]),
         **embedding_drift,
-        "ndcg@10": trained["best_ndcg@10"],
+        "choice_log_likelihood": trained["best_choice_log_likelihood"],
     }
 
 

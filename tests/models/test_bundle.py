@@ -33,7 +33,8 @@ def test_a_saved_model_keeps_its_sources_and_its_final_ranker(tmp_path: Path) ->
     count_sources(model.sources, sequences, make_item_table())
     for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
         torch.nn.init.normal_(getattr(model.final_ranker, name))
-    torch.nn.init.normal_(model.average_z_D)
+    torch.nn.init.normal_(model.average_z_2D)
+    model.final_ranker.is_fitted.fill_(True)
     save_bundle(tmp_path, model)
     loaded = load_bundle(tmp_path)
     assert loaded.config == model.config

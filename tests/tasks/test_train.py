@@ -207,9 +207,13 @@ def test_heads_are_initialised_from_item_statistics(night: Night) -> None:
 def test_heads_are_calibrated_on_the_validation_day(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heads of an untrained model are off. Calibrated ones predict the mean frequency."""
     selected: list[InterestModel] = []
-    monkeypatch.setattr(
-        interest, "fit_final_ranker", lambda model, *_: selected.append(copy.deepcopy(model).eval())
-    )
+    add_scores = interest.add_sequence_scores
+
+    def recorded(model: InterestModel, *rest: Any) -> Any:
+        selected.append(copy.deepcopy(model).eval())
+        return add_scores(model, *rest)
+
+    monkeypatch.setattr(interest, "add_sequence_scores", recorded)
     train.run(replace(SMALL, learning_rate=1e-9, epochs=1), night)
     snapshot, model = SnapshotReader(night), selected[0]
     fold, interactions = snapshot.fold("valid_1", model.config), snapshot.interactions("valid_1")

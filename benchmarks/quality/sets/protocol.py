@@ -27,7 +27,7 @@ from models.encoders import TextEncoder
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap, recall
 from models.evaluation.scoring import (
     Scorer,
-    average_user_state,
+    average_users,
     mean_ndcg,
     rank_catalogue,
     score_in_chunks,
@@ -36,7 +36,7 @@ from models.interest_model import InterestModel
 from models.layers.fusion import ModalityProjection
 from models.retrieval.full_ranking import users_per_chunk
 from models.seeding import seed_everything
-from models.sources import source_scores
+from models.sources import count_sources, source_scores
 from models.training.baselines import BaselineTrainingConfig, fit_baseline
 from models.training.choices import collect_choices
 from models.training.initialisation import init_from_training_data
@@ -166,12 +166,14 @@ def _fit_final_ranker(model: InterestModel, scorer: Scorer, validation: FoldInpu
     if not model.sources:
         return
     items = model.eval().encode_items(scorer.item_table)
-    model.set_average_user(average_user_state(scorer, items))
+    model.set_average_users(average_users(scorer))
+    count_sources(model.sources, scorer.user_data.sequences, scorer.item_table)
 
     def score(users_B: Tensor) -> Tensor:
         score_BV, _ = model.score_items(scorer.encode_user(users_B, items), items)
-        personal_BV = model.personal_scores(score_BV, items)
-        return source_scores(personal_BV, model.sources, scorer.batch(users_B), scorer.item_table)
+        batch = scorer.batch(users_B)
+        personal_BV = model.personal_scores(score_BV, batch.lengths, items, model.average_users)
+        return source_scores(personal_BV, model.sources, batch, scorer.item_table)
 
     model.final_ranker.fit([collect_choices(score, validation, seed, model.config.max_length)])
 

@@ -11,7 +11,7 @@ from models.evaluation import scoring
 from models.evaluation.metrics import ndcg
 from models.evaluation.scoring import (
     Scorer,
-    average_user_state,
+    average_users,
     behaviour_logits,
     mean_ndcg,
     rank_catalogue,
@@ -110,17 +110,19 @@ def model_with_sources() -> InterestModel:
 
 def test_final_scores_combine_the_sequence_model_and_the_sources() -> None:
     scorer = scorer_with_days(model := model_with_sources())
-    model.set_average_user(average_user_state(scorer, model.encode_items(scorer.item_table)))
+    model.set_average_users(average_users(scorer))
     retrieved, final = (
         torch.cat([score for _, score, _ in score_in_chunks(scorer, USERS, final)]) for final in (False, True)
     )
     items = model.encode_items(scorer.item_table)
     score_BV, _ = model.score_items(scorer.encode_user(USERS, items), items)
-    average_1V, _ = model.score_items(average_user_state(scorer, items), items)
+    average_2V, _ = model.score_items(average_users(scorer), items)
+    is_active_B = scorer.user_data.sequences.lengths > 0
+    assert is_active_B.tolist() == [False, True, True, True]
     batch = scorer.batch(USERS)
     sources = [source(batch, scorer.item_table) for source in model.sources.values()]
     expected = model.final_ranker(
-        torch.stack([score_BV - average_1V, *sources]),
+        torch.stack([score_BV - average_2V[is_active_B.long()], *sources]),
         activity_groups(scorer.user_data.sequences.lengths),
         age_groups(scorer.item_table.upload_day_V, 20, 12),
     )
@@ -137,19 +139,31 @@ def test_final_scores_ignore_what_all_users_like(fusion: str) -> None:
     final = []
     for bias in (0.0, 3.0):
         torch.nn.init.constant_(model.item_fusion.id_bias[:4], bias)
-        model.set_average_user(average_user_state(scorer, model.encode_items(scorer.item_table)))
+        model.set_average_users(average_users(scorer))
         final.append(torch.cat([score_BV for _, score_BV, _ in score_in_chunks(scorer, USERS)]))
     assert torch.allclose(*final, atol=1e-5)
 
 
-def test_the_average_user_is_the_mean_of_those_with_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model()
+def test_the_average_users_are_means_with_and_without_the_sequence() -> None:
+    model = make_model(dropout=0.5).train()
     scorer = scorer_with_days(model)
+    average = average_users(scorer)
     items = model.encode_items(scorer.item_table)
     users = scorer.user_data.sequences.lengths.nonzero().squeeze(1)
-    expected_D = scorer.encode_user(users, items).z_ND.mean(0)
-    monkeypatch.setattr("models.evaluation.scoring.CHUNK_USERS", 2)
-    assert torch.allclose(average_user_state(scorer, items).z_ND[0], expected_D, atol=1e-6)
+    assert torch.allclose(average.z_ND[1], scorer.encode_user(users, items).z_ND.mean(0), atol=1e-6)
+    empty = replace(
+        scorer, user_data=replace(scorer.user_data, sequences=scorer.user_data.sequences.until(-1))
+    )
+    assert torch.allclose(average.z_ND[0], empty.encode_user(users, items).z_ND.mean(0), atol=1e-6)
+    assert torch.equal(average.z_ND, average_users(scorer).z_ND), "dropout is off"
+
+
+def test_the_average_users_are_a_sample_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = scorer_with_days(make_model())
+    monkeypatch.setattr(scoring, "AVERAGED_USERS", 2)
+    items = scorer.model.encode_items(scorer.item_table)
+    expected_D = scorer.encode_user(torch.tensor([1, 2]), items).z_ND.mean(0)
+    assert torch.allclose(average_users(scorer).z_ND[1], expected_D, atol=1e-6)
 
 
 def test_without_sources_final_scores_are_those_of_retrieval() -> None:
