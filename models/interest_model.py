@@ -288,7 +288,7 @@ class InterestModel(nn.Module):
     def encode_preferences(
         self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
     ) -> Tensor:
-       """Return the modality preference u_BSW at every state. """
+        """Return the modality preference u_BSW at every state."""
         if self.modality_preference is None:  # a softmax over zeros gives equal weights
             B, T = batch.mask_BT.shape
             return items.x_VMD.new_zeros(B, T + 1, sum(items.x_VMD.shape[1:]))

@@ -105,6 +105,7 @@ def model_with_sources() -> InterestModel:
     count_sources(model.sources, SCORER.user_data.sequences, SCORER.item_table)
     for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
         torch.nn.init.normal_(getattr(model.final_ranker, name))
+    model.final_ranker.is_fitted.fill_(True)
     return model
 
 
@@ -135,6 +136,7 @@ def test_final_scores_combine_the_sequence_model_and_the_sources() -> None:
 @pytest.mark.parametrize("fusion", ["user", "late"])
 def test_final_scores_ignore_what_all_users_like(fusion: str) -> None:
     model = make_model(fusion=fusion, sources=["trending"])
+    model.final_ranker.is_fitted.fill_(True)
     scorer = scorer_with_days(model)
     final = []
     for bias in (0.0, 3.0):
@@ -151,9 +153,8 @@ def test_the_average_users_are_means_with_and_without_the_sequence() -> None:
     items = model.encode_items(scorer.item_table)
     users = scorer.user_data.sequences.lengths.nonzero().squeeze(1)
     assert torch.allclose(average.z_ND[1], scorer.encode_user(users, items).z_ND.mean(0), atol=1e-6)
-    empty = replace(
-        scorer, user_data=replace(scorer.user_data, sequences=scorer.user_data.sequences.until(-1))
-    )
+    no_events = replace(scorer.user_data, sequences=scorer.user_data.sequences.until(-1))
+    empty = replace(scorer, user_data=no_events)
     assert torch.allclose(average.z_ND[0], empty.encode_user(users, items).z_ND.mean(0), atol=1e-6)
     assert torch.equal(average.z_ND, average_users(scorer).z_ND), "dropout is off"
 
@@ -164,6 +165,13 @@ def test_the_average_users_are_a_sample_of_many(monkeypatch: pytest.MonkeyPatch)
     items = scorer.model.encode_items(scorer.item_table)
     expected_D = scorer.encode_user(torch.tensor([1, 2]), items).z_ND.mean(0)
     assert torch.allclose(average_users(scorer).z_ND[1], expected_D, atol=1e-6)
+
+
+def test_without_a_fitted_ranker_final_scores_are_those_of_retrieval() -> None:
+    model = make_model(rerank={}, sources=["trending"])
+    scorer = scorer_with_days(model)
+    scores = [[score for _, score, _ in score_in_chunks(scorer, USERS, final)] for final in (True, False)]
+    assert torch.equal(*map(torch.cat, scores))
 
 
 def test_without_sources_final_scores_are_those_of_retrieval() -> None:
