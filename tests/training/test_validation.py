@@ -10,8 +10,9 @@ from torch import Tensor
 from models.data.folds import Fold
 from models.data.targets import Targets
 from models.ranking.final_ranker import ChoiceData
+from reporting import plots
 from tests.support.model_inputs import make_item_table, make_model, make_user_data
-from training import validation
+from training import interest, validation
 from training.validation import ChoiceValidation, NdcgValidation
 
 ITEM_TABLE = replace(make_item_table(), upload_day_V=torch.tensor([0] * 11 + [9]))
@@ -86,3 +87,7 @@ def test_a_night_without_targets_selects_no_epoch(monkeypatch: pytest.MonkeyPatc
     nobody = replace(choices, is_target_BC=torch.zeros(3, 4, dtype=torch.bool))
     monkeypatch.setattr(validation, "add_sequence_scores", lambda model, folds, days: days)
     assert ChoiceValidation.from_counted([], [nobody]).measure(make_model()) is None
+
+
+def test_the_learning_curve_shows_every_metric_that_selects_an_epoch() -> None:
+    assert tuple(plots.SELECTION_METRICS) == interest.SELECTION_METRICS

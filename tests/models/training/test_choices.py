@@ -123,6 +123,14 @@ def test_users_are_sampled_with_their_own_targets(monkeypatch: pytest.MonkeyPatc
     assert sampled == {(1, 3), (1, 4), (3, 4)}
 
 
+def test_many_targets_leave_fewer_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "MAX_TARGETS", 2)  # user 1 has two, users 3 and 4 have one
+    sampled = {tuple(collect_choices(score, make_fold(), seed).users_B.tolist()) for seed in range(20)}
+    assert sampled == {(1,), (3,), (4,), (3, 4)}
+    monkeypatch.setattr(choices, "MAX_TARGETS", 1)
+    assert all(len(collect_choices(score, make_fold(), seed).users_B) == 1 for seed in range(9))
+
+
 def test_chunks_of_users_do_not_change_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     fold = make_fold(seen={3: [0], 4: [1]})
     whole = collect_choices(score, fold, seed=1)
