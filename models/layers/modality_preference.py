@@ -14,8 +14,8 @@ class ModalityPreference(nn.Module):
 
     The last M numbers of u are logits that do not depend on the video. They are linear in the agreement of
     each modality: how well the earlier events, compared in this modality alone, predict what the user liked
-    next. At the start of training the coefficients are 0, so these logits are equal. The first D numbers are the
-    content part. An MLP computes it from the mean of the liked videos.
+    next. At the start of training the coefficients are 0, so these logits are equal. The first D numbers are
+    the content part. An MLP computes it from the mean of the liked videos.
 
     Args:
         num_modalities: M.
