@@ -60,7 +60,7 @@ class InterestModel(nn.Module):
 
     average_z_2D: Tensor
     average_u_2W: Tensor
-    average_modality_z_2MD: Tensor | None
+    average_modality_z_2MD: Tensor
 
     fusions: ClassVar[tuple[str, ...]] = (*USER_DEPENDENT_FUSIONS, *USER_INDEPENDENT_FUSIONS)
 
@@ -105,7 +105,7 @@ class InterestModel(nn.Module):
         # The average users: without a sequence, and with one.
         self.register_buffer("average_z_2D", torch.zeros(2, D))
         self.register_buffer("average_u_2W", torch.zeros(2, D + M))
-        self.register_buffer("average_modality_z_2MD", torch.zeros(2, M, D) if self.is_late_fusion else None)
+        self.register_buffer("average_modality_z_2MD", torch.zeros(2, M, D))
         self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
 
     @torch.no_grad()
@@ -179,9 +179,15 @@ class InterestModel(nn.Module):
         )
 
     @property
+    def has_modality_states(self) -> bool:
+        """Whether a user state has one vector for each modality."""
+        return self.is_late_fusion
+
+    @property
     def average_users(self) -> UserState:
         """State of the average users. Two rows: without a sequence, and with one."""
-        return UserState(self.average_z_2D, self.average_u_2W, self.average_modality_z_2MD)
+        modality_z_2MD = self.average_modality_z_2MD if self.has_modality_states else None
+        return UserState(self.average_z_2D, self.average_u_2W, modality_z_2MD)
 
     def set_average_users(self, average_users: UserState) -> None:
         """Keep the state of the average users, which `final_scores` needs.
@@ -191,7 +197,7 @@ class InterestModel(nn.Module):
         """
         self.average_z_2D.copy_(average_users.z_ND)
         self.average_u_2W.copy_(average_users.u_NW)
-        if self.average_modality_z_2MD is not None and average_users.modality_z_NMD is not None:
+        if average_users.modality_z_NMD is not None:
             self.average_modality_z_2MD.copy_(average_users.modality_z_NMD)
 
     def personal_scores(

@@ -34,6 +34,11 @@ class HybridFusionModel(InterestModel):
 
     fusions: ClassVar[tuple[str, ...]] = ("hybrid",)
 
+    @property
+    def has_modality_states(self) -> bool:
+        """Whether a user state has one vector for each modality."""
+        return bool(self.config.modalities)
+
     def _event_sequences(self, items: ItemEmbeddings, video_BT: Tensor, u_BTW: Tensor) -> tuple[Tensor, ...]:
         """Return the fused events, then the events of each modality."""
         fused = super()._event_sequences(items, video_BT, u_BTW)

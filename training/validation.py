@@ -65,7 +65,7 @@ class NdcgValidation:
 
 @dataclass(frozen=True)
 class ChoiceValidation:
-    """Log-likelihood of the choices of the validation days, given the model beside the counted sources.
+    """Log-likelihood of the choices of the validation days, given the model and the counted sources.
 
     It measures what the sequence model adds to the sources. NDCG of the sequence model alone would mostly
     measure how well it repeats their popularity.

@@ -197,14 +197,14 @@ def summarise(results: list[PerUser]) -> dict:
         results: For each seed, name of the model -> NDCG@10 of each user and night.
     """
     ndcg = {name: round(float(np.mean([result[name] for result in results])), 4) for name in results[0]}
-    kinds = {"counted": [*BASELINE_LABELS], "learned": [name for name in LEARNED if name in ndcg]}
+    groups = {"counted": [*BASELINE_LABELS], "learned": [name for name in LEARNED if name in ndcg]}
     return {
         "user_nights": len(results[0]["ours"]),
         "seeds": len(results),
         "ndcg@10": ndcg,
         "best": {
             kind: _compare(results, max(names, key=lambda name: ndcg[name]))
-            for kind, names in kinds.items()
+            for kind, names in groups.items()
             if names
         },
     }

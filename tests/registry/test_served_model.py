@@ -11,7 +11,7 @@ import torch
 from core.config import load_params
 from core.paths import PROJECT_ROOT
 from core.time_split import TEST_FOLD
-from models.evaluation.scoring import Scorer, score_in_chunks
+from models.evaluation.scoring import Scorer, average_users, score_in_chunks
 from models.interest_model import InterestModel
 from models.retrieval.full_ranking import top_k
 from models.sources import count_sources
@@ -34,6 +34,8 @@ def _model(snapshot: SnapshotReader) -> InterestModel:
     count_sources(model.sources, fold.users.sequences, fold.item_table)
     for name in ("weight_S", "activity_weight_GS", "age_weight_HS", "age_bias_H"):
         torch.nn.init.normal_(getattr(model.final_ranker, name))
+    model.final_ranker.is_fitted.fill_(True)
+    model.set_average_users(average_users(Scorer(model, fold.item_table, fold.users)))
     return model.eval()
 
 

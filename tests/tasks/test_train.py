@@ -107,6 +107,7 @@ CHANGES: dict[str, Any] = {
     "model.profile": False,
     "model.contexts": (),
     "model.item_features": ("comments", "duration_ms"),
+    "model.item_attributes": (),
     "model.max_length": 5,
     "model.skip_watch_ratio": 0.4,
     "model.warmup_epochs": 1,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tasks import align, train
 from tests.support.snapshots import plant
 from training import baseline, interest
 from training.interest import best_epoch
+from training.validation import ChoiceValidation
 
 BASE = load_params(PROJECT_ROOT / "params.yaml")
 PARAMS = replace_nested(
@@ -115,10 +117,12 @@ def test_a_saved_baseline_counts_the_newest_days(night: Night) -> None:
     assert int(model.num_positives_I.sum()) == len(pairs)
 
 
-@pytest.mark.parametrize("learning_rate", [0.003, 0.3])
+@pytest.mark.parametrize("best", [1, 2, 3])
 def test_the_refit_has_the_epochs_of_the_best_epoch(
-    learning_rate: float, night: Night, monkeypatch: pytest.MonkeyPatch
+    best: int, night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    epoch = count(1)
+    monkeypatch.setattr(ChoiceValidation, "measure", lambda *_: -1.0 - abs(next(epoch) - best))
     calls: list[tuple[int, int, list[Mapping[str, float]]]] = []
     fit = interest.fit_interest_model
 
@@ -128,14 +132,11 @@ def test_the_refit_has_the_epochs_of_the_best_epoch(
         return curve
 
     monkeypatch.setattr(interest, "fit_interest_model", recorded)
-    params = replace(PARAMS, learning_rate=learning_rate)
-    facts = train.run(params, night).facts
+    facts = train.run(PARAMS, night).facts
     (num_folds, max_epochs, curve), (refit_folds, refit_epochs, refit_curve) = calls
-    assert (num_folds, max_epochs) == (2, params.epochs)
-    assert (refit_folds, refit_epochs) == (0, best_epoch(curve)["epoch"])
-    assert facts["best_epoch"] == len(refit_curve) == refit_epochs
-    if learning_rate == 0.3:
-        assert refit_epochs < len(curve)
+    assert (num_folds, max_epochs) == (2, PARAMS.epochs)
+    assert (refit_folds, refit_epochs) == (0, best)
+    assert facts["best_epoch"] == len(refit_curve) == best_epoch(curve)["epoch"] == best
     assert [row["learning_rate"] for row in refit_curve] == [
         row["learning_rate"] for row in curve[: len(refit_curve)]
     ]
