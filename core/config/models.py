@@ -90,7 +90,7 @@ class InterestModelConfig:
         contexts: context columns that the encoder reads in addition to the hour: device, network.
         item_features: item features that the ranking heads read in addition to the content. They are columns
             of the snapshot's catalogue or item statistics: comment_sentiment, comments, duration_ms.
-        item_attributes: attributes of a video with an embedding of their own, in addition to content and ID: creator,
+        item_attributes: attributes of a video with an embedding, in addition to content and ID: creator,
             category, duration.
         max_length: interactions of a sequence that the model reads.
         skip_watch_ratio: an interaction with a smaller watch ratio is a skip.

@@ -87,10 +87,12 @@ def test_a_video_is_recommended_only_while_it_is_available(snapshot):
 def test_recommendations_are_for_today_by_default(snapshot):
     recommender = load_recommender(snapshot.night, _model(snapshot))
     rows = pd.DataFrame({"video_ids": [["v0001", "v0002"]]})
-    today = recommender.predict(None, rows, {"day": str(datetime.now(UTC).date())})
-    assert recommender.predict(None, rows).equals(today)
-    assert recommender.predict(None, rows, {"day": ""}).equals(today)
-    assert not recommender.predict(None, rows, DAY).equals(today), "the age of videos must change the scores"
+    every = {"k": len(recommender.video_ids)}
+    today = recommender.predict(None, rows, every | {"day": str(datetime.now(UTC).date())})
+    assert recommender.predict(None, rows, every).equals(today)
+    assert recommender.predict(None, rows, every | {"day": ""}).equals(today)
+    earlier = recommender.predict(None, rows, every | DAY)
+    assert not earlier.equals(today), "the age of videos must change the scores"
 
 
 def test_a_day_that_is_no_date_is_refused(snapshot):
