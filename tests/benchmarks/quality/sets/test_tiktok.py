@@ -48,5 +48,5 @@ def test_the_final_ranker_is_fitted_with_the_random_walk(tmp_path: Path) -> None
     config = replace(tiktok.TRAIN_CONFIG, epochs=1)
     model = train_interest_model(split, tiktok._base_config(split), config).model
     assert isinstance(model, InterestModel)
-    assert list(model.sources) == ["random_walk"]
-    assert model.final_ranker.weight_S[1] > 0.1
+    assert list(model.sources) == ["popularity", "random_walk"]
+    assert model.final_ranker.weight_S[2] > 0.1
