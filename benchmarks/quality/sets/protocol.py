@@ -125,7 +125,8 @@ def train_interest_model(
 ) -> TrainedModel:
     """Train the interest model by the training loop of a night, but without aligning the modalities first.
 
-    The sources of the final ranker are counted on the training fold only.
+    NDCG@10 of retrieval selects the epoch. The sources of the final ranker are counted on the training fold
+    only.
 
     Args:
         base_config: sizes that all models share. The keys of `config.model` take precedence.
