@@ -67,17 +67,20 @@ def learning_curve(curve: Sequence[Mapping[str, float]]) -> str | None:
         for name, colour in LOSS_COLOURS.items():
             _plot_line(left, curve, name, colour)
         left.set(xlabel="epoch", ylabel="loss", title="training losses")
-        left.legend()
+        left.legend(loc="upper center", ncols=len(LOSS_COLOURS), columnspacing=1)
+        left.margins(y=0.2)
         metric = next((name for name in SELECTION_METRICS if name in curve[0]), None)
         if metric is not None:
             _plot_line(right, curve, metric, FIRST)
             best = max(curve, key=lambda row: row[metric])
             right.plot(best["epoch"], best[metric], "o", color=SECOND)
-            right.annotate(f"{best[metric]:.4f}", (best["epoch"], best[metric]), (0, 7),
+            right.annotate(f"{best[metric]:.4f}".replace("-", "−"), (best["epoch"], best[metric]), (0, 7),
                            textcoords="offset points", ha="center")  # fmt: skip
             right.set(ylabel=SELECTION_METRICS[metric])
         right.set(xlabel="epoch", title="validation days")
         right.margins(y=0.2)
+        for axes in (left, right):
+            axes.locator_params(axis="x", integer=True)
         return _svg(figure)
 
 

@@ -49,10 +49,10 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
         width: D, width of the shared space.
 
     Raises:
-        InputError: `train.model.sources` names a source twice, or see `item_feature_statistics`.
+        InputError: A list of `train.model` names something twice, or see `item_feature_statistics`.
     """
     if isinstance(model, InterestModelConfig):
-        _require_distinct_sources(model)
+        _require_distinct_names(model)
     videos = snapshot.catalogue(fold)
     known_videos = videos.filter(pc.greater(videos["num_interactions"], 0))
     content = (
@@ -72,9 +72,13 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
     )
 
 
-def _require_distinct_sources(model: InterestModelConfig) -> None:
-    if repeated := sorted({name for name in model.sources if model.sources.count(name) > 1}):
-        raise InputError(f"params.yaml: train.model.sources names {', '.join(repeated)} twice; name it once")
+def _require_distinct_names(model: InterestModelConfig) -> None:
+    for key in ("sources", "contexts", "item_features", "item_attributes"):
+        names = getattr(model, key)
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(
+                f"params.yaml: train.model.{key} names {', '.join(repeated)} twice; name it once"
+            )
 
 
 def stored_settings(model: AnyModelConfig) -> dict[str, Any]:

@@ -100,17 +100,13 @@ def average_users(scorer: Scorer) -> UserState:
     sample = users[torch.arange(num_averaged) * len(users) // max(num_averaged, 1)]
     if not len(sample):
         sample = torch.zeros(1, dtype=torch.long)
-    rows = []
-    for max_length in (0, model.config.max_length):
-        batch = user_data.sequences.padded_batch(sample, max_length)
-        state = model.encode_user(batch, user_data.profiles.select(sample), items)
-        rows.append([None if x is None else x.mean(0) for x in vars(state).values()])
-    without, with_sequence = rows
+    batches = [user_data.sequences.padded_batch(sample, length) for length in (0, model.config.max_length)]
+    states = [model.encode_user(batch, user_data.profiles.select(sample), items) for batch in batches]
+    modality_z = [state.modality_z_NMD.mean(0) for state in states if state.modality_z_NMD is not None]
     return UserState(
-        *(
-            torch.stack([a, b]) if a is not None and b is not None else None
-            for a, b in zip(without, with_sequence, strict=True)
-        )  # type: ignore[arg-type]
+        torch.stack([state.z_ND.mean(0) for state in states]),
+        torch.stack([state.u_NW.mean(0) for state in states]),
+        torch.stack(modality_z) if modality_z else None,
     )
 
 

@@ -102,7 +102,8 @@ class TransformerBlock(nn.Module):
 
     def _attention_update(self, x_BSD: Tensor) -> Tensor:
         """Return what attention adds to the states, [B, S, D]."""
-        q, k, v = self._query_key_value(x_BSD)
+        parts = self.qkv(self.attention_norm(x_BSD)).chunk(3, -1)
+        q, k, v = (split_heads(part, self.num_heads) for part in parts)
         rate = self.dropout if self.training else 0.0
         attended_BXSd = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=rate)
         return self.residual_dropout(self.output_projection(attended_BXSd.transpose(1, 2).flatten(2)))
@@ -110,12 +111,6 @@ class TransformerBlock(nn.Module):
     def _feed_forward_update(self, x_BSD: Tensor) -> Tensor:
         """Return what the feed-forward network adds to the states, [B, S, D]."""
         return self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_BSD)))
-
-    def _query_key_value(self, x_BSD: Tensor) -> list[Tensor]:
-        """Return queries, keys and values, each [B, X, S, D / X] with X heads."""
-        return [
-            split_heads(part, self.num_heads) for part in self.qkv(self.attention_norm(x_BSD)).chunk(3, -1)
-        ]
 
 
 class SwiGLU(nn.Module):

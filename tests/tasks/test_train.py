@@ -261,10 +261,18 @@ def test_the_anchor_reduces_embedding_drift(night: Night, tmp_path: Path) -> Non
     assert 0 < moved[1] < 0.7 * moved[0]
 
 
-def test_a_repeated_source_is_refused(night: Night) -> None:
-    change = {"model.sources": ("trending", "ease", "trending")}
-    with pytest.raises(InputError, match=r"train\.model\.sources names trending twice"):
-        train.run(replace_nested(SMALL, change), night)
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("sources", ("trending", "ease", "trending")),
+        ("contexts", ("device", "device")),
+        ("item_features", ("comments", "comments")),
+        ("item_attributes", ("creator", "category", "creator")),
+    ],
+)
+def test_a_repeated_name_is_refused(key: str, names: tuple[str, ...], night: Night) -> None:
+    with pytest.raises(InputError, match=rf"train\.model\.{key} names {names[0]} twice"):
+        train.run(replace_nested(SMALL, {f"model.{key}": names}), night)
 
 
 def test_an_unknown_item_feature_is_refused(night: Night) -> None:
