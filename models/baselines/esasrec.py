@@ -19,10 +19,5 @@ class ESASRec(SASRec):
         blocks = (LiGRBlock(config.width, config.heads, config.dropout) for _ in range(config.layers))
         return AttentionEncoder(config.width, 0.0, blocks)  # SASRec has dropped parts of the input already
 
-    @property
-    def training_length(self) -> int:
-        """One more than in scoring, because the newest is only a target. So the last position is trained."""
-        return self.config.max_length + 1
-
     def encode_states(self, x_BSD: Tensor) -> Tensor:
         return self.encoder(x_BSD)

@@ -49,6 +49,11 @@ class SASRec(Baseline):
         """Build the layers that `encode_states` applies."""
         return build_transformer(config)
 
+    @property
+    def training_length(self) -> int:
+        """One more than in scoring, because the newest is only a target. So the last position is trained."""
+        return self.config.max_length + 1
+
     def encode_states(self, x_BSD: Tensor) -> Tensor:
         """Return h_BSD. A state reads only the states before it and itself."""
         future_SS = torch.ones(x_BSD.shape[1], x_BSD.shape[1], dtype=torch.bool).triu(1)

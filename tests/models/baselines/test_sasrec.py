@@ -37,11 +37,14 @@ def test_order_changes_the_state(name: str, model_class: type[SASRec]) -> None:
     assert not torch.allclose(forward, backward, atol=1e-4)
 
 
-def test_esasrec_trains_the_position_that_scores_a_full_sequence() -> None:
+@pytest.mark.parametrize(("name", "model_class"), MODELS)
+def test_training_reaches_the_position_that_scores_a_full_sequence(
+    name: str, model_class: type[SASRec]
+) -> None:
     """The sequences are longer than `max_length`, so a user is scored at the last position."""
     sequences, rows_V = planted_sequences()[0], torch.arange(40)
     sequences = replace(sequences, positive_E=torch.ones_like(sequences.positive_E))
-    model = ESASRec(small_config("esasrec", max_length=5))
+    model = model_class(small_config(name, max_length=5))
     settings = BaselineTrainingConfig(1, 1, 16, 0.003, 0.0, 5.0, 1)
     task = BaselineTask(model, sequences, rows_V, settings, dict, "")
     task.losses(torch.arange(8))["total"].backward()
