@@ -92,6 +92,23 @@ def catalog_uri() -> str:
     return os.environ.get("UNDERCURRENT_CATALOG_URI", f"sqlite:///{home() / 'lake' / 'catalog.db'}")
 
 
+def lock_database() -> str | None:
+    """Return the SQLAlchemy address of the database that holds the locks (UNDERCURRENT_LOCK_DATABASE).
+
+    The default is the catalog if it is on PostgreSQL. None: locks are files, for processes of one machine.
+
+    Raises:
+        InputError: it is not a PostgreSQL database.
+    """
+    address = os.environ.get("UNDERCURRENT_LOCK_DATABASE")
+    if address and not address.startswith("postgresql"):
+        raise InputError(
+            f"UNDERCURRENT_LOCK_DATABASE is {redact_credentials(address)!r}; only PostgreSQL can hold locks:"
+            " write postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, or leave it unset"
+        )
+    return address or (catalog_uri() if catalog_uri().startswith("postgresql") else None)
+
+
 def tracking_uri() -> str:
     """Return the address of MLflow's tracking and registry (MLFLOW_TRACKING_URI, default SQLite)."""
     return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}")

@@ -75,7 +75,7 @@ class Lake:
 
     def lock(self, name: str) -> AbstractContextManager[Any]:
         """Return a context manager that one process at a time can hold, for each name in this lake."""
-        return locks.file_lock(self.warehouse / f".{name}.lock", name)
+        return locks.exclusive_lock(self.warehouse / f".{name}.lock", name)
 
     def table(self, name: str) -> Table:
         """Return the Iceberg table. It is created if it is missing.

@@ -49,7 +49,7 @@ def model_name() -> str:
 
 def promotion_lock() -> AbstractContextManager[Any]:
     """Lock the aliases. MLflow has no compare-and-set, so only one process may move them at a time."""
-    return locks.file_lock(paths.home() / "mlflow" / "promotion.lock", "promotion")
+    return locks.exclusive_lock(paths.home() / "mlflow" / "promotion.lock", "promotion")
 
 
 # Errors of a missing file: MLflow's code for a local folder, and HTTP 404.

@@ -102,7 +102,7 @@ def run_command(
 @contextmanager
 def locked_repository(folder: Path, params: RecordConfig) -> Iterator[RecordRepository]:
     """Lock and repair the repository, and yield it."""
-    with locks.file_lock(folder.parent / f".{folder.name}.lock", "the record") as lock:
+    with locks.exclusive_lock(folder.parent / f".{folder.name}.lock", "the record") as lock:
         repository = RecordRepository(folder, params, lock.fileno())
         _prepare(repository)
         yield repository

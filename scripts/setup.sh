@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Builds the environment: uv, .venv from uv.lock with all extras, Java 17, git. It may be run again at any time.
+# Builds the environment: uv, .venv from uv.lock with all extras, Java 17, git, and PostgreSQL for its tests.
+# It may be run again at any time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 refuse() { say "$*"; exit 2; }
 
+as_root=()
+if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
+
+may_install() { command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; }
+
 # Installs system packages if we have the right to; otherwise prints which packages to install.
 system_packages() {
     local why=$1; shift
-    local as_root=()
-    if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
-    if ! command -v apt-get >/dev/null || ! { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
-        refuse "$why; install it (Debian: sudo apt-get install $*) and run \`make setup\` again"
-    fi
+    may_install || refuse "$why; install it (Debian: sudo apt-get install $*) and run \`make setup\` again"
     say "$why; installing $* with apt (about 30 s, log in .tools/apt.log)"
     mkdir -p .tools
     local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
@@ -27,6 +29,21 @@ java_version() { # prints the major version of the Java that Spark will use, 0 i
     local java=java
     if [ -n "${JAVA_HOME:-}" ]; then java=$JAVA_HOME/bin/java; fi
     { "$java" -version 2>&1 || true; } | sed -n 's/.*version "\([0-9]*\).*/\1/p;' | head -1 | grep . || echo 0
+}
+
+# Only tests need PostgreSQL, so a machine without it is no error.
+get_postgres() {
+    if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then return; fi
+    if ! may_install; then
+        say "PostgreSQL was not found; its tests will be skipped (Debian: sudo apt-get install postgresql)"
+        return
+    fi
+    if [ ! -e /etc/postgresql-common ]; then # Debian's package would start a server of its own
+        "${as_root[@]}" mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" |
+            "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    system_packages "PostgreSQL is needed by tests and was not found" postgresql
 }
 
 find_python() {
@@ -75,6 +92,8 @@ if [ "$(java_version)" -lt 17 ]; then
     system_packages "Java 17 is needed by Spark and was not found" openjdk-17-jre-headless
     [ "$(java_version)" -ge 17 ] || refuse "java is still older than 17; set JAVA_HOME to a Java 17"
 fi
+
+get_postgres
 
 # The stamp records the lock file and the folder for which .venv was built.
 stamp=.venv/built-for

@@ -10,6 +10,7 @@ from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from spark_jobs.session import spark_session
+from tests.support.postgres import postgres
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
@@ -40,6 +41,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real data is not at {SHARED_DATA}; set UNDERCURRENT_SHARED_DATA")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres_uri() -> Iterator[str]:
+    """The SQLAlchemy address of a real PostgreSQL. Tests that need it skip if it is not installed."""
+    with postgres() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from datetime import date
 
 import pyarrow as pa
 import pytest
+import sqlalchemy
 
 from core.errors import InputError
 from core.tables import LANDINGS, TABLES
@@ -158,3 +159,36 @@ def test_an_input_digest_can_be_removed():
     lake.write("landings", _rows(FIRST), input_digests={str(FIRST): "a", str(SECOND): "b"})
     lake.commit("landings", [{"day": FIRST}], [], {str(FIRST): None, "never there": None})
     assert lake.input_digests("landings") == {str(SECOND): "b"}
+
+
+@pytest.fixture
+def postgres_lake(postgres_uri, home, monkeypatch):
+    """A lake whose catalog is a new database of a real PostgreSQL."""
+    name = f"lake_{home.parent.name}".lower().replace("-", "_")
+    engine = sqlalchemy.create_engine(postgres_uri, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", f"{postgres_uri.rpartition('/')[0]}/{name}")
+    return Lake()
+
+
+def test_a_catalog_on_postgres_keeps_tables_and_versions(postgres_lake):
+    old = postgres_lake.write("landings", _rows(FIRST, digest="old"), input_digests={str(FIRST): "a"})
+    postgres_lake.write("landings", _rows(FIRST, digest="new"), [{"day": FIRST}])
+    assert Lake().scan("landings")["digest"].to_pylist() == ["new"]
+    assert Lake().scan("landings", version=old)["digest"].to_pylist() == ["old"]
+    assert Lake().input_digests("landings") == {str(FIRST): "a"}
+
+
+def test_concurrent_writers_of_a_catalog_on_postgres_lose_no_rows(postgres_lake):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: Lake().write("landings", _rows(FIRST, digest=str(n))), range(6)))
+    assert sorted(Lake().scan("landings")["digest"].to_pylist()) == [str(n) for n in range(6)]
+
+
+def test_an_unreachable_catalog_is_one_sentence_without_the_password(monkeypatch):
+    monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", "postgresql+psycopg://me:hunter2@127.0.0.1:1/lake")
+    with pytest.raises(InputError, match="cannot be reached") as refusal:
+        Lake()
+    assert "hunter2" not in str(refusal.value)
