@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from core import paths
-from core.errors import InputError
+from core.errors import ServiceUnavailableError
 
 WAIT_NOTICE_SECONDS = 2.0
 FILE_POLL_SECONDS, DATABASE_POLL_SECONDS = 0.02, 0.2
@@ -37,7 +37,7 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[IO[str]]:
         The locked file.
 
     Raises:
-        InputError: The database cannot be reached.
+        ServiceUnavailableError: The database cannot be reached.
     """
     database = paths.lock_database()
     with _file_lock(path, purpose) as lock, _database_lock(database, purpose) if database else nullcontext():
@@ -74,7 +74,7 @@ def _database_lock(database: str, purpose: str) -> Iterator[None]:
     except sqlalchemy.exc.SQLAlchemyError as error:
         address = paths.redact_credentials(database)
         reason = paths.redact_credentials((str(error.__cause__ or error).splitlines() or [""])[0])
-        raise InputError(
+        raise ServiceUnavailableError(
             f"the lock database {address} cannot be reached ({reason}); start it, or correct"
             " UNDERCURRENT_CATALOG_URI or UNDERCURRENT_LOCK_DATABASE"
         ) from None

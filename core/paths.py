@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.errors import InputError
 from core.run_manifests import write_text
+from core.storage import StoragePath, is_local, storage_path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 HOME_MARKER = ".made-at"  # a file in the home that holds the home's original path
@@ -72,19 +73,23 @@ def _check_path(variable: str, folder: Path) -> Path:
     return folder
 
 
-def landing() -> Path:
-    """Return the landing folder, with files in `<landing type>/dt=YYYY-MM-DD/` (UNDERCURRENT_LANDING)."""
-    return Path(os.environ.get("UNDERCURRENT_LANDING", home() / "landing")).resolve()
+def landing() -> StoragePath:
+    """Return the landing folder, with files in `<landing type>/dt=YYYY-MM-DD/` (UNDERCURRENT_LANDING).
+
+    Raises:
+        InputError: its address cannot be used.
+    """
+    return storage_path(os.environ.get("UNDERCURRENT_LANDING") or home() / "landing")
 
 
-def warehouse() -> Path:
+def warehouse() -> StoragePath:
     """Return the root folder of the Iceberg tables (UNDERCURRENT_WAREHOUSE).
 
     Raises:
-        InputError: its path cannot be used.
+        InputError: its address cannot be used.
     """
-    folder = Path(os.environ.get("UNDERCURRENT_WAREHOUSE", home() / "lake")).resolve()
-    return _check_path("UNDERCURRENT_WAREHOUSE", folder)
+    folder = storage_path(os.environ.get("UNDERCURRENT_WAREHOUSE") or home() / "lake")
+    return _check_path("UNDERCURRENT_WAREHOUSE", folder) if is_local(folder) else folder
 
 
 def catalog_uri() -> str:

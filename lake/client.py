@@ -13,12 +13,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import (
     AlwaysFalse,
@@ -38,6 +37,7 @@ from pyiceberg.table import DataScan, Table
 from core import locks, paths
 from core.errors import InputError
 from core.records import LANDED_FINGERPRINT
+from core.storage import StoragePath, iceberg_properties, is_local, require_access, storage_path
 from core.tables import TABLES, TableSpec
 
 NAMESPACE = "undercurrent"
@@ -61,21 +61,23 @@ class Lake:
     def __init__(
         self,
         catalog_uri: str | None = None,
-        warehouse: Path | None = None,
+        warehouse: StoragePath | None = None,
         hidden_days: Collection[date] = (),
     ) -> None:
         self.hidden_days = frozenset(hidden_days)
         self._pinned_versions: dict[str, int | None] = {}
         self.warehouse = warehouse or paths.warehouse()
-        self.warehouse.mkdir(parents=True, exist_ok=True)
-        uri = catalog_uri or paths.catalog_uri()
+        require_access(self.warehouse)
+        if is_local(self.warehouse):
+            self.warehouse.mkdir(parents=True, exist_ok=True)
         with self.lock("catalog"):  # two processes must not create its tables at the same time
-            self._catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(self.warehouse))
+            self._catalog = _load_catalog(catalog_uri or paths.catalog_uri(), self.warehouse)
             self._catalog.create_namespace_if_not_exists(NAMESPACE)
 
     def lock(self, name: str) -> AbstractContextManager[Any]:
         """Return a context manager that one process at a time can hold, for each name in this lake."""
-        return locks.exclusive_lock(self.warehouse / f".{name}.lock", name)
+        folder = self.warehouse if is_local(self.warehouse) else paths.home() / "lake"
+        return locks.exclusive_lock(folder / f".{name}.lock", name)
 
     def table(self, name: str) -> Table:
         """Return the Iceberg table. It is created if it is missing.
@@ -122,8 +124,8 @@ class Lake:
         Raises:
             InputError: the table's folder is not below this warehouse.
         """
-        location = Path(table.location().removeprefix("file://"))
-        if not location.resolve().is_relative_to(self.warehouse.resolve()):
+        location = storage_path(table.location().removeprefix("file://"))
+        if storage_path(str(self.warehouse)) not in location.parents:
             raise InputError(
                 f"the lake in {self.warehouse} was made in {location.parent.parent}, and its tables point"
                 " there; move it back, or make the old path a link to the new one, or point"
@@ -145,17 +147,19 @@ class Lake:
         snapshot = self.table(name).current_snapshot()
         return snapshot.snapshot_id if snapshot else None
 
-    def create_staging_folder(self, name: str) -> Path:
+    def create_staging_folder(self, name: str) -> StoragePath:
         """Create a folder inside the table's folder, for files that `commit` will add."""
-        folder = Path(self.table(name).location().removeprefix("file://")) / "data" / uuid.uuid4().hex
-        folder.mkdir(parents=True)
+        location = storage_path(self.table(name).location().removeprefix("file://"))
+        folder = location / "data" / uuid.uuid4().hex
+        if is_local(folder):
+            folder.mkdir(parents=True)
         return folder
 
     def commit(
         self,
         name: str,
         replaced_partitions: Sequence[Partition],
-        file_paths: Sequence[Path],
+        file_paths: Sequence[StoragePath],
         input_digests: Mapping[str, str | None] | None = None,
     ) -> int | None:
         """Replace partitions by files in one transaction.
@@ -227,7 +231,8 @@ class Lake:
             folder = self.create_staging_folder(name)
             for number, part in enumerate(_split_by_partition(rows, spec.partition)):
                 file_paths.append(folder / f"part-{number:05d}.parquet")
-                pq.write_table(part, file_paths[-1])
+                with file_paths[-1].open("wb") as file:
+                    pq.write_table(part, file)
         return self.commit(name, replaced_partitions, file_paths, input_digests)
 
     def scan(
@@ -278,6 +283,12 @@ class Lake:
             return AlwaysTrue()
         visible = Not(In("day", self.hidden_days))  # type: ignore[call-arg, arg-type]
         return Or(visible, NotEqualTo("fingerprint", LANDED_FINGERPRINT)) if name == "features" else visible  # type: ignore[call-arg, arg-type]
+
+
+def _load_catalog(uri: str, warehouse: StoragePath) -> Catalog:
+    """Return the Iceberg catalog: a REST catalog for an http address, else tables of a database."""
+    kind = "rest" if uri.startswith(("http://", "https://")) else "sql"
+    return load_catalog(NAMESPACE, type=kind, uri=uri, warehouse=str(warehouse), **iceberg_properties())
 
 
 def up_to_day(day: date) -> BooleanExpression:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
+from s3fs import S3FileSystem
 
+from media import fetch
 from spark_jobs.session import spark_session
 from tests.support.postgres import postgres
+from tests.support.s3_server import client, seaweedfs
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
@@ -48,6 +51,30 @@ def postgres_uri() -> Iterator[str]:
     """The SQLAlchemy address of a real PostgreSQL. Tests that need it skip if it is not installed."""
     with postgres() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that lead to a real S3 server, started at its first use."""
+    with seaweedfs(tmp_path_factory.mktemp("s3")) as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_address: dict[str, str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """A client of a running store with a bucket named `bucket`. The environment holds its address."""
+    for name, value in s3_address.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    _forget_s3_clients()
+    yield client(s3_address)
+    _forget_s3_clients()
+
+
+def _forget_s3_clients() -> None:
+    """Clients are kept for a process, but the tests change the address and the credentials."""
+    fetch._s3_client.cache_clear()
+    S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

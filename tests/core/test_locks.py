@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core import locks, paths
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 
 
 def _order_of_two(tmp_path: Path, names: tuple[str, str]) -> list[str]:
@@ -71,7 +71,7 @@ def _hold(path: Path, notify: Callable[[], None]) -> None:
 def test_an_unreachable_database_is_one_sentence_without_the_password(tmp_path, monkeypatch):
     monkeypatch.setenv("UNDERCURRENT_LOCK_DATABASE", "postgresql+psycopg://me:hunter2@127.0.0.1:1/lake")
     with (
-        pytest.raises(InputError, match="cannot be reached") as refusal,
+        pytest.raises(ServiceUnavailableError, match="cannot be reached") as refusal,
         locks.exclusive_lock(tmp_path / "x.lock", "embed"),
     ):
         pass

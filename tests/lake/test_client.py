@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy
 
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.tables import LANDINGS, TABLES
 from lake.client import SCHEMA_DIGEST_PROPERTY, Lake, on_days, up_to_day
 
@@ -189,6 +189,29 @@ def test_concurrent_writers_of_a_catalog_on_postgres_lose_no_rows(postgres_lake)
 
 def test_an_unreachable_catalog_is_one_sentence_without_the_password(monkeypatch):
     monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", "postgresql+psycopg://me:hunter2@127.0.0.1:1/lake")
-    with pytest.raises(InputError, match="cannot be reached") as refusal:
+    with pytest.raises(ServiceUnavailableError, match="cannot be reached") as refusal:
         Lake()
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.fixture
+def s3_lake(s3, home, monkeypatch):
+    """A lake whose files lie on a real S3 server."""
+    monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", f"s3://bucket/{home.parent.name}")
+    return Lake()
+
+
+def test_a_warehouse_on_s3_keeps_tables_and_versions(s3_lake, home):
+    old = s3_lake.write("landings", _rows(FIRST, SECOND, digest="old"))
+    s3_lake.write("landings", _rows(FIRST, digest="new"), [{"day": FIRST}])
+    assert sorted(Lake().scan("landings")["digest"].to_pylist()) == ["new", "old"]
+    assert Lake().scan("landings", version=old)["digest"].to_pylist() == ["old", "old"]
+    assert all(path.startswith("s3://bucket/") for path in Lake().data_files("landings"))
+    assert not list(home.rglob("*.parquet"))
+
+
+def test_a_lake_on_s3_under_another_prefix_is_refused(s3_lake, monkeypatch):
+    s3_lake.write("landings", _rows(FIRST))
+    monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", "s3://bucket/elsewhere")
+    with pytest.raises(InputError, match="was made in"):
+        Lake().table("landings")
