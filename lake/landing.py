@@ -98,6 +98,8 @@ def read_records(
 ) -> Iterator[tuple[int, RawRecord, dict[str, Any] | RecordRejected]]:
     """Read all records of a landing file with the strict parser, one after the other.
 
+    `lake.landing_batches` reads the same rows and rejects faster, as columns.
+
     Args:
         path: the file.
         landing_type: its landing type.
@@ -115,13 +117,6 @@ def read_records(
             yield number, b"", raw
         elif raw:
             yield number, raw, parse_record(raw, landing_type)
-
-
-def record_size(raw: RawRecord) -> int:
-    """Estimate the size of a record in bytes."""
-    if isinstance(raw, bytes):
-        return len(raw)
-    return sum(len(value) if isinstance(value, str | bytes) else 8 for value in raw.values())
 
 
 def record_text(raw: RawRecord, max_chars: int = 65536) -> str:
