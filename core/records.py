@@ -38,7 +38,7 @@ class RecordRejected(Exception):  # noqa: N818 - an expected outcome, not an err
         self.reason = reason
 
 
-class Context(msgspec.Struct):
+class Context(msgspec.Struct, gc=False):
     """The circumstances of an event. All fields are optional."""
 
     device: str | None = None
@@ -47,7 +47,7 @@ class Context(msgspec.Struct):
     feed_position: Number = None
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """A logged event. The cleaning step refuses events without ids or time, so that it can count them."""
 
     event_id: Id = None
@@ -81,7 +81,7 @@ class Event(msgspec.Struct):
         }
 
 
-class Video(msgspec.Struct):
+class Video(msgspec.Struct, gc=False):
     """A catalogue entry of a video."""
 
     video_id: Id = None
@@ -120,7 +120,7 @@ class Video(msgspec.Struct):
         }
 
 
-class Feature(msgspec.Struct):
+class Feature(msgspec.Struct, gc=False):
     """A vector of one modality of a whole video, computed by the platform."""
 
     video_id: Id = None

@@ -116,6 +116,18 @@ LANDINGS = _table(
     rejected=pa.int64(),
 )
 
+LANDING_DIGESTS = _table(
+    "landing_digests",
+    "the digest of a landing file, valid while its size and its modification time are unchanged",
+    ("day", "kind"),
+    kind=pa.string(),
+    day=pa.date32(),
+    path=pa.string(),
+    size=pa.int64(),
+    modified_ns=pa.int64(),
+    digest=pa.string(),
+)
+
 AUDITS = _table(
     "audits",
     "the last outcome of the data checks of night `day` (passed, warned or blocked), and a digest of the"
@@ -197,5 +209,16 @@ FEATURES = _table(
 
 TABLES = {
     spec.name: spec
-    for spec in (EVENTS, USERS, VIDEOS, LANDINGS, AUDITS, REJECTS, INTERACTIONS, SEQUENCES, FEATURES)
+    for spec in (
+        EVENTS,
+        USERS,
+        VIDEOS,
+        LANDINGS,
+        LANDING_DIGESTS,
+        AUDITS,
+        REJECTS,
+        INTERACTIONS,
+        SEQUENCES,
+        FEATURES,
+    )
 }

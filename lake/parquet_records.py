@@ -8,71 +8,146 @@ form that the record's class refuses. So one bad value rejects its row, not the 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.errors import InputError
 from core.records import RecordRejected
 
-BATCH_ROWS = 1024
+CONVERTED_ROWS = 1024  # rows that are Python values at the same time
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 MIB = 1 << 20
+BATCH_BYTES = 64 * MIB
 
 
-def read_parquet_records(
-    path: Path, max_record_bytes: int, max_file_bytes: int
-) -> Iterator[dict[str, Any] | RecordRejected]:
-    """Read the records of a Parquet file in order.
+def read_parquet_batches(path: Path, batch_rows: int, max_file_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Read a Parquet file in batches.
 
     Args:
         path: the file.
-        max_record_bytes: a record with more text becomes a reject.
+        batch_rows: rows of a batch. A batch with more than 64 MiB has fewer.
         max_file_bytes: limit of the file, without compression.
 
+    Yields:
+        Batches of one row or more. Columns of text are dictionaries.
+
     Raises:
-        InputError: the file is not Parquet, is too large, or has an unreadable column.
+        InputError: the file is not Parquet or is too large.
     """
-    bytes_read = 0
+    with _refuse_unreadable(path):
+        file = _open(path)
+        row_groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+        stored_bytes = sum(group.total_byte_size for group in row_groups)
+        _check_size(path, stored_bytes, max_file_bytes)
+        row_bytes = stored_bytes // max(file.metadata.num_rows, 1) + 1
+        bytes_read = 0
+        for batch in file.iter_batches(min(batch_rows, BATCH_BYTES // row_bytes + 1), use_threads=False):
+            ends = np.cumsum(text_bytes(batch) + 8 * batch.num_columns)
+            bytes_read += int(ends[-1]) if len(ends) else 0
+            _check_size(path, bytes_read, max_file_bytes)
+            yield from _split(batch, ends)
+
+
+def to_records(
+    path: Path, batch: pa.RecordBatch, max_record_bytes: int
+) -> Iterator[dict[str, Any] | RecordRejected]:
+    """Convert a batch to records of Python values.
+
+    Args:
+        path: its file.
+        batch: the batch.
+        max_record_bytes: a record with more text becomes a reject.
+
+    Raises:
+        InputError: a column cannot be converted.
+    """
+    names = batch.schema.names
     too_long = RecordRejected(
         "too_long", f"the text is longer than ingest.max_record_kib, {max_record_bytes // 1024} KiB"
     )
-    try:
-        # By default INT96 is read in nanoseconds, which wraps around outside 1677 to 2262. Text stays a
-        # dictionary, so that a value that many rows share is in memory once.
-        text_columns = [field.name for field in pq.read_schema(path) if _is_text(field.type)]
-        options = {"coerce_int96_timestamp_unit": "us", "pre_buffer": False, "read_dictionary": text_columns}
-        file = pq.ParquetFile(path, **options)
-        groups = range(file.metadata.num_row_groups)
-        _check_size(path, sum(file.metadata.row_group(n).total_byte_size for n in groups), max_file_bytes)
-        names = file.schema_arrow.names
-        if len(set(names)) < len(names):
-            raise InputError(
-                f"{path} has two columns of one name; rename one of them and deliver the file again"
-            )
-        for batch in file.iter_batches(BATCH_ROWS):
-            columns = [_to_python(column) for column in batch.columns]
+    with _refuse_unreadable(path):
+        for start in range(0, batch.num_rows, CONVERTED_ROWS):
+            columns = [_to_python(column) for column in batch.slice(start, CONVERTED_ROWS).columns]
             for values in zip(*columns, strict=True):
                 size = sum(len(value) for value in values if isinstance(value, str | bytes))
-                bytes_read += size + 8 * len(values)
-                _check_size(path, bytes_read, max_file_bytes)
                 yield too_long if size > max_record_bytes else dict(zip(names, values, strict=True))
+
+
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Return whether a column holds text. Bytes are text too, as some writers do not mark UTF-8."""
+    if pa.types.is_dictionary(arrow_type):
+        return is_text(arrow_type.value_type)
+    return bool(
+        pa.types.is_string(arrow_type)
+        or pa.types.is_large_string(arrow_type)
+        or pa.types.is_binary(arrow_type)
+        or pa.types.is_large_binary(arrow_type)
+    )
+
+
+def text_bytes(batch: pa.RecordBatch) -> np.ndarray:
+    """Return the bytes of text of each row, outside nested columns."""
+    row_bytes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if is_text(column.type):
+            row_bytes += pc.fill_null(_lengths(column), 0).to_numpy()
+    return row_bytes
+
+
+def _lengths(text: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(text.type):
+        return pc.take(pc.binary_length(text.dictionary), text.indices)
+    return pc.binary_length(text)
+
+
+@contextmanager
+def _refuse_unreadable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path} is not a readable Parquet file ({reason}); deliver the file again"
         ) from None
 
 
-def _is_text(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_string(arrow_type) or pa.types.is_binary(arrow_type)
+def _open(path: Path) -> pq.ParquetFile:
+    """Open a file so that text stays a dictionary: a value that many rows share is in memory once.
+
+    By default INT96 is read in nanoseconds, which wraps around outside 1677 to 2262.
+    """
+    schema = pq.read_schema(path)
+    if len(set(schema.names)) < len(schema.names):
+        raise InputError(f"{path} has two columns of one name; rename one of them and deliver the file again")
+    text_columns = [leaf for field in schema for leaf in _text_columns(field)]
+    return pq.ParquetFile(
+        path, coerce_int96_timestamp_unit="us", pre_buffer=False, read_dictionary=text_columns
+    )
+
+
+def _text_columns(field: pa.Field) -> list[str]:
+    """Return the Parquet paths of a text column, or of the text in a structure."""
+    if pa.types.is_struct(field.type):
+        return [f"{field.name}.{child.name}" for child in field.type if is_text(child.type)]
+    return [field.name] if is_text(field.type) else []
+
+
+def _split(batch: pa.RecordBatch, ends: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Split a batch whose text exceeds BATCH_BYTES. `ends` is the number of bytes up to each row's end."""
+    starts = np.flatnonzero(np.diff(ends // BATCH_BYTES, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], batch.num_rows], strict=True):
+        yield batch.slice(start, end - start)
 
 
 def _check_size(path: Path, size: int, max_bytes: int) -> None:
@@ -87,8 +162,9 @@ def _to_python(column: pa.Array) -> list[Any]:
     """Return a column as Python values of types that JSON has."""
     arrow_type = column.type
     if pa.types.is_dictionary(arrow_type):
-        values = _to_python(column.dictionary)
-        return [None if index is None else values[index] for index in column.indices.to_pylist()]
+        used = column.indices.dictionary_encode()
+        values = _to_python(column.dictionary.take(used.dictionary))
+        return [None if index is None else values[index] for index in used.indices.to_pylist()]
     if pa.types.is_timestamp(arrow_type):
         # Read as integers, because pyarrow's datetime conversion fails for some zones and years.
         return [_to_iso_text(value, arrow_type.unit) for value in column.view(pa.int64()).to_pylist()]

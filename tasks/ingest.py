@@ -2,48 +2,52 @@
 
 A file is identified by its content and read once. If a file of a day is new, changed or withdrawn, the whole
 day is replaced. Other days do not change. A day whose folder is missing was archived, and its rows stay.
+
+Spark parses the files if there are many bytes, else this process. The rows are the same.
 """
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from core import hashing, paths, step_cli
 from core.config import IngestConfig
 from core.errors import InputError
 from core.paths import Night
-from core.records import LANDED_FINGERPRINT, LANDING_TYPES, LandingType, RecordRejected
+from core.records import LANDED_FINGERPRINT, LANDING_TYPES, LandingType
 from core.run_manifests import RowCounts, RunManifest
-from core.tables import TABLES
+from core.tables import LANDINGS
 from lake import landing
 from lake.client import Lake
 from lake.landing import LandingLimits
+from lake.landing_digests import LandingFile, digest_files
+from lake.landing_staging import StagedFiles, StagingTask, stage_files, stage_or_refuse
 
-KIB = 1024
-BATCH_BYTES = 64 * KIB * KIB
+KIB, MIB = 1 << 10, 1 << 20
+TASK_BYTES = 64 * MIB  # files of a task; a larger file is a task of its own
+MIN_SPARK_BYTES = 256 * MIB  # below, a JVM takes longer to start than this process to parse
 
 
 @dataclass(frozen=True)
-class LandingFile:
-    """A landing file.
+class ChangedDays:
+    """The days of a landing type whose files changed since they were ingested.
 
     Attributes:
-        path: Its path.
-        name: Its path relative to the landing folder.
-        digest: A digest of its content.
+        landing_type: the landing type.
+        files: day -> its files, which may be none.
     """
 
-    path: Path
-    name: str
-    digest: str
+    landing_type: LandingType
+    files: Mapping[date, Sequence[LandingFile]]
 
 
 def run(params: IngestConfig, night: Night) -> RunManifest:
@@ -59,11 +63,8 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
             f"{root}/events/dt={night.day} holds no files; deliver the night's events there "
             "(docs/data-contract.md), or set UNDERCURRENT_LANDING to the folder that has them"
         )
-    counts: Counter[str] = Counter()
     with lake.lock("ingest"):
-        ledger = lake.scan("landings").to_pylist()
-        for landing_type in LANDING_TYPES.values():
-            counts.update(_ingest_type(lake, root, landing_type, night.day, ledger, params))
+        counts = _ingest(lake, root, night.day, params)
     rejected = {reason: n for reason, n in counts.items() if reason not in ("rows", "kept", "files", "days")}
     tables = ("events", "users", "videos", "features", "landings", "rejects")
     return RunManifest(
@@ -78,81 +79,80 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
     )
 
 
-def _ingest_type(
-    lake: Lake, root: Path, landing_type: LandingType, until: date, ledger: list[dict], params: IngestConfig
-) -> Counter[str]:
-    """Replace the days of one landing type whose files changed, and return the counts.
-
-    The ledger of the days is deleted first and written last. So a killed run is repeated, even if the files
-    have changed again.
-    """
-    listing, changed = _changed_files(
-        root, landing_type, until, [row for row in ledger if row["kind"] == landing_type.name]
-    )
-    if not changed:
-        return Counter()
-    row_writer, reject_writer = (
-        _PartitionWriter(lake, landing_type.table.name),
-        _PartitionWriter(lake, "rejects"),
-    )
-    entries: list[dict[str, Any]] = []
-    counts: Counter[str] = Counter(days=len(changed))
-    for day in tqdm(changed, f"ingest {landing_type.name}", unit="day"):
-        for file in listing[day]:
-            entry, reasons = _ingest_file(file, landing_type, day, params, row_writer, reject_writer)
-            entries.append(entry)
-            counts.update(reasons)
-            counts.update(files=1, rows=entry["rows"], kept=entry["kept"])
-    schema = TABLES["landings"].schema
-    ledger_partitions = [{"day": day, "kind": landing_type.name} for day in changed]
-    lake.write("landings", schema.empty_table(), ledger_partitions)
-    fingerprint = {"fingerprint": LANDED_FINGERPRINT} if landing_type.name == "features" else {}
-    lake.commit(landing_type.table.name, [{"day": day} | fingerprint for day in changed], row_writer.close())
-    lake.commit(
-        "rejects",
-        [{"day": day, "step": f"ingest.{landing_type.name}"} for day in changed],
-        reject_writer.close(),
-    )
-    lake.write("landings", pa.Table.from_pylist(entries, schema), ledger_partitions)
+def _ingest(lake: Lake, root: Path, until: date, params: IngestConfig) -> Counter[str]:
+    """Replace the days whose files changed, and return the counts."""
+    changes = _changed_days(lake, root, until)
+    tasks = [task for change in changes for task in _staging_tasks(lake, change, params)]
+    staged = list(zip(tasks, _stage(tasks), strict=True))
+    counts = Counter[str](days=sum(len(change.files) for change in changes))
+    for change in changes:
+        results = [result for task, result in staged if task.type_name == change.landing_type.name]
+        counts.update(_commit(lake, change, results))
     return counts
 
 
-def _changed_files(
-    root: Path, landing_type: LandingType, until: date, ledger: list[dict]
-) -> tuple[dict[date, list[LandingFile]], list[date]]:
-    """Return the files of each day that has a folder, and the days whose files have changed."""
-    existing_days = set(landing.list_days(root, landing_type.name))
-    archived = {row["digest"] for row in ledger if row["day"] not in existing_days}
-    ingested: dict[date, set[tuple[str, str]]] = {}
-    for row in ledger:
-        ingested.setdefault(row["day"], set()).add(_file_key(landing_type, row["path"], row["digest"]))
-    listing = _list_files(root, landing_type, until, archived)
-    current = {
-        d: {_file_key(landing_type, file.name, file.digest) for file in files} for d, files in listing.items()
-    }
-    return listing, sorted(day for day, files in current.items() if files != ingested.get(day, set()))
+def _changed_days(lake: Lake, root: Path, until: date) -> list[ChangedDays]:
+    """Return the landing types whose files changed, with the files of the changed days."""
+    days = {name: landing.list_days(root, name) for name in LANDING_TYPES}
+    files = digest_files(
+        lake,
+        root,
+        {
+            (name, day): landing.list_files(root, name, day)
+            for name in LANDING_TYPES
+            for day in days[name]
+            if day <= until
+        },
+    )
+    ledger = lake.scan("landings").to_pylist()
+    changes = []
+    for name, landing_type in LANDING_TYPES.items():
+        ingested = [row for row in ledger if row["kind"] == name]
+        archived = {row["digest"] for row in ingested if row["day"] not in days[name]}
+        files_by_day = {day: files[name, day] for day in days[name] if day <= until}
+        counted = _count_once(landing_type, files_by_day, archived)
+        if changed := _different_days(landing_type, counted, ingested):
+            changes.append(ChangedDays(landing_type, changed))
+    return changes
 
 
-def _list_files(
-    root: Path, landing_type: LandingType, until: date, archived: set[str]
+def _count_once(
+    landing_type: LandingType, files_by_day: Mapping[date, Sequence[LandingFile]], archived: set[str]
 ) -> dict[date, list[LandingFile]]:
-    """Return the files of each day that has a folder.
+    """Return the files of each day that count.
 
     An event file counts once, even if another folder or an archived day holds the same file. A file of states
     counts again, because a state can return.
     """
+    if not landing_type.is_event_log:
+        return {day: list(files) for day, files in files_by_day.items()}
     seen = set(archived)
-    listing: dict[date, list[LandingFile]] = {}
-    for day in landing.list_days(root, landing_type.name):
-        if day > until:
-            break
-        listing[day] = []
-        for path in landing.list_files(root, landing_type.name, day):
-            file = LandingFile(path, path.relative_to(root).as_posix(), _file_digest(path))
-            if not landing_type.is_event_log or file.digest not in seen:
-                listing[day].append(file)
+    counted: dict[date, list[LandingFile]] = {}
+    for day, files in sorted(files_by_day.items()):
+        counted[day] = []
+        for file in files:
+            if file.digest not in seen:
+                counted[day].append(file)
             seen.add(file.digest)
-    return listing
+    return counted
+
+
+def _different_days(
+    landing_type: LandingType,
+    files_by_day: Mapping[date, list[LandingFile]],
+    ingested: Sequence[Mapping[str, Any]],
+) -> dict[date, list[LandingFile]]:
+    """Return the days whose files are not those of the ledger."""
+    ingested_keys: dict[date, set[tuple[str, str]]] = {}
+    for row in ingested:
+        key = _file_key(landing_type, row["path"], row["digest"])
+        ingested_keys.setdefault(row["day"], set()).add(key)
+    return {
+        day: files
+        for day, files in files_by_day.items()
+        if {_file_key(landing_type, file.name, file.digest) for file in files}
+        != ingested_keys.get(day, set())
+    }
 
 
 def _file_key(landing_type: LandingType, name: str, digest: str) -> tuple[str, str]:
@@ -160,90 +160,86 @@ def _file_key(landing_type: LandingType, name: str, digest: str) -> tuple[str, s
     return ("" if landing_type.is_event_log else name), digest
 
 
-def _file_digest(path: Path) -> str:
-    try:
-        return hashing.hash_file(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); deliver it again or delete it") from None
+def _staging_tasks(lake: Lake, change: ChangedDays, params: IngestConfig) -> Iterator[StagingTask]:
+    """Yield the tasks that read the files of the changed days."""
+    limits = LandingLimits(params.max_record_kib * KIB, params.max_file_mib * MIB)
+    groups = [(day, group) for day, files in change.files.items() for group in _group_by_size(files)]
+    if not groups:
+        return
+    row_folder = lake.create_staging_folder(change.landing_type.table.name)
+    reject_folder = lake.create_staging_folder("rejects")
+    for number, (day, files) in enumerate(groups):
+        name = f"part-{number:05d}.parquet"
+        yield StagingTask(
+            type_name=change.landing_type.name,
+            day=day,
+            files=files,
+            row_path=row_folder / name,
+            reject_path=reject_folder / name,
+            limits=limits,
+            batch_rows=params.batch_rows,
+        )
 
 
-def _ingest_file(
-    file: LandingFile,
-    landing_type: LandingType,
-    day: date,
-    params: IngestConfig,
-    row_writer: "_PartitionWriter",
-    reject_writer: "_PartitionWriter",
-) -> tuple[dict[str, Any], Counter[str]]:
-    """Read one file into its day. Return its ledger entry and the number of rejects by reason."""
-    entry: dict[str, Any] = {"kind": landing_type.name, "day": day, "path": file.name, "digest": file.digest}
-    entry |= {"rows": 0, "kept": 0, "rejected": 0}
-    reasons: Counter[str] = Counter()
-    for rows, rejects in _read_batches(file, landing_type, day, params):
-        row_writer.add(day, rows)
-        reject_writer.add(day, rejects)
-        reasons.update(row["reason"] for row in rejects)
-        entry["rows"] += len(rows) + len(rejects)
-        entry["kept"] += len(rows)
-        entry["rejected"] += len(rejects)
-    return entry, reasons
+def _group_by_size(files: Sequence[LandingFile]) -> list[list[LandingFile]]:
+    """Group files so that a task is neither long nor tiny."""
+    groups: list[list[LandingFile]] = []
+    group_bytes = 0
+    for file in files:
+        if not groups or group_bytes + file.size > TASK_BYTES:
+            groups.append([])
+            group_bytes = 0
+        groups[-1].append(file)
+        group_bytes += file.size
+    return groups
 
 
-def _read_batches(
-    file: LandingFile, landing_type: LandingType, day: date, params: IngestConfig
-) -> Iterator[tuple[list[dict], list[dict]]]:
-    """Yield the rows and rejects of a file in batches of `batch_rows` records or BATCH_BYTES."""
-    rows: list[dict[str, Any]] = []
-    rejects: list[dict[str, Any]] = []
-    limits = LandingLimits(int(params.max_record_kib * KIB), int(params.max_file_mib * KIB * KIB))
-    buffered_bytes = 0
-    for line, raw, row in landing.read_records(file.path, landing_type, limits):
-        source = {"day": day, "source_file": file.name, "source_line": line}
-        source |= {"source": f"{file.name} {line:012d}"}  # orders the deliveries of features within a day
-        buffered_bytes += landing.record_size(raw)
-        if isinstance(row, RecordRejected):
-            record = f"{row}\n{landing.record_text(raw)}"
-            rejects.append(
-                {
-                    "step": f"ingest.{landing_type.name}",
-                    "reason": row.reason,
-                    "received_day": day,
-                    "record": record,
-                }
-                | source
-            )
-        else:
-            rows.append(row | source)
-        if len(rows) + len(rejects) >= params.batch_rows or buffered_bytes >= BATCH_BYTES:
-            yield rows, rejects
-            rows, rejects, buffered_bytes = [], [], 0
-    yield rows, rejects
+def _stage(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
+    """Run the tasks, and return their results in the same order."""
+    num_bytes = sum(file.size for task in tasks for file in task.files)
+    if len(tasks) > 1 and num_bytes >= MIN_SPARK_BYTES:
+        return _stage_on_spark(tasks)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Arrow and polars release the interpreter lock
+        results = pool.map(stage_files, tasks)
+        return list(tqdm(results, "ingest", len(tasks), unit="task", disable=not tasks))
 
 
-class _PartitionWriter:
-    """Writes rows to one Parquet file per day, which is opened at the first row."""
+def _stage_on_spark(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
+    from spark_jobs.session import spark_session  # most nights need no Spark, and its import is slow
 
-    def __init__(self, lake: Lake, table: str) -> None:
-        self._schema = TABLES[table].schema
-        self._lake, self._table = lake, table
-        self._paths: list[Path] = []
-        self._writer: pq.ParquetWriter | None = None
-        self._day: date | None = None
+    spark = spark_session("ingest")
+    outcomes = spark.sparkContext.parallelize(tasks, len(tasks)).map(stage_or_refuse).collect()
+    spark.stop()
+    results = []
+    for outcome in outcomes:
+        if isinstance(outcome, InputError):
+            raise outcome
+        results.append(outcome)
+    return results
 
-    def add(self, day: date, rows: list[dict]) -> None:
-        if not rows:
-            return
-        if self._writer is None or day != self._day:
-            self.close()
-            self._paths.append(self._lake.create_staging_folder(self._table) / "part-00000.parquet")
-            self._writer, self._day = pq.ParquetWriter(self._paths[-1], self._schema), day
-        self._writer.write_table(pa.Table.from_pylist(rows, self._schema))
 
-    def close(self) -> list[Path]:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        return self._paths
+def _commit(lake: Lake, change: ChangedDays, results: Sequence[StagedFiles]) -> Counter[str]:
+    """Replace the days by the staged files, and return the counts.
+
+    The ledger of the days is deleted first and written last. So a killed run is repeated, even if the files
+    have changed again.
+    """
+    name, table = change.landing_type.name, change.landing_type.table.name
+    entries = [entry for result in results for entry in result.entries]
+    ledger_partitions = [{"day": day, "kind": name} for day in change.files]
+    lake.write("landings", LANDINGS.schema.empty_table(), ledger_partitions)
+    fingerprint = {"fingerprint": LANDED_FINGERPRINT} if name == "features" else {}
+    row_paths = [path for result in results for path in result.row_paths]
+    lake.commit(table, [{"day": day} | fingerprint for day in change.files], row_paths)
+    reject_paths = [path for result in results for path in result.reject_paths]
+    lake.commit("rejects", [{"day": day, "step": f"ingest.{name}"} for day in change.files], reject_paths)
+    lake.write("landings", pa.Table.from_pylist(entries, LANDINGS.schema), ledger_partitions)
+    counts = Counter(files=len(entries), rows=0, kept=0)
+    for result in results:
+        counts.update(result.reasons)
+        for entry in result.entries:
+            counts.update(rows=entry["rows"], kept=entry["kept"])
+    return counts
 
 
 def _night_counts(lake: Lake, day: date) -> dict[str, dict[str, int]]:

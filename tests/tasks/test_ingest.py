@@ -1,8 +1,10 @@
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from core import hashing
 from core.config import IngestConfig
 from core.errors import InputError
 from core.paths import Night
@@ -234,3 +236,99 @@ def test_a_run_killed_before_its_ledger_is_repeated(landing, night, monkeypatch)
     good.write_text(text)
     ingest.run(PARAMS, night)
     assert sorted(row["event_id"] for row in Lake().scan("events").to_pylist()) == before
+
+
+TABLES = ("events", "users", "videos", "features", "landings", "rejects")
+
+
+def _contents(lake):
+    return {name: sorted(map(repr, lake.scan(name).to_pylist())) for name in TABLES}
+
+
+def _odd_platform(landing):
+    """A small platform with lines and files of every kind."""
+    days = small_platform(landing)
+    odd = [event(7, 7, "v0", "view", 1772704800000), {"watch_ms": "long"}, "{broken\n", "\n"]
+    land(landing, "events", DAY, [*odd, event(8, "u0", "v0", "view", at(DAY, 9))], "part-1.jsonl")
+    land(landing, "events", DAY, [event(9, "u0", "v0", "view", at(DAY, 9)), "{}{}\n"], "part-2.jsonl")
+    land(landing, "videos", DAY, [{"video_id": "v9", "hashtags": ["x"]}, {"caption": "no id"}])
+    land(landing, "features", DAY, [{"video_id": "v0", "modality": "visual", "vector": [0.5, 1.0]}])
+    return days
+
+
+def test_spark_and_one_process_write_the_same_tables(landing, night, tmp_path, monkeypatch, keep_spark):
+    _odd_platform(landing)
+    alone = ingest.run(PARAMS, night)
+    expected = _contents(Lake())
+    monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "spark"))
+    monkeypatch.setattr(ingest, "MIN_SPARK_BYTES", 0)
+    monkeypatch.setattr(ingest, "stage_files", None)  # this process parses nothing
+    on_spark = ingest.run(PARAMS, night)
+    assert _contents(Lake()) == expected
+    assert (on_spark.row_counts, on_spark.digests) == (alone.row_counts, alone.digests)
+
+
+def test_an_unreadable_file_is_refused_in_one_sentence_by_spark_too(landing, night, monkeypatch, keep_spark):
+    small_platform(landing)
+    (landing / "events" / f"dt={DAY}" / "part-1.parquet").write_bytes(b"PAR1 but no more")
+    monkeypatch.setattr(ingest, "MIN_SPARK_BYTES", 0)
+    with pytest.raises(InputError, match=r"^\S+part-1\.parquet is not a readable Parquet file"):
+        ingest.run(PARAMS, night)
+    assert Lake().scan("landings").num_rows == 0
+
+
+@pytest.mark.parametrize("task_bytes", [0, 2000])
+def test_the_grouping_of_files_changes_no_row(landing, night, tmp_path, monkeypatch, task_bytes):
+    _odd_platform(landing)
+    ingest.run(PARAMS, night)
+    expected = _contents(Lake())
+    monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(ingest, "TASK_BYTES", task_bytes)
+    ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+    assert _contents(Lake()) == expected
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files that were hashed, in order."""
+    paths, hash_file = [], hashing.hash_file
+    monkeypatch.setattr("core.hashing.hash_file", lambda path: paths.append(path) or hash_file(path))
+    return paths
+
+
+def test_an_unchanged_file_is_never_hashed_again(landing, night, hashed):
+    days = small_platform(landing)
+    source = landing / "events" / f"dt={days[0]}" / "part-0.jsonl"
+    repeated = landing / "events" / f"dt={DAY}" / "again.jsonl"
+    repeated.write_bytes(source.read_bytes())
+    ingest.run(PARAMS, night)
+    assert repeated in hashed
+    hashed.clear()
+    assert ingest.run(PARAMS, night).row_counts.rows_in == 0
+    assert hashed == []
+
+
+def test_a_touched_file_is_hashed_once_and_recognised(landing, night, hashed):
+    small_platform(landing)
+    ingest.run(PARAMS, night)
+    hashed.clear()
+    path = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
+    os.utime(path, ns=(1, 1))
+    before = _versions(Lake())
+    for _ in range(2):
+        assert ingest.run(PARAMS, night).row_counts.rows_in == 0
+    assert hashed == [path]
+    assert _versions(Lake()) == before
+
+
+def test_a_file_of_the_same_size_with_another_time_is_read_again(landing, night):
+    small_platform(landing)
+    ingest.run(PARAMS, night)
+    path = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
+    path.write_text(path.read_text().replace('"e1"', '"f1"').replace('"u0"', '"w0"'))
+    assert ingest.run(PARAMS, night).facts["new_days"] == 1
+    users = {row["user_id"] for row in Lake().scan("events", on_days(DAY)).to_pylist()}
+    assert "w0" in users
+    assert "u0" not in users

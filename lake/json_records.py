@@ -1,0 +1,160 @@
+"""Read the JSON objects of a landing file in blocks.
+
+Only one block is in memory at a time, and the size of a file is limited. So no file can fill the memory or
+take forever.
+"""
+
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from core.errors import InputError
+from core.records import RecordRejected
+
+BOM = b"\xef\xbb\xbf"  # byte order mark, which some editors put before UTF-8 text
+NEXT_OBJECT_OF_LINE = re.compile(rb"\}[^\S\n]*,?[^\S\n]*\{")
+MULTIPLE_OBJECTS = re.compile(rb"\}\s*,?\s*\{|^\s*\[\s*\{|\}\s*,\s*$")
+NEXT_OBJECT = re.compile(r"\}\s*,?\s*\{")
+SEPARATOR = re.compile(r"[\s,\[\]]*")  # text that may stand between two objects
+KIB, MIB = 1 << 10, 1 << 20
+BLOCK_BYTES = 64 * MIB
+
+JsonRecord = bytes | RecordRejected
+
+
+def read_json_blocks(
+    path: Path, block_rows: int, max_record_bytes: int, max_file_bytes: int
+) -> Iterator[list[JsonRecord]]:
+    """Read the JSON objects of a file in order, in blocks.
+
+    Args:
+        path: the file; `.gz` is decompressed.
+        block_rows: lines of a block. A block with long lines has fewer.
+        max_record_bytes: a longer line becomes a reject.
+        max_file_bytes: limit of the file, without compression.
+
+    Yields:
+        The objects of a block. Several objects on a line are separate. A blank line is an empty record.
+
+    Raises:
+        InputError: the file cannot be read or is too large.
+    """
+    try:
+        with _open(path) as file:
+            lines = _read_lines(path, file, max_record_bytes, max_file_bytes)
+            for block in _group_lines(lines, block_rows):
+                yield _split_block(block)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}); deliver the file again") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.endswith(".gz"):
+        return io.BufferedReader(gzip.open(path, "rb"), MIB)
+    return path.open("rb", buffering=MIB)
+
+
+def _group_lines(lines: Iterable[JsonRecord], block_rows: int) -> Iterator[list[JsonRecord]]:
+    block: list[JsonRecord] = []
+    block_bytes = 0
+    for line in lines:
+        block.append(line)
+        if isinstance(line, bytes):
+            block_bytes += len(line)
+        if len(block) >= block_rows or block_bytes >= BLOCK_BYTES:
+            yield block
+            block, block_bytes = [], 0
+    if block:
+        yield block
+
+
+def _split_block(block: list[JsonRecord]) -> list[JsonRecord]:
+    """Split the lines with several objects.
+
+    One search of the whole block is much cheaper than one of each line, and few blocks have such lines.
+    """
+    text = b"\n".join([b"", *(line for line in block if isinstance(line, bytes)), b""])
+    if b"\n[" not in text and b",\n" not in text and not NEXT_OBJECT_OF_LINE.search(text):
+        return block
+    objects: list[JsonRecord] = []
+    for line in block:
+        objects += _split_objects(line) if isinstance(line, bytes) else [line]
+    return objects
+
+
+def _read_lines(
+    path: Path, file: IO[bytes], max_record_bytes: int, max_file_bytes: int
+) -> Iterator[JsonRecord]:
+    """Read the lines of a file. A line that is too long becomes a reject."""
+    number = bytes_read = 0
+    while line := file.readline(max_record_bytes + 1):
+        number += 1
+        bytes_read += len(line)
+        if number == 1:
+            line = line.removeprefix(BOM)
+        if len(line) > max_record_bytes and not line.endswith(b"\n"):
+            message = f"is longer than ingest.max_record_kib, {max_record_bytes // KIB} KiB"
+            if _holds_multiple_objects(line):
+                raise InputError(
+                    f"{path}: line {number} {message}, and holds several objects; write one object per line"
+                )
+            bytes_read += _skip_line(file, max_file_bytes - bytes_read)
+            yield RecordRejected("too_long", f"the line {message}")
+        else:
+            yield line.strip()
+        if bytes_read > max_file_bytes:
+            raise InputError(
+                f"{path} holds more than {max_file_bytes // MIB} MiB without compression, which is"
+                " ingest.max_file_mib in params.yaml; split the file or raise the limit"
+            )
+
+
+def _skip_line(file: IO[bytes], max_bytes: int) -> int:
+    """Read to the end of a line, or until more than `max_bytes` are read. Return the number of bytes."""
+    skipped = 0
+    while skipped <= max_bytes and (chunk := file.readline(MIB)):
+        skipped += len(chunk)
+        if chunk.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _holds_multiple_objects(line: bytes) -> bool:
+    """Return whether a line holds a complete object and the start of another."""
+    text = line.decode("utf-8", errors="surrogateescape")
+    try:
+        end = json.JSONDecoder().raw_decode(text, _next_object_start(text, 0))[1]
+    except (ValueError, RecursionError):
+        return False
+    return text[_next_object_start(text, end) :][:1] == "{"
+
+
+def _next_object_start(text: str, position: int) -> int:
+    """Return the position after the separator, where the next object may begin."""
+    separator = SEPARATOR.match(text, position)
+    return separator.end() if separator else position
+
+
+def _split_objects(line: bytes) -> list[bytes]:
+    """Split a line into its JSON objects, which may follow each other or form an array.
+
+    Unreadable text up to the next object becomes a piece of its own. It is refused later, with its reason.
+    """
+    if not MULTIPLE_OBJECTS.search(line):
+        return [line]
+    text, decoder = line.decode("utf-8", errors="surrogateescape"), json.JSONDecoder()
+    objects, position = [], _next_object_start(text, 0)
+    while position < len(text):
+        try:
+            end = decoder.raw_decode(text, position)[1]
+        except (ValueError, RecursionError):
+            next_object = NEXT_OBJECT.search(text, position)
+            end = next_object.start() + 1 if next_object else len(text)
+        objects.append(text[position:end].encode("utf-8", errors="surrogateescape"))
+        position = _next_object_start(text, end)
+    return objects or [line]

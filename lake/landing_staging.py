@@ -1,0 +1,160 @@
+"""Write the rows and rejects of landing files to Parquet files in staging folders of the lake.
+
+A task runs in this process or on a Spark executor. It needs the paths in it and nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import InputError
+from core.records import LANDING_TYPES, LandingType
+from core.tables import EVENTS, REJECTS, TableSpec
+from lake.landing import LandingLimits, record_text
+from lake.landing_batches import LINE, LandingBatch, read_batches
+from lake.landing_digests import LandingFile
+
+# Values that never repeat make a dictionary useless: without it, files of events are a fifth smaller.
+DICTIONARY_COLUMNS = {
+    EVENTS.name: [name for name in EVENTS.schema.names if name not in ("event_id", "source_line")]
+}
+
+
+@dataclass(frozen=True)
+class StagingTask:
+    """Landing files of one day that are staged together.
+
+    Attributes:
+        type_name: the name of their landing type.
+        day: the day received.
+        files: the files.
+        row_path: where the rows are written.
+        reject_path: where the rejects are written.
+        limits: limits of a file.
+        batch_rows: records in memory at a time.
+    """
+
+    type_name: str
+    day: date
+    files: Sequence[LandingFile]
+    row_path: Path
+    reject_path: Path
+    limits: LandingLimits
+    batch_rows: int
+
+
+@dataclass(frozen=True)
+class StagedFiles:
+    """The result of a task.
+
+    Attributes:
+        entries: a row of the table `landings` for each file.
+        reasons: reason -> rejects.
+        row_paths: the written file of rows, or nothing if no row was kept.
+        reject_paths: the written file of rejects, or nothing.
+    """
+
+    entries: list[dict[str, Any]]
+    reasons: Counter[str]
+    row_paths: list[Path]
+    reject_paths: list[Path]
+
+
+def stage_files(task: StagingTask) -> StagedFiles:
+    """Read the files of a task, and write their rows and rejects.
+
+    Raises:
+        InputError: a file cannot be read or is too large.
+    """
+    landing_type = LANDING_TYPES[task.type_name]
+    entries, reasons = [], Counter[str]()
+    with (
+        _LazyWriter(task.row_path, landing_type.table) as rows,
+        _LazyWriter(task.reject_path, REJECTS) as rejects,
+    ):
+        for file in task.files:
+            kept = rejected = 0
+            for batch in read_batches(file.path, landing_type, task.limits, task.batch_rows):
+                rows.write(_with_source(batch.rows, file, task.day, landing_type))
+                rejects.write(_reject_rows(batch, file, task))
+                reasons.update(reject.rejected.reason for reject in batch.rejects)
+                kept, rejected = kept + batch.rows.num_rows, rejected + len(batch.rejects)
+            entries.append(_ledger_entry(file, task, kept, rejected))
+    return StagedFiles(entries, reasons, rows.written_paths, rejects.written_paths)
+
+
+def stage_or_refuse(task: StagingTask) -> StagedFiles | InputError:
+    """Like `stage_files`, but return the error, because Spark wraps a raised one in its own."""
+    try:
+        return stage_files(task)
+    except InputError as error:
+        return error
+
+
+def _ledger_entry(file: LandingFile, task: StagingTask, kept: int, rejected: int) -> dict[str, Any]:
+    source = {"kind": task.type_name, "day": task.day, "path": file.name, "digest": file.digest}
+    return source | {"rows": kept + rejected, "kept": kept, "rejected": rejected}
+
+
+def _with_source(rows: pa.Table, file: LandingFile, day: date, landing_type: LandingType) -> pa.Table:
+    """Return the rows with the columns of their source."""
+    columns = {name: rows[name] for name in rows.schema.names}
+    columns["day"] = pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows)
+    columns["source_file"] = pa.repeat(file.name, rows.num_rows)
+    if "source" in landing_type.table.schema.names:  # orders the deliveries of features within a day
+        columns["source"] = pa.array(
+            [f"{file.name} {line:012d}" for line in rows[LINE].to_pylist()], pa.string()
+        )
+    schema = landing_type.table.schema
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _reject_rows(batch: LandingBatch, file: LandingFile, task: StagingTask) -> pa.Table:
+    rows = [
+        {
+            "day": task.day,
+            "step": f"ingest.{task.type_name}",
+            "reason": reject.rejected.reason,
+            "received_day": task.day,
+            "source_file": file.name,
+            "source_line": reject.line,
+            "record": f"{reject.rejected}\n{record_text(reject.raw)}",
+        }
+        for reject in batch.rejects
+    ]
+    return pa.Table.from_pylist(rows, REJECTS.schema)
+
+
+class _LazyWriter:
+    """Writes a Parquet file, which is opened at the first row.
+
+    Attributes:
+        written_paths: the path of the file, or nothing if it was not opened.
+    """
+
+    def __init__(self, path: Path, table: TableSpec) -> None:
+        self.written_paths: list[Path] = []
+        self._path, self._table = path, table
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "_LazyWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def write(self, rows: pa.Table) -> None:
+        if not rows.num_rows:
+            return
+        if self._writer is None:
+            self.written_paths.append(self._path)
+            dictionaries = DICTIONARY_COLUMNS.get(self._table.name, True)
+            self._writer = pq.ParquetWriter(self._path, self._table.schema, use_dictionary=dictionaries)
+        self._writer.write_table(rows)
