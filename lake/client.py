@@ -1,4 +1,4 @@
-"""The lake: Iceberg tables through pyiceberg. Only this module uses pyiceberg.
+"""The lake: Iceberg tables through pyiceberg. Steps use pyiceberg through this module only.
 
 A writer such as Spark puts Parquet files in a staging folder of the table. `commit` adds these files and
 replaces partitions in one transaction. So a reader sees the old day or the new one, never a part of it.
@@ -43,6 +43,11 @@ from core.tables import TABLES, TableSpec
 NAMESPACE = "undercurrent"
 SCHEMA_DIGEST_PROPERTY = "undercurrent.schema"
 INPUT_DIGEST_PREFIX = "undercurrent.inputs."
+# Every commit writes a metadata file. pyiceberg then deletes all but the newest ones.
+METADATA_PROPERTIES = {
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+}
 # Tables whose rows come from the landing folder of their `day`, directly or through another table.
 TABLES_HIDDEN_BY_DAY = ("landings", "events", "users", "videos", "features", "interactions")
 
@@ -107,7 +112,9 @@ class Lake:
         if self._catalog.table_exists(identifier):
             return self._catalog.load_table(identifier)
         transaction = self._catalog.create_table_transaction(
-            identifier, schema=spec.schema, properties={SCHEMA_DIGEST_PROPERTY: spec.schema_digest}
+            identifier,
+            schema=spec.schema,
+            properties={SCHEMA_DIGEST_PROPERTY: spec.schema_digest, **METADATA_PROPERTIES},
         )
         with transaction, transaction.update_spec() as update:
             for column in spec.partition:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -187,3 +188,31 @@ def pretrain(
         typer.echo(f"pretrain: {card['videos']} videos; validation loss {best:.3f}; {folder}")
 
     _run("pretrain", action)
+
+
+@app.command()
+def maintain(
+    keep_days: Annotated[
+        int, typer.Option(min=0, help="Days that a replaced version of a table stays readable.")
+    ] = 7,
+    min_age_hours: Annotated[
+        int, typer.Option(min=1, help="A younger file may belong to a running step, and is not deleted.")
+    ] = 24,
+    target_mib: Annotated[int, typer.Option(min=1, help="Size of a joined file.")] = 128,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+) -> None:
+    """Join small files of the lake, expire old versions of its tables, and delete files that no table needs.
+
+    The rows of the tables do not change. A night may run at the same time.
+    """
+    from lake.maintenance import MaintenancePolicy
+    from undercurrent.maintain import format_table
+    from undercurrent.maintain import maintain as maintain_tables
+
+    def action() -> None:
+        policy = MaintenancePolicy(target_mib << 20, timedelta(keep_days), timedelta(hours=min_age_hours))
+        typer.echo(format_table(maintain_tables(policy, dry_run)))
+        if dry_run:
+            typer.echo("dry run: nothing was changed")
+
+    _run("maintain", action)
