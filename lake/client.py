@@ -43,10 +43,13 @@ from core.tables import TABLES, TableSpec
 NAMESPACE = "undercurrent"
 SCHEMA_DIGEST_PROPERTY = "undercurrent.schema"
 INPUT_DIGEST_PREFIX = "undercurrent.inputs."
-# Every commit writes a metadata file. pyiceberg then deletes all but the newest ones.
 METADATA_PROPERTIES = {
+    # Every commit writes a metadata file. pyiceberg then deletes all but the newest ones.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "10",
+    # The metadata of a deleted file keeps its smallest and largest values. They must not name a user.
+    "write.metadata.metrics.column.user_id": "counts",
+    "write.metadata.metrics.column.record": "counts",
 }
 # Tables whose rows come from the landing folder of their `day`, directly or through another table.
 TABLES_HIDDEN_BY_DAY = ("landings", "events", "users", "videos", "features", "interactions")

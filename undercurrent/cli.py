@@ -216,3 +216,27 @@ def maintain(
             typer.echo("dry run: nothing was changed")
 
     _run("maintain", action)
+
+
+@app.command()
+def forget(
+    user_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="May be repeated.")] = None,
+    user_ids: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with one id in each line.")
+    ] = None,
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+) -> None:
+    """Delete users from landing files, tables, the files of all nights and the record.
+
+    Old versions of the tables are deleted too. A certificate in `forgotten/` of UNDERCURRENT_HOME holds
+    counts and digests, and a keyed hash instead of each id. Run no night at the same time. A killed deletion
+    continues when the command is run again.
+    """
+    from undercurrent.forget import forget as forget_users
+    from undercurrent.forget import format_summary, read_user_ids
+
+    def action() -> None:
+        ids = [*(user_id or []), *(read_user_ids(user_ids) if user_ids else [])]
+        typer.echo(format_summary(forget_users(ids, load_params(params))))
+
+    _run("forget", action, (ServiceUnavailableError, RuntimeError))
