@@ -15,7 +15,7 @@ USER_ID = "user_id"
 
 
 class UserRecords:
-    """Tells whether a row, a record or a text belongs to one of some users.
+    """Decides whether a row, a record or a text belongs to one of some users.
 
     Attributes:
         user_ids: the ids of the users.

@@ -240,3 +240,33 @@ def forget(
         typer.echo(format_summary(forget_users(ids, load_params(params))))
 
     _run("forget", action, (ServiceUnavailableError, RuntimeError))
+
+
+@app.command()
+def replay(
+    reason: Annotated[str, typer.Option(help="The reject reason, as in the table `rejects`.")],
+    step: Annotated[
+        str | None, typer.Option(help="Such as clean, embed or ingest.events. Default: all.")
+    ] = None,
+    day: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="The day that was processed. Default: all.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rejects to list.")] = 20,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List only.")] = False,
+) -> None:
+    """List rejects, and have their records processed again after their cause was repaired.
+
+    The next night reads the landing folders, cleans the days or embeds the files again. A record that is
+    still wrong is rejected again.
+    """
+    from lake.replay import RejectFilter
+    from undercurrent.replay import format_plan, format_rejects
+    from undercurrent.replay import replay as replay_rejects
+
+    def action() -> None:
+        wanted = RejectFilter(reason, step, parse_day(day, "--day") if day else None)
+        rejects, plans = replay_rejects(wanted, limit, dry_run)
+        typer.echo("\n".join([format_rejects(rejects), *map(format_plan, plans)]).lstrip())
+        typer.echo("dry run: nothing was marked" if dry_run else "the next night processes them again")
+
+    _run("replay", action)

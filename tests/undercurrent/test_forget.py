@@ -76,7 +76,7 @@ def _text(path: Path) -> str:
 
 
 def _bounds() -> bytes:
-    """Return the smallest and largest values of columns in the metadata of the tables, deleted files included."""
+    """Return the smallest and largest values in the metadata of the tables, deleted files included."""
     bounds = []
     for table in map(Lake().table, TABLES):
         snapshot = table.current_snapshot()
