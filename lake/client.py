@@ -54,7 +54,7 @@ METADATA_PROPERTIES = {
 # Tables whose rows come from the landing folder of their `day`, directly or through another table.
 TABLES_HIDDEN_BY_DAY = ("landings", "events", "users", "videos", "features", "interactions")
 
-Partition = Mapping[str, Any]  # column -> value, a conjunction of equalities
+Partition = Mapping[str, Any]  # column -> value, or a frozenset of values; a conjunction
 
 
 class Lake:
@@ -307,7 +307,10 @@ def _any_of(partitions: Sequence[Partition]) -> BooleanExpression:
 
 
 def _all_of(partition: Partition) -> BooleanExpression:
-    conditions = [EqualTo(column, value) for column, value in partition.items()]  # type: ignore[call-arg, arg-type]
+    conditions = [
+        In(column, value) if isinstance(value, frozenset) else EqualTo(column, value)  # type: ignore[call-arg, arg-type]
+        for column, value in partition.items()
+    ]
     return And(*conditions) if len(conditions) > 1 else conditions[0]
 
 

@@ -214,13 +214,16 @@ def _commit_vectors(
 ) -> None:
     """Commit vectors. The same transaction deletes a video's vectors of another file or text."""
     sources = {(m, video.video_id): video.source_digests[m] for video in videos for m in video.missing}
-    stale = [
-        {"fingerprint": fingerprints[m], "modality": m, "video_id": video.video_id}
-        for video in videos
-        for m in sorted(video.stale)
-        if video.video_id in vectors[m]
+    stale = {
+        m: frozenset(video.video_id for video in videos if m in video.stale and video.video_id in vectors[m])
+        for m in sorted(vectors)
+    }
+    replaced = [
+        {"fingerprint": fingerprints[m], "modality": m, "video_id": video_ids}
+        for m, video_ids in stale.items()
+        if video_ids
     ]
-    lake.write("features", feature_rows(vectors, fingerprints, sources, segment_seconds, day), stale)
+    lake.write("features", feature_rows(vectors, fingerprints, sources, segment_seconds, day), replaced)
 
 
 def _media_sampling(
