@@ -244,6 +244,14 @@ def _has_rows(users: UserRecords) -> Callable[[IO[bytes]], bool]:
     return has_rows
 
 
+def find_certificate(tag: str) -> Path | None:
+    """Return the certificate of a deletion that deleted files of a recorded night, or None."""
+    certificates = sorted((paths.home() / "forgotten").glob("*.json"))
+    return next(
+        (path for path in certificates if tag in read_json(path, "delete it").get("nights", ())), None
+    )
+
+
 def format_summary(path: Path) -> str:
     """Return what a certificate says, in a few lines."""
     certificate = Certificate(path, read_json(path, "run the command again"))

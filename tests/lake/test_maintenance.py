@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -119,6 +120,18 @@ def test_a_young_file_of_a_running_step_is_never_deleted():
     os.utime(running, (0, 0))
     maintain_table(Lake(), "landings", policy)
     assert not running.exists()
+
+
+def test_steps_that_commit_meanwhile_lose_no_rows():
+    policy = MaintenancePolicy(target_bytes=1 << 20, keep_versions=NOW, min_age=HOUR)
+    _write((DAYS[0], "first"))
+    digests = [str(n) for n in range(12)]
+    with ThreadPoolExecutor(3) as pool:
+        writes = [pool.submit(_write, (DAYS[0], digest)) for digest in digests]
+        runs = [pool.submit(lambda: maintain_table(Lake(), "landings", policy)) for _ in range(4)]
+        for task in [*writes, *runs]:
+            task.result()
+    assert _rows() == sorted((DAYS[0], digest) for digest in [*digests, "first"])
 
 
 def test_a_dry_run_changes_nothing_and_counts_what_would_be_done():

@@ -1,5 +1,6 @@
 """`undercurrent forget` on a home with landing files, tables, a night and pages of two users."""
 
+import hmac
 import json
 import shutil
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.config import load_params
-from core.errors import DONE, REFUSED_INPUT
+from core.errors import DONE, REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT, Night
 from core.tables import TABLES
 from lake.audits import visible_lake, write_audit
@@ -19,6 +20,7 @@ from tasks import clean, ingest
 from tests.support.command_line import undercurrent
 from tests.support.landing_files import DAY, at, event, land
 from undercurrent import forget
+from undercurrent.reproduce import reproduce
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 LEAVER, STAYER = "leaver-77", "stayer-8"
@@ -122,6 +124,8 @@ def test_the_certificate_has_counts_and_digests_and_a_keyed_hash(night, home, ca
     assert by_table == {"events": 4, "users": 1, "interactions": 1, "sequences": 1, "rejects": 3}
     assert all(entry["digest_before"] != entry["digest_after"] for entry in certificate["tables"])
     assert certificate["complete"]
+    key = (home / "forgotten" / "key").read_bytes()
+    assert certificate["users"] == [hmac.new(key, LEAVER.encode(), "sha256").hexdigest()]
     assert LEAVER not in path.read_text()
     assert (home / "forgotten" / "key").stat().st_mode & 0o077 == 0
     assert f"certificate: {path}" in capsys.readouterr().out
@@ -197,3 +201,10 @@ def test_a_second_deletion_has_a_certificate_of_its_own(night, home):
         assert undercurrent("forget", "--user-id", user) == DONE
     certificates = [json.loads(path.read_text()) for path in (home / "forgotten").glob("*.json")]
     assert len({certificate["users"][0] for certificate in certificates}) == 2
+
+
+def test_a_night_that_lost_files_is_not_reproduced(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(forget, "delete_recorded_files", lambda *_: (["digest"], ["night/2026-03-12"]))
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    with pytest.raises(InputError, match=r"night/2026-03-12 cannot be reproduced: .*forgotten.*\.json"):
+        reproduce("night/2026-03-12", tmp_path / "again")
