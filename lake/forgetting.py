@@ -5,7 +5,7 @@ their line numbers.
 """
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,16 +25,19 @@ from core.tables import EVENTS, TABLES, USERS
 from lake.client import Lake
 from lake.data_files import DataFile, Replacement, list_data_files, replace_files
 from lake.landing import LandingLimits, list_days, list_files, read_records, record_text
-from lake.maintenance import delete_files, expire_versions, expired_versions, orphan_files, write_batches
+from lake.maintenance import (
+    MAINTENANCE_LOCK,
+    delete_files,
+    expire_versions,
+    expired_versions,
+    orphan_files,
+    write_batches,
+)
 from lake.user_records import USER_ID, UserRecords, count_true
 
 USER_TABLES = ("events", "users", "interactions", "sequences", "rejects")
-STEPS_THAT_WRITE = (
-    "ingest",
-    "clean",
-    "embed",
-    "sequences",
-)  # their locks guard the files they have not committed
+# The locks of all that write files of these tables. Files that are not committed belong to their holders.
+WRITER_LOCKS = ("ingest", "clean", "embed", "sequences", MAINTENANCE_LOCK)
 LANDING_TYPES_OF_USERS = tuple(
     name for name, landing_type in LANDING_TYPES.items() if landing_type.table in (EVENTS, USERS)
 )
@@ -185,18 +188,25 @@ def _count_rows(lake: Lake, table: str, ledger_row: Mapping[str, object], step: 
     return ds.dataset(files, schema=TABLES[table].schema).count_rows(filter=condition) if files else 0
 
 
-def forget_in_table(lake: Lake, name: str, users: UserRecords) -> list[Erasure]:
+def forget_in_table(
+    lake: Lake, name: str, users: UserRecords, announce: Callable[[Sequence[Erasure]], None]
+) -> None:
     """Delete the rows of users from a table, and all older versions of the table.
 
-    The caller holds the locks of `STEPS_THAT_WRITE`.
+    The caller holds `WRITER_LOCKS`.
+
+    Args:
+        lake: the lake.
+        name: the table.
+        users: the users.
+        announce: is called with the deletions before they are made.
     """
-    erasures: list[Erasure] = []
-    while files := [(file, n) for file in list_data_files(lake, name) if (n := _count(name, file, users))]:
-        made = replace_files(lake, name, [_rewrite(lake, name, file, n, users) for file, n in files])
-        erasures += [_erasure(name, replacement) for replacement in made]
+    counts = [(file, _count(name, file, users)) for file in list_data_files(lake, name)]
+    replacements = [_rewrite(lake, name, file, records, users) for file, records in counts if records]
+    announce([_erasure(name, replacement) for replacement in replacements])
+    replace_files(lake, name, replacements)
     expire_versions(lake, name, expired_versions(lake.table(name), timedelta(0)))
     delete_files(lake, name, orphan_files(lake, name, timedelta(0)))
-    return erasures
 
 
 def _count(name: str, file: DataFile, users: UserRecords) -> int:

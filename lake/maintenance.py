@@ -22,6 +22,7 @@ from core.tables import TABLES
 from lake.client import METADATA_PROPERTIES, Lake
 from lake.data_files import DataFile, Replacement, list_data_files, replace_files
 
+MAINTENANCE_LOCK = "maintain"  # only one process at a time expires versions and deletes files
 ROW_GROUP_ROWS = 1 << 17
 ROW_GROUP_BYTES = 64 << 20  # rows of sequences and features are large
 
@@ -97,18 +98,19 @@ def maintain_table(
         needed_versions: versions that stay, whatever their age.
         dry_run: whether to change nothing.
     """
-    before = measure_table(lake, name)
-    small_files = _small_files(lake, name, policy.target_bytes)
-    joined = len([file for group in small_files for file in group])
-    if not dry_run:
-        joined = compact(lake, name, small_files)
-    expired = expired_versions(lake.table(name), policy.keep_versions, needed_versions)
-    if not dry_run:
-        expire_versions(lake, name, expired)
-    orphans = orphan_files(lake, name, policy.min_age, expired)
-    if not dry_run:
-        delete_files(lake, name, orphans)
-    after = before if dry_run else measure_table(lake, name)
+    with lake.lock(MAINTENANCE_LOCK):
+        before = measure_table(lake, name)
+        small_files = _small_files(lake, name, policy.target_bytes)
+        joined = len([file for group in small_files for file in group])
+        if not dry_run:
+            joined = compact(lake, name, small_files)
+        expired = expired_versions(lake.table(name), policy.keep_versions, needed_versions)
+        if not dry_run:
+            expire_versions(lake, name, expired)
+        orphans = orphan_files(lake, name, policy.min_age, expired)
+        if not dry_run:
+            delete_files(lake, name, orphans)
+        after = before if dry_run else measure_table(lake, name)
     return TableMaintenance(name, before, after, joined, len(expired), len(orphans))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,8 +28,8 @@ from core.run_manifests import read_json, write_json, write_text
 from lake.audits import visible_lake, write_audit
 from lake.client import Lake
 from lake.forgetting import (
-    STEPS_THAT_WRITE,
     USER_TABLES,
+    WRITER_LOCKS,
     Erasure,
     forget_in_table,
     landing_files_of_users,
@@ -67,12 +68,12 @@ def forget(user_ids: Collection[str], params: Params) -> Path:
         raise InputError("no user is named; give ids with --user-id or --user-ids")
     users, lake = UserRecords(user_ids), Lake()
     with ExitStack() as locks:
-        for step in STEPS_THAT_WRITE:
-            locks.enter_context(lake.lock(step))
+        for lock in WRITER_LOCKS:
+            locks.enter_context(lake.lock(lock))
         certificate = Certificate.open(paths.home() / "forgotten", user_ids)
         _forget_in_landing(lake, params, users, certificate)
         for name in tqdm(USER_TABLES, "forget: tables", unit="table"):
-            certificate.add("tables", forget_in_table(lake, name, users))
+            forget_in_table(lake, name, users, partial(certificate.add, "tables"))
         _follow_landing_files(lake, certificate)
     _forget_in_home(users, certificate)
     deleted, nights = delete_recorded_files(paths.record(), params.record, _has_rows(users))

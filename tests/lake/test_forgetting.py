@@ -12,7 +12,7 @@ from core.errors import InputError
 from core.records import LANDING_TYPES
 from core.tables import TABLES
 from lake.client import Lake
-from lake.forgetting import forget_in_table, without_users
+from lake.forgetting import Erasure, forget_in_table, without_users
 from lake.landing import LandingLimits, read_records
 from lake.user_records import UserRecords
 from tests.support.landing_files import DAY, at, event
@@ -38,6 +38,12 @@ def _forget(path: Path) -> int:
     copy, records = rewritten
     copy.replace(path)
     return records
+
+
+def _forget_in_table(name: str) -> list[Erasure]:
+    erasures: list[Erasure] = []
+    forget_in_table(Lake(), name, USERS, erasures.extend)
+    return erasures
 
 
 LINES = [
@@ -115,7 +121,7 @@ def test_rows_leave_a_table_with_all_its_older_versions():
     for user in ("u7", "u8"):
         Lake().write("sequences", pa.Table.from_pylist([row, row | {"user_id": user}], schema))
     other = Lake().scan("sequences").filter(pa.compute.field("user_id") == "u8").to_pylist()
-    (erasure,) = forget_in_table(Lake(), "sequences", USERS)
+    (erasure,) = _forget_in_table("sequences")
     assert (erasure.name, erasure.records) == ("sequences", 1)
     assert Lake().scan("sequences").to_pylist() == other
     assert len(Lake().table("sequences").metadata.snapshots) == 1
@@ -124,7 +130,7 @@ def test_rows_leave_a_table_with_all_its_older_versions():
 
 def test_a_file_with_rows_of_the_user_only_is_deleted():
     Lake().write("users", pa.Table.from_pylist([{"user_id": "u7", "day": DAY}], TABLES["users"].schema))
-    (erasure,) = forget_in_table(Lake(), "users", USERS)
+    (erasure,) = _forget_in_table("users")
     assert (erasure.records, erasure.digest_after) == (1, None)
     assert Lake().data_files("users") == []
 
@@ -132,5 +138,5 @@ def test_a_file_with_rows_of_the_user_only_is_deleted():
 def test_files_that_a_killed_run_left_are_deleted():
     left = Lake().create_staging_folder("users") / "part-0.parquet"
     pq.write_table(pa.Table.from_pylist([{"user_id": "u7", "day": DAY}], TABLES["users"].schema), left)
-    assert forget_in_table(Lake(), "users", USERS) == []
+    assert _forget_in_table("users") == []
     assert not left.exists()
