@@ -19,12 +19,16 @@ class BatchEncoder:
 
     The last bits of a vector depend on the other samples of its batch. With batches of one video, vectors do
     not depend on what was embedded before. A run that continues after a kill gives the same vectors.
+
+    Attributes:
+        pending_bytes: Size of the vectors that `finish` would return now.
     """
 
     def __init__(self, modality: str, encode: Encode, size: int) -> None:
         self._modality, self._encode_batch, self._size = modality, encode, size
         self._pending: list[tuple[str, int, Any]] = []
         self._sums: SegmentVectors = {}
+        self.pending_bytes = 0
 
     def add(self, video_id: str, segment: int, inputs: Sequence[Any]) -> None:
         """Add the samples of one segment. Segments of the same video must be added one after another.
@@ -39,7 +43,7 @@ class BatchEncoder:
         """
         for sample in inputs:
             if self._pending and (self._pending[0][0] != video_id or len(self._pending) == self._size):
-                self._encode_pending()
+                self.encode_pending()
             self._pending.append((video_id, segment, sample))
 
     def finish(self) -> SegmentVectors:
@@ -48,14 +52,20 @@ class BatchEncoder:
         Raises:
             InputError: The encoder returned vectors that are not finite.
         """
-        if self._pending:
-            self._encode_pending()
-        sums, self._sums = self._sums, {}
+        self.encode_pending()
+        sums, self._sums, self.pending_bytes = self._sums, {}, 0
         return {
             video: {n: normalise(total) for n, total in segments.items()} for video, segments in sums.items()
         }
 
-    def _encode_pending(self) -> None:
+    def encode_pending(self) -> None:
+        """Encode the samples that wait for a full batch. Call this after the last sample of a video.
+
+        Raises:
+            InputError: The encoder returned vectors that are not finite.
+        """
+        if not self._pending:
+            return
         vectors_BD = self._encode_batch([sample for *_, sample in self._pending])
         if not np.isfinite(vectors_BD).all():
             raise InputError(
@@ -64,7 +74,11 @@ class BatchEncoder:
             )
         for (video, segment, _), vector in zip(self._pending, vectors_BD, strict=True):
             segments = self._sums.setdefault(video, {})
-            segments[segment] = segments[segment] + vector if segment in segments else vector
+            if segment in segments:
+                segments[segment] = segments[segment] + vector
+            else:
+                segments[segment] = vector
+                self.pending_bytes += vector.nbytes
         self._pending = []
 
 

@@ -1,4 +1,4 @@
-"""The lake: Iceberg tables through pyiceberg. Only this module uses pyiceberg.
+"""The lake: Iceberg tables through pyiceberg. Steps use pyiceberg through this module only.
 
 A writer such as Spark puts Parquet files in a staging folder of the table. `commit` adds these files and
 replaces partitions in one transaction. So a reader sees the old day or the new one, never a part of it.
@@ -43,10 +43,18 @@ from core.tables import TABLES, TableSpec
 NAMESPACE = "undercurrent"
 SCHEMA_DIGEST_PROPERTY = "undercurrent.schema"
 INPUT_DIGEST_PREFIX = "undercurrent.inputs."
+METADATA_PROPERTIES = {
+    # Every commit writes a metadata file. pyiceberg then deletes all but the newest ones.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+    # The metadata of a deleted file keeps its smallest and largest values. They must not name a user.
+    "write.metadata.metrics.column.user_id": "counts",
+    "write.metadata.metrics.column.record": "counts",
+}
 # Tables whose rows come from the landing folder of their `day`, directly or through another table.
 TABLES_HIDDEN_BY_DAY = ("landings", "events", "users", "videos", "features", "interactions")
 
-Partition = Mapping[str, Any]  # column -> value, a conjunction of equalities
+Partition = Mapping[str, Any]  # column -> value, or a frozenset of values; a conjunction
 
 
 class Lake:
@@ -109,7 +117,9 @@ class Lake:
         if self._catalog.table_exists(identifier):
             return self._catalog.load_table(identifier)
         transaction = self._catalog.create_table_transaction(
-            identifier, schema=spec.schema, properties={SCHEMA_DIGEST_PROPERTY: spec.schema_digest}
+            identifier,
+            schema=spec.schema,
+            properties={SCHEMA_DIGEST_PROPERTY: spec.schema_digest, **METADATA_PROPERTIES},
         )
         with transaction, transaction.update_spec() as update:
             for column in spec.partition:
@@ -308,7 +318,10 @@ def _any_of(partitions: Sequence[Partition]) -> BooleanExpression:
 
 
 def _all_of(partition: Partition) -> BooleanExpression:
-    conditions = [EqualTo(column, value) for column, value in partition.items()]  # type: ignore[call-arg, arg-type]
+    conditions = [
+        In(column, value) if isinstance(value, frozenset) else EqualTo(column, value)  # type: ignore[call-arg, arg-type]
+        for column, value in partition.items()
+    ]
     return And(*conditions) if len(conditions) > 1 else conditions[0]
 
 

@@ -1,9 +1,9 @@
-"""The Airflow operator that runs one step of the night as a child process."""
+"""The Airflow operators that run a step or a command of the project as a child process."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -35,23 +35,31 @@ def night_of(context: Mapping[str, Any]) -> date:
     return paths.parse_day(text)
 
 
-class StepOperator(BaseOperator):
-    """Runs `python -m tasks.<task_id>` for the run's night and copies its output to the task's log.
+class ChildProcessOperator(BaseOperator):
+    """Runs a module of the project and copies its output to the task's log.
 
     Refused input and blocked checks fail the task without a retry. Any other failure is retried.
     """
 
     _process: "subprocess.Popen[str] | None" = None
 
+    def arguments(self, context: Any) -> list[str]:
+        """Return the module and its arguments, for `python -m`.
+
+        Args:
+            context: Airflow's context of the task.
+        """
+        raise NotImplementedError
+
     def execute(self, context: Any) -> None:
-        """Run the step.
+        """Run the module.
 
         Raises:
-            AirflowFailException: the step refused its input, or the data checks blocked the night.
-            RuntimeError: the step failed in another way.
+            AirflowFailException: it refused its input, or the data checks blocked the night.
+            RuntimeError: it failed in another way.
         """
         try:
-            exit_code, last_line = self._run_step(night_of(context))
+            exit_code, last_line = self._run_module(self.arguments(context))
         except InputError as error:
             raise AirflowFailException(f"{self.task_id}: refused: {error}") from None
         if exit_code in (REFUSED_INPUT, CHECKS_BLOCKED):
@@ -62,20 +70,18 @@ class StepOperator(BaseOperator):
             )
 
     def on_kill(self) -> None:
-        """End the step, because Airflow ends the task (timeout, marked as failed, cleared)."""
+        """End the process, because Airflow ends the task (timeout, marked as failed, cleared)."""
         if self._process is not None:
             process_group.terminate(self._process)
 
-    def _run_step(self, night: date) -> tuple[int, str]:
-        """Run the step and return its exit code and last line, without credentials."""
-        home = paths.home()
-        command = [sys.executable, "-m", f"tasks.{self.task_id}", "--night", str(night)]
-        command += ["--workspace", str(home / "nights" / str(night))]
+    def _run_module(self, arguments: Sequence[str]) -> tuple[int, str]:
+        """Run the module and return its exit code and last line, without credentials."""
         environment = os.environ | {
-            "UNDERCURRENT_HOME": str(home),
+            "UNDERCURRENT_HOME": str(paths.home()),
             "PYTHONUNBUFFERED": "1",
             "TQDM_MININTERVAL": PROGRESS_SECONDS,
         }
+        command = [sys.executable, "-m", *arguments]
         self._process = process_group.start(command, paths.PROJECT_ROOT, environment, subprocess.PIPE)
         last_line = ""
         try:
@@ -87,3 +93,31 @@ class StepOperator(BaseOperator):
             return self._process.wait(), last_line
         finally:
             process_group.stop(self._process)
+
+
+class StepOperator(ChildProcessOperator):
+    """Runs `python -m tasks.<task_id>` for the run's night."""
+
+    def arguments(self, context: Any) -> list[str]:
+        """Return the step and its night. See `ChildProcessOperator.arguments`."""
+        night = night_of(context)
+        workspace = paths.home() / "nights" / str(night)
+        return [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(workspace)]
+
+
+class CommandOperator(ChildProcessOperator):
+    """Runs `undercurrent <task_id>`.
+
+    Args:
+        options: its options. Airflow fills in templates, such as `{{ params.user_ids }}`.
+    """
+
+    template_fields = ("options",)
+
+    def __init__(self, options: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(**settings)
+        self.options = options
+
+    def arguments(self, context: Any) -> list[str]:
+        """Return the command and its options. See `ChildProcessOperator.arguments`."""
+        return ["undercurrent", self.task_id, *self.options]

@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import islice
 from typing import Any
 
 from tqdm import tqdm
@@ -44,6 +43,7 @@ from models import encoders
 from models.encoders import AudioEncoder, Encoder, EncoderReplicas, ImageEncoder
 
 NONE = "none"
+REJECT_BYTES = 256  # a reject has no vector, but counts towards the size of a commit
 
 
 @dataclass
@@ -64,7 +64,7 @@ class EmbedCounts:
 
 
 def run(params: EmbedConfig, night: Night) -> RunManifest:
-    """Embed the backlog of the night, with a commit after every `videos_per_commit` videos.
+    """Embed the backlog of the night, with a commit after every `commit_mib` of vectors.
 
     Raises:
         InputError: An encoder cannot be built, or the media store cannot be reached.
@@ -158,7 +158,7 @@ def _embed_videos(
     modality_encoders: Mapping[str, Encoder],
     fingerprints: Mapping[str, str],
 ) -> EmbedCounts:
-    """Decode in parallel processes, encode, and commit chunk by chunk."""
+    """Decode in parallel processes, encode, and commit whenever `commit_mib` is reached."""
     counts = EmbedCounts()
     devices = encoders.select_devices(params.device)
     size = params.batch_size * len(devices)
@@ -168,40 +168,62 @@ def _embed_videos(
     }
     uris = [video.media_uri for video in backlog if video.needs_media]
     sampling, media_rejects = _media_sampling(params, backlog, modality_encoders), MediaRejects(lake, day)
-    videos = iter(tqdm(backlog, "embed", unit="video"))
+    commit_bytes = params.commit_mib * (1 << 20)
     with DecoderPool(paths.landing(), sampling, _decode_limits(params), params.decode_workers) as decoders:
         clips = decoders.decode(uris)
-        for _ in range(0, len(backlog), params.videos_per_commit):
-            chunk = list(islice(videos, params.videos_per_commit))
-            rejects = [
-                reject for video in chunk for reject in _encode_video(video, clips, batches, day, counts)
-            ]
+        for videos, rejects in _encode_chunks(backlog, clips, batches, day, counts, commit_bytes):
             vectors = {modality: batch.finish() for modality, batch in batches.items()}
             for modality, by_video in vectors.items():
                 counts.embedded[modality].update(by_video)
-            media_rejects.commit(chunk, rejects)
+            media_rejects.commit(videos, rejects)
             if any(vectors.values()):
-                _commit_vectors(lake, chunk, vectors, fingerprints, params.segment_seconds, day)
+                _commit_vectors(lake, videos, vectors, fingerprints, params.segment_seconds, day)
     return counts
+
+
+def _encode_chunks(
+    backlog: Sequence[BacklogVideo],
+    clips: Iterator[DecodedVideo | UnreadableMedia],
+    batches: Mapping[str, BatchEncoder],
+    day: date,
+    counts: EmbedCounts,
+    commit_bytes: float,
+) -> Iterator[tuple[list[BacklogVideo], list[RejectRow]]]:
+    """Encode the backlog, and yield the videos and their rejects each time a commit is large enough."""
+    videos, rejects = list[BacklogVideo](), list[RejectRow]()
+    for video in tqdm(backlog, "embed", unit="video"):
+        videos.append(video)
+        rejects += _encode_video(video, clips, batches, day, counts)
+        for batch in batches.values():
+            batch.encode_pending()
+        pending_bytes = sum(batch.pending_bytes for batch in batches.values())
+        if pending_bytes + REJECT_BYTES * len(rejects) >= commit_bytes:
+            yield videos, rejects
+            videos, rejects = [], []
+    if videos:
+        yield videos, rejects
 
 
 def _commit_vectors(
     lake: Lake,
-    chunk: Sequence[BacklogVideo],
+    videos: Sequence[BacklogVideo],
     vectors: Mapping[str, SegmentVectors],
     fingerprints: Mapping[str, str],
     segment_seconds: float,
     day: date,
 ) -> None:
     """Commit vectors. The same transaction deletes a video's vectors of another file or text."""
-    sources = {(m, video.video_id): video.source_digests[m] for video in chunk for m in video.missing}
-    stale = [
-        {"fingerprint": fingerprints[m], "modality": m, "video_id": video.video_id}
-        for video in chunk
-        for m in sorted(video.stale)
-        if video.video_id in vectors[m]
+    sources = {(m, video.video_id): video.source_digests[m] for video in videos for m in video.missing}
+    stale = {
+        m: frozenset(video.video_id for video in videos if m in video.stale and video.video_id in vectors[m])
+        for m in sorted(vectors)
+    }
+    replaced = [
+        {"fingerprint": fingerprints[m], "modality": m, "video_id": video_ids}
+        for m, video_ids in stale.items()
+        if video_ids
     ]
-    lake.write("features", feature_rows(vectors, fingerprints, sources, segment_seconds, day), stale)
+    lake.write("features", feature_rows(vectors, fingerprints, sources, segment_seconds, day), replaced)
 
 
 def _media_sampling(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -187,3 +188,85 @@ def pretrain(
         typer.echo(f"pretrain: {card['videos']} videos; validation loss {best:.3f}; {folder}")
 
     _run("pretrain", action)
+
+
+@app.command()
+def maintain(
+    keep_days: Annotated[
+        int, typer.Option(min=0, help="Days that a replaced version of a table stays readable.")
+    ] = 7,
+    min_age_hours: Annotated[
+        int, typer.Option(min=1, help="A younger file may belong to a running step, and is not deleted.")
+    ] = 24,
+    target_mib: Annotated[int, typer.Option(min=1, help="Size of a joined file.")] = 128,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+) -> None:
+    """Join small files of the lake, expire old versions of its tables, and delete files that no table needs.
+
+    The rows of the tables do not change. A night may run at the same time.
+    """
+    from lake.maintenance import MaintenancePolicy
+    from undercurrent.maintain import format_table
+    from undercurrent.maintain import maintain as maintain_tables
+
+    def action() -> None:
+        policy = MaintenancePolicy(target_mib << 20, timedelta(keep_days), timedelta(hours=min_age_hours))
+        typer.echo(format_table(maintain_tables(policy, dry_run)))
+        if dry_run:
+            typer.echo("dry run: nothing was changed")
+
+    _run("maintain", action)
+
+
+@app.command()
+def forget(
+    user_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="May be repeated.")] = None,
+    user_ids: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with one id in each line.")
+    ] = None,
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+) -> None:
+    """Delete users from landing files, tables, the files of all nights and the record.
+
+    Old versions of the tables are deleted too. A certificate in `forgotten/` of UNDERCURRENT_HOME holds
+    counts and digests, and a keyed hash instead of each id. Run no night at the same time. A killed deletion
+    continues when the command is run again.
+    """
+    from undercurrent.forget import forget as forget_users
+    from undercurrent.forget import format_summary, read_user_ids
+
+    def action() -> None:
+        ids = [*(user_id or []), *(read_user_ids(user_ids) if user_ids else [])]
+        typer.echo(format_summary(forget_users(ids, load_params(params))))
+
+    _run("forget", action, (ServiceUnavailableError, RuntimeError))
+
+
+@app.command()
+def replay(
+    reason: Annotated[str, typer.Option(help="The reject reason, as in the table `rejects`.")],
+    step: Annotated[
+        str | None, typer.Option(help="Such as clean, embed or ingest.events. Default: all.")
+    ] = None,
+    day: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="The day that was processed. Default: all.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rejects to list.")] = 20,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List only.")] = False,
+) -> None:
+    """List rejects, and have their records processed again after their cause was repaired.
+
+    The next night reads the landing folders, cleans the days or embeds the files again. A record that is
+    still wrong is rejected again.
+    """
+    from lake.replay import RejectFilter
+    from undercurrent.replay import format_plan, format_rejects
+    from undercurrent.replay import replay as replay_rejects
+
+    def action() -> None:
+        wanted = RejectFilter(reason, step, parse_day(day, "--day") if day else None)
+        rejects, plans = replay_rejects(wanted, limit, dry_run)
+        typer.echo("\n".join([format_rejects(rejects), *map(format_plan, plans)]).lstrip())
+        typer.echo("dry run: nothing was marked" if dry_run else "the next night processes them again")
+
+    _run("replay", action)

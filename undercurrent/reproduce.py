@@ -18,6 +18,7 @@ from core.errors import InputError
 from core.paths import parse_day
 from registry.record_repository import copy_store_settings, revision_tag, revision_tags, run_command
 from tasks.record import MODEL_HALF, output_digests
+from undercurrent.forget import find_certificate
 
 RERUN_STEPS = MODEL_HALF[1:]  # all but the snapshot, which is pulled: the lake has changed since then
 
@@ -54,9 +55,15 @@ def reproduce(tag: str, folder: Path) -> dict[str, bool]:
         Output path -> whether its digest is the recorded one.
 
     Raises:
+        InputError: Files of the night were deleted together with a user.
         RuntimeError: The record could not be cloned, or its snapshot could not be pulled.
         subprocess.CalledProcessError: A step failed. It has printed its error.
     """
+    if certificate := find_certificate(tag):
+        raise InputError(
+            f"{tag} cannot be reproduced: files of its snapshot were deleted together with a user, see"
+            f" {certificate}; choose another night"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     run_command(["git", "clone", "--branch", tag, str(paths.record()), str(folder)], Path.cwd())

@@ -73,7 +73,7 @@ class EmbedConfig:
         batch_size: frames or audio clips of a video in one encoder call, on each device. If a GPU runs out of
             memory, the batch is halved, repeatedly. Videos never share a call, because that would change the
             last bits of their vectors.
-        videos_per_commit: videos per commit. A killed run keeps what it committed.
+        commit_mib: size of the vectors in one commit to the lake. A killed run keeps what it committed.
         decode_workers: decoding processes.
         decode_seconds, decode_memory_mib: time and memory limits for one file. A file that needs more is
             refused.
@@ -92,7 +92,7 @@ class EmbedConfig:
     frames_per_segment: PositiveInt
     frames_per_video: PositiveInt
     batch_size: PositiveInt
-    videos_per_commit: PositiveInt
+    commit_mib: PositiveFloat
     decode_workers: PositiveInt
     decode_seconds: PositiveFloat
     decode_memory_mib: PositiveInt

@@ -1,10 +1,11 @@
-"""Parse the DAG with Airflow in a separate process, without a database."""
+"""Parse the DAGs with Airflow in a separate process, without a database."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 
 def test_every_file_of_the_dag_folder_parses(parsed: Mapping[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert list(parsed["dags"]) == ["nightly"]
+    assert sorted(parsed["dags"]) == ["forget_user", "maintenance", "nightly"]
 
 
 def test_parsing_is_fast_and_imports_no_heavy_package(parsed: Mapping[str, Any]) -> None:
@@ -51,24 +52,34 @@ def test_tasks_and_edges_are_those_of_the_step_graph(parsed: Mapping[str, Any]) 
 
 
 def test_every_task_has_owner_retries_timeout_and_doc(parsed: Mapping[str, Any]) -> None:
-    for task in parsed["tasks"]["nightly"]:
+    for task in chain.from_iterable(parsed["tasks"].values()):
         assert task["owner"] not in ("", "airflow")
         assert task["retries"] >= 1
         assert 0 < task["seconds"] <= 6 * 3600
         assert task["doc"].endswith(".")
 
 
-def test_the_dag_has_triage_notes_for_every_exit_code(parsed: Mapping[str, Any]) -> None:
-    notes = parsed["dags"]["nightly"]["doc_md"]
+@pytest.mark.parametrize(
+    ("dag", "outcomes"),
+    [
+        ("nightly", ("refused", "blocked", "failed")),
+        ("maintenance", ("refused", "failed")),
+        ("forget_user", ("refused", "failed")),
+    ],
+)
+def test_every_dag_has_triage_notes_for_every_exit_code(
+    parsed: Mapping[str, Any], dag: str, outcomes: tuple[str, ...]
+) -> None:
+    notes = parsed["dags"][dag]["doc_md"]
     for heading in ("What a failed run means", "Whether it can wait", "Where the logs are", "What to do"):
         assert f"**{heading}.**" in notes
-    for outcome in ("refused", "blocked", "failed"):
+    for outcome in outcomes:
         assert f": {outcome}: " in notes
 
 
 def test_pools_are_declared_and_promotion_runs_alone(parsed: Mapping[str, Any]) -> None:
     pools = json.loads((PROJECT_ROOT / "ops" / "pools.json").read_text(encoding="utf-8"))
-    used = {task["name"]: task["pool"] for task in parsed["tasks"]["nightly"]}
+    used = {task["name"]: task["pool"] for task in chain.from_iterable(parsed["tasks"].values())}
     assert set(used.values()) <= {*pools, "default_pool"}
     assert used["promote"] == used["record"] == "promotion"
     assert pools["promotion"]["slots"] == 1
@@ -81,3 +92,18 @@ def test_one_run_every_night_without_catchup(parsed: Mapping[str, Any]) -> None:
     schedule = dag["timetable"]["__var"]
     assert (schedule["expression"], schedule["timezone"]) == ("0 2 * * *", "UTC")
     assert (schedule["run_offset"], schedule["key_format"]) == (-1, "%Y-%m-%d")
+
+
+def test_maintenance_runs_every_day_and_one_run_at_a_time(parsed: Mapping[str, Any]) -> None:
+    dag = parsed["dags"]["maintenance"]
+    assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
+    assert dag["timetable"]["__var"]["expression"] == "0 12 * * *"
+    assert [task["name"] for task in parsed["tasks"]["maintenance"]] == ["maintain"]
+
+
+def test_users_are_forgotten_on_request_by_a_file_of_ids(parsed: Mapping[str, Any]) -> None:
+    dag = parsed["dags"]["forget_user"]
+    assert dag["max_active_runs"] == 1
+    assert "null" in dag["timetable"]["__type"].lower()
+    assert "user_ids" in json.dumps(dag["params"])
+    assert [task["name"] for task in parsed["tasks"]["forget_user"]] == ["forget"]

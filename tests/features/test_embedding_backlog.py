@@ -18,6 +18,8 @@ from tasks import embed
 from tests.support.media_files import BLUE, RED, plain, write_video
 from tests.support.videos import DAY, PARAMS, catalogue, feature_keys, features, rejects, vector, versions
 
+BYTE = 1 / 2**20  # as commit_mib: a commit after every video
+
 
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
@@ -123,7 +125,7 @@ def test_a_killed_repair_resumes_to_the_same_result(
     landing: Path, night: Night, monkeypatch: pytest.MonkeyPatch, commit: int
 ) -> None:
     catalogue({f"v{n}": {"media_uri": f"v{n}.mp4", "caption": f"cat {n}"} for n in range(3)})
-    by_one = replace(PARAMS, videos_per_commit=1)
+    by_one = replace(PARAMS, commit_mib=BYTE)
     embed.run(by_one, night)
     write_video(landing / "v0.mp4")
     (landing / "v1.mp4").touch()
@@ -163,7 +165,7 @@ def test_a_killed_run_keeps_its_commits(landing: Path, night: Night, monkeypatch
         write_video(landing / f"v{number}.mp4")
     catalogue({f"v{number}": {"media_uri": f"v{number}.mp4"} for number in range(3)})
     with dying_at_commit(2, monkeypatch), pytest.raises(KeyboardInterrupt):
-        embed.run(replace(PARAMS, videos_per_commit=1), night)
+        embed.run(replace(PARAMS, commit_mib=BYTE), night)
     assert {row["video_id"] for row in features()} == {"v0"}
     run_manifest = embed.run(PARAMS, night)
     assert run_manifest.row_counts is not None
@@ -183,8 +185,8 @@ def test_a_killed_run_resumes_to_the_same_bits(
         monkeypatch.setenv("UNDERCURRENT_HOME", str(home / name))
         catalogue(videos)
         with dying_at_commit(dies_at, monkeypatch), suppress(KeyboardInterrupt):
-            embed.run(replace(PARAMS, videos_per_commit=5), night)
-        embed.run(replace(PARAMS, videos_per_commit=5), night)
+            embed.run(replace(PARAMS, commit_mib=1500 * BYTE), night)
+        embed.run(replace(PARAMS, commit_mib=1500 * BYTE), night)
         key = ("video_id", "modality", "segment")
         results.append({tuple(row[k] for k in key): row["vector"] for row in features()})
     assert len(results[0]) == 10 + 2 * (3 + 4 + 4)
@@ -259,7 +261,7 @@ def dies(self, name, rows, *more):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(self, name, rows, *more)
 Lake.write = dies
-embed.run(replace(PARAMS, videos_per_commit=2), Night(DAY, Path({str(night.workspace)!r})))
+embed.run(replace(PARAMS, commit_mib=1024 * BYTE), Night(DAY, Path({str(night.workspace)!r})))
 """
     killed = subprocess.run([sys.executable, "-c", script], cwd=PROJECT_ROOT, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -277,7 +279,7 @@ def test_another_encoder_embeds_again_and_keeps_the_old_vectors(
 ) -> None:
     names = [f"v{number}" for number in range(3)]
     catalogue({name: {"caption": f"caption of {name}"} for name in names})
-    by_text = replace(PARAMS, visual="none", audio="none", videos_per_commit=1)
+    by_text = replace(PARAMS, visual="none", audio="none", commit_mib=BYTE)
     old = embed.run(by_text, night)
     served = {name: vector(name, "text").tolist() for name in names}
     with dying_at_commit(3, monkeypatch), pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from core import paths
 from core.errors import InputError
-from ops.operators import StepOperator, night_of
+from ops.operators import CommandOperator, StepOperator, night_of
 
 
 def context(night: str | None = None, key: str | None = None) -> dict[str, Any]:
@@ -82,3 +82,15 @@ def test_the_step_gets_the_night_the_workspace_and_the_home(
     step(tmp_path, monkeypatch, code).execute(context("2026-03-09"))
     arguments = ["--night", "2026-03-09", "--workspace", str(home / "nights" / "2026-03-09")]
     assert output.read_text() == repr((arguments, str(home)))
+
+
+def test_a_command_gets_its_options_and_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    output = tmp_path / "output"
+    expression = "repr((sys.argv[1:], os.environ['UNDERCURRENT_HOME']))"
+    code = f"import os, sys; open({str(output)!r}, 'w').write({expression})"
+    (tmp_path / "undercurrent.py").write_text(code)
+    monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
+    CommandOperator(task_id="forget", options=["--user-ids", "ids.txt"]).execute(context())
+    assert output.read_text() == repr((["forget", "--user-ids", "ids.txt"], str(home)))

@@ -159,14 +159,30 @@ def test_the_same_videos_give_the_same_bytes(
     assert results[0] == results[1]
 
 
-def test_the_chunk_size_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_size_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
-    for number, each in enumerate((1, 3, 64)):
+    for number, mib in enumerate((1e-6, 1e-3, 4)):
         monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / str(number)))
         catalogue({f"v{n}": {"caption": "a cat on a roof " * n} for n in range(1, 8)})
-        embed.run(replace(PARAMS, videos_per_commit=each), Night(DAY, tmp_path / "night"))
+        embed.run(replace(PARAMS, commit_mib=mib), Night(DAY, tmp_path / "night"))
         results.append({row["video_id"]: row["vector"] for row in features()})
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(("vectors", "commits"), [(1, 6), (3, 2), (4, 2), (6, 1)])
+def test_a_commit_holds_vectors_of_a_given_size(night: Night, vectors: int, commits: int) -> None:
+    catalogue({f"v{n}": {"caption": f"cat {n}"} for n in range(6)})
+    vector_mib = 4 * 64 / 2**20  # of the default text encoder
+    embed.run(replace(PARAMS, commit_mib=vectors * vector_mib), night)
+    assert len(Lake().table("features").metadata.snapshots) == commits
+    assert len(features()) == 6
+
+
+def test_rejects_without_vectors_count_towards_a_commit(night: Night) -> None:
+    catalogue({f"v{n}": {"media_uri": f"gone{n}.mp4"} for n in range(4)})
+    embed.run(replace(PARAMS, commit_mib=2 * embed.REJECT_BYTES / 2**20), night)
+    assert len(Lake().table("rejects").metadata.snapshots) == 2
+    assert len(rejects()) == 4
 
 
 def test_without_videos_there_is_nothing_to_embed(night: Night) -> None:

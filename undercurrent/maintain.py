@@ -1,0 +1,53 @@
+"""Maintenance of all tables of the lake: small files, old versions, files that no table needs."""
+
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from core.tables import TABLES
+from lake.client import Lake
+from lake.maintenance import MaintenancePolicy, TableMaintenance, maintain_table
+from spark_jobs.catalogue_changes import cleaned_days
+
+MIB = 1 << 20
+HEADER = ("table", "data files", "files", "MiB", "versions", "joined", "expired", "deleted")
+
+
+def maintain(policy: MaintenancePolicy, dry_run: bool = False) -> list[TableMaintenance]:
+    """Maintain every table, one after another.
+
+    Args:
+        policy: What to keep.
+        dry_run: Whether to change nothing.
+    """
+    lake = Lake()
+    needed = {"videos": _catalogue_versions(lake)}
+    return [
+        maintain_table(lake, name, policy, needed.get(name, ()), dry_run)
+        for name in tqdm(TABLES, "maintain", unit="table")
+    ]
+
+
+def _catalogue_versions(lake: Lake) -> set[int]:
+    """Return the versions of `videos` that `clean` compares with the present one."""
+    keys = [key.split(" ")[0] for _, key in cleaned_days(lake).values()]
+    return {int(version) for version in keys if version not in ("", "None")}
+
+
+def format_table(results: list[TableMaintenance]) -> str:
+    """Return one line for each table. `12 → 3` is before and after."""
+    rows = [HEADER, *(tuple(_cells(result)) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _cells(result: TableMaintenance) -> Iterator[str]:
+    before, after = result.before, result.after
+    yield result.name
+    yield f"{before.data_files} → {after.data_files}"
+    yield f"{before.files} → {after.files}"
+    yield f"{before.num_bytes / MIB:.1f} → {after.num_bytes / MIB:.1f}"
+    yield f"{before.versions} → {after.versions}"
+    yield from (str(n) for n in (result.joined_files, result.expired_versions, result.deleted_files))
