@@ -11,7 +11,7 @@ class IngestConfig:
     """Limits for reading landing files.
 
     Attributes:
-        batch_rows: records in memory at a time.
+        batch_rows: records in memory at a time, for each file that is read.
         max_record_kib: a longer line is refused.
         max_file_mib: a file with more data, without compression, stops the step.
     """
