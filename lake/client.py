@@ -26,6 +26,7 @@ from pyiceberg.expressions import (
     And,
     BooleanExpression,
     EqualTo,
+    GreaterThan,
     In,
     LessThanOrEqual,
     Not,
@@ -283,6 +284,11 @@ class Lake:
 def up_to_day(day: date) -> BooleanExpression:
     """Return a filter for the rows of a day and of all earlier days."""
     return LessThanOrEqual("day", day)  # type: ignore[call-arg, arg-type]  # pydantic hides the signature
+
+
+def days_between(start: date, end: date) -> BooleanExpression:
+    """Return a filter for the rows of the days after `start` up to `end`."""
+    return And(GreaterThan("day", start), up_to_day(end))  # type: ignore[call-arg, arg-type]
 
 
 def on_days(*days: date) -> BooleanExpression:

@@ -28,6 +28,7 @@ def spark_session(name: str) -> SparkSession:
         .config("spark.sql.shuffle.partitions", str(2 * cores))
         .config("spark.sql.adaptive.enabled", "true")
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .config("spark.executorEnv.POLARS_MAX_THREADS", "1")  # a task has one core
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "true" if sys.stderr.isatty() else "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
