@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from core.config import CleanConfig
-from core.tables import INTERACTIONS, REJECTS
+from core.tables import EVENTS, INTERACTIONS, REJECTS
 from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
 from spark_jobs.staging import stage_parquet
@@ -41,6 +41,8 @@ EVENT_ORDER = (
 )
 TEXT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "device")  # of a rejected record
 CONTEXT = ("device", "network", "utc_offset_minutes", "feed_position")
+# Columns with few texts. Integer codes take less memory than texts.
+REPEATED_TEXTS = ("event_type", "source_file", "device", "network")
 USER_DAY = ("user_id", "partition_day")
 JSON_ESCAPES = {'"': r"\"", "\\": r"\\"} | {
     chr(code): {8: r"\b", 9: r"\t", 10: r"\n", 12: r"\f", 13: r"\r"}.get(code, f"\\u{code:04X}")
@@ -69,7 +71,7 @@ class CleanFolders:
     """Where the tasks of one run find and put files.
 
     Attributes:
-        exchange: the exchanged rows.
+        exchange: the folder of the exchanged rows.
         interactions, rejects: the staging folders of the tables.
     """
 
@@ -105,7 +107,8 @@ def label_events(
         params: bounds of a plausible event.
     """
     dated = with_partition_day(events, params).filter(pl.col("partition_day").is_in(list(days)))
-    return with_row_reason(dated, pl.read_parquet(folders.catalogue), params)
+    labelled = with_row_reason(dated, pl.read_parquet(folders.catalogue), params)
+    return labelled.with_columns(pl.col(REPEATED_TEXTS).cast(pl.Categorical))
 
 
 def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> CleanedBucket:
@@ -116,17 +119,18 @@ def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> Cle
         folders: the folders of the run.
         params: bounds of a plausible event, and the end of a viewing session.
     """
-    events = with_user_reason(read_bucket(folders.events, bucket), params)
+    no_events = label_events(pl.DataFrame(EVENTS.schema.empty_table()), folders, [], params)
+    events = with_user_reason(read_bucket(folders.events, bucket, no_events), params)
     entries = events.select("partition_day", "video_id", "duration_ms", "in_catalogue").unique()
     folders.catalogue_entries.mkdir(exist_ok=True)
     entries.write_parquet(folders.catalogue_entries / f"{bucket:05d}.parquet")
-    kept = interactions(events.filter(pl.col("reason").is_null()), params)
-    rejected = rejects(events.filter(pl.col("reason").is_not_null()))
-    kept_order = ["user_id", "started_at", "video_id"]
-    kept_paths = stage_parquet(kept, INTERACTIONS, kept_order, folders.interactions, bucket)
-    reject_order = ["source_file", "source_line"]
-    reject_paths = stage_parquet(rejected, REJECTS, reject_order, folders.rejects, bucket)
-    return CleanedBucket(kept_paths, reject_paths, _sum_events(kept_paths), _count_reasons(reject_paths))
+    is_valid = pl.col("reason").is_null()
+    rejected, order = rejects(events.filter(~is_valid)), ["source_file", "source_line"]
+    reject_paths = stage_parquet(rejected, REJECTS, order, folders.rejects, bucket)
+    events = events.filter(is_valid)  # frees the others
+    joined, order = interactions(events, params), ["user_id", "started_at", "video_id"]
+    paths = stage_parquet(joined, INTERACTIONS, order, folders.interactions, bucket)
+    return CleanedBucket(paths, reject_paths, _sum_events(paths), _count_reasons(reject_paths))
 
 
 def with_partition_day(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
@@ -161,18 +165,8 @@ def with_user_reason(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
         events: rows of `with_row_reason`, with all events of each user and partition day.
         params: bounds of a plausible event.
     """
-    numbered = events.with_row_index("row")
-    valid = numbered.filter(pl.col("reason").is_null())
-    repeats = _repeated_rows(valid)
-    distinct = valid.filter(~pl.col("row").is_in(repeats.implode()))
-    bots = distinct.join(_bots(distinct, params), on=USER_DAY, how="semi")["row"]
-    user_reason = (
-        pl.when(pl.col("row").is_in(repeats.implode()))
-        .then(pl.lit("duplicate_event"))
-        .when(pl.col("row").is_in(bots.implode()))
-        .then(pl.lit("suspected_bot"))
-    )
-    return numbered.with_columns(pl.coalesce("reason", user_reason)).drop("row")
+    distinct = _with_reason_of_rows(events, "duplicate_event", _repeated_rows(events))
+    return _with_reason_of_rows(distinct, "suspected_bot", _rows_of_bots(distinct, params))
 
 
 def interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
@@ -247,17 +241,33 @@ def _first_reason(params: CleanConfig) -> pl.Expr:
     return pl.coalesce(pl.when(condition).then(pl.lit(reason)) for reason, condition in rules.items())
 
 
+def _with_reason_of_rows(events: pl.DataFrame, reason: str, rows: pl.Series) -> pl.DataFrame:
+    """Set the reason of some rows, given by their numbers."""
+    is_one = pl.int_range(pl.len()).is_in(rows.implode())
+    return events.with_columns(reason=pl.when(is_one).then(pl.lit(reason)).otherwise("reason"))
+
+
+def _valid_rows(events: pl.DataFrame) -> pl.LazyFrame:
+    """Return the events without a reason, with the number `row`. The query reads only the needed columns."""
+    return events.lazy().with_row_index("row").filter(pl.col("reason").is_null())
+
+
 def _repeated_rows(events: pl.DataFrame) -> pl.Series:
-    """Return the column `row` of all but the first of the events that share user, partition day and id."""
+    """Return the numbers of all but the first of the events that share user, partition day and id."""
     # An id that occurs once is no duplicate. So only a few rows are sorted.
-    candidates = events.filter(pl.col("event_id").is_duplicated()).sort(EVENT_ORDER)
-    return candidates.filter(~pl.struct(*USER_DAY, "event_id").is_first_distinct())["row"]
+    candidates = _valid_rows(events).filter(pl.col("event_id").is_duplicated())
+    ordered = candidates.select("row", *USER_DAY, *EVENT_ORDER).sort(EVENT_ORDER)
+    return ordered.filter(~pl.struct(*USER_DAY, "event_id").is_first_distinct()).collect()["row"]
 
 
-def _bots(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
-    """Return `user_id` and `partition_day` of the users with too many events in an hour of the day."""
-    in_hour = events.group_by(*USER_DAY, pl.col("event_time").dt.truncate("1h")).len()
-    return in_hour.filter(pl.col("len") > params.bot_events_per_hour).select(USER_DAY).unique()
+def _rows_of_bots(events: pl.DataFrame, params: CleanConfig) -> pl.Series:
+    """Return the numbers of the events of users with too many events in an hour of the day."""
+    valid = _valid_rows(events).select("row", *USER_DAY, "event_time")
+    too_many = pl.col("len") > params.bot_events_per_hour
+    # Most users have fewer events in all. So only a few rows are counted by hour.
+    of_busy_users = valid.join(valid.group_by("user_id").len().filter(too_many), on="user_id", how="semi")
+    in_hour = of_busy_users.group_by(*USER_DAY, pl.col("event_time").dt.truncate("1h")).len()
+    return of_busy_users.join(in_hour.filter(too_many), on=USER_DAY, how="semi").collect()["row"]
 
 
 def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
@@ -286,25 +296,21 @@ def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFr
 def _comments(events: pl.DataFrame) -> pl.DataFrame:
     """Return `interaction`, and the comments of the interaction as `comment_text` and `comment_sentiment`.
 
-    The mean sentiment is that of decimals, so that it does not depend on the order of the rows.
+    The mean sentiment is a decimal number of eight places. It does not depend on the order of the rows.
     """
     written = events.filter(pl.col("comment_text") != "").select("interaction", "event_time", "comment_text")
     scored = with_sentiment(written).sort("interaction", "event_time", "comment_text")
-    score = (pl.col("sentiment") * 10_000).round().cast(pl.Int64)
+    # A sum of whole numbers is exact. The last rounding corrects the quotient, which polars does not round.
+    score = (pl.col("sentiment") * 1e8).round()
+    mean = (score.mean().round(mode="half_away_from_zero") / 1e8).round(8)
     return scored.group_by("interaction", maintain_order=True).agg(
-        pl.col("comment_text").str.join("\n"),
-        (_rounded_quotient(score.sum() * 10_000, pl.count("sentiment")) / 1e8).alias("comment_sentiment"),
+        pl.col("comment_text").str.join("\n"), mean.alias("comment_sentiment")
     )
-
-
-def _rounded_quotient(dividend: pl.Expr, divisor: pl.Expr) -> pl.Expr:
-    """Divide integers and round halves away from zero. Division by zero gives null."""
-    return dividend.sign() * ((2 * dividend.abs() + divisor) // (2 * divisor))
 
 
 def _record_json() -> pl.Expr:
     """Return an event as a JSON object of its fields without null."""
-    text = {name: pl.col(name).str.replace_many(JSON_ESCAPES) for name in TEXT_FIELDS}
+    text = {name: pl.col(name).cast(pl.String).str.replace_many(JSON_ESCAPES) for name in TEXT_FIELDS}
     text["event_time"] = pl.col("event_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
     quoted = {name: pl.concat_str(pl.lit(f'"{name}":"'), text[name], pl.lit('"')) for name in text}
     watch_ms = pl.concat_str(pl.lit('"watch_ms":'), pl.col("watch_ms"))

@@ -72,13 +72,22 @@ def split_by_user(
     return sum(run_tasks(spark, split, list(enumerate(paths))))
 
 
-def read_bucket(folder: Path, bucket: int) -> pl.DataFrame:
-    """Return the rows of a bucket, in no particular order."""
-    return pl.read_ipc(folder / f"{bucket:05d}" / "*.arrow")
+def read_bucket(folder: Path, bucket: int, no_rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a bucket, in no particular order.
+
+    Args:
+        folder: the folder of the exchanged rows.
+        bucket: the number of the bucket.
+        no_rows: a frame with the columns of the rows, which is returned if the bucket is empty.
+    """
+    paths = sorted((folder / f"{bucket:05d}").glob("*.arrow"))
+    return pl.scan_ipc(paths).collect() if paths else no_rows
 
 
 def run_tasks(spark: SparkSession, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Apply a function to each item in a Spark task of its own, and return the results in order."""
+    if not items:
+        return []
     return spark.sparkContext.parallelize(items, len(items)).map(function).collect()
 
 
@@ -95,9 +104,9 @@ def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: Path, nu
 
 
 def _write_buckets(rows: pl.DataFrame, folder: Path, num_buckets: int, name: str) -> None:
-    """Write one file for each bucket. A bucket without rows has a file too, for the names of its columns."""
+    """Write one file for each bucket with rows."""
     bucket_of_row = rows["user_id"].hash() % num_buckets
-    for bucket in range(num_buckets):
+    for (bucket,), rows_of_bucket in rows.group_by(bucket_of_row):
         path = folder / f"{bucket:05d}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows.filter(bucket_of_row == bucket).write_ipc(path, compression="lz4")
+        rows_of_bucket.write_ipc(path, compression="lz4")

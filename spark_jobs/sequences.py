@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from core.tables import BEHAVIOURS, INTERACTIONS, SEQUENCES, TableSpec
+from core.tables import BEHAVIOURS, INTERACTIONS, SEQUENCES
 from spark_jobs.exchange import read_bucket
 from spark_jobs.staging import stage_parquet
 
@@ -34,14 +34,22 @@ class SequenceFolders:
     """Where the tasks of one run find and put files.
 
     Attributes:
-        base: the exchanged sequences of an earlier day; None without such a day.
-        interactions: the exchanged interactions of the days after it; None if there are none.
+        exchange: the folder of the exchanged rows.
         staging: the staging folder of the table.
     """
 
-    base: Path | None
-    interactions: Path | None
+    exchange: Path
     staging: Path
+
+    @property
+    def base(self) -> Path:
+        """The folder of the sequences of an earlier day, which are continued."""
+        return self.exchange / "base"
+
+    @property
+    def interactions(self) -> Path:
+        """The folder of the interactions of the days after it."""
+        return self.exchange / "interactions"
 
 
 def engaged_interactions(interactions: pl.DataFrame) -> pl.DataFrame:
@@ -102,12 +110,10 @@ def build_bucket(bucket: int, folders: SequenceFolders, days: Sequence[date], ma
     Returns:
         The paths of the staged files.
     """
-    sequences = read_bucket(folders.base, bucket) if folders.base else stored_sequences(_no_rows(SEQUENCES))
-    interactions = (
-        read_bucket(folders.interactions, bucket)
-        if folders.interactions
-        else engaged_interactions(_no_rows(INTERACTIONS))
-    )
+    no_sequences = stored_sequences(pl.DataFrame(SEQUENCES.schema.empty_table()))
+    no_interactions = engaged_interactions(pl.DataFrame(INTERACTIONS.schema.empty_table()))
+    sequences = read_bucket(folders.base, bucket, no_sequences)
+    interactions = read_bucket(folders.interactions, bucket, no_interactions)
     paths = []
     for day in days:
         is_known = pl.col("day") <= day
@@ -116,7 +122,3 @@ def build_bucket(bucket: int, folders: SequenceFolders, days: Sequence[date], ma
         rows = sequences.with_columns(pl.lit(day).alias("day"))
         paths += stage_parquet(rows, SEQUENCES, ["user_id"], folders.staging, bucket)
     return paths
-
-
-def _no_rows(spec: TableSpec) -> pl.DataFrame:
-    return pl.DataFrame(spec.schema.empty_table())

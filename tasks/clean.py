@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
-from pyspark.sql import SparkSession
 
 from core import hashing, step_cli
 from core.config import CleanConfig
@@ -43,8 +42,6 @@ def run(params: CleanConfig, night: Night) -> RunManifest:
             else RowCounts(0, 0)
         )
         catalogue_changes.confirm_catalogue_key(lake, night.day)
-        if spark := SparkSession.getActiveSession():
-            spark.stop()
     return RunManifest(
         reads=reads,
         writes={name: lake.version(name) for name in ("interactions", "rejects")},
@@ -137,7 +134,9 @@ def _run_tasks(
     label = partial(label_events, folders=folders, days=days, params=params)
     rows_in = split_by_user(spark, paths, label, folders.events, num_buckets)
     write = partial(clean_bucket, folders=folders, params=params)
-    return rows_in, run_tasks(spark, write, range(num_buckets))
+    buckets = run_tasks(spark, write, range(num_buckets))
+    spark.stop()
+    return rows_in, buckets
 
 
 def _commit(

@@ -8,7 +8,7 @@ interactions up to it have changed.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from core.run_manifests import RunManifest
 from core.time_split import split_by_time
 from lake.audits import visible_lake
 from lake.client import Lake, days_between, on_days, up_to_day
-from spark_jobs.catalogue_changes import cleaned_days
+from spark_jobs import catalogue_changes
 from spark_jobs.exchange import count_buckets, exchange_folder, run_tasks, split_by_user
 from spark_jobs.sequences import SequenceFolders, build_bucket, engaged_interactions, stored_sequences
 from spark_jobs.session import spark_session
@@ -33,11 +33,16 @@ def run(params: SequencesConfig, night: Night) -> RunManifest:
     split = split_by_time(night.day, lake.hidden_days, params.validation_days, _first_day(lake))
     days = [*split.known_until.values(), split.test_day]
     with lake.lock("sequences"):
-        input_digests = {day: _input_digest(lake, params, day) for day in days}
+        digest = partial(_input_digest, _visible_days(lake), params)
+        input_digests = {day: digest(day) for day in days}
         stored_digests = lake.input_digests("sequences")
         days_to_build = [day for day in days if stored_digests.get(str(day)) != input_digests[day]]
         reads = {"interactions": lake.version("interactions")}
-        base_day = _build_sequences(lake, params, days_to_build, input_digests) if days_to_build else None
+        base_day = None
+        if days_to_build:
+            base_day = _newest_valid_day(lake, digest, stored_digests, min(days_to_build))
+            built = {day: input_digests[day] for day in days_to_build}
+            _build_sequences(lake, params.max_length, base_day, built)
     return RunManifest(
         reads=reads,
         writes={"sequences": lake.version("sequences")},
@@ -50,78 +55,78 @@ def run(params: SequencesConfig, night: Night) -> RunManifest:
     )
 
 
+def _visible_days(lake: Lake) -> dict[date, str]:
+    """Return the cleaned days that are not blocked -> the input digest of their interactions."""
+    cleaned = catalogue_changes.cleaned_days(lake)
+    return {day: input_digest for day, (input_digest, _) in cleaned.items() if day not in lake.hidden_days}
+
+
 def _first_day(lake: Lake) -> date | None:
     """Return the first visible day with interactions. Cleaning also stores earlier days, which have none."""
-    visible_days = sorted(cleaned_days(lake).keys() - lake.hidden_days)
-    return next((day for day in visible_days if lake.data_files("interactions", on_days(day))), None)
+    days = sorted(_visible_days(lake))
+    return next((day for day in days if lake.data_files("interactions", on_days(day))), None)
+
+
+def _input_digest(visible_days: Mapping[date, str], params: SequencesConfig, day: date) -> str:
+    """Return a digest over the inputs of all visible days up to `day`."""
+    day_lines = sorted(f"{d} {input_digest}" for d, input_digest in visible_days.items() if d <= day)
+    return hashing.hash_lines([str(params.max_length), *day_lines])
+
+
+def _newest_valid_day(
+    lake: Lake, digest: Callable[[date], str], stored_digests: Mapping[str, str], end: date
+) -> date | None:
+    """Return the newest day before `end` whose stored sequences agree with the present interactions."""
+    for day in sorted(map(date.fromisoformat, stored_digests), reverse=True):
+        is_valid = day < end and stored_digests[str(day)] == digest(day)
+        if is_valid and lake.data_files("sequences", on_days(day)):
+            return day
+    return None
 
 
 def _build_sequences(
-    lake: Lake, params: SequencesConfig, days: Sequence[date], input_digests: Mapping[date, str]
-) -> date | None:
-    """Build the sequences of some days. Return the earlier day that they continue, if any."""
-    base_day = _newest_valid_day(lake, params, min(days))
+    lake: Lake, max_length: int, base_day: date | None, input_digests: Mapping[date, str]
+) -> None:
+    """Build the sequences at the end of some days from those of an earlier day and the interactions since.
+
+    Args:
+        lake: the lake.
+        max_length: most interactions of a sequence.
+        base_day: the earlier day. None: the sequences are built from all interactions.
+        input_digests: day to build -> digest of its inputs.
+    """
+    days = sorted(input_digests)
+    since_base = days_between(base_day, days[-1]) if base_day else up_to_day(days[-1])
+    paths = lake.data_files("interactions", since_base)
     base_paths = lake.data_files("sequences", on_days(base_day)) if base_day else []
-    new_days = days_between(base_day, max(days)) if base_day else up_to_day(max(days))
-    paths = lake.data_files("interactions", new_days)
     if not paths and not base_paths:
         raise InputError(
-            f"no interactions up to {max(days)} are in the lake; run `python -m tasks.ingest` and"
+            f"no interactions up to {days[-1]} are in the lake; run `python -m tasks.ingest` and"
             " `python -m tasks.clean` for that night first"
         )
-    with exchange_folder(lake, "sequences") as folder:
-        staging = lake.create_staging_folder("sequences")
-        staged = _run_tasks(base_paths, paths, folder, staging, sorted(days), params.max_length)
-    built = {str(day): input_digests[day] for day in days}
-    lake.commit("sequences", [{"day": day} for day in days], staged, built)
-    return base_day
+    staging = lake.create_staging_folder("sequences")
+    with exchange_folder(lake, "sequences") as exchange:
+        staged = _run_tasks(base_paths, paths, SequenceFolders(exchange, staging), days, max_length)
+    digests_by_day = {str(day): input_digest for day, input_digest in input_digests.items()}
+    lake.commit("sequences", [{"day": day} for day in days], staged, digests_by_day)
 
 
 def _run_tasks(
     base_paths: Sequence[str],
     paths: Sequence[str],
-    exchange: Path,
-    staging: Path,
+    folders: SequenceFolders,
     days: Sequence[date],
     max_length: int,
 ) -> list[Path]:
     """Write the staged files in Spark tasks, and return their paths."""
     spark = spark_session("sequences")
     num_buckets = count_buckets(spark, [*base_paths, *paths])
-    folders = SequenceFolders(
-        base=exchange / "base" if base_paths else None,
-        interactions=exchange / "interactions" if paths else None,
-        staging=staging,
-    )
-    if folders.base:
-        split_by_user(spark, base_paths, stored_sequences, folders.base, num_buckets)
-    if folders.interactions:
-        split_by_user(spark, paths, engaged_interactions, folders.interactions, num_buckets)
+    split_by_user(spark, base_paths, stored_sequences, folders.base, num_buckets)
+    split_by_user(spark, paths, engaged_interactions, folders.interactions, num_buckets)
     build = partial(build_bucket, folders=folders, days=days, max_length=max_length)
-    staged = [path for paths in run_tasks(spark, build, range(num_buckets)) for path in paths]
+    paths_by_bucket = run_tasks(spark, build, range(num_buckets))
     spark.stop()
-    return staged
-
-
-def _newest_valid_day(lake: Lake, params: SequencesConfig, before: date) -> date | None:
-    """Return the newest day before another whose stored sequences agree with the present interactions."""
-    stored_digests = lake.input_digests("sequences")
-    for day in sorted(map(date.fromisoformat, stored_digests), reverse=True):
-        is_valid = day < before and stored_digests[str(day)] == _input_digest(lake, params, day)
-        if is_valid and lake.data_files("sequences", on_days(day)):
-            return day
-    return None
-
-
-def _input_digest(lake: Lake, params: SequencesConfig, day: date) -> str:
-    """Return a digest over the inputs of all days up to `day`, without blocked days."""
-    days = {
-        d: input_digest
-        for d, (input_digest, _) in cleaned_days(lake).items()
-        if d <= day and d not in lake.hidden_days
-    }
-    day_lines = sorted(f"{d} {input_digest}" for d, input_digest in days.items())
-    return hashing.hash_lines([str(params.max_length), *day_lines])
+    return [path for paths in paths_by_bucket for path in paths]
 
 
 if __name__ == "__main__":
