@@ -5,7 +5,8 @@ applies a kernel, and splits the rows into buckets by a hash of the user. In sta
 bucket. So the memory of a task is bounded by a batch in stage one, and by a bucket in stage two.
 
 Tasks hand over paths and counts only. Rows stay in Arrow IPC files below one folder, which all workers must
-see. A task that Spark repeats writes the same files again.
+see. It lies in the folder of a table, where maintenance removes what a killed run left. A task that Spark
+repeats writes the same files again.
 """
 
 import shutil
@@ -16,9 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
-from pyspark.sql import SparkSession
-
-from lake.client import Lake
+from pyspark import SparkContext
 
 Kernel = Callable[[pl.DataFrame], pl.DataFrame]
 Item = TypeVar("Item")
@@ -30,19 +29,15 @@ BUCKET_BYTES = 64 << 20
 
 
 @contextmanager
-def exchange_folder(lake: Lake, table: str) -> Iterator[Path]:
-    """Create a folder for exchanged rows, and delete it at the end.
-
-    It lies in the folder of a table, where maintenance removes what a killed run left.
-    """
-    folder = lake.create_staging_folder(table)
+def deleted_at_end(folder: Path) -> Iterator[Path]:
+    """Delete a folder of exchanged rows at the end of the block."""
     try:
         yield folder
     finally:
         shutil.rmtree(folder)
 
 
-def count_buckets(spark: SparkSession, paths: Sequence[str]) -> int:
+def count_buckets(spark: SparkContext, paths: Sequence[str]) -> int:
     """Return the number of buckets for the rows of some files.
 
     Small inputs take one bucket, so that they end in one file a day. Larger ones keep all cores busy.
@@ -50,16 +45,16 @@ def count_buckets(spark: SparkSession, paths: Sequence[str]) -> int:
     num_bytes = sum(Path(path).stat().st_size for path in paths)
     if num_bytes <= BUCKET_BYTES:
         return 1
-    return max(-(-num_bytes // BUCKET_BYTES), spark.sparkContext.defaultParallelism)
+    return max(-(-num_bytes // BUCKET_BYTES), spark.defaultParallelism)
 
 
 def split_by_user(
-    spark: SparkSession, paths: Sequence[str], kernel: Kernel, folder: Path, num_buckets: int
+    spark: SparkContext, paths: Sequence[str], kernel: Kernel, folder: Path, num_buckets: int
 ) -> int:
     """Run stage one: apply a kernel to the rows of Parquet files, and split the result by user.
 
     Args:
-        spark: the Spark session.
+        spark: the Spark context.
         paths: the files, one task each.
         kernel: returns the rows to hand over, with the column `user_id`. It sees a part of a file at a time.
         folder: the folder of the exchanged rows.
@@ -84,11 +79,11 @@ def read_bucket(folder: Path, bucket: int, no_rows: pl.DataFrame) -> pl.DataFram
     return pl.scan_ipc(paths).collect() if paths else no_rows
 
 
-def run_tasks(spark: SparkSession, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def run_tasks(spark: SparkContext, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Apply a function to each item in a Spark task of its own, and return the results in order."""
     if not items:
         return []
-    return spark.sparkContext.parallelize(items, len(items)).map(function).collect()
+    return spark.parallelize(items, len(items)).map(function).collect()
 
 
 def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: Path, num_buckets: int) -> int:

@@ -23,9 +23,9 @@ from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
 from spark_jobs import catalogue_changes
 from spark_jobs.clean import CleanedBucket, CleanFolders, clean_bucket, label_events
-from spark_jobs.exchange import count_buckets, exchange_folder, run_tasks, split_by_user
+from spark_jobs.context import spark_context
+from spark_jobs.exchange import count_buckets, deleted_at_end, run_tasks, split_by_user
 from spark_jobs.sentiment import METHOD
-from spark_jobs.session import spark_session
 
 
 def run(params: CleanConfig, night: Night) -> RunManifest:
@@ -104,7 +104,7 @@ def _clean_days(
     if not paths:
         _commit(lake, until, [], [], {day: input_digests.get(day) for day in days})
         return RowCounts(0, 0)
-    with exchange_folder(lake, "interactions") as folder:
+    with deleted_at_end(lake.create_staging_folder("interactions")) as folder:
         folders = CleanFolders(
             folder, lake.create_staging_folder("interactions"), lake.create_staging_folder("rejects")
         )
@@ -129,7 +129,7 @@ def _run_tasks(
     paths: Sequence[str], folders: CleanFolders, days: Sequence[date], params: CleanConfig
 ) -> tuple[int, list[CleanedBucket]]:
     """Write the staged files in Spark tasks. Return the number of events of the days, and the buckets."""
-    spark = spark_session("clean")
+    spark = spark_context("clean")
     num_buckets = count_buckets(spark, paths)
     label = partial(label_events, folders=folders, days=days, params=params)
     rows_in = split_by_user(spark, paths, label, folders.events, num_buckets)

@@ -22,9 +22,9 @@ from core.time_split import split_by_time
 from lake.audits import visible_lake
 from lake.client import Lake, days_between, on_days, up_to_day
 from spark_jobs import catalogue_changes
-from spark_jobs.exchange import count_buckets, exchange_folder, run_tasks, split_by_user
+from spark_jobs.context import spark_context
+from spark_jobs.exchange import count_buckets, deleted_at_end, run_tasks, split_by_user
 from spark_jobs.sequences import SequenceFolders, build_bucket, engaged_interactions, stored_sequences
-from spark_jobs.session import spark_session
 
 
 def run(params: SequencesConfig, night: Night) -> RunManifest:
@@ -105,7 +105,7 @@ def _build_sequences(
             " `python -m tasks.clean` for that night first"
         )
     staging = lake.create_staging_folder("sequences")
-    with exchange_folder(lake, "sequences") as exchange:
+    with deleted_at_end(lake.create_staging_folder("sequences")) as exchange:
         staged = _run_tasks(base_paths, paths, SequenceFolders(exchange, staging), days, max_length)
     digests_by_day = {str(day): input_digest for day, input_digest in input_digests.items()}
     lake.commit("sequences", [{"day": day} for day in days], staged, digests_by_day)
@@ -119,7 +119,7 @@ def _run_tasks(
     max_length: int,
 ) -> list[Path]:
     """Write the staged files in Spark tasks, and return their paths."""
-    spark = spark_session("sequences")
+    spark = spark_context("sequences")
     num_buckets = count_buckets(spark, [*base_paths, *paths])
     split_by_user(spark, base_paths, stored_sequences, folders.base, num_buckets)
     split_by_user(spark, paths, engaged_interactions, folders.interactions, num_buckets)

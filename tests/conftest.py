@@ -1,4 +1,4 @@
-"""What the tests share: a home of their own, one Spark session, the real data where it is at hand."""
+"""What the tests share: a home of their own, one Spark context, the real data where it is at hand."""
 
 import logging
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from pyspark.sql import SparkSession
+from pyspark import SparkContext
 
-from spark_jobs.session import spark_session
+from spark_jobs.context import spark_context
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
@@ -43,15 +43,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark() -> Iterator[SparkContext]:
     logging.getLogger("py4j").setLevel(logging.WARNING)  # or it logs its own end to a stream that is closed
-    started = spark_session("tests")
+    started = spark_context("tests")
     stop = started.stop
     yield started
     stop()
 
 
 @pytest.fixture
-def keep_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps stop their Spark session when done; within tests one session serves them all."""
-    monkeypatch.setattr(SparkSession, "stop", lambda self: None)
+def keep_spark(spark: SparkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps stop their Spark context when done; within tests one context serves them all."""
+    monkeypatch.setattr(SparkContext, "stop", lambda self: None)

@@ -1,11 +1,9 @@
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from lake.client import Lake
 from spark_jobs import exchange
 
 NO_ROWS = pl.DataFrame(schema={"user_id": pl.String, "number": pl.Int64})
@@ -64,23 +62,16 @@ def test_the_size_of_the_input_sets_the_number_of_buckets(spark, tmp_path, monke
     num_bytes = sum(Path(path).stat().st_size for path in paths)
     assert exchange.count_buckets(spark, paths) == 1
     monkeypatch.setattr(exchange, "BUCKET_BYTES", num_bytes - 1)
-    assert exchange.count_buckets(spark, paths) == max(2, spark.sparkContext.defaultParallelism)
+    assert exchange.count_buckets(spark, paths) == max(2, spark.defaultParallelism)
     monkeypatch.setattr(exchange, "BUCKET_BYTES", num_bytes // 100)
     assert exchange.count_buckets(spark, paths) >= 100
 
 
-def _fail_in(folder: AbstractContextManager[Path]) -> None:
-    with folder as path:
-        (path / "file").touch()
-        raise InterruptedError(path)
-
-
-def test_exchanged_rows_are_deleted_after_a_failure():
-    with pytest.raises(InterruptedError) as failure:
-        _fail_in(exchange.exchange_folder(Lake(), "events"))
-    path = failure.value.args[0]
-    assert path.parent.is_dir()
-    assert not path.exists()
+def test_exchanged_rows_are_deleted_after_a_failure(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InterruptedError), exchange.deleted_at_end(tmp_path):
+        raise InterruptedError
+    assert not tmp_path.exists()
 
 
 def test_a_task_uses_one_thread(spark):

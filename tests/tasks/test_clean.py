@@ -45,7 +45,7 @@ def test_rows_in_are_kept_plus_rejected(landing, night):
 def test_a_second_run_changes_nothing_and_starts_no_spark(landing, night, monkeypatch):
     small_platform(landing)
     first = _ingest_and_clean(night)
-    monkeypatch.setattr(clean, "spark_session", lambda name: pytest.fail("nothing is to be done"))
+    monkeypatch.setattr(clean, "spark_context", lambda name: pytest.fail("nothing is to be done"))
     again = clean.run(PARAMS.clean, night)
     assert (again.writes, again.facts["days"]) == (first.writes, [])
 

@@ -195,7 +195,7 @@ def tasks_in_this_process(monkeypatch):
 
     monkeypatch.setattr(exchange, "run_tasks", run_tasks)
     monkeypatch.setattr(sequences, "run_tasks", run_tasks)
-    monkeypatch.setattr(sequences, "spark_session", Mock())
+    monkeypatch.setattr(sequences, "spark_context", Mock())
     monkeypatch.setattr(sequences, "count_buckets", lambda spark, paths: 1 + len(paths) % 3)
 
 
