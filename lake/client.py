@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
@@ -249,7 +250,7 @@ class Lake:
         return self._scan(name, row_filter, columns, version).to_arrow()
 
     def data_files(self, name: str, row_filter: BooleanExpression | str | None = None) -> list[str]:
-        """Return the paths of the Parquet files that hold the rows, for `spark.read.parquet(*paths)`.
+        """Return the paths of the Parquet files that hold the rows.
 
         The filter may use partition columns only, because each file is read as a whole.
         """
@@ -257,6 +258,14 @@ class Lake:
             return []
         tasks = self._scan(name, row_filter, ("*",), None).plan_files()
         return sorted(task.file.file_path for task in tasks)
+
+    def lazy_scan(self, name: str, row_filter: BooleanExpression | str | None = None) -> pl.LazyFrame:
+        """Return a polars query over the rows. It reads only what its result needs.
+
+        The filter may use partition columns only, as for `data_files`.
+        """
+        paths = self.data_files(name, row_filter)
+        return pl.scan_parquet(paths) if paths else pl.LazyFrame(TABLES[name].schema.empty_table())
 
     def _scan(
         self,

@@ -12,11 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from core.tables import INTERACTIONS, REJECTS, VIDEOS, TableSpec
 from lake.client import Lake, up_to_day
 
 SEPARATOR = "|"  # in `Lake.input_digests`, between the input digest and the catalogue key
@@ -28,7 +26,7 @@ def video_durations(lake: Lake, until: date) -> pl.LazyFrame:
     """Return `video_id` and `duration_ms` of the newest record of every video received up to a day."""
     recency = ("day", "source_file", "source_line", "duration_ms")
     newest = pl.col("duration_ms").sort_by(recency).last()
-    return _scan(lake, VIDEOS, up_to_day(until)).group_by("video_id").agg(newest)
+    return lake.lazy_scan("videos", up_to_day(until)).group_by("video_id").agg(newest)
 
 
 def cleaned_days(lake: Lake) -> dict[date, tuple[str, str]]:
@@ -84,6 +82,8 @@ def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> s
     old_lake.pin({"videos": None if version == "None" else int(version)})
     old_videos = video_durations(old_lake, date.fromisoformat(old_until))
     changed = _changed_videos(old_videos, video_durations(lake, until))
+    if changed.is_empty():
+        return set()
     affected_days = _days_of_videos(_rejected_videos(lake), changed)
     # An interaction exists only for a video of the old catalogue, so a new video can occur only in rejects.
     known_before = changed.filter("was_known")
@@ -98,7 +98,10 @@ def catalogue_digest_by_day(folder: Path) -> Iterator[tuple[date, str]]:
     Args:
         folder: Parquet files with `partition_day`, `video_id`, `duration_ms` and `in_catalogue`.
     """
-    entries = pl.scan_parquet(folder / "*.parquet")
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths:
+        return
+    entries = pl.scan_parquet(paths)
     for day in entries.select(pl.col("partition_day").unique().sort()).collect().to_series():
         entries_of_day = entries.filter(pl.col("partition_day") == day).unique().sort(pl.all())
         text = entries_of_day.collect(engine="streaming").write_csv()
@@ -131,15 +134,10 @@ def _days_of_videos(rows: pl.LazyFrame, videos: pl.DataFrame) -> set[date]:
 
 def _interaction_videos(lake: Lake) -> pl.LazyFrame:
     """Return `video_id` and `day` of the interactions."""
-    return _scan(lake, INTERACTIONS).select("video_id", "day")
+    return lake.lazy_scan("interactions").select("video_id", "day")
 
 
 def _rejected_videos(lake: Lake) -> pl.LazyFrame:
     """Return `video_id` and `day` of the events rejected because of their video's catalogue entry."""
-    rejected = _scan(lake, REJECTS, "step = 'clean'").filter(pl.col("reason").is_in(CATALOGUE_REASONS))
+    rejected = lake.lazy_scan("rejects", "step = 'clean'").filter(pl.col("reason").is_in(CATALOGUE_REASONS))
     return rejected.select(pl.col("record").str.json_path_match("$.video_id").alias("video_id"), "day")
-
-
-def _scan(lake: Lake, spec: TableSpec, row_filter: Any = None) -> pl.LazyFrame:
-    paths = lake.data_files(spec.name, row_filter)
-    return pl.scan_parquet(paths) if paths else pl.LazyFrame(spec.schema.empty_table())

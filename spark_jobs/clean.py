@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from core.config import CleanConfig
-from core.tables import EVENTS, INTERACTIONS, REJECTS
+from core.tables import INTERACTIONS, REJECTS
 from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
 from spark_jobs.staging import stage_parquet
@@ -119,15 +119,17 @@ def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> Cle
         folders: the folders of the run.
         params: bounds of a plausible event, and the end of a viewing session.
     """
-    no_events = label_events(pl.DataFrame(EVENTS.schema.empty_table()), folders, [], params)
-    events = with_user_reason(read_bucket(folders.events, bucket, no_events), params)
+    events = read_bucket(folders.events, bucket, no_rows=pl.DataFrame())
+    if events.is_empty():
+        return CleanedBucket([], [], 0, {})
+    events = with_user_reason(events, params)
     entries = events.select("partition_day", "video_id", "duration_ms", "in_catalogue").unique()
     folders.catalogue_entries.mkdir(exist_ok=True)
     entries.write_parquet(folders.catalogue_entries / f"{bucket:05d}.parquet")
     is_valid = pl.col("reason").is_null()
     rejected, order = rejects(events.filter(~is_valid)), ["source_file", "source_line"]
     reject_paths = stage_parquet(rejected, REJECTS, order, folders.rejects, bucket)
-    events = events.filter(is_valid)  # frees the others
+    events = events.filter(is_valid)  # frees the memory of the others
     joined, order = interactions(events, params), ["user_id", "started_at", "video_id"]
     paths = stage_parquet(joined, INTERACTIONS, order, folders.interactions, bucket)
     return CleanedBucket(paths, reject_paths, _sum_events(paths), _count_reasons(reject_paths))

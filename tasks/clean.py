@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
-import pyarrow.compute as pc
+import polars as pl
 
 from core import hashing, step_cli
 from core.config import CleanConfig
@@ -159,13 +159,10 @@ def _commit(
 
 def _night_counts(lake: Lake, day: date) -> dict[str, int]:
     """Count interactions, users and rejects of the night's own day."""
-    interactions = lake.scan("interactions", on_days(day), columns=("user_id",))
-    rejects = lake.scan("rejects", on_days(day), columns=("step",))
-    return {
-        "interactions": interactions.num_rows,
-        "users": pc.count_distinct(interactions["user_id"]).as_py(),
-        "rejects": rejects.num_rows,
-    }
+    interactions = lake.lazy_scan("interactions", on_days(day))
+    counts = interactions.select(interactions=pl.len(), users=pl.col("user_id").n_unique())
+    rejects = lake.lazy_scan("rejects", on_days(day)).select(rejects=pl.len())
+    return {**counts.collect().row(0, named=True), **rejects.collect().row(0, named=True)}
 
 
 if __name__ == "__main__":

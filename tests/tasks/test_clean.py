@@ -101,6 +101,16 @@ def test_a_late_video_restores_its_events(landing, night):
     assert {day for day in after if before.get(day) != after[day]} == again
 
 
+def test_a_late_video_is_found_in_rejects_whatever_its_name(landing, night):
+    small_platform(landing)
+    name = 'a "b" \\ c\t😍'
+    land(landing, "events", DAY, [event(900, "u0", name, "view", at(DAY, 9))], "more.jsonl")
+    _ingest_and_clean(night)
+    land(landing, "videos", DAY, [{"video_id": name}], "repair.jsonl")
+    assert _ingest_and_clean(night).facts["days"] == [str(DAY)]
+    assert (_rejects(), _events_of(name)) == ([], 1)
+
+
 def test_a_video_of_a_repair_restores_its_events(landing, night):
     small_platform(landing)
     land(landing, "events", DAY, [event(900, "u0", "late", "view", at(DAY, 9))], "more.jsonl")
