@@ -35,7 +35,7 @@ def spark_context(name: str) -> SparkContext:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "true" if sys.stderr.isatty() else "false",
     }
-    context = SparkContext.getOrCreate(SparkConf().setAll(settings.items()))
+    context = SparkContext.getOrCreate(SparkConf().setAll(list(settings.items())))
     context.setLogLevel("ERROR")
     return context
 

@@ -143,12 +143,34 @@ def test_an_interaction_has_the_mean_sentiment_of_its_comments():
         comment(6, "", "d"),
         comment(7, None, "e"),
         _event(8, user_id="f"),
+        comment(9, "so good, best cat ever!", "g"),
+        comment(10, "VERY good!!!", "g"),
     ]
     result = {row["user_id"]: row["comment_sentiment"] for row in _interactions(rows)}
     both = [sentiment.compound_score(row["comment_text"]) for row in rows[:2]]
     assert result["a"] == pytest.approx(sum(both) / 2)
     assert result["b"] == sentiment.compound_score("😍") > 0
     assert [result[user] for user in "cdef"] == [None] * 4
+    assert result["g"] == 0.76955  # the nearest float to the decimal mean
+
+
+def test_comments_are_joined_in_the_order_of_their_times():
+    rows = [
+        _event(line, "comment", NOON + timedelta(seconds=second), comment_text=text)
+        for line, second, text in ((1, 2, "a"), (2, 1, "c"), (3, 3, "b"), (4, 1, "b"))
+    ]
+    (row,) = _interactions(rows)
+    assert row["comment_text"] == "b\nc\na\nb"
+
+
+def test_the_context_of_an_interaction_is_the_first_that_is_known():
+    rows = [
+        _event(3, "like", network="5g", device="phone"),
+        _event(2, "like", device="tablet", feed_position=4),
+        _event(1, "view"),
+    ]
+    (row,) = _interactions(rows)
+    assert [row[name] for name in clean.CONTEXT] == ["tablet", "5g", None, 4]
 
 
 EVENT = st.builds(

@@ -199,6 +199,16 @@ def tasks_in_this_process(monkeypatch):
     monkeypatch.setattr(sequences, "count_buckets", lambda spark, paths: 1 + len(paths) % 3)
 
 
+def test_sequences_of_changed_days_are_not_continued(tasks_in_this_process, night):
+    _write_landings([DAY - timedelta(n) for n in range(6)])
+    for days in range(6):
+        _write_day(DAY - timedelta(days), [_interaction("a", "v", days, True, None)])
+    _run(Night(DAY - timedelta(2), night.workspace))
+    _write_day(DAY - timedelta(4), [_interaction("b", "w", 0, True, None)])
+    assert _run(night, validation_days=1)["continued_from"] == _days_before(5)
+    assert _stored(DAY) == _full_build(DAY, DAY, PARAMS.sequences.max_length)
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(CHANGE, min_size=1, max_size=6), max_length=st.integers(1, 4))
 def test_continued_sequences_are_those_of_a_full_build(
