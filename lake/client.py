@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog, load_catalog
@@ -25,6 +26,7 @@ from pyiceberg.expressions import (
     And,
     BooleanExpression,
     EqualTo,
+    GreaterThan,
     In,
     LessThanOrEqual,
     Not,
@@ -263,7 +265,7 @@ class Lake:
         return self._scan(name, row_filter, columns, version).to_arrow()
 
     def data_files(self, name: str, row_filter: BooleanExpression | str | None = None) -> list[str]:
-        """Return the paths of the Parquet files that hold the rows, for `spark.read.parquet(*paths)`.
+        """Return the paths of the Parquet files that hold the rows.
 
         The filter may use partition columns only, because each file is read as a whole.
         """
@@ -271,6 +273,14 @@ class Lake:
             return []
         tasks = self._scan(name, row_filter, ("*",), None).plan_files()
         return sorted(task.file.file_path for task in tasks)
+
+    def lazy_scan(self, name: str, row_filter: BooleanExpression | str | None = None) -> pl.LazyFrame:
+        """Return a polars query over the rows. It reads only what its result needs.
+
+        The filter may use partition columns only, as for `data_files`.
+        """
+        paths = self.data_files(name, row_filter)
+        return pl.scan_parquet(paths) if paths else pl.LazyFrame(TABLES[name].schema.empty_table())
 
     def _scan(
         self,
@@ -304,6 +314,11 @@ def _load_catalog(uri: str, warehouse: StoragePath) -> Catalog:
 def up_to_day(day: date) -> BooleanExpression:
     """Return a filter for the rows of a day and of all earlier days."""
     return LessThanOrEqual("day", day)  # type: ignore[call-arg, arg-type]  # pydantic hides the signature
+
+
+def days_between(start: date, end: date) -> BooleanExpression:
+    """Return a filter for the rows of the days after `start` up to `end`."""
+    return And(GreaterThan("day", start), up_to_day(end))  # type: ignore[call-arg, arg-type]
 
 
 def on_days(*days: date) -> BooleanExpression:

@@ -3,32 +3,30 @@
 A video can enter the catalogue, or be corrected, after its events were cleaned. Then those events must be
 cleaned again. So each commit of a day's interactions also stores a catalogue key. Only the days
 with a video that has changed since are cleaned again.
+
+Queries are lazy and run in the streaming engine of polars, which holds a part of a table at a time.
 """
 
+import hashlib
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
-from pyspark.sql import functions as F  # noqa: N812
+import polars as pl
 
 from lake.client import Lake, up_to_day
-from spark_jobs.session import spark_session
 
 SEPARATOR = "|"  # in `Lake.input_digests`, between the input digest and the catalogue key
 # The reject reasons that depend on the video's catalogue entry.
 CATALOGUE_REASONS = ("unknown_video", "impossible_watch_time", "suspected_bot", "duplicate_event")
 
 
-def video_durations(spark: SparkSession, lake: Lake, until: date) -> DataFrame:
+def video_durations(lake: Lake, until: date) -> pl.LazyFrame:
     """Return `video_id` and `duration_ms` of the newest record of every video received up to a day."""
-    paths = lake.data_files("videos", up_to_day(until))
-    if not paths:
-        return spark.createDataFrame([], "video_id string, duration_ms long")
-    newest = Window.partitionBy("video_id").orderBy(
-        F.desc("day"), F.desc("source_file"), F.desc("source_line")
-    )
-    ranked = spark.read.parquet(*paths).withColumn("recency_rank", F.row_number().over(newest))
-    return ranked.where("recency_rank = 1").select("video_id", "duration_ms")
+    recency = ("day", "source_file", "source_line", "duration_ms")
+    newest = pl.col("duration_ms").sort_by(recency).last()
+    return lake.lazy_scan("videos", up_to_day(until)).group_by("video_id").agg(newest)
 
 
 def cleaned_days(lake: Lake) -> dict[date, tuple[str, str]]:
@@ -82,59 +80,64 @@ def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> s
     if not key or (version != "None" and not old_lake.has_version("videos", int(version))):
         return days  # the key was not stored, or its version has expired
     old_lake.pin({"videos": None if version == "None" else int(version)})
-    spark = spark_session("clean")
-    old_videos = video_durations(spark, old_lake, date.fromisoformat(old_until))
-    changed = _changed_videos(old_videos, video_durations(spark, lake, until)).persist()
-    affected = _rejected_videos(spark, lake).join(changed, "video_id")
+    old_videos = video_durations(old_lake, date.fromisoformat(old_until))
+    changed = _changed_videos(old_videos, video_durations(lake, until))
+    if changed.is_empty():
+        return set()
+    affected_days = _days_of_videos(_rejected_videos(lake), changed)
     # An interaction exists only for a video of the old catalogue, so a new video can occur only in rejects.
-    if not (known_before := changed.where("was_known")).isEmpty():
-        affected = affected.unionByName(_interaction_videos(spark, lake).join(known_before, "video_id"))
-    affected_days = {row["day"] for row in affected.select("day").distinct().collect()}
-    changed.unpersist()
+    known_before = changed.filter("was_known")
+    if known_before.height:
+        affected_days |= _days_of_videos(_interaction_videos(lake), known_before)
     return days & affected_days
 
 
-def catalogue_digest_by_day(events: DataFrame) -> dict[date, str]:
-    """Return for each day a digest of the catalogue entries of its videos.
+def catalogue_digest_by_day(folder: Path) -> Iterator[tuple[date, str]]:
+    """Return for each partition day a digest of the catalogue entries of its videos.
 
     Args:
-        events: rows of `spark_jobs.clean.with_reject_reason`.
+        folder: Parquet files with `partition_day`, `video_id`, `duration_ms` and `in_catalogue`.
     """
-    in_catalogue: Column = F.coalesce(F.col("reason") != "unknown_video", F.lit(True))
-    videos = events.select(
-        "partition_day", "video_id", "duration_ms", in_catalogue.alias("in_catalogue")
-    ).distinct()
-    video_hash = F.xxhash64("video_id", "duration_ms", "in_catalogue").cast("decimal(38, 0)")
-    sums = videos.groupBy("partition_day").agg(F.sum(video_hash).alias("digest")).collect()
-    return {row["partition_day"]: f"{int(row['digest']) % 2**64:016x}" for row in sums}
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths:
+        return
+    entries = pl.scan_parquet(paths)
+    for day in entries.select(pl.col("partition_day").unique().sort()).collect().to_series():
+        entries_of_day = entries.filter(pl.col("partition_day") == day).unique().sort(pl.all())
+        text = entries_of_day.collect(engine="streaming").write_csv()
+        yield day, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _changed_videos(old_videos: DataFrame, new_videos: DataFrame) -> DataFrame:
+def _changed_videos(old_videos: pl.LazyFrame, new_videos: pl.LazyFrame) -> pl.DataFrame:
     """Return `video_id` of the videos that are new, gone or of another duration.
 
     The column `was_known` is true if the video was known in the old catalogue.
     """
-    renamed = [
-        frame.select("video_id", F.struct("duration_ms").alias(name))
-        for frame, name in ((old_videos, "old_entry"), (new_videos, "new_entry"))
-    ]
-    joined = renamed[0].join(renamed[1], "video_id", "full_outer")
-    return joined.where(~F.col("old_entry").eqNullSafe(F.col("new_entry"))).select(
-        "video_id", F.col("old_entry").isNotNull().alias("was_known")
+    joined = old_videos.with_columns(was_known=True).join(
+        new_videos.with_columns(is_known=True), on="video_id", how="full", coalesce=True, suffix="_new"
+    )
+    same = (
+        pl.col("was_known") & pl.col("is_known") & pl.col("duration_ms").eq_missing(pl.col("duration_ms_new"))
+    )
+    return (
+        joined.filter(~same.fill_null(False))
+        .select("video_id", pl.col("was_known").fill_null(False))
+        .collect(engine="streaming")
     )
 
 
-def _interaction_videos(spark: SparkSession, lake: Lake) -> DataFrame:
+def _days_of_videos(rows: pl.LazyFrame, videos: pl.DataFrame) -> set[date]:
+    """Return the days of the rows with one of some videos."""
+    days = rows.join(videos.lazy(), on="video_id", how="semi").select(pl.col("day").unique())
+    return set(days.collect(engine="streaming").to_series())
+
+
+def _interaction_videos(lake: Lake) -> pl.LazyFrame:
     """Return `video_id` and `day` of the interactions."""
-    if not lake.data_files("interactions"):
-        return spark.createDataFrame([], "video_id string, day date")
-    return spark.read.parquet(*lake.data_files("interactions")).select("video_id", "day")
+    return lake.lazy_scan("interactions").select("video_id", "day")
 
 
-def _rejected_videos(spark: SparkSession, lake: Lake) -> DataFrame:
+def _rejected_videos(lake: Lake) -> pl.LazyFrame:
     """Return `video_id` and `day` of the events rejected because of their video's catalogue entry."""
-    paths = lake.data_files("rejects", "step = 'clean'")
-    if not paths:
-        return spark.createDataFrame([], "video_id string, day date")
-    rejected = spark.read.parquet(*paths).where(F.col("reason").isin(*CATALOGUE_REASONS))
-    return rejected.select(F.get_json_object("record", "$.video_id").alias("video_id"), "day")
+    rejected = lake.lazy_scan("rejects", "step = 'clean'").filter(pl.col("reason").is_in(CATALOGUE_REASONS))
+    return rejected.select(pl.col("record").str.json_path_match("$.video_id").alias("video_id"), "day")

@@ -4,14 +4,21 @@ Every event belongs to one partition day. It is the day on which the event happe
 too old or in the future, it is the day on which the event was received.
 
 A partition day is cleaned as a whole, so that late events join their day. Each event ends in exactly one
-interaction or one reject.
+interaction or one reject. The rules that look at one event come first. The rest needs all events of a user.
 """
 
-from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F  # noqa: N812 - the usual name in Spark code
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import polars as pl
 
 from core.config import CleanConfig
+from core.tables import INTERACTIONS, REJECTS
+from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
+from spark_jobs.staging import stage_parquet
 
 EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike")
 BEHAVIOUR_EVENTS = {
@@ -32,148 +39,293 @@ EVENT_ORDER = (
     "watch_ms",
     "comment_text",
 )
+TEXT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "device")  # of a rejected record
+CONTEXT = ("device", "network", "utc_offset_minutes", "feed_position")
+# Columns with few texts. Integer codes take less memory than texts.
+REPEATED_TEXTS = ("event_type", "source_file", "device", "network")
+USER_DAY = ("user_id", "partition_day")
+JSON_ESCAPES = {'"': r"\"", "\\": r"\\"} | {
+    chr(code): {8: r"\b", 9: r"\t", 10: r"\n", 12: r"\f", 13: r"\r"}.get(code, f"\\u{code:04X}")
+    for code in range(32)
+}
 
 
-def with_partition_day(events: DataFrame, params: CleanConfig) -> DataFrame:
-    """Add the dates `partition_day` and `received_day` to received events."""
-    event_day = F.to_date("event_time")
-    lateness = F.datediff(F.col("day"), event_day)
-    in_time = lateness.between(0, params.late_days)
-    return events.withColumns(
-        {"received_day": F.col("day"), "partition_day": F.when(in_time, event_day).otherwise(F.col("day"))}
+@dataclass(frozen=True)
+class CleanedBucket:
+    """The staged files of a bucket, and the counts of their events.
+
+    Attributes:
+        interaction_paths, reject_paths: the files, each with the rows of one day.
+        kept: events in the interactions.
+        rejected: reason -> rejects.
+    """
+
+    interaction_paths: list[Path]
+    reject_paths: list[Path]
+    kept: int
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True)
+class CleanFolders:
+    """Where the tasks of one run find and put files.
+
+    Attributes:
+        exchange: the folder of the exchanged rows.
+        interactions, rejects: the staging folders of the tables.
+    """
+
+    exchange: Path
+    interactions: Path
+    rejects: Path
+
+    @property
+    def catalogue(self) -> Path:
+        """A Parquet file with `video_id` and `duration_ms` of all videos."""
+        return self.exchange / "catalogue.parquet"
+
+    @property
+    def events(self) -> Path:
+        """The folder of the events, labelled by `label_events` and split by user."""
+        return self.exchange / "events"
+
+    @property
+    def catalogue_entries(self) -> Path:
+        """The folder of the catalogue entries that the events of each bucket refer to."""
+        return self.exchange / "catalogue_entries"
+
+
+def label_events(
+    events: pl.DataFrame, folders: CleanFolders, days: Collection[date], params: CleanConfig
+) -> pl.DataFrame:
+    """Return the events of some partition days, with the reason of the rules that look at one event.
+
+    Args:
+        events: rows of the table `events`.
+        folders: has the file of the catalogue.
+        days: the partition days.
+        params: bounds of a plausible event.
+    """
+    dated = with_partition_day(events, params).filter(pl.col("partition_day").is_in(list(days)))
+    labelled = with_row_reason(dated, pl.read_parquet(folders.catalogue), params)
+    return labelled.with_columns(pl.col(REPEATED_TEXTS).cast(pl.Categorical))
+
+
+def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> CleanedBucket:
+    """Write the interactions and rejects of the users of a bucket, and count the written events.
+
+    Args:
+        bucket: the number of the bucket.
+        folders: the folders of the run.
+        params: bounds of a plausible event, and the end of a viewing session.
+    """
+    events = read_bucket(folders.events, bucket, no_rows=pl.DataFrame())
+    if events.is_empty():
+        return CleanedBucket([], [], 0, {})
+    events = with_user_reason(events, params)
+    entries = events.select("partition_day", "video_id", "duration_ms", "in_catalogue").unique()
+    folders.catalogue_entries.mkdir(exist_ok=True)
+    entries.write_parquet(folders.catalogue_entries / f"{bucket:05d}.parquet")
+    is_valid = pl.col("reason").is_null()
+    rejected, order = rejects(events.filter(~is_valid)), ["source_file", "source_line"]
+    reject_paths = stage_parquet(rejected, REJECTS, order, folders.rejects, bucket)
+    events = events.filter(is_valid)  # frees the memory of the others
+    joined, order = interactions(events, params), ["user_id", "started_at", "video_id"]
+    paths = stage_parquet(joined, INTERACTIONS, order, folders.interactions, bucket)
+    return CleanedBucket(paths, reject_paths, _sum_events(paths), _count_reasons(reject_paths))
+
+
+def with_partition_day(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
+    """Replace the date `day` of received events by `received_day` and `partition_day`."""
+    event_day = pl.col("event_time").dt.date()
+    in_time = _days_late().is_between(0, params.late_days)
+    return events.rename({"day": "received_day"}).with_columns(
+        partition_day=pl.when(in_time).then(event_day).otherwise("received_day")
     )
 
 
-def with_reject_reason(events: DataFrame, videos: DataFrame, params: CleanConfig) -> DataFrame:
-    """Add `reason` (null: the event is kept) and `duration_ms` to events.
+def with_row_reason(events: pl.DataFrame, catalogue: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
+    """Add the first reason to refuse an event that needs no other events, and the event's catalogue entry.
 
     Args:
         events: rows of `with_partition_day`.
-        videos: `video_id` and `duration_ms` of the catalogue, one row for each video.
+        catalogue: `video_id` and `duration_ms`, one row for each video.
+        params: bounds of a plausible event.
+
+    Returns:
+        The events with `reason` (null: none), `duration_ms`, and `in_catalogue`.
+    """
+    joined = events.join(catalogue.with_columns(in_catalogue=True), on="video_id", how="left")
+    labelled = joined.with_columns(pl.col("in_catalogue").fill_null(False))
+    return labelled.with_columns(reason=_first_reason(params))
+
+
+def with_user_reason(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
+    """Add the reasons that depend on other events of the user to events without a reason.
+
+    Args:
+        events: rows of `with_row_reason`, with all events of each user and partition day.
         params: bounds of a plausible event.
     """
-    catalogue = videos.select("video_id", "duration_ms", F.lit(True).alias("known"))
-    labelled = events.join(F.broadcast(catalogue), "video_id", "left").withColumn(
-        "reason", _row_reason(params)
-    )
-    valid, rejected = labelled.where("reason IS NULL"), labelled.where("reason IS NOT NULL")
-    return _mark_duplicates_and_bots(valid, params).unionByName(rejected).drop("known")
+    distinct = _with_reason_of_rows(events, "duplicate_event", _repeated_rows(events))
+    return _with_reason_of_rows(distinct, "suspected_bot", _rows_of_bots(distinct, params))
 
 
-def interactions(events: DataFrame, params: CleanConfig) -> DataFrame:
+def interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
     """Join kept events to interactions, one for each user × video × viewing session.
 
     A session starts with an impression, with a view that does not follow an impression, or after a pause of
     more than `session_gap_minutes`. Other behaviours belong to the session before them.
 
     No two interactions of a user and video start at the same instant. The first one takes such events.
+
+    Args:
+        events: rows of `with_user_reason` without a reason.
+        params: the end of a viewing session.
+
+    Returns:
+        Rows of the table `interactions`.
     """
-    numbered = _number_interactions(with_sentiment(events), params)
-    behaviours = {
-        behaviour: F.coalesce(F.bool_or(F.col("event_type") == event_type), F.lit(False))
-        for behaviour, event_type in BEHAVIOUR_EVENTS.items()
-    }
-    context = {
-        c: F.min_by(c, F.when(F.col(c).isNotNull(), _event_order()))
-        for c in ("device", "network", "utc_offset_minutes", "feed_position")
-    }
-    comments = F.array_sort(
-        F.collect_list(F.when(F.col("comment_text") != "", F.struct("event_time", "comment_text")))
-    )
-    columns = {
-        "started_at": F.min("event_time"),
-        "watched_ms": F.max("watch_ms"),
-        "duration_ms": F.first("duration_ms"),
-        "events": F.count("*"),
-        "comments": comments,
-        # The mean of decimals does not depend on the order of the rows.
-        "comment_sentiment": F.avg(F.col("sentiment").cast("decimal(5, 4)")).cast("double"),
+    numbered = _number_interactions(events, params)
+    event_type = pl.col("event_type")
+    behaviours = {name: (event_type == kind).any() for name, kind in BEHAVIOUR_EVENTS.items()}
+    grouped = numbered.group_by("interaction", maintain_order=True).agg(
+        pl.first("user_id", "video_id", "duration_ms"),
+        pl.first("partition_day").alias("day"),
+        pl.first("event_time").alias("started_at"),
+        pl.max("watch_ms").alias("watched_ms"),
+        pl.len().cast(pl.Int64).alias("events"),
+        *[pl.col(name).drop_nulls().first() for name in CONTEXT],
         **behaviours,
-        **context,
-    }
-    grouped = numbered.groupBy("user_id", "video_id", "partition_day", "interaction_number").agg(
-        *[column.alias(name) for name, column in columns.items()]
     )
-    return grouped.withColumns(
-        {
-            "watch_ratio": F.col("watched_ms") / F.col("duration_ms"),
-            "comment_text": F.when(F.size("comments") > 0, F.array_join("comments.comment_text", "\n")),
-            "day": F.col("partition_day"),
-        }
-    ).drop("interaction_number", "partition_day", "duration_ms", "comments")
+    return grouped.join(_comments(numbered), on="interaction", how="left").with_columns(
+        watch_ratio=pl.col("watched_ms") / pl.col("duration_ms")
+    )
 
 
-def rejects(events: DataFrame) -> DataFrame:
-    """Return rows of the table `rejects` from events of `with_reject_reason` that have a reason."""
-    fields = ("event_id", "user_id", "video_id", "event_type", "event_time", "watch_ms", "device")
+def rejects(events: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of the table `rejects` from events of `with_user_reason` that have a reason."""
     return events.select(
-        F.col("partition_day").alias("day"),
-        F.lit("clean").alias("step"),
+        pl.col("partition_day").alias("day"),
+        pl.lit("clean").alias("step"),
         "reason",
         "received_day",
         "source_file",
         "source_line",
-        F.to_json(F.struct(*fields)).alias("record"),
+        _record_json().alias("record"),
     )
 
 
-def _row_reason(params: CleanConfig) -> Column:
+def _days_late() -> pl.Expr:
+    return (pl.col("received_day") - pl.col("event_time").dt.date()).dt.total_days()
+
+
+def _first_reason(params: CleanConfig) -> pl.Expr:
     """Return the first reason to refuse an event that needs no other events."""
-    end_of_day = F.col("received_day").cast("timestamp") + F.expr(
-        f"INTERVAL 1 DAY + INTERVAL {params.clock_skew_minutes} MINUTES"
+    event_time, received_day = pl.col("event_time"), pl.col("received_day")
+    end_of_day = received_day.cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + pl.duration(
+        days=1, minutes=params.clock_skew_minutes
     )
-    max_watch_ms = F.coalesce(
-        F.col("duration_ms") * params.max_replays, F.lit(params.max_watch_minutes * 60_000)
+    max_watch_ms = (pl.col("duration_ms") * float(params.max_replays)).fill_null(
+        params.max_watch_minutes * 60_000
     )
     rules = {
-        "missing_event_id": F.col("event_id").isNull(),
-        "missing_user": F.col("user_id").isNull(),
-        "missing_video": F.col("video_id").isNull(),
-        "missing_event_time": F.col("event_time").isNull(),
-        "unknown_event_type": ~F.coalesce(F.col("event_type").isin(*EVENT_TYPES), F.lit(False)),
-        "event_time_in_future": F.col("event_time") > end_of_day,
-        "arrived_too_late": F.datediff("received_day", F.to_date("event_time")) > params.late_days,
-        "unknown_video": F.col("known").isNull(),
-        "impossible_watch_time": (F.col("watch_ms") < 0) | (F.col("watch_ms") > max_watch_ms),
+        "missing_event_id": pl.col("event_id").is_null(),
+        "missing_user": pl.col("user_id").is_null(),
+        "missing_video": pl.col("video_id").is_null(),
+        "missing_event_time": event_time.is_null(),
+        "unknown_event_type": ~pl.col("event_type").is_in(EVENT_TYPES).fill_null(False),
+        "event_time_in_future": event_time > end_of_day,
+        "arrived_too_late": _days_late() > params.late_days,
+        "unknown_video": ~pl.col("in_catalogue"),
+        "impossible_watch_time": (pl.col("watch_ms") < 0) | (pl.col("watch_ms") > max_watch_ms),
     }
-    return F.coalesce(*[F.when(condition, F.lit(reason)) for reason, condition in rules.items()])
+    return pl.coalesce(pl.when(condition).then(pl.lit(reason)) for reason, condition in rules.items())
 
 
-def _mark_duplicates_and_bots(events: DataFrame, params: CleanConfig) -> DataFrame:
-    """Add the reasons that depend on other events of the user. It takes one shuffle, by user."""
-    by_user = events.repartition("user_id")
-    same_event = Window.partitionBy("user_id", "partition_day", "event_id").orderBy(*EVENT_ORDER)
-    with_duplicates = by_user.withColumn("repeat", F.row_number().over(same_event) > 1)
-    hour = Window.partitionBy("user_id", "partition_day", F.date_trunc("hour", "event_time"))
-    day = Window.partitionBy("user_id", "partition_day")
-    num_distinct = F.sum(F.when(~F.col("repeat"), 1).otherwise(0))
-    busiest = with_duplicates.withColumn("events_in_hour", num_distinct.over(hour)).withColumn(
-        "max_events_per_hour", F.max("events_in_hour").over(day)
+def _with_reason_of_rows(events: pl.DataFrame, reason: str, rows: pl.Series) -> pl.DataFrame:
+    """Set the reason of some rows, given by their numbers."""
+    is_one = pl.int_range(pl.len()).is_in(rows.implode())
+    return events.with_columns(reason=pl.when(is_one).then(pl.lit(reason)).otherwise("reason"))
+
+
+def _valid_rows(events: pl.DataFrame) -> pl.LazyFrame:
+    """Return the events without a reason, with the number `row`. The query reads only the needed columns."""
+    return events.lazy().with_row_index("row").filter(pl.col("reason").is_null())
+
+
+def _repeated_rows(events: pl.DataFrame) -> pl.Series:
+    """Return the numbers of all but the first of the events that share user, partition day and id."""
+    # An id that occurs once is no duplicate. So only a few rows are sorted.
+    candidates = _valid_rows(events).filter(pl.col("event_id").is_duplicated())
+    ordered = candidates.select("row", *USER_DAY, *EVENT_ORDER).sort(EVENT_ORDER)
+    return ordered.filter(~pl.struct(*USER_DAY, "event_id").is_first_distinct()).collect()["row"]
+
+
+def _rows_of_bots(events: pl.DataFrame, params: CleanConfig) -> pl.Series:
+    """Return the numbers of the events of users with too many events in an hour of the day."""
+    valid = _valid_rows(events).select("row", *USER_DAY, "event_time")
+    too_many = pl.col("len") > params.bot_events_per_hour
+    # Most users have fewer events in all. So only a few rows are counted by hour.
+    of_busy_users = valid.join(valid.group_by("user_id").len().filter(too_many), on="user_id", how="semi")
+    in_hour = of_busy_users.group_by(*USER_DAY, pl.col("event_time").dt.truncate("1h")).len()
+    return of_busy_users.join(in_hour.filter(too_many), on=USER_DAY, how="semi").collect()["row"]
+
+
+def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
+    """Sort events by user, video, partition day and time, and add the number `interaction`."""
+    # Integer codes sort faster than text. Their order does not matter, because only groups are needed.
+    ids = pl.col("user_id", "video_id").cast(pl.Categorical).to_physical().name.suffix("_code")
+    group = ("user_id_code", "video_id_code", "partition_day")
+    event_time, event_type = pl.col("event_time"), pl.col("event_type")
+    new_group = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in group)
+    unannounced_view = (event_type == "view") & (event_type.shift() != "impression")
+    paused = event_time - event_time.shift() > pl.duration(minutes=params.session_gap_minutes)
+    starts = pl.col("new_group") | paused | (event_type == "impression") | unannounced_view
+    ordered = events.with_columns(ids).sort(*group, *EVENT_ORDER[:4]).with_columns(new_group=new_group)
+    marked = ordered.with_columns(
+        new_instant=pl.col("new_group") | (event_time != event_time.shift()), starts=starts.cast(pl.Int64)
     )
-    reason = F.when(F.col("repeat"), "duplicate_event").when(
-        F.col("max_events_per_hour") > params.bot_events_per_hour, "suspected_bot"
-    )
-    return busiest.withColumn("reason", reason).drop("repeat", "events_in_hour", "max_events_per_hour")
-
-
-def _number_interactions(events: DataFrame, params: CleanConfig) -> DataFrame:
-    """Add `interaction_number`, which counts from 1 within user × video × partition day."""
-    in_order = Window.partitionBy("user_id", "video_id", "partition_day").orderBy(*EVENT_ORDER)
-    time_gap = F.unix_micros("event_time") - F.unix_micros(F.lag("event_time").over(in_order))
-    session_gap = time_gap > params.session_gap_minutes * 60_000_000
-    unannounced_view = (F.col("event_type") == "view") & (F.lag("event_type").over(in_order) != "impression")
-    starts_session = session_gap | (F.col("event_type") == "impression") | unannounced_view
-    marked = events.withColumn("starts_session", (time_gap.isNull() | starts_session).cast("int"))
-    same_instant = Window.partitionBy("user_id", "video_id", "partition_day", "event_time").orderBy(
-        *EVENT_ORDER
-    )
-    started_before = F.sum("starts_session").over(same_instant.rowsBetween(Window.unboundedPreceding, -1))
-    first = F.col("starts_session") * (F.coalesce(started_before, F.lit(0)) == 0).cast("int")
-    started = marked.withColumn("opens_interaction", first)
-    return started.withColumn("interaction_number", F.sum("opens_interaction").over(in_order)).drop(
-        "opens_interaction", "starts_session"
+    # Of the events at one instant, only the first that starts a session opens an interaction.
+    started_before = pl.col("starts").cum_sum() - pl.col("starts")
+    before_instant = pl.when("new_instant").then(started_before).forward_fill()
+    opens = (pl.col("starts") == 1) & (started_before == before_instant)
+    return marked.with_columns(interaction=opens.cum_sum()).drop(
+        "user_id_code", "video_id_code", "new_group", "new_instant", "starts"
     )
 
 
-def _event_order() -> Column:
-    return F.struct(*EVENT_ORDER[:4])
+def _comments(events: pl.DataFrame) -> pl.DataFrame:
+    """Return `interaction`, and the comments of the interaction as `comment_text` and `comment_sentiment`.
+
+    The mean sentiment is a decimal number of eight places. It does not depend on the order of the rows.
+    """
+    written = events.filter(pl.col("comment_text") != "").select("interaction", "event_time", "comment_text")
+    scored = with_sentiment(written).sort("interaction", "event_time", "comment_text")
+    # A sum of whole numbers is exact. The last rounding corrects the quotient, which polars does not round.
+    score = (pl.col("sentiment") * 1e8).round()
+    mean = (score.mean().round(mode="half_away_from_zero") / 1e8).round(8)
+    return scored.group_by("interaction", maintain_order=True).agg(
+        pl.col("comment_text").str.join("\n"), mean.alias("comment_sentiment")
+    )
+
+
+def _record_json() -> pl.Expr:
+    """Return an event as a JSON object of its fields without null."""
+    text = {name: pl.col(name).cast(pl.String).str.replace_many(JSON_ESCAPES) for name in TEXT_FIELDS}
+    text["event_time"] = pl.col("event_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    quoted = {name: pl.concat_str(pl.lit(f'"{name}":"'), text[name], pl.lit('"')) for name in text}
+    watch_ms = pl.concat_str(pl.lit('"watch_ms":'), pl.col("watch_ms"))
+    members = [*(quoted[name] for name in TEXT_FIELDS[:4]), quoted["event_time"], watch_ms, quoted["device"]]
+    joined = pl.concat_str(members, separator=",", ignore_nulls=True)
+    return pl.concat_str(pl.lit("{"), joined, pl.lit("}"))
+
+
+def _sum_events(paths: list[Path]) -> int:
+    return pl.scan_parquet(paths).select(pl.sum("events")).collect().item() if paths else 0
+
+
+def _count_reasons(paths: list[Path]) -> dict[str, int]:
+    if not paths:
+        return {}
+    return dict(pl.scan_parquet(paths).group_by("reason").len().collect().iter_rows())

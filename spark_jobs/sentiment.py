@@ -14,9 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-import pandas as pd
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+import polars as pl
 
 MAX_CHARACTERS = 500  # characters that are read of a comment
 LIBRARIES = ", ".join(f"{name} {version(name)}" for name in ("vadersentiment", "py3langid"))
@@ -24,15 +22,14 @@ METHOD = f"{LIBRARIES}, first {MAX_CHARACTERS} characters"
 MIN_WORDS = 3  # shorter texts get a wrong language: "lol" is taken for Sotho, "nice" for Croatian
 
 
-def with_sentiment(events: DataFrame) -> DataFrame:
-    """Add `sentiment` (double in [-1, 1], null: unknown) of `comment_text`.
+def with_sentiment(comments: pl.DataFrame) -> pl.DataFrame:
+    """Add `sentiment` (float in [-1, 1], null: unknown) of `comment_text`.
 
-    Only events with a comment go through Python, because most have none.
+    The libraries read one text at a time, in Python. So each text is scored once, however often it occurs.
     """
-    written = F.coalesce(F.col("comment_text") != "", F.lit(False))
-    scores = F.pandas_udf(_compound_scores, "double")  # type: ignore[call-overload]
-    scored = events.where(written).withColumn("sentiment", scores("comment_text"))
-    return scored.unionByName(events.where(~written).withColumn("sentiment", F.lit(None).cast("double")))
+    texts = comments["comment_text"].unique()
+    scores = pl.Series("sentiment", [compound_score(text) for text in texts], pl.Float64)
+    return comments.join(pl.DataFrame([texts, scores]), on="comment_text", how="left")
 
 
 def compound_score(text: str) -> float | None:
@@ -42,10 +39,6 @@ def compound_score(text: str) -> float | None:
     if polarity["pos"] == polarity["neg"] == 0:
         return None
     return polarity["compound"] if len(text.split()) < MIN_WORDS or _language(text) == "en" else None
-
-
-def _compound_scores(texts: pd.Series) -> pd.Series:
-    return texts.map(compound_score).astype(float)
 
 
 @cache

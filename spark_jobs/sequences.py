@@ -1,61 +1,124 @@
-"""Build the sequences of all users from their interactions."""
+"""Build the sequences of users from their interactions, and continue the sequences of an earlier day.
+
+A sequence holds the newest interactions of a user in a total order of their content. So the sequences at the
+end of a day are a function of those at the end of an earlier day and of the interactions in between.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+import polars as pl
 
-from core.tables import BEHAVIOURS
+from core.tables import BEHAVIOURS, INTERACTIONS, SEQUENCES
+from spark_jobs.exchange import read_bucket
+from spark_jobs.staging import stage_parquet
+
+# The values of an interaction -> their column in `sequences`. They are in the order of the interactions:
+# by the first value, then by the next.
+COLUMNS = {
+    "started_at": "started_at",
+    "video_id": "video_ids",
+    "watch_ratio": "watch_ratios",
+    "bits": "behaviours",
+    "comment_sentiment": "comment_sentiments",
+    "utc_offset_minutes": "utc_offset_minutes",
+    "device": "devices",
+    "network": "networks",
+}
 
 
-def build_sequences(interactions: DataFrame, days: Sequence[date], max_length: int) -> DataFrame:
-    """Return each user's newest interactions at the end of each day, oldest first.
+@dataclass(frozen=True)
+class SequenceFolders:
+    """Where the tasks of one run find and put files.
 
-    A row holds no interaction of a later day. Impressions without any behaviour are left out. Spark's
-    `max_by` keeps only `max_length` rows in memory for each user.
+    Attributes:
+        exchange: the folder of the exchanged rows.
+        staging: the staging folder of the table.
+    """
+
+    exchange: Path
+    staging: Path
+
+    @property
+    def base(self) -> Path:
+        """The folder of the sequences of an earlier day, which are continued."""
+        return self.exchange / "base"
+
+    @property
+    def interactions(self) -> Path:
+        """The folder of the interactions of the days after it."""
+        return self.exchange / "interactions"
+
+
+def engaged_interactions(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Return the values that sequences keep of the interactions with a behaviour.
 
     Args:
         interactions: rows of the table `interactions`.
-        days: the days.
+
+    Returns:
+        `user_id`, `day` and the keys of `COLUMNS`. Bit i of `bits` is `BEHAVIOURS[i]`.
+    """
+    bits = pl.sum_horizontal(
+        pl.col(name).cast(pl.Int32) * (1 << position) for position, name in enumerate(BEHAVIOURS)
+    )
+    return (
+        interactions.filter(pl.any_horizontal(BEHAVIOURS))
+        .with_columns(bits.cast(pl.Int32).alias("bits"))
+        .select("user_id", "day", *COLUMNS)
+    )
+
+
+def stored_sequences(sequences: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of the table `sequences` without their day, for `continue_sequences`."""
+    return sequences.drop("day")
+
+
+def continue_sequences(sequences: pl.DataFrame, interactions: pl.DataFrame, max_length: int) -> pl.DataFrame:
+    """Add interactions to sequences. Sequences of other users stay as they are.
+
+    Args:
+        sequences: `user_id` and the values of `COLUMNS`, one row for each user.
+        interactions: rows of `engaged_interactions`.
+        max_length: most interactions of a sequence. The newest are kept.
+
+    Returns:
+        Rows like `sequences`, in no particular order.
+    """
+    names_of_lists = {column: name for name, column in COLUMNS.items()}
+    affected = sequences.join(interactions, on="user_id", how="semi")
+    known = affected.explode(*names_of_lists).rename(names_of_lists)
+    ordered = pl.concat([known, interactions.select(known.columns)]).sort("user_id", *COLUMNS)
+    newest = ordered.group_by("user_id", maintain_order=True).agg(pl.col(*COLUMNS).tail(max_length))
+    unaffected = sequences.join(interactions, on="user_id", how="anti")
+    return pl.concat([unaffected, newest.rename(COLUMNS).select(unaffected.columns)])
+
+
+def build_bucket(bucket: int, folders: SequenceFolders, days: Sequence[date], max_length: int) -> list[Path]:
+    """Write the sequences of the users of a bucket at the end of each day.
+
+    A row holds no interaction of a later day.
+
+    Args:
+        bucket: the number of the bucket.
+        folders: the folders of the run.
+        days: the days, oldest first. The base is older than all of them.
         max_length: most interactions of a sequence.
 
     Returns:
-        Rows of the table `sequences`, one for each user and day with an interaction.
+        The paths of the staged files.
     """
-    spark = interactions.sparkSession
-    cutoffs = spark.createDataFrame([(day,) for day in days], "cutoff_day date")
-    engaged = interactions.where(" OR ".join(BEHAVIOURS))
-    before_cutoff = engaged.join(F.broadcast(cutoffs), F.col("day") <= F.col("cutoff_day"))
-    interaction = F.struct(
-        "started_at",
-        "video_id",
-        "watch_ratio",
-        _behaviour_bits().alias("bits"),
-        "comment_sentiment",
-        "utc_offset_minutes",
-        "device",
-        "network",
-    )
-    latest = F.max_by(interaction, F.struct("started_at", "video_id"), max_length)
-    users = before_cutoff.groupBy("user_id", "cutoff_day").agg(F.array_sort(latest).alias("interactions"))
-    return users.select(
-        "user_id",
-        F.col("cutoff_day").alias("day"),
-        F.col("interactions.video_id").alias("video_ids"),
-        F.col("interactions.started_at").alias("started_at"),
-        F.col("interactions.watch_ratio").alias("watch_ratios"),
-        F.col("interactions.bits").alias("behaviours"),
-        F.col("interactions.comment_sentiment").alias("comment_sentiments"),
-        F.col("interactions.utc_offset_minutes").alias("utc_offset_minutes"),
-        F.col("interactions.device").alias("devices"),
-        F.col("interactions.network").alias("networks"),
-    )
-
-
-def _behaviour_bits() -> Column:
-    """Return the behaviours of an interaction as an integer, with bit i for `BEHAVIOURS[i]`."""
-    bits = F.lit(0)
-    for position, name in enumerate(BEHAVIOURS):
-        bits = bits + F.when(F.col(name), 1 << position).otherwise(0)
-    return bits.cast("int")
+    no_sequences = stored_sequences(pl.DataFrame(SEQUENCES.schema.empty_table()))
+    no_interactions = engaged_interactions(pl.DataFrame(INTERACTIONS.schema.empty_table()))
+    sequences = read_bucket(folders.base, bucket, no_sequences)
+    interactions = read_bucket(folders.interactions, bucket, no_interactions)
+    paths = []
+    for day in days:
+        is_known = pl.col("day") <= day
+        sequences = continue_sequences(sequences, interactions.filter(is_known), max_length)
+        interactions = interactions.filter(~is_known)
+        rows = sequences.with_columns(pl.lit(day).alias("day"))
+        paths += stage_parquet(rows, SEQUENCES, ["user_id"], folders.staging, bucket)
+    return paths

@@ -1,28 +1,31 @@
-"""Write Spark DataFrames as Parquet files that `Lake.commit` can add."""
+"""Write rows as Parquet files that `Lake.commit` can add."""
 
 from pathlib import Path
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+import polars as pl
+import pyarrow.parquet as pq
 
 from core.tables import TableSpec
-from lake.client import Lake
 
 
-def stage_parquet(lake: Lake, spec: TableSpec, rows: DataFrame, order: list[str]) -> list[Path]:
-    """Write rows as Parquet files into a staging folder. Readers see them only after the commit.
+def stage_parquet(
+    rows: pl.DataFrame, spec: TableSpec, order: list[str], folder: Path, bucket: int
+) -> list[Path]:
+    """Write rows into a staging folder of their table. Readers see them only after the commit.
 
     Args:
-        lake: the lake.
+        rows: rows with the table's columns.
         spec: the table.
-        rows: rows with the table's columns; each file gets the rows of one `day`.
         order: columns by which a file is sorted.
+        folder: the staging folder (`Lake.create_staging_folder`).
+        bucket: number of the bucket that holds the rows. It is part of the names of the files.
 
     Returns:
-        The paths of the files.
+        The paths of the files, one for each `day`.
     """
-    folder = lake.create_staging_folder(spec.name)
-    typed_rows = rows.select(*[F.col(f.name).cast(f.dataType) for f in spec.spark_schema()])
-    day_by_day = typed_rows.withColumn("folder", F.col("day")).sortWithinPartitions("folder", *order)
-    day_by_day.write.partitionBy("folder").mode("append").parquet(str(folder))
-    return sorted(folder.glob("folder=*/*.parquet"))
+    paths = []
+    days = rows.sort(order).partition_by("day", maintain_order=True, as_dict=True)
+    for (day,), rows_of_day in sorted(days.items()):
+        paths.append(folder / f"{day}-{bucket:05d}.parquet")
+        pq.write_table(rows_of_day.select(spec.schema.names).to_arrow().cast(spec.schema), paths[-1])
+    return paths

@@ -10,24 +10,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+import polars as pl
 
 from core import hashing, step_cli
 from core.config import CleanConfig
 from core.paths import Night
 from core.run_manifests import RowCounts, RunManifest
-from core.tables import INTERACTIONS, REJECTS
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
-from spark_jobs import catalogue_changes, clean
+from spark_jobs import catalogue_changes
+from spark_jobs.clean import CleanedBucket, CleanFolders, clean_bucket, label_events
+from spark_jobs.context import spark_context
+from spark_jobs.exchange import count_buckets, deleted_at_end, run_tasks, split_by_user
 from spark_jobs.sentiment import METHOD
-from spark_jobs.session import spark_session
-from spark_jobs.staging import stage_parquet
 
 
 def run(params: CleanConfig, night: Night) -> RunManifest:
@@ -44,8 +42,6 @@ def run(params: CleanConfig, night: Night) -> RunManifest:
             else RowCounts(0, 0)
         )
         catalogue_changes.confirm_catalogue_key(lake, night.day)
-        if spark := SparkSession.getActiveSession():
-            spark.stop()
     return RunManifest(
         reads=reads,
         writes={name: lake.version(name) for name in ("interactions", "rejects")},
@@ -102,36 +98,45 @@ def day_input_digests(lake: Lake, params: CleanConfig, until: date) -> dict[date
 def _clean_days(
     lake: Lake, params: CleanConfig, until: date, days: Sequence[date], input_digests: dict[date, str]
 ) -> RowCounts:
-    """Clean these days in one Spark job, and return the counts of the written rows."""
+    """Clean these days, and return the counts of the written rows."""
     received_days = sorted({day + timedelta(n) for day in days for n in range(params.late_days + 1)})
     paths = lake.data_files("events", on_days(*[day for day in received_days if day <= until]))
     if not paths:
         _commit(lake, until, [], [], {day: input_digests.get(day) for day in days})
         return RowCounts(0, 0)
-    spark = spark_session("clean")
-    events = clean.with_partition_day(spark.read.parquet(*paths), params)
-    day_events = events.where(F.col("partition_day").isin(list(days)))
-    labelled = clean.with_reject_reason(
-        day_events, catalogue_changes.video_durations(spark, lake, until), params
-    ).persist()
-
-    kept_paths = stage_parquet(
-        lake,
-        INTERACTIONS,
-        clean.interactions(labelled.where("reason IS NULL"), params),
-        ["user_id", "started_at"],
-    )
-    reject_paths = stage_parquet(
-        lake, REJECTS, clean.rejects(labelled.where("reason IS NOT NULL")), ["source_file", "source_line"]
-    )
-    rows = RowCounts(day_events.count(), _sum_events(kept_paths), _count_by_reason(reject_paths))
-    videos = catalogue_changes.catalogue_digest_by_day(labelled)
-    labelled.unpersist()
+    with deleted_at_end(lake.create_staging_folder("interactions")) as folder:
+        folders = CleanFolders(
+            folder, lake.create_staging_folder("interactions"), lake.create_staging_folder("rejects")
+        )
+        catalogue_changes.video_durations(lake, until).sink_parquet(folders.catalogue)
+        rows_in, buckets = _run_tasks(paths, folders, days, params)
+        videos = dict(catalogue_changes.catalogue_digest_by_day(folders.catalogue_entries))
     content_digests = {
         day: f"{input_digests[day]}.{videos.get(day, '')}" if day in input_digests else None for day in days
     }
-    _commit(lake, until, kept_paths, reject_paths, content_digests)
-    return rows
+    _commit(
+        lake,
+        until,
+        [path for bucket in buckets for path in bucket.interaction_paths],
+        [path for bucket in buckets for path in bucket.reject_paths],
+        content_digests,
+    )
+    rejected = sum((Counter(bucket.rejected) for bucket in buckets), Counter[str]())
+    return RowCounts(rows_in, sum(bucket.kept for bucket in buckets), dict(sorted(rejected.items())))
+
+
+def _run_tasks(
+    paths: Sequence[str], folders: CleanFolders, days: Sequence[date], params: CleanConfig
+) -> tuple[int, list[CleanedBucket]]:
+    """Write the staged files in Spark tasks. Return the number of events of the days, and the buckets."""
+    spark = spark_context("clean")
+    num_buckets = count_buckets(spark, paths)
+    label = partial(label_events, folders=folders, days=days, params=params)
+    rows_in = split_by_user(spark, paths, label, folders.events, num_buckets)
+    write = partial(clean_bucket, folders=folders, params=params)
+    buckets = run_tasks(spark, write, range(num_buckets))
+    spark.stop()
+    return rows_in, buckets
 
 
 def _commit(
@@ -152,29 +157,12 @@ def _commit(
     lake.commit("interactions", [{"day": day} for day in input_digests], kept_paths, inputs)
 
 
-def _sum_events(paths: Sequence[Path]) -> int:
-    if not paths:
-        return 0
-    column = ds.dataset(paths, schema=INTERACTIONS.schema).to_table(columns=["events"])["events"]
-    return pc.sum(column).as_py() or 0
-
-
-def _count_by_reason(paths: Sequence[Path]) -> dict[str, int]:
-    if not paths:
-        return {}
-    counts = ds.dataset(paths, schema=REJECTS.schema).to_table(columns=["reason"])["reason"].value_counts()
-    return dict(sorted(Counter({row["values"]: row["counts"] for row in counts.to_pylist()}).items()))
-
-
 def _night_counts(lake: Lake, day: date) -> dict[str, int]:
     """Count interactions, users and rejects of the night's own day."""
-    interactions = lake.scan("interactions", on_days(day), columns=("user_id",))
-    rejects = lake.scan("rejects", on_days(day), columns=("step",))
-    return {
-        "interactions": interactions.num_rows,
-        "users": pc.count_distinct(interactions["user_id"]).as_py(),
-        "rejects": rejects.num_rows,
-    }
+    interactions = lake.lazy_scan("interactions", on_days(day))
+    counts = interactions.select(interactions=pl.len(), users=pl.col("user_id").n_unique())
+    rejects = lake.lazy_scan("rejects", on_days(day)).select(rejects=pl.len())
+    return {**counts.collect().row(0, named=True), **rejects.collect().row(0, named=True)}
 
 
 if __name__ == "__main__":

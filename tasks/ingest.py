@@ -205,10 +205,10 @@ def _stage(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
 
 
 def _stage_on_spark(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
-    from spark_jobs.session import spark_session  # most nights need no Spark, and its import is slow
+    from spark_jobs.context import spark_context  # most nights need no Spark, and its import is slow
 
-    spark = spark_session("ingest")
-    outcomes = spark.sparkContext.parallelize(tasks, len(tasks)).map(stage_or_refuse).collect()
+    spark = spark_context("ingest")
+    outcomes = spark.parallelize(tasks, len(tasks)).map(stage_or_refuse).collect()
     spark.stop()
     results = []
     for outcome in outcomes:

@@ -8,22 +8,23 @@ interactions up to it have changed.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
+from pathlib import Path
 
 from core import hashing, step_cli
 from core.config import SequencesConfig
 from core.errors import InputError
 from core.paths import Night
 from core.run_manifests import RunManifest
-from core.tables import SEQUENCES
 from core.time_split import split_by_time
 from lake.audits import visible_lake
-from lake.client import Lake, on_days, up_to_day
-from spark_jobs.catalogue_changes import cleaned_days
-from spark_jobs.sequences import build_sequences
-from spark_jobs.session import spark_session
-from spark_jobs.staging import stage_parquet
+from lake.client import Lake, days_between, on_days, up_to_day
+from spark_jobs import catalogue_changes
+from spark_jobs.context import spark_context
+from spark_jobs.exchange import count_buckets, deleted_at_end, run_tasks, split_by_user
+from spark_jobs.sequences import SequenceFolders, build_bucket, engaged_interactions, stored_sequences
 
 
 def run(params: SequencesConfig, night: Night) -> RunManifest:
@@ -32,55 +33,100 @@ def run(params: SequencesConfig, night: Night) -> RunManifest:
     split = split_by_time(night.day, lake.hidden_days, params.validation_days, _first_day(lake))
     days = [*split.known_until.values(), split.test_day]
     with lake.lock("sequences"):
-        input_digests = {day: _input_digest(lake, params, day) for day in days}
+        digest = partial(_input_digest, _visible_days(lake), params)
+        input_digests = {day: digest(day) for day in days}
         stored_digests = lake.input_digests("sequences")
         days_to_build = [day for day in days if stored_digests.get(str(day)) != input_digests[day]]
         reads = {"interactions": lake.version("interactions")}
+        base_day = None
         if days_to_build:
-            _build_sequences(
-                lake, params, days_to_build, {str(day): input_digests[day] for day in days_to_build}
-            )
+            base_day = _newest_valid_day(lake, digest, stored_digests, min(days_to_build))
+            built = {day: input_digests[day] for day in days_to_build}
+            _build_sequences(lake, params.max_length, base_day, built)
     return RunManifest(
         reads=reads,
         writes={"sequences": lake.version("sequences")},
         digests={str(day): input_digests[day] for day in days},
-        facts={"folds": split.to_json(), "days": [str(day) for day in days_to_build]},
+        facts={
+            "folds": split.to_json(),
+            "days": [str(day) for day in days_to_build],
+            "continued_from": str(base_day) if base_day else None,
+        },
     )
+
+
+def _visible_days(lake: Lake) -> dict[date, str]:
+    """Return the cleaned days that are not blocked -> the input digest of their interactions."""
+    cleaned = catalogue_changes.cleaned_days(lake)
+    return {day: input_digest for day, (input_digest, _) in cleaned.items() if day not in lake.hidden_days}
 
 
 def _first_day(lake: Lake) -> date | None:
     """Return the first visible day with interactions. Cleaning also stores earlier days, which have none."""
-    visible_days = sorted(cleaned_days(lake).keys() - lake.hidden_days)
-    return next((day for day in visible_days if lake.data_files("interactions", on_days(day))), None)
+    days = sorted(_visible_days(lake))
+    return next((day for day in days if lake.data_files("interactions", on_days(day))), None)
+
+
+def _input_digest(visible_days: Mapping[date, str], params: SequencesConfig, day: date) -> str:
+    """Return a digest over the inputs of all visible days up to `day`."""
+    day_lines = sorted(f"{d} {input_digest}" for d, input_digest in visible_days.items() if d <= day)
+    return hashing.hash_lines([str(params.max_length), *day_lines])
+
+
+def _newest_valid_day(
+    lake: Lake, digest: Callable[[date], str], stored_digests: Mapping[str, str], end: date
+) -> date | None:
+    """Return the newest day before `end` whose stored sequences agree with the present interactions."""
+    for day in sorted(map(date.fromisoformat, stored_digests), reverse=True):
+        is_valid = day < end and stored_digests[str(day)] == digest(day)
+        if is_valid and lake.data_files("sequences", on_days(day)):
+            return day
+    return None
 
 
 def _build_sequences(
-    lake: Lake, params: SequencesConfig, days: Sequence[date], inputs: dict[str, str]
+    lake: Lake, max_length: int, base_day: date | None, input_digests: Mapping[date, str]
 ) -> None:
-    files = lake.data_files("interactions", up_to_day(max(days)))
-    if not files:
+    """Build the sequences at the end of some days from those of an earlier day and the interactions since.
+
+    Args:
+        lake: the lake.
+        max_length: most interactions of a sequence.
+        base_day: the earlier day. None: the sequences are built from all interactions.
+        input_digests: day to build -> digest of its inputs.
+    """
+    days = sorted(input_digests)
+    since_base = days_between(base_day, days[-1]) if base_day else up_to_day(days[-1])
+    paths = lake.data_files("interactions", since_base)
+    base_paths = lake.data_files("sequences", on_days(base_day)) if base_day else []
+    if not paths and not base_paths:
         raise InputError(
-            f"no interactions up to {max(days)} are in the lake; run `python -m tasks.ingest` and"
+            f"no interactions up to {days[-1]} are in the lake; run `python -m tasks.ingest` and"
             " `python -m tasks.clean` for that night first"
         )
-    spark = spark_session("sequences")
-    interactions = spark.read.parquet(*files)
-    paths = stage_parquet(
-        lake, SEQUENCES, build_sequences(interactions, days, params.max_length), ["user_id"]
-    )
+    staging = lake.create_staging_folder("sequences")
+    with deleted_at_end(lake.create_staging_folder("sequences")) as exchange:
+        staged = _run_tasks(base_paths, paths, SequenceFolders(exchange, staging), days, max_length)
+    digests_by_day = {str(day): input_digest for day, input_digest in input_digests.items()}
+    lake.commit("sequences", [{"day": day} for day in days], staged, digests_by_day)
+
+
+def _run_tasks(
+    base_paths: Sequence[str],
+    paths: Sequence[str],
+    folders: SequenceFolders,
+    days: Sequence[date],
+    max_length: int,
+) -> list[Path]:
+    """Write the staged files in Spark tasks, and return their paths."""
+    spark = spark_context("sequences")
+    num_buckets = count_buckets(spark, [*base_paths, *paths])
+    split_by_user(spark, base_paths, stored_sequences, folders.base, num_buckets)
+    split_by_user(spark, paths, engaged_interactions, folders.interactions, num_buckets)
+    build = partial(build_bucket, folders=folders, days=days, max_length=max_length)
+    paths_by_bucket = run_tasks(spark, build, range(num_buckets))
     spark.stop()
-    lake.commit("sequences", [{"day": day} for day in days], paths, inputs)
-
-
-def _input_digest(lake: Lake, params: SequencesConfig, day: date) -> str:
-    """Return a digest over the inputs of all days up to `day`, without blocked days."""
-    days = {
-        d: input_digest
-        for d, (input_digest, _) in cleaned_days(lake).items()
-        if d <= day and d not in lake.hidden_days
-    }
-    day_lines = sorted(f"{d} {input_digest}" for d, input_digest in days.items())
-    return hashing.hash_lines([str(params.max_length), *day_lines])
+    return [path for paths in paths_by_bucket for path in paths]
 
 
 if __name__ == "__main__":

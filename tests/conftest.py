@@ -1,4 +1,4 @@
-"""What the tests share: a home of their own, one Spark session, the real data where it is at hand."""
+"""What the tests share: a home of their own, one Spark context, the real data where it is at hand."""
 
 import logging
 import os
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from pyspark.sql import SparkSession
+from pyspark import SparkContext
 from s3fs import S3FileSystem
 
 from media import fetch
-from spark_jobs.session import spark_session
+from spark_jobs.context import spark_context
 from tests.support.postgres import postgres
 from tests.support.s3_server import client, seaweedfs
 
@@ -78,15 +78,15 @@ def _forget_s3_clients() -> None:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark() -> Iterator[SparkContext]:
     logging.getLogger("py4j").setLevel(logging.WARNING)  # or it logs its own end to a stream that is closed
-    started = spark_session("tests")
+    started = spark_context("tests")
     stop = started.stop
     yield started
     stop()
 
 
 @pytest.fixture
-def keep_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps stop their Spark session when done; within tests one session serves them all."""
-    monkeypatch.setattr(SparkSession, "stop", lambda self: None)
+def keep_spark(spark: SparkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps stop their Spark context when done; within tests one context serves them all."""
+    monkeypatch.setattr(SparkContext, "stop", lambda self: None)

@@ -8,7 +8,7 @@ import sqlalchemy
 
 from core.errors import InputError, ServiceUnavailableError
 from core.tables import LANDINGS, TABLES
-from lake.client import SCHEMA_DIGEST_PROPERTY, Lake, on_days, up_to_day
+from lake.client import SCHEMA_DIGEST_PROPERTY, Lake, days_between, on_days, up_to_day
 
 FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)
 
@@ -58,7 +58,17 @@ def test_scans_and_files_filter_by_day():
     lake.write("landings", _rows(FIRST, SECOND))
     assert _days(lake.scan("landings", up_to_day(FIRST))) == [FIRST]
     assert _days(lake.scan("landings", on_days(FIRST, SECOND))) == [FIRST, SECOND]
+    assert _days(lake.scan("landings", days_between(FIRST, SECOND))) == [SECOND]
     assert len(lake.data_files("landings", on_days(SECOND))) == 1
+
+
+def test_a_lazy_scan_reads_the_rows_that_a_scan_reads():
+    lake = Lake()
+    assert lake.lazy_scan("landings").collect().columns == LANDINGS.schema.names
+    lake.write("landings", _rows(FIRST, SECOND))
+    seen = Lake(hidden_days=[SECOND])
+    assert seen.lazy_scan("landings").collect()["day"].to_list() == _days(seen.scan("landings")) == [FIRST]
+    assert lake.lazy_scan("landings", on_days(SECOND)).collect()["day"].to_list() == [SECOND]
 
 
 def test_concurrent_writers_of_different_partitions_lose_no_rows():

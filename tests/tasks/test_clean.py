@@ -45,7 +45,7 @@ def test_rows_in_are_kept_plus_rejected(landing, night):
 def test_a_second_run_changes_nothing_and_starts_no_spark(landing, night, monkeypatch):
     small_platform(landing)
     first = _ingest_and_clean(night)
-    monkeypatch.setattr(clean, "spark_session", lambda name: pytest.fail("nothing is to be done"))
+    monkeypatch.setattr(clean, "spark_context", lambda name: pytest.fail("nothing is to be done"))
     again = clean.run(PARAMS.clean, night)
     assert (again.writes, again.facts["days"]) == (first.writes, [])
 
@@ -99,6 +99,16 @@ def test_a_late_video_restores_its_events(landing, night):
     assert (_rejects(dates[0]), _events_of("late", dates[0])) == ([], 3)
     after = _input_digests()
     assert {day for day in after if before.get(day) != after[day]} == again
+
+
+def test_a_late_video_is_found_in_rejects_whatever_its_name(landing, night):
+    small_platform(landing)
+    name = 'a "b" \\ c\t😍'
+    land(landing, "events", DAY, [event(900, "u0", name, "view", at(DAY, 9))], "more.jsonl")
+    _ingest_and_clean(night)
+    land(landing, "videos", DAY, [{"video_id": name}], "repair.jsonl")
+    assert _ingest_and_clean(night).facts["days"] == [str(DAY)]
+    assert (_rejects(), _events_of(name)) == ([], 1)
 
 
 def test_a_video_of_a_repair_restores_its_events(landing, night):

@@ -1,17 +1,25 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from core.config import IngestConfig, load_params
+from core import hashing
+from core.config import IngestConfig, SequencesConfig, load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
+from core.tables import BEHAVIOURS, INTERACTIONS, LANDINGS
 from lake import audits
 from lake.client import Lake, on_days
+from spark_jobs import exchange
 from tasks import clean, ingest, sequences
-from tests.support.landing_files import DAY, small_platform
+from tests.support.landing_files import DAY, at, event, land, small_platform
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 pytestmark = pytest.mark.usefixtures("keep_spark")
@@ -72,3 +80,148 @@ def test_a_blocked_day_is_no_validation_day(landing, night):
 def test_sequences_without_interactions_are_refused(night):
     with pytest.raises(InputError, match=f"no interactions up to {DAY} are in the lake"):
         sequences.run(PARAMS.sequences, night)
+
+
+def _ingest_and_clean(night: Night) -> None:
+    ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
+    clean.run(PARAMS.clean, night)
+
+
+def test_the_next_night_continues_the_sequences(landing, night):
+    _clean_days(landing, night, days=4)
+    assert _run(night)["continued_from"] is None
+    tomorrow = Night(DAY + timedelta(1), night.workspace)
+    land(landing, "events", tomorrow.day, [event(900, "u0", "v0", "view", at(tomorrow.day, 9))])
+    _ingest_and_clean(tomorrow)
+    facts = _run(tomorrow)
+    # Tomorrow's events may be late ones of the two days before it, so these days are cleaned again.
+    assert (facts["days"][-1], facts["continued_from"]) == (str(tomorrow.day), _days_before(2))
+
+
+def test_late_events_rebuild_the_days_that_they_may_belong_to(landing, night):
+    _clean_days(landing, night, days=4)
+    _run(night)
+    late = event(900, "u0", "v7", "view", at(DAY - timedelta(1), 23))
+    land(landing, "events", DAY, [late], "late.jsonl")
+    _ingest_and_clean(night)
+    facts = _run(night)
+    assert facts["days"] == [_days_before(days) for days in (2, 1, 0)]
+    assert facts["continued_from"] == _days_before(3)
+
+
+def test_sequences_whose_files_are_gone_are_not_continued(landing, night):
+    _clean_days(landing, night, days=4)
+    _run(night)
+    lake = Lake()
+    lake.commit("sequences", [{"day": DAY - timedelta(n)} for n in range(1, 4)], [], {str(DAY): None})
+    facts = _run(night)
+    assert (facts["days"], facts["continued_from"]) == ([str(DAY)], None)
+
+
+# The rest builds nights without Spark, to try many of them.
+
+FIRST_DAY = DAY - timedelta(9)
+VALUES = ("started_at", "video_id", "watch_ratio", "bits", "comment_sentiment", "utc_offset_minutes")
+COLUMNS = (
+    "started_at",
+    "video_ids",
+    "watch_ratios",
+    "behaviours",
+    "comment_sentiments",
+    "utc_offset_minutes",
+)
+
+
+def _interaction(user: str, video: str, second: int, liked: bool, ratio: float | None) -> dict[str, Any]:
+    row = dict.fromkeys(INTERACTIONS.schema.names) | dict.fromkeys(BEHAVIOURS, False)
+    return row | {"user_id": user, "video_id": video, "second": second, "liked": liked, "watch_ratio": ratio}
+
+
+INTERACTION = st.builds(
+    _interaction,
+    user=st.sampled_from("abc"),
+    video=st.sampled_from("vw"),
+    second=st.sampled_from([-1, 0, 1, 86_399]),
+    liked=st.booleans(),
+    ratio=st.sampled_from([None, 0.5, 1.0]),
+)
+CHANGE = st.fixed_dictionaries(
+    {
+        "day": st.integers(0, 4).map(lambda days: DAY - timedelta(days)),
+        "rows": st.lists(INTERACTION, max_size=6),
+        "outcome": st.sampled_from(["passed", "passed", "blocked"]),
+        "night": st.integers(0, 2).map(lambda days: DAY - timedelta(days)),
+    }
+)
+
+
+def _write_day(day: date, rows: Sequence[dict[str, Any]]) -> None:
+    """Replace a day's interactions as `clean` does. An event may happen a second before or after its day."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    starts = [midnight + timedelta(seconds=row["second"]) for row in rows]
+    written = [{**row, "day": day, "started_at": start} for row, start in zip(rows, starts, strict=True)]
+    table = pa.Table.from_pylist(written, INTERACTIONS.schema)
+    digest = hashing.hash_lines([str(table.to_pylist())])
+    Lake().write("interactions", table, [{"day": day}], {str(day): f"{digest}|key"})
+
+
+def _write_landings(days: Sequence[date]) -> None:
+    rows = [dict.fromkeys(LANDINGS.schema.names) | {"kind": "events", "day": day} for day in days]
+    rows = [row | {"digest": str(row["day"])} for row in rows]
+    Lake().write("landings", pa.Table.from_pylist(rows, LANDINGS.schema))
+
+
+def _full_build(night: date, day: date, max_length: int) -> dict[str, list[tuple]]:
+    """Return user -> newest interactions at the end of a day, from all that the night may see."""
+    values: dict[str, list[tuple]] = {}
+    for row in audits.visible_lake(night).scan("interactions").to_pylist():
+        row["bits"] = sum(row[name] << position for position, name in enumerate(BEHAVIOURS))
+        if row["day"] <= day and row["bits"]:
+            values.setdefault(row["user_id"], []).append(tuple(row[name] for name in VALUES))
+    order = lambda interaction: [(value is not None, value) for value in interaction]  # noqa: E731
+    return {user: sorted(interactions, key=order)[-max_length:] for user, interactions in values.items()}
+
+
+def _stored(day: date) -> dict[str, list[tuple]]:
+    rows = Lake().scan("sequences", on_days(day)).to_pylist()
+    assert len(rows) == len({row["user_id"] for row in rows})
+    return {row["user_id"]: list(zip(*(row[name] for name in COLUMNS), strict=True)) for row in rows}
+
+
+@pytest.fixture
+def tasks_in_this_process(monkeypatch):
+    def run_tasks(spark: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        return [function(item) for item in items]
+
+    monkeypatch.setattr(exchange, "run_tasks", run_tasks)
+    monkeypatch.setattr(sequences, "run_tasks", run_tasks)
+    monkeypatch.setattr(sequences, "spark_context", Mock())
+    monkeypatch.setattr(sequences, "count_buckets", lambda spark, paths: 1 + len(paths) % 3)
+
+
+def test_sequences_of_changed_days_are_not_continued(tasks_in_this_process, night):
+    _write_landings([DAY - timedelta(n) for n in range(6)])
+    for days in range(6):
+        _write_day(DAY - timedelta(days), [_interaction("a", "v", days, True, None)])
+    _run(Night(DAY - timedelta(2), night.workspace))
+    _write_day(DAY - timedelta(4), [_interaction("b", "w", 0, True, None)])
+    assert _run(night, validation_days=1)["continued_from"] == _days_before(5)
+    assert _stored(DAY) == _full_build(DAY, DAY, PARAMS.sequences.max_length)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(CHANGE, min_size=1, max_size=6), max_length=st.integers(1, 4))
+def test_continued_sequences_are_those_of_a_full_build(
+    tasks_in_this_process, tmp_path_factory, monkeypatch, changes, max_length
+):
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path_factory.mktemp("home")))
+    params = SequencesConfig(max_length=max_length, validation_days=2)
+    _write_landings([DAY - timedelta(n) for n in range(5)])
+    _write_day(FIRST_DAY, [_interaction("a", "v", 0, True, None)])
+    for change in changes:
+        _write_day(change["day"], change["rows"])
+        audits.write_audit(change["day"], change["outcome"])
+        night = Night(change["night"], tmp_path_factory.mktemp("night"))
+        manifest = sequences.run(params, night)
+        for day in map(date.fromisoformat, manifest.digests):
+            assert _stored(day) == _full_build(night.day, day, max_length), day

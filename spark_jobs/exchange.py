@@ -1,0 +1,106 @@
+"""Exchange rows between Spark tasks by user. Spark schedules the tasks, and polars does their work.
+
+A step that needs all rows of a user together runs in two stages. In stage one, each task reads one file,
+applies a kernel, and splits the rows into buckets by a hash of the user. In stage two, each task reads one
+bucket. So the memory of a task is bounded by a batch in stage one, and by a bucket in stage two.
+
+Tasks hand over paths and counts only. Rows stay in Arrow IPC files below one folder, which all workers must
+see. It lies in the folder of a table, where maintenance removes what a killed run left. A task that Spark
+repeats writes the same files again.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+from pyspark import SparkContext
+
+Kernel = Callable[[pl.DataFrame], pl.DataFrame]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BATCH_ROWS = 1 << 20  # rows of a file that a task holds at a time, some 200 MiB of events
+BUCKET_BYTES = 64 << 20  # Parquet input of a bucket, some 2.5 million events that take 1.6 GiB in a task
+
+
+@contextmanager
+def deleted_at_end(folder: Path) -> Iterator[Path]:
+    """Delete a folder of exchanged rows at the end of the block."""
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def count_buckets(spark: SparkContext, paths: Sequence[str]) -> int:
+    """Return the number of buckets for the rows of some files.
+
+    Small inputs take one bucket, so that they end in one file a day. Larger ones keep all cores busy.
+    """
+    num_bytes = sum(Path(path).stat().st_size for path in paths)
+    if num_bytes <= BUCKET_BYTES:
+        return 1
+    return max(-(-num_bytes // BUCKET_BYTES), spark.defaultParallelism)
+
+
+def split_by_user(
+    spark: SparkContext, paths: Sequence[str], kernel: Kernel, folder: Path, num_buckets: int
+) -> int:
+    """Run stage one: apply a kernel to the rows of Parquet files, and split the result by user.
+
+    Args:
+        spark: the Spark context.
+        paths: the files, one task each.
+        kernel: returns the rows to hand over, with the column `user_id`. It sees a part of a file at a time.
+        folder: the folder of the exchanged rows.
+        num_buckets: the number of buckets.
+
+    Returns:
+        The number of rows that were handed over.
+    """
+    split = partial(_split_file, kernel=kernel, folder=folder, num_buckets=num_buckets)
+    return sum(run_tasks(spark, split, list(enumerate(paths))))
+
+
+def read_bucket(folder: Path, bucket: int, no_rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a bucket, in no particular order.
+
+    Args:
+        folder: the folder of the exchanged rows.
+        bucket: the number of the bucket.
+        no_rows: a frame with the columns of the rows, which is returned if the bucket is empty.
+    """
+    paths = sorted((folder / f"{bucket:05d}").glob("*.arrow"))
+    return pl.scan_ipc(paths).collect() if paths else no_rows
+
+
+def run_tasks(spark: SparkContext, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Apply a function to each item in a Spark task of its own, and return the results in order."""
+    if not items:
+        return []
+    return spark.parallelize(items, len(items)).map(function).collect()
+
+
+def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: Path, num_buckets: int) -> int:
+    number, path = numbered_path
+    rows = pl.scan_parquet(path)
+    num_rows = rows.select(pl.len()).collect().item()
+    handed_over = 0
+    for batch, start in enumerate(range(0, max(num_rows, 1), BATCH_ROWS)):
+        result = kernel(rows.slice(start, BATCH_ROWS).collect())
+        _write_buckets(result, folder, num_buckets, f"{number:06d}-{batch:06d}.arrow")
+        handed_over += result.height
+    return handed_over
+
+
+def _write_buckets(rows: pl.DataFrame, folder: Path, num_buckets: int, name: str) -> None:
+    """Write one file for each bucket with rows. All workers have the same polars, so their hashes agree."""
+    bucket_of_row = rows["user_id"].hash() % num_buckets
+    for (bucket,), rows_of_bucket in rows.group_by(bucket_of_row):
+        path = folder / f"{bucket:05d}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows_of_bucket.write_ipc(path, compression="lz4")

@@ -1,0 +1,78 @@
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from spark_jobs import exchange
+
+NO_ROWS = pl.DataFrame(schema={"user_id": pl.String, "number": pl.Int64})
+
+
+def _write(folder: Path, name: str, numbers: range) -> str:
+    path = folder / f"{name}.parquet"
+    users = [f"u{number % 7}" if number % 5 else None for number in numbers]
+    pl.DataFrame({"user_id": users, "number": numbers}).write_parquet(path)
+    return str(path)
+
+
+def _even(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("number") % 2 == 0)
+
+
+def test_all_rows_of_a_user_meet_in_one_bucket(spark, tmp_path):
+    paths = [_write(tmp_path, "a", range(50)), _write(tmp_path, "b", range(50, 120))]
+    folder = tmp_path / "exchange"
+    assert exchange.split_by_user(spark, paths, _even, folder, num_buckets=3) == 60
+    buckets = [exchange.read_bucket(folder, bucket, NO_ROWS) for bucket in range(3)]
+    assert sorted(pl.concat(buckets)["number"]) == list(range(0, 120, 2))
+    users = [set(bucket["user_id"]) for bucket in buckets]
+    assert sum(map(len, users)) == len(set.union(*users)) == 8
+
+
+def test_a_repeated_task_writes_the_same_files_again(tmp_path):
+    path = _write(tmp_path, "a", range(50))
+    split = partial(exchange._split_file, kernel=_even, folder=tmp_path / "exchange", num_buckets=2)
+    assert split((0, path)) == split((0, path)) == 25
+    rows = [exchange.read_bucket(tmp_path / "exchange", bucket, NO_ROWS) for bucket in range(2)]
+    assert sum(frame.height for frame in rows) == 25
+
+
+def test_a_large_file_is_read_in_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "BATCH_ROWS", 8)
+    heights = []
+
+    def kernel(rows: pl.DataFrame) -> pl.DataFrame:
+        heights.append(rows.height)
+        return rows
+
+    path = _write(tmp_path, "a", range(20))
+    assert exchange._split_file((0, path), kernel, tmp_path / "exchange", num_buckets=1) == 20
+    assert heights == [8, 8, 4]
+    assert sorted(exchange.read_bucket(tmp_path / "exchange", 0, NO_ROWS)["number"]) == list(range(20))
+
+
+def test_an_empty_bucket_has_the_columns_of_the_rows(spark, tmp_path):
+    assert exchange.split_by_user(spark, [], _even, tmp_path / "exchange", num_buckets=1) == 0
+    assert exchange.read_bucket(tmp_path / "exchange", 0, NO_ROWS).equals(NO_ROWS)
+
+
+def test_the_size_of_the_input_sets_the_number_of_buckets(spark, tmp_path, monkeypatch):
+    paths = [_write(tmp_path, name, range(1000)) for name in "ab"]
+    num_bytes = sum(Path(path).stat().st_size for path in paths)
+    assert exchange.count_buckets(spark, paths) == 1
+    monkeypatch.setattr(exchange, "BUCKET_BYTES", num_bytes - 1)
+    assert exchange.count_buckets(spark, paths) == max(2, spark.defaultParallelism)
+    monkeypatch.setattr(exchange, "BUCKET_BYTES", num_bytes // 100)
+    assert exchange.count_buckets(spark, paths) >= 100
+
+
+def test_exchanged_rows_are_deleted_after_a_failure(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InterruptedError), exchange.deleted_at_end(tmp_path):
+        raise InterruptedError
+    assert not tmp_path.exists()
+
+
+def test_a_task_uses_one_thread(spark):
+    assert exchange.run_tasks(spark, lambda _: pl.thread_pool_size(), [0]) == [1]
