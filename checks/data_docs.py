@@ -1,55 +1,51 @@
-"""Make the Data Docs readable without the internet, and write an index that needs no scripts.
+"""The pages of the Data Docs. They need no internet, and the index needs no scripts.
 
-The pages of Great Expectations load styles, scripts and a logo from other servers. Offline their index is
-empty, and online those servers can track each reader. This module removes such links and adds a local style
-sheet. It writes the index from the stored validations.
+The templates of Great Expectations load styles, scripts and a logo from other servers. Offline they are
+unreadable, and online those servers can track each reader. `OfflineView` replaces the templates that do so.
 """
 
 import json
-import os
-import re
 import shutil
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from great_expectations.render.view import DefaultJinjaPageView
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 STYLESHEET = "data_docs.css"
-# The scripts in the pages need external libraries, so they are removed, too.
-SCRIPT_TAG = re.compile(r"<script\b.*?</script>", re.DOTALL)
-EXTERNAL_LINK = re.compile(r"<(?:link|img)\b[^>]*(?:href|src)=\"https?://[^>]*>")
-ADVERTISEMENT = re.compile(r"<footer\b.*?</footer>|<div id=\"ge-cta-footer\".*?</div>", re.DOTALL)
+VIEW = {"module_name": "checks.data_docs", "class_name": "OfflineView"}  # for the configuration of a site
 
 
-def finish_data_docs(site: Path, store: Path) -> None:
-    """Remove external links from all new pages and write the index.
+class OfflineView(DefaultJinjaPageView):
+    """A page of Great Expectations whose frame is the local `templates/page.j2`."""
+
+    def __init__(self, **directories: Any) -> None:
+        super().__init__(**directories)
+        assert self.env.loader is not None  # it is set above
+        self.env.loader = ChoiceLoader([PackageLoader("checks"), self.env.loader])
+
+
+def write_index(site: Path, store: Path) -> None:
+    """Write the list of all validations, and the style sheet of all pages.
 
     Args:
         site: folder of the pages.
         store: folder of the stored validations.
     """
     shutil.copyfile(Path(__file__).parent / STYLESHEET, site / STYLESHEET)
-    for page in site.glob("*/**/*.html"):
-        text = page.read_text(encoding="utf-8")
-        if STYLESHEET not in text:
-            styles = os.path.relpath(site / STYLESHEET, page.parent)
-            page.write_text(_make_offline(text, styles), encoding="utf-8")
     pages = Environment(
-        loader=PackageLoader("checks", ""),
+        loader=PackageLoader("checks"),
         autoescape=select_autoescape(["j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    index = pages.get_template("index.html.j2").render(nights=_validations_by_night(store), styles=STYLESHEET)
+    suites = sorted(path.stem for path in (site / "expectations").glob("*.html"))
+    index = pages.get_template("index.html.j2").render(
+        nights=_validations_by_night(store), suites=suites, styles=STYLESHEET
+    )
     (site / "index.html").write_text(index, encoding="utf-8")
-
-
-def _make_offline(page: str, styles: str) -> str:
-    for unwanted in (SCRIPT_TAG, EXTERNAL_LINK, ADVERTISEMENT):
-        page = unwanted.sub("", page)
-    return page.replace("</head>", f'<link rel="stylesheet" href="{styles}">\n</head>', 1)
 
 
 def _validations_by_night(store: Path) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -64,9 +60,7 @@ def _read_validation(path: Path, root: Path) -> dict[str, Any]:
     validation = json.loads(path.read_text(encoding="utf-8"))
     table, night, time, _ = path.relative_to(root).parts
     failed = [
-        result["expectation_config"]["kwargs"]["column"]
-        for result in validation["results"]
-        if not result["success"]
+        result["expectation_config"]["meta"] for result in validation["results"] if not result["success"]
     ]
     return {
         "table": table,
@@ -74,6 +68,7 @@ def _read_validation(path: Path, root: Path) -> dict[str, Any]:
         "time": time,
         "num_passed": validation["statistics"]["successful_expectations"],
         "num_evaluated": validation["statistics"]["evaluated_expectations"],
-        "failed": sorted(failed),
+        "blocking": sorted(meta["metric"] for meta in failed if meta["severity"] == "error"),
+        "warning": sorted(meta["metric"] for meta in failed if meta["severity"] == "warn"),
         "page": Path("validations") / path.relative_to(root).with_suffix(".html"),
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from checks.suites import Expectation
+from checks.suite import Severity
 
 
 @dataclass(frozen=True)
@@ -12,33 +12,46 @@ class ExpectationResult:
     """The result of one expectation.
 
     Attributes:
-        expectation: the expectation.
+        table: the suite.
+        metric: what was measured.
+        description: what the metric means.
+        severity: whether a failure blocks the night or only warns.
         value: the measured value, or None if there was nothing to measure.
+        min_value, max_value: the bounds of the value, both included. None: no bound.
         outcome: `skipped` if there was nothing to measure.
     """
 
-    expectation: Expectation
+    table: str
+    metric: str
+    description: str
+    severity: Severity
     value: float | None
+    min_value: float | None
+    max_value: float | None
     outcome: Literal["passed", "failed", "skipped"]
+
+    @property
+    def bound(self) -> str:
+        """The bounds as text, such as `at least 100`."""
+        low = [] if self.min_value is None else [f"at least {self.min_value:g}"]
+        high = [] if self.max_value is None else [f"at most {self.max_value:g}"]
+        return " and ".join(low + high)
 
     def describe(self) -> str:
         """Return a line, such as `events.rows is 3, must be at least 100 (events received)`."""
-        expectation, value = self.expectation, _format_value(self.value)
-        name = f"{expectation.table}.{expectation.metric}"
-        return f"{name} is {value}, must be {expectation.bound} ({expectation.description})"
+        return (
+            f"{self.table}.{self.metric} is {_format_value(self.value)}, must be {self.bound}"
+            f" ({self.description})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary, for results.json."""
-        return {**asdict(self.expectation), "value": self.value, "outcome": self.outcome}
+        return asdict(self)
 
 
-def failed_results(
-    results: Sequence[ExpectationResult], severity: Literal["error", "warn"]
-) -> list[ExpectationResult]:
+def failed_results(results: Sequence[ExpectationResult], severity: Severity) -> list[ExpectationResult]:
     """Return the failed results of one severity."""
-    return [
-        result for result in results if result.outcome == "failed" and result.expectation.severity == severity
-    ]
+    return [result for result in results if result.outcome == "failed" and result.severity == severity]
 
 
 def night_outcome(results: Sequence[ExpectationResult]) -> Literal["passed", "warned", "blocked"]:

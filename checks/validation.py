@@ -1,108 +1,170 @@
-"""Run the expectations with Great Expectations, store every validation and write the Data Docs.
+"""Run the suites with Great Expectations, store every validation and write the Data Docs.
 
-A suite checks one row, the metrics of a table. So it takes milliseconds, whatever the size of the table. A
-night that is checked again adds pages and deletes none.
+The first pass counts: Great Expectations computes most counts of a suite in one job. A second pass fetches
+examples, only for the expectations that failed. So a good night costs no search for examples.
+
+A night that is checked again adds pages and deletes none.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
 import pandas as pd
-from great_expectations.checkpoint import UpdateDataDocsAction
+from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context import AbstractDataContext
 from great_expectations.data_context.types.base import DataContextConfig, ProgressBarsConfig
-from great_expectations.datasource.fluent import PandasDatasource
-from great_expectations.expectations import ExpectColumnMaxToBeBetween
-from great_expectations.expectations.metadata_types import FailureSeverity
+from great_expectations.data_context.types.resource_identifiers import (
+    ExpectationSuiteIdentifier,
+    ValidationResultIdentifier,
+)
+from great_expectations.datasource.fluent.interfaces import Batch
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from pyspark.sql import DataFrame
 
-from checks.data_docs import finish_data_docs
+from checks.data_docs import VIEW, write_index
+from checks.night_tables import NightTables
 from checks.outcome import ExpectationResult
-from checks.suites import Expectation
-from checks.table_metrics import TableMetrics
+from checks.suite import Suite, metric_of
 
-SEVERITY = {"error": FailureSeverity.CRITICAL, "warn": FailureSeverity.WARNING}
+COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
+NUM_EXAMPLES = 20
 
 
 def validate(
-    expectations: Sequence[Expectation],
-    metrics: Mapping[str, TableMetrics],
-    run_name: str,
-    store: Path,
-    site: Path,
+    suites: Sequence[Suite], tables: NightTables, run_name: str, store: Path, site: Path
 ) -> list[ExpectationResult]:
-    """Validate all expectations whose metric was measured, and write the Data Docs.
+    """Validate the suites and write the Data Docs.
 
     Args:
-        expectations: the expectations.
-        metrics: table -> its metrics.
+        suites: the suites.
+        tables: the night's tables.
         run_name: name of the run in the Data Docs, which is the night.
         store: folder of suites and validations. It is created if it is missing.
         site: folder of the pages. It is created if it is missing.
 
     Returns:
-        One result for each expectation, in the same order.
+        One result for each expectation, in the order of the suites.
     """
     context = _context(store, site)
-    source = context.data_sources.add_pandas("lake")
-    run_id = RunIdentifier(run_name, datetime.now(UTC))
-    results: dict[Expectation, ExpectationResult] = {}
-    for table, table_metrics in metrics.items():
-        known = [e for e in expectations if e.table == table and table_metrics[e.metric] is not None]
-        success = _run_suite(context, source, table, known, table_metrics, run_id)
-        for e in known:
-            results[e] = ExpectationResult(
-                e, table_metrics[e.metric], "passed" if success[e.metric] else "failed"
-            )
-    finish_data_docs(site, store)
-    return [results.get(e, ExpectationResult(e, None, "skipped")) for e in expectations]
+    validations = [_validate_suite(context, suite, tables) for suite in suites]
+    _publish(context, validations, RunIdentifier(run_name, datetime.now(UTC)))
+    write_index(site, store)
+    return [
+        _to_result(validation.suite_name, result)
+        for validation in validations
+        for result in validation.results
+    ]
 
 
-def _run_suite(
-    context: AbstractDataContext,
-    source: PandasDatasource,
-    table: str,
-    expectations: Sequence[Expectation],
-    metrics: TableMetrics,
-    run_id: RunIdentifier,
-) -> dict[str, bool]:
-    """Run the suite of one table as a checkpoint with Data Docs. Return metric -> success."""
-    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("metrics")
-    suite = gx.ExpectationSuite(name=table, expectations=[_to_gx(e) for e in expectations])
-    definition = gx.ValidationDefinition(name=table, data=batch, suite=context.suites.add_or_update(suite))
-    checkpoint = gx.Checkpoint(
-        name=table,
-        validation_definitions=[context.validation_definitions.add(definition)],
-        actions=[UpdateDataDocsAction(name="data_docs")],
+def _validate_suite(
+    context: AbstractDataContext, suite: Suite, tables: NightTables
+) -> ExpectationSuiteValidationResult:
+    batch = _batch(context, suite.table, tables.select(suite.rows, suite.reads))
+    gx_suite = gx.ExpectationSuite(name=suite.table, expectations=[copy(e) for e in suite.expectations])
+    validation = batch.validate(context.suites.add_or_update(gx_suite), result_format=COUNTS)
+    examples = {
+        "result_format": "SUMMARY",
+        "partial_unexpected_count": NUM_EXAMPLES,
+        "unexpected_index_column_names": list(suite.row_id),
+    }
+    evaluated = {
+        _config(result).meta["metric"]: result for result in map(_require_evaluated, validation.results)
+    }
+    in_order = [evaluated[metric_of(expectation)] for expectation in suite.expectations]
+    validation.results = [
+        result if result.success else _with_examples(batch, result, examples) for result in in_order
+    ]
+    return validation
+
+
+def _batch(context: AbstractDataContext, table: str, rows: pd.DataFrame | DataFrame) -> Batch:
+    """Return the rows as a batch of the engine that holds them."""
+    sources = context.data_sources
+    source = (
+        sources.add_or_update_pandas("in_process")
+        if isinstance(rows, pd.DataFrame)
+        else sources.add_or_update_spark("spark", persist=False)  # a copy of a large table fills the memory
     )
-    frame = pd.DataFrame([{name: value for name, value in metrics.items() if value is not None}])
-    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame}, run_id=run_id)
-    (validation,) = result.run_results.values()
-    return dict(_metric_success(result) for result in validation.results)
+    definition = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("night")
+    return definition.get_batch(batch_parameters={"dataframe": rows})
 
 
-def _to_gx(e: Expectation) -> ExpectColumnMaxToBeBetween:
-    """Express an expectation as bounds of a column's maximum.
-
-    The frame has one row, so its maximum is the metric. The Data Docs show it as the observed value.
-    """
-    return ExpectColumnMaxToBeBetween(
-        column=e.metric,
-        min_value=e.min_value,
-        max_value=e.max_value,
-        severity=SEVERITY[e.severity],
-        description=f"{e.description}: {e.bound} ({e.severity})",
+def _with_examples(
+    batch: Batch, result: ExpectationValidationResult, result_format: dict[str, Any]
+) -> ExpectationValidationResult:
+    """Validate a failed expectation again, with examples of unexpected rows."""
+    detailed = _require_evaluated(
+        batch.validate(_config(result).to_domain_obj(), result_format=result_format)
     )
+    if examples := detailed.result.get("partial_unexpected_index_list"):
+        detailed.result["unexpected_index_list"] = examples  # the pages show row ids of this list only
+    return detailed
 
 
-def _metric_success(result: Any) -> tuple[str, bool]:
-    """Return an expectation's metric and success. An expectation that was not evaluated is a bug."""
-    if result.exception_info.get("raised_exception"):
+def _require_evaluated(result: ExpectationValidationResult) -> ExpectationValidationResult:
+    """Return the result. An expectation that was not evaluated is a bug."""
+    # Great Expectations reports one error of the expectation, or one for each of its metrics.
+    errors = [result.exception_info, *result.exception_info.values()]
+    if any(isinstance(error, dict) and error.get("raised_exception") for error in errors):
         raise RuntimeError(f"{result.expectation_config} was not evaluated: {result.exception_info}")
-    return result.expectation_config.kwargs["column"], bool(result.success)
+    return result
+
+
+def _publish(
+    context: AbstractDataContext,
+    validations: Sequence[ExpectationSuiteValidationResult],
+    run_id: RunIdentifier,
+) -> None:
+    """Store the validations, and write their pages and those of their suites."""
+    keys: list[Any] = []
+    for validation in validations:
+        validation.meta |= {"run_id": run_id, "validation_time": run_id.run_time}
+        suite_key = ExpectationSuiteIdentifier(validation.suite_name)
+        key = ValidationResultIdentifier(suite_key, run_id, "night")
+        context.validation_results_store.store_validation_results(validation, key, suite_key)
+        keys += [suite_key, key]
+    context.build_data_docs(resource_identifiers=keys, build_index=False)
+
+
+def _to_result(table: str, result: ExpectationValidationResult) -> ExpectationResult:
+    """Summarise a result by one value and its bounds.
+
+    The value of an expectation on rows is the number of unexpected rows, or their share if it allows some.
+    """
+    meta, arguments = _config(result).meta, _config(result).kwargs
+    low, high = arguments.get("min_value"), arguments.get("max_value")
+    value = result.result.get("observed_value")
+    if "unexpected_count" in result.result:
+        value, low, high = _unexpected_rows(result.result, arguments.get("mostly", 1))
+    return ExpectationResult(
+        table=table,
+        metric=meta["metric"],
+        description=meta["description"],
+        severity=meta["severity"],
+        value=value,
+        min_value=low,
+        max_value=high,
+        outcome="skipped" if value is None else "passed" if result.success else "failed",
+    )
+
+
+def _config(result: ExpectationValidationResult) -> ExpectationConfiguration:
+    assert result.expectation_config is not None  # it is set by each validation
+    return result.expectation_config
+
+
+def _unexpected_rows(counts: Mapping[str, Any], mostly: float) -> tuple[float | None, None, float | None]:
+    """Return the value and the bounds of an expectation on rows. The value is None if there are no rows."""
+    rows = counts["element_count"] - counts.get("missing_count", 0)
+    if not rows:
+        return None, None, None
+    unexpected, max_share = counts["unexpected_count"], round(1 - mostly, 12)
+    return (unexpected / rows, None, max_share) if max_share else (unexpected, None, 0)
 
 
 def _context(store: Path, site: Path) -> AbstractDataContext:
@@ -123,8 +185,11 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
                 "site_name": "Undercurrent: data checks by night",
                 "show_how_to_buttons": False,
                 "store_backend": _folder(site),
-                # `checks.data_docs` overwrites this index.
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "site_section_builders": {
+                    "expectations": {"view": VIEW},
+                    "validations": {"view": VIEW},
+                    "profiling": "None",
+                },
             }
         },
         analytics_enabled=False,

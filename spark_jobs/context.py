@@ -47,10 +47,9 @@ def spark_session(name: str) -> SparkSession:
     Raises:
         InputError: Java is missing.
     """
-    spark = SparkSession(spark_context(name))
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
-    spark.conf.set("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
-    return spark
+    spark_context(name)
+    builder = SparkSession.builder.config("spark.sql.session.timeZone", "UTC")
+    return builder.config("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1))).getOrCreate()
 
 
 def _require_java() -> None:

@@ -1,64 +1,58 @@
-"""Check the night's events, interactions and vectors. A failed check of severity error blocks the night.
+"""Check the night's data by the suites of `checks.suites`. A failed expectation of severity error blocks it.
 
 The step writes `check/results.json` and the Data Docs before it blocks, so that the failure can be examined.
 Later nights do not read the rows of a blocked night until this step passes for it.
 """
 
-import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
-from itertools import chain
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-from pyiceberg.expressions import BooleanExpression
-from tqdm import tqdm
+import polars as pl
+from pyspark.sql import SparkSession
 
-from checks import outcome, table_metrics
+from checks import outcome
+from checks.history import History, reference_nights
+from checks.night_tables import NightTables
 from checks.outcome import ExpectationResult
-from checks.suites import expectations
-from checks.table_metrics import TableMetrics
+from checks.suite import NightFacts
+from checks.suites import night_suites
 from checks.validation import validate
 from core import hashing, paths, production, step_cli
 from core.config import CheckConfig
 from core.errors import ChecksBlocked
 from core.paths import Night
-from core.records import LANDED_FINGERPRINT, text_or_none
+from core.records import LANDED_FINGERPRINT
 from core.run_manifests import RunManifest, read_manifest, write_json
-from core.tables import TABLES
-from features import vectors
-from features.embedding_backlog import known_videos
-from features.text_normalisation import normalise_text
 from lake import audits
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
+from spark_jobs.context import spark_session
 
-READ_TABLES = ("events", "interactions", "features", "videos", "rejects", "landings")
-MEDIAN_DAYS, MIN_DAYS = 14, 3  # the volume of a night is compared with the median of 3 to 14 earlier days
+READ_TABLES = ("events", "interactions", "features", "videos", "users", "sequences", "rejects", "landings")
 
 
 def run(params: CheckConfig, night: Night) -> RunManifest:
-    """Measure the tables, validate the metrics and write the results.
+    """Validate the suites on the night's tables and write the results.
 
     Raises:
         ChecksBlocked: An expectation of severity error failed.
     """
     lake = visible_lake(night.day)
     reads = {name: lake.version(name) for name in READ_TABLES}
-    metrics = measure_tables(lake, night, params)
     data_docs = paths.home() / "data_docs"
+    facts = night_facts(lake, night)
+    tables = NightTables(night_files(lake, facts), lambda: spark_session("check"))
     expectation_results = validate(
-        expectations(params, metrics), metrics, str(night.day), paths.home() / "checks", data_docs
+        night_suites(facts, params), tables, str(night.day), paths.home() / "checks", data_docs
     )
+    if spark := SparkSession.getActiveSession():
+        spark.stop()
     night_outcome = outcome.night_outcome(expectation_results)
     results = {
         "night": str(night.day),
         "outcome": night_outcome,
-        "metrics": metrics,
         "expectations": [result.to_dict() for result in expectation_results],
     }
     path = night.fresh_folder("check") / "results.json"
@@ -83,95 +77,85 @@ def run(params: CheckConfig, night: Night) -> RunManifest:
     )
 
 
-def measure_tables(lake: Lake, night: Night, params: CheckConfig) -> dict[str, TableMetrics]:
-    """Compute the metrics of the night's landing files, events, interactions and vectors.
+def night_facts(lake: Lake, night: Night) -> NightFacts:
+    """Collect what the suites know before the rows are read.
 
     Args:
         lake: The lake, without the rows of blocked nights.
         night: The night.
-        params: The section `check`.
+    """
+    events_by_day = _events_by_day(lake, night.day)
+    reference = reference_nights(night.day, events_by_day)
+    history_files = {
+        name: lake.data_files(name, on_days(*reference)) if reference else []
+        for name in ("events", "interactions")
+    }
+    return NightFacts(
+        day=night.day,
+        num_events=events_by_day.get(night.day, 0),
+        reject_reasons=_reject_reasons(lake, night.day),
+        fingerprints=read_manifest(night.run_manifests, "embed")["facts"]["fingerprints"],
+        history=History({day: events_by_day[day] for day in reference}, history_files),
+    )
 
-    Returns:
-        Table -> metrics.
+
+def night_files(lake: Lake, night: NightFacts) -> dict[str, list[str]]:
+    """Return the files of each table that hold the rows to check.
+
+    Landing files, events, users and interactions are those of the night. Videos are all known ones. Vectors
+    are those of the encoders in use, and the landed ones up to the night. Sequences are the newest ones.
     """
     day = night.day
-    events = _read_batches(lake, "events", table_metrics.EVENT_COLUMNS, on_days(day))
-    interactions = _read_batches(lake, "interactions", table_metrics.INTERACTION_COLUMNS, on_days(day))
-    videos = known_videos(lake, day)
-    fingerprints = read_manifest(night.run_manifests, "embed")["facts"]["fingerprints"]
-    landed = lake.scan("landings", on_days(day), ("kind", "rows", "rejected")).to_pylist()
     return {
-        "landings": table_metrics.landing_metrics(landed, params.max_unreadable_rate_per_file),
-        "events": table_metrics.event_metrics(
-            events, _rejects_by_reason(lake, day), _count_unreadable(lake, day), _median_events(lake, day)
-        ),
-        "interactions": table_metrics.interaction_metrics(interactions, day),
-        "features": table_metrics.feature_metrics(
-            _vectors(lake, day, fingerprints, videos),
-            fingerprints,
-            [video for video, record in videos.items() if record["media_uri"]],
-            {video: text for video, record in videos.items() if (text := text_or_none(record["caption"]))},
-            lambda text: bool(normalise_text(text)),
-        ),
+        "landings": lake.data_files("landings", on_days(day)),
+        "events": lake.data_files("events", on_days(day)),
+        "rejects": _reject_files(lake, day),
+        "users": lake.data_files("users", on_days(day)),
+        "videos": lake.data_files("videos", up_to_day(day)),
+        "interactions": lake.data_files("interactions", on_days(day)),
+        "features": _feature_files(lake, night),
+        "sequences": _sequence_files(lake, day),
     }
 
 
-def _vectors(
-    lake: Lake, day: date, fingerprints: Mapping[str, str], videos: Mapping[str, Any]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the vectors that the night uses: those of its encoders, and those landed up to its day."""
-    columns = table_metrics.VECTOR_COLUMNS
-    own_fingerprints = sorted(set(fingerprints.values()) - {LANDED_FINGERPRINT})
-    encoded = (
-        _read_batches(lake, "features", columns, vectors.fingerprint_filter(own_fingerprints))
-        if own_fingerprints
-        else []
-    )
-    landed = LANDED_FINGERPRINT in fingerprints.values()
-    delivered = vectors.landed_vectors(lake, day, columns).select(columns).to_batches() if landed else []
-    video_ids = pa.array(videos, pa.string())
-    for batch in chain(encoded, delivered):
-        yield batch.filter(pc.is_in(batch["video_id"], video_ids))
-
-
-def _read_batches(
-    lake: Lake, table: str, columns: Sequence[str], where: BooleanExpression | str
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of whole partitions in batches."""
-    paths = lake.data_files(table, where)
-    if not paths:
-        return
-    rows = ds.dataset(paths, schema=TABLES[table].schema, format="parquet")
-    with tqdm(desc=f"check {table}", total=rows.count_rows(), unit="row", unit_scale=True) as bar:
-        for batch in rows.to_batches(columns=list(columns)):
-            yield batch
-            bar.update(batch.num_rows)
-
-
-def _rejects_by_reason(lake: Lake, day: date) -> dict[str, int]:
-    """Count by reason the events received on the day that `clean` rejected, whichever day they belong to."""
-    where = f"step = 'clean' and received_day = '{day}'"
-    counts = lake.scan("rejects", where, ("reason",))["reason"].value_counts().to_pylist()
-    return {row["values"]: row["counts"] for row in counts}
-
-
-def _count_unreadable(lake: Lake, day: date) -> int:
-    return sum(row["rejected"] for row in _event_landings(lake, on_days(day)))
-
-
-def _median_events(lake: Lake, day: date) -> float | None:
-    """Return the median number of events of earlier days, or None if there are too few days."""
+def _events_by_day(lake: Lake, day: date) -> dict[date, int]:
+    """Return day -> number of events received, up to the night."""
     events_by_day: Counter[date] = Counter()
-    for row in _event_landings(lake, up_to_day(day)):
-        if row["day"] < day:
+    for row in lake.scan("landings", up_to_day(day), ("kind", "day", "kept")).to_pylist():
+        if row["kind"] == "events":
             events_by_day[row["day"]] += row["kept"]
-    recent = [events_by_day[day_before] for day_before in sorted(events_by_day)[-MEDIAN_DAYS:]]
-    return statistics.median(recent) if len(recent) >= MIN_DAYS else None
+    return dict(events_by_day)
 
 
-def _event_landings(lake: Lake, where: BooleanExpression) -> list[dict]:
-    rows = lake.scan("landings", where, ("kind", "day", "kept", "rejected")).to_pylist()
-    return [row for row in rows if row["kind"] == "events"]
+def _reject_files(lake: Lake, day: date) -> list[str]:
+    """Return the files that may hold rejects received on the night. They may hold others, too."""
+    return lake.data_files("rejects", f"step = 'clean' and received_day = '{day}'")
+
+
+def _reject_reasons(lake: Lake, day: date) -> list[str]:
+    """Return the reasons for which `clean` refused events received on the night."""
+    files = _reject_files(lake, day)
+    if not files:
+        return []
+    rejects = pl.scan_parquet(files).filter(pl.col("received_day") == day)
+    reasons = rejects.select(pl.col("reason").drop_nulls().unique().sort()).collect(engine="streaming")
+    return reasons["reason"].to_list()
+
+
+def _feature_files(lake: Lake, night: NightFacts) -> list[str]:
+    """Return the files with the vectors of the encoders in use, and with those landed up to the night."""
+    files = []
+    for fingerprint in sorted(set(night.fingerprints.values())):
+        until = f" and day <= '{night.day}'" if fingerprint == LANDED_FINGERPRINT else ""
+        files += lake.data_files("features", f"fingerprint = '{fingerprint}'{until}")
+    return files
+
+
+def _sequence_files(lake: Lake, day: date) -> list[str]:
+    """Return the files with the sequences of the newest stored day up to the night."""
+    days = [date.fromisoformat(name) for name in lake.input_digests("sequences")]
+    stored = [stored_day for stored_day in days if stored_day <= day]
+    return lake.data_files("sequences", on_days(max(stored))) if stored else []
 
 
 def _print_warnings(expectation_results: Sequence[ExpectationResult]) -> None:

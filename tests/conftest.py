@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from pyspark import SparkContext
+from pyspark.sql import SparkSession
 from s3fs import S3FileSystem
 
 from media import fetch
-from spark_jobs.context import spark_context
+from spark_jobs.context import spark_context, spark_session
 from tests.support.postgres import postgres
 from tests.support.s3_server import client, seaweedfs
 
@@ -84,6 +85,11 @@ def spark() -> Iterator[SparkContext]:
     stop = started.stop
     yield started
     stop()
+
+
+@pytest.fixture(scope="session")
+def spark_sql(spark: SparkContext) -> SparkSession:
+    return spark_session("tests")
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ class CheckConfig:
 
     Attributes:
         min_rows: fewest events received.
-        min_volume_ratio: fewest events, as a share of the median of the days before (warning).
+        min_volume_ratio: fewest events, as a share of the median of the nights before (warning).
         max_unreadable_rate: largest share of event lines that ingest refused.
         max_unreadable_rate_per_file: largest share of the records of one landing type that ingest refused. A
             single file beyond it is a warning.
@@ -117,6 +117,7 @@ class CheckConfig:
         max_reject_rate: largest share of events that clean refused.
         max_reject_rate_per_reason: largest share of events that clean refused for one reason (warning).
         max_watch_ratio: largest watch ratio of an interaction. Set it to at least `clean.max_replays`.
+        max_psi: largest population stability index of a column against the nights before (warning).
         min_embedded_rate: smallest share of the videos with media, and of the captions, that have vectors.
     """
 
@@ -129,4 +130,5 @@ class CheckConfig:
     max_reject_rate: UnitInterval
     max_reject_rate_per_reason: UnitInterval
     max_watch_ratio: PositiveFloat
+    max_psi: PositiveFloat
     min_embedded_rate: UnitInterval

@@ -1,0 +1,82 @@
+"""The tables of a night for SQL queries: in this process if they are small, on Spark if they are large.
+
+A suite selects its rows by one query that both dialects understand. Great Expectations checks pandas rows and
+Spark rows with the same expectations. So the results do not depend on where they were computed.
+
+Starting Spark takes longer than checking a small night. A large night does not fit into one process.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyspark.sql import DataFrame, SparkSession
+
+from core.tables import TABLES
+
+MAX_BYTES_IN_PROCESS = 16 * 2**20  # of the Parquet files; their rows in pandas take up to a GiB
+
+# Arrow types keep whole numbers whole and tell NaN from a missing value, as Spark does.
+PANDAS_TYPES = {kind: pd.ArrowDtype(kind) for kind in (pa.int32(), pa.int64(), pa.float64())}
+
+
+class NightTables:
+    """The tables of a night.
+
+    Args:
+        files: table -> paths of its Parquet files.
+        start_spark: returns the Spark session. It is called only if a query needs Spark.
+        max_bytes_in_process: a query that reads larger files runs on Spark.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, Sequence[str]],
+        start_spark: Callable[[], SparkSession],
+        max_bytes_in_process: int = MAX_BYTES_IN_PROCESS,
+    ) -> None:
+        self._files = files
+        self._start_spark = start_spark
+        self._max_bytes_in_process = max_bytes_in_process
+
+    def select(self, query: str, tables: Collection[str]) -> pd.DataFrame | DataFrame:
+        """Return the rows of an SQL query.
+
+        Args:
+            query: the query, in the common dialect of polars and Spark.
+            tables: the tables that it reads.
+
+        Returns:
+            pandas rows if the files are small, else Spark rows.
+        """
+        files = {name: self._files[name] for name in tables}
+        if sum(map(_num_bytes, files.values())) <= self._max_bytes_in_process:
+            return _select_in_process(query, files)
+        return _select_on_spark(query, files, self._start_spark())
+
+
+def _num_bytes(paths: Sequence[str]) -> int:
+    dataset = ds.dataset(list(paths), schema=pa.schema([]), format="parquet")
+    return sum(info.size for info in dataset.filesystem.get_file_info(dataset.files)) if paths else 0
+
+
+def _select_in_process(query: str, files: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    views = {name: _scan(name, paths) for name, paths in files.items()}
+    rows = pl.SQLContext(views, eager=False).execute(query).collect()
+    return rows.to_arrow().to_pandas(types_mapper=PANDAS_TYPES.get)
+
+
+def _scan(name: str, paths: Sequence[str]) -> pl.LazyFrame:
+    if paths:
+        return pl.scan_parquet(list(paths))
+    return pl.DataFrame(pl.from_arrow(TABLES[name].schema.empty_table())).lazy()
+
+
+def _select_on_spark(query: str, files: Mapping[str, Sequence[str]], spark: SparkSession) -> DataFrame:
+    for name, paths in files.items():
+        schema = TABLES[name].spark_schema()
+        rows = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+        rows.createOrReplaceTempView(name)
+    return spark.sql(query.replace("ARRAY_LENGTH(", "ARRAY_SIZE("))  # Spark's name for it
