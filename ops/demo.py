@@ -33,11 +33,11 @@ COLUMN_NOTES = """\
 gate      promoted: this night's model becomes the champion; refused: the champion stays
 champion  its version in MLflow before -> after the run
 NDCG      on the test day, full ranking; the challenger is this night's model"""
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # faster start, as Spark jobs take seconds
 # Variables that would let the demo read or write outside its home.
 OVERRIDING_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "UNDERCURRENT_CATALOG_URI",
+    "UNDERCURRENT_LOCK_DATABASE",
     "UNDERCURRENT_LANDING",
     "UNDERCURRENT_MODEL",
     "UNDERCURRENT_RECORD",
@@ -99,7 +99,6 @@ def run_demo() -> str:
         if os.environ.pop(name, None):
             _log(f"ignoring {name}: the demo uses only its own home")
     reset_home(paths.unchecked_home())
-    os.environ.setdefault("JDK_JAVA_OPTIONS", JAVA_OPTIONS)
     _log("simulating users, logs and videos (1 to 2 minutes)")
     _run_simulator("make")
     nights_started = time.monotonic()

@@ -1,1 +1,1 @@
-"""Spark transformations of a day's events, from DataFrame to DataFrame."""
+"""The work of clean and sequences: polars kernels in tasks that Spark schedules."""

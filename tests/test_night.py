@@ -58,7 +58,6 @@ class Checkout:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
         clean |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # a short job starts faster so
             **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         }
         if promote:
