@@ -68,3 +68,24 @@ def test_only_distinct_positives_of_known_videos_start_a_walk() -> None:
     lift_BV = score(walk, users, items)
     assert torch.equal(lift_BV[0], lift_BV[1])
     assert lift_BV[0, 0] > lift_BV[0, 2] > lift_BV[0, 3]
+
+
+def test_only_the_most_liked_videos_are_counted() -> None:
+    walk = RandomWalk(VIDEOS, max_videos=3)
+    likes_of_users = [{3, 5}, {3, 5}, {4}, {4}, {1, 3}]
+    walk.init_from_statistics(to_sequences(events_of(likes_of_users)), ITEMS)
+    score_BV = score(walk, events_of([{3}, {1}]), ITEMS)
+    assert walk.row_C.tolist() == [3, 4, 5]
+    assert score_BV[0].nonzero().flatten().tolist() == [3, 4, 5]
+    assert not score_BV[1].any()
+
+
+def test_with_many_positives_a_sample_of_the_users_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    positives = [{0, 1}] * 30 + [{5, 6}] * 30
+    everyone = fit_walk(positives)
+    monkeypatch.setattr(random_walk, "MAX_POSITIVES", 40)
+    sample = fit_walk(positives)
+    assert torch.equal(sample.neighbours.weight_XK, fit_walk(positives).neighbours.weight_XK)
+    assert sample.num_positives_I.tolist() == everyone.num_positives_I.tolist()
+    liked = score(sample, events_of([{0}]), ITEMS)[0]
+    assert liked[1] > 0 > liked[5]
