@@ -18,15 +18,51 @@ KEYS = {"accessKey": "test", "secretKey": "test-secret"}
 SERVERS = ("master.port", "volume.port", "filer.port", "s3.port")
 PORTS = [flag for name in SERVERS for flag in (name, f"{name}.grpc")]
 START_SECONDS = 60
+START_ATTEMPTS = 3
 
 
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the server with its data in `folder`; gives the AWS_… variables that lead to it."""
+    """Run the server with its data in `folder`; gives the AWS_… variables that lead to it.
+
+    Raises:
+        RuntimeError: It did not start. The message holds the end of its log.
+    """
     config = folder / "s3.json"
     identities = [{"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}]
     config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
-    ports = _free_ports(len(PORTS))
+    server, address = _start(folder, config)
+    try:
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _start(folder: Path, config: Path) -> tuple[subprocess.Popen, dict[str, str]]:
+    """Start the server. Another process can take a free port first, so it is tried again."""
+    for attempt in range(START_ATTEMPTS):
+        ports = _free_ports(len(PORTS))
+        server = _spawn(folder, config, ports)
+        address = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}",
+            "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
+            "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        try:
+            _wait(server, address, folder / "log")
+        except RuntimeError:
+            server.kill()
+            server.wait()
+            if attempt == START_ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return server, address
+
+
+def _spawn(folder: Path, config: Path, ports: list[int]) -> subprocess.Popen:
     flags = [f"-{flag}={port}" for flag, port in zip(PORTS, ports, strict=True)]
     options = [
         "-s3",
@@ -37,21 +73,9 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     ]
     location = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
+        return subprocess.Popen(
             [WEED, "server", *location, *options, *flags], stdout=log, stderr=log, cwd=folder
         )
-    address = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}",
-        "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
-        "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    try:
-        _wait(server, address, folder / "log")
-        yield address
-    finally:
-        server.kill()
-        server.wait()
 
 
 def client(address: dict[str, str]) -> Any:
