@@ -101,8 +101,8 @@ def mark_duplicates_and_bots(events: pl.DataFrame, params: CleanConfig) -> tuple
         "user_id", "day", pl.col("t").dt.truncate("1h").alias("hour")
     )
     busiest = per_hour.len().group_by("user_id", "day").agg(pl.col("len").max().alias("max_per_hour"))
-    reason = pl.when("repeat").then(pl.lit("duplicate_event"))
-    reason = reason.when(pl.col("max_per_hour") > params.bot_events_per_hour).then(pl.lit("suspected_bot"))
+    is_bot = pl.col("max_per_hour") > params.bot_events_per_hour
+    reason = pl.when("repeat").then(pl.lit("duplicate_event")).when(is_bot).then(pl.lit("suspected_bot"))
     valid = valid.join(busiest, on=["user_id", "day"], how="left", maintain_order="left")
     valid = valid.with_columns(reason=reason)
     refused = valid.filter(pl.col("reason").is_not_null())
