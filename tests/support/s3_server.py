@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 WEED = Path(sys.executable).parent / "weed"
 KEYS = {"accessKey": "test", "secretKey": "test-secret"}
+# An identity that may not write.
+READER_KEYS = {"accessKey": "reader", "secretKey": "reader-secret"}
+IDENTITIES = [
+    {"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]},
+    {"name": "reader", "credentials": [READER_KEYS], "actions": ["Read", "List"]},
+]
 SERVERS = ("master.port", "volume.port", "filer.port", "s3.port")
 PORTS = [flag for name in SERVERS for flag in (name, f"{name}.grpc")]
 START_SECONDS = 60
@@ -23,10 +29,15 @@ START_SECONDS = 60
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     """Run the server with its data in `folder`; gives the AWS_… variables that lead to it."""
+    with seaweedfs_process(folder, free_ports()) as (address, _):
+        yield address
+
+
+@contextmanager
+def seaweedfs_process(folder: Path, ports: list[int]) -> Iterator[tuple[dict[str, str], subprocess.Popen]]:
+    """Run the server on given ports; gives the AWS_… variables and the process, which may be killed."""
     config = folder / "s3.json"
-    identities = [{"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}]
-    config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
-    ports = _free_ports(len(PORTS))
+    config.write_text(json.dumps({"identities": IDENTITIES}), encoding="utf-8")
     flags = [f"-{flag}={port}" for flag, port in zip(PORTS, ports, strict=True)]
     options = [
         "-s3",
@@ -48,7 +59,7 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     }
     try:
         _wait(server, address, folder / "log")
-        yield address
+        yield address, server
     finally:
         server.kill()
         server.wait()
@@ -71,7 +82,8 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
     while True:
         try:
             s3 = client(address)
-            s3.create_bucket(Bucket="bucket")
+            with suppress(s3.exceptions.BucketAlreadyExists):  # of a server that was started before
+                s3.create_bucket(Bucket="bucket")
             s3.put_object(Bucket="bucket", Key="ready", Body=b"yes")
             return
         except (BotoCoreError, ClientError) as error:
@@ -80,9 +92,10 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
         time.sleep(0.2)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports() -> list[int]:
+    """Return a free port for each part of the server."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
         for free_socket in sockets:
             free_socket.bind(("127.0.0.1", 0))
         return [free_socket.getsockname()[1] for free_socket in sockets]
