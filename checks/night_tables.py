@@ -6,14 +6,15 @@ Spark rows with the same expectations. So the results do not depend on where the
 Starting Spark takes longer than checking a small night. A large night does not fit into one process.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
+from core.storage import arrow_source, file_path, is_local, total_bytes
 from core.tables import TABLES
 
 MAX_BYTES_IN_PROCESS = 16 * 2**20  # of the Parquet files; their rows in pandas take up to a GiB
@@ -52,14 +53,9 @@ class NightTables:
             pandas rows if the files are small, else Spark rows.
         """
         files = {name: self._files[name] for name in tables}
-        if sum(map(_num_bytes, files.values())) <= self._max_bytes_in_process:
+        if sum(map(total_bytes, files.values())) <= self._max_bytes_in_process:
             return _select_in_process(query, files)
         return _select_on_spark(query, files, self._start_spark())
-
-
-def _num_bytes(paths: Sequence[str]) -> int:
-    dataset = ds.dataset(list(paths), schema=pa.schema([]), format="parquet")
-    return sum(info.size for info in dataset.filesystem.get_file_info(dataset.files)) if paths else 0
 
 
 def _select_in_process(query: str, files: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -76,7 +72,22 @@ def _scan(name: str, paths: Sequence[str]) -> pl.LazyFrame:
 
 def _select_on_spark(query: str, files: Mapping[str, Sequence[str]], spark: SparkSession) -> DataFrame:
     for name, paths in files.items():
-        schema = TABLES[name].spark_schema()
-        rows = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
-        rows.createOrReplaceTempView(name)
+        _read_on_spark(name, paths, spark).createOrReplaceTempView(name)
     return spark.sql(query.replace("ARRAY_LENGTH(", "ARRAY_SIZE("))  # Spark's name for it
+
+
+def _read_on_spark(name: str, paths: Sequence[str], spark: SparkSession) -> DataFrame:
+    schema = TABLES[name].spark_schema()
+    if not paths:
+        return spark.createDataFrame([], schema)
+    if is_local(file_path(paths[0])):
+        return spark.read.schema(schema).parquet(*paths)
+    # Spark itself needs further jars for S3. So its tasks read the files by Arrow.
+    addresses = spark.createDataFrame([(path,) for path in paths], "path string").repartition(len(paths))
+    return addresses.mapInArrow(_read_files, schema)
+
+
+def _read_files(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for path in batch["path"].to_pylist():
+            yield from pq.ParquetFile(arrow_source(file_path(path))).iter_batches()

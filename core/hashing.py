@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import InputError
+from core.storage import StoragePath, open_stream
 
 BUNDLE_FILES = ("model.safetensors", "model.json")
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: StoragePath) -> str:
     """Return the sha256 of a file's content."""
-    with path.open("rb") as file:
+    with open_stream(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

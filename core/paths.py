@@ -82,6 +82,21 @@ def landing() -> StoragePath:
     return storage_path(os.environ.get("UNDERCURRENT_LANDING") or home() / "landing")
 
 
+def local_landing() -> Path:
+    """Return the landing folder, for a command that writes local files only.
+
+    Raises:
+        InputError: it is on S3.
+    """
+    folder = landing()
+    if is_local(folder):
+        return folder
+    raise InputError(
+        f"UNDERCURRENT_LANDING is {folder}, but this command writes local files only; name a local folder"
+        " with --out, and copy its files to S3"
+    )
+
+
 def warehouse() -> StoragePath:
     """Return the root folder of the Iceberg tables (UNDERCURRENT_WAREHOUSE).
 

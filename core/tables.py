@@ -118,13 +118,13 @@ LANDINGS = _table(
 
 LANDING_DIGESTS = _table(
     "landing_digests",
-    "the digest of a landing file, valid while its size and its modification time are unchanged",
+    "the digest of a landing file, valid while its size and its version are unchanged",
     ("day", "kind"),
     kind=pa.string(),
     day=pa.date32(),
     path=pa.string(),
     size=pa.int64(),
-    modified_ns=pa.int64(),
+    version=pa.string(),
     digest=pa.string(),
 )
 

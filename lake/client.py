@@ -39,7 +39,15 @@ from pyiceberg.table import DataScan, Table
 from core import locks, paths
 from core.errors import InputError
 from core.records import LANDED_FINGERPRINT
-from core.storage import StoragePath, iceberg_properties, is_local, require_access, storage_path
+from core.storage import (
+    StoragePath,
+    create_folder,
+    explained_errors,
+    iceberg_properties,
+    is_local,
+    require_access,
+    storage_path,
+)
 from core.tables import TABLES, TableSpec
 
 NAMESPACE = "undercurrent"
@@ -78,8 +86,7 @@ class Lake:
         self._pinned_versions: dict[str, int | None] = {}
         self.warehouse = warehouse or paths.warehouse()
         require_access(self.warehouse)
-        if is_local(self.warehouse):
-            self.warehouse.mkdir(parents=True, exist_ok=True)
+        create_folder(self.warehouse)
         with self.lock("catalog"):  # two processes must not create its tables at the same time
             self._catalog = _load_catalog(catalog_uri or paths.catalog_uri(), self.warehouse)
             self._catalog.create_namespace_if_not_exists(NAMESPACE)
@@ -97,11 +104,12 @@ class Lake:
         """
         spec = TABLES[name]
         identifier = f"{NAMESPACE}.{name}"
-        try:
-            table = self._catalog.load_table(identifier)
-        except NoSuchTableError:
-            with self.lock(f"create-{name}"):
-                table = self._create(spec, identifier)
+        with explained_errors(self.warehouse):
+            try:
+                table = self._catalog.load_table(identifier)
+            except NoSuchTableError:
+                with self.lock(f"create-{name}"):
+                    table = self._create(spec, identifier)
         self._check_location(table)
         schema_digest = table.properties.get(SCHEMA_DIGEST_PROPERTY)
         partition = tuple(field.name for field in table.spec().fields)
@@ -163,8 +171,7 @@ class Lake:
         """Create a folder inside the table's folder, for files that `commit` will add."""
         location = storage_path(self.table(name).location().removeprefix("file://"))
         folder = location / "data" / uuid.uuid4().hex
-        if is_local(folder):
-            folder.mkdir(parents=True)
+        create_folder(folder)
         return folder
 
     def commit(
@@ -191,7 +198,11 @@ class Lake:
             removed_keys = [
                 key for key, value in new_properties.items() if value is None and key in table.properties
             ]
-            with warnings.catch_warnings(), table.transaction() as transaction:
+            with (
+                explained_errors(self.warehouse),
+                warnings.catch_warnings(),
+                table.transaction() as transaction,
+            ):
                 # A new day has no rows to delete, which pyiceberg warns of.
                 warnings.filterwarnings("ignore", "Delete operation did not match any records")
                 if replaced_partitions and table.current_snapshot():
@@ -243,7 +254,7 @@ class Lake:
             folder = self.create_staging_folder(name)
             for number, part in enumerate(_split_by_partition(rows, spec.partition)):
                 file_paths.append(folder / f"part-{number:05d}.parquet")
-                with file_paths[-1].open("wb") as file:
+                with explained_errors(self.warehouse), file_paths[-1].open("wb") as file:
                     pq.write_table(part, file)
         return self.commit(name, replaced_partitions, file_paths, input_digests)
 
@@ -262,7 +273,8 @@ class Lake:
             columns: the columns to read; default all.
             version: an old Iceberg snapshot id; default the pinned or current one.
         """
-        return self._scan(name, row_filter, columns, version).to_arrow()
+        with explained_errors(self.warehouse):
+            return self._scan(name, row_filter, columns, version).to_arrow()
 
     def data_files(self, name: str, row_filter: BooleanExpression | str | None = None) -> list[str]:
         """Return the paths of the Parquet files that hold the rows.
@@ -271,8 +283,9 @@ class Lake:
         """
         if self.table(name).current_snapshot() is None:
             return []
-        tasks = self._scan(name, row_filter, ("*",), None).plan_files()
-        return sorted(task.file.file_path for task in tasks)
+        with explained_errors(self.warehouse):
+            tasks = self._scan(name, row_filter, ("*",), None).plan_files()
+            return sorted(task.file.file_path for task in tasks)
 
     def lazy_scan(self, name: str, row_filter: BooleanExpression | str | None = None) -> pl.LazyFrame:
         """Return a polars query over the rows. It reads only what its result needs.

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow.fs import FileSystem
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
-from pyiceberg.typedef import Record
+from pyiceberg.manifest import DataFile as IcebergDataFile
 
 from core.run_manifests import RowCountError
+from core.storage import StoragePath, file_path, is_local
 from lake.client import Lake
 
 
@@ -23,7 +26,7 @@ class DataFile:
         rows: how many rows it holds.
     """
 
-    path: Path
+    path: StoragePath
     partition: tuple[Any, ...]
     num_bytes: int
     rows: int
@@ -40,21 +43,33 @@ class Replacement:
     """
 
     old: Sequence[DataFile]
-    new: Sequence[Path]
+    new: Sequence[StoragePath]
     removed_rows: int = 0
 
 
 def list_data_files(lake: Lake, name: str) -> list[DataFile]:
     """Return the files of a table's present version, sorted by path. No day is hidden."""
-    listed = [
-        DataFile(Path(file.file_path), _values(file.partition), file.file_size_in_bytes, file.record_count)
-        for file in (task.file for task in lake.table(name).scan().plan_files())
-    ]
+    listed = [_data_file(task.file) for task in lake.table(name).scan().plan_files()]
     return sorted(listed, key=lambda file: file.path)
 
 
-def _values(record: Record) -> tuple[Any, ...]:
-    return tuple(record[position] for position in range(len(record)))
+def _data_file(file: IcebergDataFile) -> DataFile:
+    partition = tuple(file.partition[position] for position in range(len(file.partition)))
+    return DataFile(file_path(file.file_path), partition, file.file_size_in_bytes, file.record_count)
+
+
+def open_dataset(paths: Sequence[StoragePath], schema: pa.Schema) -> ds.Dataset:
+    """Return Parquet files as a dataset of Arrow.
+
+    Args:
+        paths: the files, all local or all on S3.
+        schema: the columns to read.
+    """
+    if not paths or is_local(paths[0]):
+        return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
+    filesystem, _ = FileSystem.from_uri(str(paths[0]))
+    keys = [str(path).removeprefix("s3://") for path in paths]
+    return ds.dataset(keys, schema=schema, format="parquet", filesystem=filesystem)
 
 
 def replace_files(lake: Lake, name: str, replacements: Sequence[Replacement]) -> list[Replacement]:
@@ -76,7 +91,7 @@ def replace_files(lake: Lake, name: str, replacements: Sequence[Replacement]) ->
     """
     with lake.lock(f"commit-{name}"):
         table = lake.table(name)
-        current = {Path(task.file.file_path): task.file for task in table.scan().plan_files()}
+        current = {file_path(task.file.file_path): task.file for task in table.scan().plan_files()}
         made = [r for r in replacements if all(file.path in current for file in r.old)]
         if not made:
             return []

@@ -8,22 +8,21 @@ import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyiceberg.expressions import EqualTo
 
 from core import hashing
 from core.errors import InputError
 from core.records import LANDING_TYPES, LandingType, RecordRejected
+from core.storage import StoragePath, arrow_source, file_path, open_stream
 from core.tables import EVENTS, TABLES, USERS
 from lake.client import Lake
-from lake.data_files import DataFile, Replacement, list_data_files, replace_files
+from lake.data_files import DataFile, Replacement, list_data_files, open_dataset, replace_files
 from lake.landing import LandingLimits, list_days, list_files, read_records, record_text
 from lake.maintenance import (
     MAINTENANCE_LOCK,
@@ -60,7 +59,7 @@ class Erasure:
     digest_after: str | None
 
 
-def landing_files_of_users(root: Path) -> Iterator[tuple[LandingType, Path]]:
+def landing_files_of_users(root: StoragePath) -> Iterator[tuple[LandingType, StoragePath]]:
     """Yield all landing files that hold records of users."""
     for name in LANDING_TYPES_OF_USERS:
         for day in list_days(root, name):
@@ -69,8 +68,8 @@ def landing_files_of_users(root: Path) -> Iterator[tuple[LandingType, Path]]:
 
 
 def without_users(
-    path: Path, landing_type: LandingType, limits: LandingLimits, users: UserRecords
-) -> tuple[Path, int] | None:
+    path: StoragePath, landing_type: LandingType, limits: LandingLimits, users: UserRecords
+) -> tuple[StoragePath, int] | None:
     """Write a copy of a landing file without the records of users, next to it.
 
     In a JSON file a blank line takes the place of a record. In a Parquet file a row of nulls does. A line
@@ -101,13 +100,17 @@ def without_users(
 
 
 def _copy_json(
-    path: Path, copy: Path, landing_type: LandingType, limits: LandingLimits, users: UserRecords
+    path: StoragePath,
+    copy: StoragePath,
+    landing_type: LandingType,
+    limits: LandingLimits,
+    users: UserRecords,
 ) -> int:
-    with _open(path, "rb") as file:
+    with open_stream(path) as stored, _gzip(path, stored, "rb") as file:
         if not users.may_be_in(file):
             return 0
     deleted, line = 0, 1
-    with _open(copy, "wb") as output:
+    with copy.open("wb") as stored_copy, _gzip(path, stored_copy, "wb") as output:
         for number, raw, result in read_records(path, landing_type, limits):
             output.write(b"\n" * (number - line))
             if isinstance(result, RecordRejected):
@@ -120,26 +123,26 @@ def _copy_json(
     return deleted
 
 
-def _open(path: Path, mode: str) -> IO[bytes]:
-    """Open a landing file or its copy. A compressed copy holds no time: equal records give equal bytes."""
+def _gzip(path: StoragePath, file: IO[bytes], mode: str) -> IO[bytes]:
+    """Compress or decompress a landing file. A copy holds no time, so that equal records give equal bytes."""
     if ".gz" not in path.suffixes:
-        return path.open(mode)
-    return gzip.GzipFile("", mode, fileobj=path.open(mode), mtime=0)  # type: ignore[return-value]
+        return file
+    return gzip.GzipFile("", mode, fileobj=file, mtime=0)  # type: ignore[return-value]
 
 
-def _copy_parquet(path: Path, copy: Path, users: UserRecords) -> int:
+def _copy_parquet(path: StoragePath, copy: StoragePath, users: UserRecords) -> int:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(arrow_source(path))
         names = file.schema_arrow.names
         if names.count(USER_ID) > 1:
             raise InputError(f"{path} has two columns {USER_ID}; rename one of them and run again")
-        if not users.count_in_parquet(path):
+        if not users.count_in_parquet(arrow_source(path)):
             return 0
     except pa.ArrowException as error:
         raise InputError(f"{path} is not a readable Parquet file ({error}); deliver the file again") from None
     deleted = 0
     schema = pa.schema([field.with_nullable(True) for field in file.schema_arrow])
-    with pq.ParquetWriter(copy, schema) as writer:
+    with copy.open("wb") as output, pq.ParquetWriter(output, schema) as writer:
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)
             mask = users.are_in(rows[USER_ID]).to_numpy()
@@ -148,12 +151,11 @@ def _copy_parquet(path: Path, copy: Path, users: UserRecords) -> int:
     return deleted
 
 
-def update_ledger(lake: Lake, root: Path, digests: Mapping[str, tuple[str, str]]) -> None:
+def update_ledger(lake: Lake, digests: Mapping[str, tuple[str, str]]) -> None:
     """Store the digests and counts of rewritten landing files, so that `ingest` does not read them again.
 
     Args:
         lake: the lake.
-        root: the landing folder.
         digests: path relative to the landing folder -> digest before and after.
     """
     rows = lake.scan("landings").to_pylist()
@@ -181,11 +183,11 @@ def update_ledger(lake: Lake, root: Path, digests: Mapping[str, tuple[str, str]]
 def _count_rows(lake: Lake, table: str, ledger_row: Mapping[str, object], step: str | None = None) -> int:
     """Count the rows of a table that came from one landing file."""
     where = EqualTo("day", ledger_row["day"])  # type: ignore[call-arg, arg-type]
-    files = lake.data_files(table, where)
+    files = [file_path(address) for address in lake.data_files(table, where)]
     condition = pc.field("source_file") == ledger_row["path"]
     if step:
         condition &= pc.field("step") == step
-    return ds.dataset(files, schema=TABLES[table].schema).count_rows(filter=condition) if files else 0
+    return open_dataset(files, TABLES[table].schema).count_rows(filter=condition)
 
 
 def forget_in_table(
@@ -211,7 +213,7 @@ def forget_in_table(
 
 def _count(name: str, file: DataFile, users: UserRecords) -> int:
     column = "record" if name == "rejects" else USER_ID
-    batches = pq.ParquetFile(file.path).iter_batches(columns=[column])
+    batches = pq.ParquetFile(arrow_source(file.path)).iter_batches(columns=[column])
     return sum(count_true(_mask(name, batch, users)) for batch in batches)
 
 
@@ -224,7 +226,7 @@ def _rewrite(lake: Lake, name: str, file: DataFile, records: int, users: UserRec
     if records == file.rows:
         return Replacement([file], [], records)
     path = lake.create_staging_folder(name) / "part-00000.parquet"
-    batches = ds.dataset([str(file.path)], schema=TABLES[name].schema).to_batches()
+    batches = open_dataset([file.path], TABLES[name].schema).to_batches()
     write_batches(path, name, (batch.filter(pc.invert(_mask(name, batch, users))) for batch in batches))
     return Replacement([file], [path], records)
 

@@ -10,11 +10,11 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import IO
 
 from core.errors import InputError
 from core.records import RecordRejected
+from core.storage import StoragePath, open_stream
 
 BOM = b"\xef\xbb\xbf"  # byte order mark, which some editors put before UTF-8 text
 NEXT_OBJECT_OF_LINE = re.compile(rb"\}[^\S\n]*,?[^\S\n]*\{")
@@ -28,7 +28,7 @@ JsonRecord = bytes | RecordRejected
 
 
 def read_json_blocks(
-    path: Path, block_rows: int, max_record_bytes: int, max_file_bytes: int
+    path: StoragePath, block_rows: int, max_record_bytes: int, max_file_bytes: int
 ) -> Iterator[list[JsonRecord]]:
     """Read the JSON objects of a file in order, in blocks.
 
@@ -45,7 +45,7 @@ def read_json_blocks(
         InputError: the file cannot be read or is too large.
     """
     try:
-        with _open(path) as file:
+        with open_stream(path) as stored, _decompressed(path, stored) as file:
             lines = _read_lines(path, file, max_record_bytes, max_file_bytes)
             for block in _group_lines(lines, block_rows):
                 yield _split_block(block)
@@ -53,10 +53,8 @@ def read_json_blocks(
         raise InputError(f"{path} cannot be read ({error}); deliver the file again") from None
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.name.endswith(".gz"):
-        return io.BufferedReader(gzip.open(path, "rb"), MIB)
-    return path.open("rb", buffering=MIB)
+def _decompressed(path: StoragePath, stored: IO[bytes]) -> IO[bytes]:
+    return io.BufferedReader(gzip.open(stored, "rb"), MIB) if path.name.endswith(".gz") else stored
 
 
 def _group_lines(lines: Iterable[JsonRecord], block_rows: int) -> Iterator[list[JsonRecord]]:
@@ -88,7 +86,7 @@ def _split_block(block: list[JsonRecord]) -> list[JsonRecord]:
 
 
 def _read_lines(
-    path: Path, file: IO[bytes], max_record_bytes: int, max_file_bytes: int
+    path: StoragePath, file: IO[bytes], max_record_bytes: int, max_file_bytes: int
 ) -> Iterator[JsonRecord]:
     """Read the lines of a file. A line that is too long becomes a reject."""
     number = bytes_read = 0

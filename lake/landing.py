@@ -7,12 +7,12 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
 from core.paths import parse_day
 from core.records import LANDING_TYPES, LandingType, RecordRejected, parse_record
+from core.storage import StoragePath, is_local, list_folder
 from lake.json_records import read_json_blocks
 from lake.parquet_records import read_parquet_batches, to_records
 
@@ -36,14 +36,14 @@ class LandingLimits:
     max_file_bytes: int = 8192 * MIB
 
 
-def check_folder_names(root: Path) -> None:
+def check_folder_names(root: StoragePath) -> None:
     """Check that no folder with landing files has a misspelled name.
 
     Raises:
         InputError: a name is close to that of a landing type. The message names the likely spelling.
     """
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.name not in LANDING_TYPES and folder.is_dir() and any(folder.glob("dt=*")):
+    for folder in list_folder(root):
+        if folder.name not in LANDING_TYPES and folder.is_dir() and _has_days(folder):
             close_matches = difflib.get_close_matches(folder.name, LANDING_TYPES, n=1)
             if close_matches:
                 raise InputError(
@@ -51,7 +51,11 @@ def check_folder_names(root: Path) -> None:
                 )
 
 
-def list_days(root: Path, landing_type: str) -> list[date]:
+def _has_days(folder: StoragePath) -> bool:
+    return any(entry.name.startswith("dt=") for entry in list_folder(folder))
+
+
+def list_days(root: StoragePath, landing_type: str) -> list[date]:
     """Return the days that have a folder of a landing type, oldest first.
 
     Args:
@@ -62,12 +66,10 @@ def list_days(root: Path, landing_type: str) -> list[date]:
         InputError: an entry is not a folder named `dt=YYYY-MM-DD`.
     """
     folder = root / landing_type
-    if not folder.exists():
-        return []
-    if not folder.is_dir():
+    if is_local(folder) and folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} must be a folder of dt=YYYY-MM-DD folders; move the file into one")
     listed_days = []
-    for entry in sorted(folder.iterdir()):
+    for entry in list_folder(folder):
         if _is_ignored(entry):
             continue
         if not entry.name.startswith("dt=") or not entry.is_dir():
@@ -76,7 +78,7 @@ def list_days(root: Path, landing_type: str) -> list[date]:
     return listed_days
 
 
-def list_files(root: Path, landing_type: str, day: date) -> list[Path]:
+def list_files(root: StoragePath, landing_type: str, day: date) -> list[StoragePath]:
     """Return the landing files of a landing type and day, sorted by name.
 
     Files in sub-folders count if Spark could have written the folders (`hour=05/`, `part.parquet/`).
@@ -89,12 +91,11 @@ def list_files(root: Path, landing_type: str, day: date) -> list[Path]:
     Raises:
         InputError: an entry is not a readable landing file. The message names it.
     """
-    folder = root / landing_type / f"dt={day}"
-    return _list_landing_files(folder) if folder.is_dir() else []
+    return _list_landing_files(root / landing_type / f"dt={day}")
 
 
 def read_records(
-    path: Path, landing_type: LandingType, limits: LandingLimits = LandingLimits()
+    path: StoragePath, landing_type: LandingType, limits: LandingLimits = LandingLimits()
 ) -> Iterator[tuple[int, RawRecord, dict[str, Any] | RecordRejected]]:
     """Read all records of a landing file with the strict parser, one after the other.
 
@@ -126,7 +127,7 @@ def record_text(raw: RawRecord, max_chars: int = 65536) -> str:
     return json.dumps(raw, default=str)[:max_chars]
 
 
-def _read_raw_records(path: Path, limits: LandingLimits) -> Iterator[RawRecord | RecordRejected]:
+def _read_raw_records(path: StoragePath, limits: LandingLimits) -> Iterator[RawRecord | RecordRejected]:
     if path.name.endswith(".parquet"):
         for batch in read_parquet_batches(path, BLOCK_ROWS, limits.max_file_bytes):
             yield from to_records(path, batch, limits.max_record_bytes)
@@ -135,14 +136,14 @@ def _read_raw_records(path: Path, limits: LandingLimits) -> Iterator[RawRecord |
             yield from block
 
 
-def _is_ignored(path: Path) -> bool:
+def _is_ignored(path: StoragePath) -> bool:
     """Return whether a name belongs to an unfinished file or to a marker file of Spark."""
     return path.name.startswith((".", "_"))
 
 
-def _list_landing_files(folder: Path) -> list[Path]:
+def _list_landing_files(folder: StoragePath) -> list[StoragePath]:
     paths = []
-    for path in sorted(folder.iterdir()):
+    for path in list_folder(folder):
         if _is_ignored(path):
             continue
         if path.is_dir() and not path.is_symlink() and ("=" in path.name or path.name.endswith(SUFFIXES)):
@@ -152,7 +153,7 @@ def _list_landing_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _check_landing_file(path: Path) -> Path:
+def _check_landing_file(path: StoragePath) -> StoragePath:
     """Check that a path is a regular file with a known suffix. To open anything else could block forever."""
     try:
         path.name.encode()
@@ -168,6 +169,6 @@ def _check_landing_file(path: Path) -> Path:
     return path
 
 
-def _printable(path: Path) -> str:
+def _printable(path: StoragePath) -> str:
     """Return a path as text that can be printed, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
+    return os.fsencode(str(path)).decode("utf-8", errors="backslashreplace")

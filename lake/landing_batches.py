@@ -6,7 +6,6 @@ the rows, rejects and line numbers of `landing.read_records`.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.records import LandingType, RecordRejected, parse_record
+from core.storage import StoragePath
 from lake import plain_records
 from lake.json_records import read_json_blocks
 from lake.landing import LandingLimits, RawRecord
@@ -53,7 +53,7 @@ class LandingBatch:
 
 
 def read_batches(
-    path: Path, landing_type: LandingType, limits: LandingLimits, batch_rows: int
+    path: StoragePath, landing_type: LandingType, limits: LandingLimits, batch_rows: int
 ) -> Iterator[LandingBatch]:
     """Read a landing file.
 
@@ -83,7 +83,7 @@ _Part = tuple[int, PlainRows | None, list[_StrictRecord]]  # number of records, 
 
 
 def _read_json(
-    path: Path, landing_type: LandingType, limits: LandingLimits, batch_rows: int
+    path: StoragePath, landing_type: LandingType, limits: LandingLimits, batch_rows: int
 ) -> Iterator[_Part]:
     for block in read_json_blocks(path, batch_rows, limits.max_record_bytes, limits.max_file_bytes):
         columns = json_columns(block, landing_type)
@@ -93,7 +93,7 @@ def _read_json(
 
 
 def _read_parquet(
-    path: Path, landing_type: LandingType, limits: LandingLimits, batch_rows: int
+    path: StoragePath, landing_type: LandingType, limits: LandingLimits, batch_rows: int
 ) -> Iterator[_Part]:
     for batch in read_parquet_batches(path, batch_rows, limits.max_file_bytes):
         columns = parquet_columns(batch, landing_type, limits.max_record_bytes)

@@ -4,14 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import pyarrow as pa
 
 from core import hashing
 from core.errors import InputError
+from core.storage import StoragePath, explained_errors, file_status, relative_name
 from core.tables import LANDING_DIGESTS
 from lake.client import Lake
+
+FileKey = tuple[str, int, str]  # name, size and version
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,25 @@ class LandingFile:
         path: its path.
         name: its path relative to the landing folder.
         size: its size in bytes.
-        modified_ns: its modification time, in nanoseconds since 1970.
+        version: a text that changes if it is replaced, as of `core.storage.FileStatus`.
         digest: a digest of its content.
     """
 
     type_name: str
     day: date
-    path: Path
+    path: StoragePath
     name: str
     size: int
-    modified_ns: int
+    version: str
     digest: str
 
 
 def digest_files(
-    lake: Lake, root: Path, paths: Mapping[tuple[str, date], Sequence[Path]]
+    lake: Lake, root: StoragePath, paths: Mapping[tuple[str, date], Sequence[StoragePath]]
 ) -> dict[tuple[str, date], list[LandingFile]]:
     """Return the landing files with their digests.
 
-    A file is read only if its size or its modification time differs from that in the table `landing_digests`.
+    A file is read only if its size or its version differs from that in the table `landing_digests`.
     The table is updated.
 
     Args:
@@ -54,7 +56,7 @@ def digest_files(
         InputError: a file cannot be read.
     """
     known = {
-        (row["path"], row["size"], row["modified_ns"]): row["digest"]
+        (row["path"], row["size"], row["version"]): row["digest"]
         for row in lake.scan("landing_digests").to_pylist()
     }
     listed = [(type_name, day, path) for (type_name, day), listing in paths.items() for path in listing]
@@ -68,28 +70,30 @@ def digest_files(
 
 
 def _digest_file(
-    root: Path, known: Mapping[tuple[str, int, int], str], type_name: str, day: date, path: Path
+    root: StoragePath, known: Mapping[FileKey, str], type_name: str, day: date, path: StoragePath
 ) -> LandingFile:
-    name = path.relative_to(root).as_posix()
+    name = relative_name(path, root)
     try:
-        status = path.stat()  # before it is read, so that the next run sees a later change
-        size, modified_ns = status.st_size, status.st_mtime_ns
-        digest = known.get((name, size, modified_ns)) or hashing.hash_file(path)
+        with explained_errors(path):
+            size, _, version = file_status(path)  # before it is read, so that the next run sees a change
+            digest = known.get((name, size, version)) or hashing.hash_file(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); deliver it again or delete it") from None
-    return LandingFile(type_name, day, path, name, size, modified_ns, digest)
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); deliver it again or delete it"
+        ) from None
+    return LandingFile(type_name, day, path, name, size, version, digest)
 
 
 def _update(
     lake: Lake,
     files_by_folder: Mapping[tuple[str, date], Sequence[LandingFile]],
-    known: Collection[tuple[str, int, int]],
+    known: Collection[FileKey],
 ) -> None:
     """Replace the rows of the folders that have new or changed files."""
     changed = {
         folder: files
         for folder, files in files_by_folder.items()
-        if any((file.name, file.size, file.modified_ns) not in known for file in files)
+        if any((file.name, file.size, file.version) not in known for file in files)
     }
     if not changed:
         return
@@ -99,7 +103,7 @@ def _update(
             "day": file.day,
             "path": file.name,
             "size": file.size,
-            "modified_ns": file.modified_ns,
+            "version": file.version,
             "digest": file.digest,
         }
         for files in changed.values()

@@ -5,9 +5,9 @@ A task runs in this process or on a Spark executor. It needs the paths in it and
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from core.errors import InputError
 from core.records import LANDING_TYPES, LandingType
+from core.storage import StoragePath, explained_errors
 from core.tables import EVENTS, REJECTS, TableSpec
 from lake.landing import LandingLimits, record_text
 from lake.landing_batches import LINE, LandingBatch, read_batches
@@ -43,8 +44,8 @@ class StagingTask:
     type_name: str
     day: date
     files: Sequence[LandingFile]
-    row_path: Path
-    reject_path: Path
+    row_path: StoragePath
+    reject_path: StoragePath
     limits: LandingLimits
     batch_rows: int
 
@@ -62,8 +63,8 @@ class StagedFiles:
 
     entries: list[dict[str, Any]]
     reasons: Counter[str]
-    row_paths: list[Path]
-    reject_paths: list[Path]
+    row_paths: list[StoragePath]
+    reject_paths: list[StoragePath]
 
 
 def stage_files(task: StagingTask) -> StagedFiles:
@@ -138,23 +139,30 @@ class _LazyWriter:
         written_paths: the path of the file, or nothing if it was not opened.
     """
 
-    def __init__(self, path: Path, table: TableSpec) -> None:
-        self.written_paths: list[Path] = []
+    def __init__(self, path: StoragePath, table: TableSpec) -> None:
+        self.written_paths: list[StoragePath] = []
         self._path, self._table = path, table
+        self._files = ExitStack()
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "_LazyWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._writer:
-            self._writer.close()
+        with explained_errors(self._path):
+            self._files.close()
 
     def write(self, rows: pa.Table) -> None:
         if not rows.num_rows:
             return
-        if self._writer is None:
-            self.written_paths.append(self._path)
-            dictionaries = DICTIONARY_COLUMNS.get(self._table.name, True)
-            self._writer = pq.ParquetWriter(self._path, self._table.schema, use_dictionary=dictionaries)
-        self._writer.write_table(rows)
+        with explained_errors(self._path):
+            if self._writer is None:
+                self._writer = self._open()
+            self._writer.write_table(rows)
+
+    def _open(self) -> pq.ParquetWriter:
+        self.written_paths.append(self._path)
+        dictionaries = DICTIONARY_COLUMNS.get(self._table.name, True)
+        file = self._files.enter_context(self._path.open("wb"))
+        writer = pq.ParquetWriter(file, self._table.schema, use_dictionary=dictionaries)
+        return self._files.enter_context(writer)

@@ -3,24 +3,21 @@
 Maintenance never changes the rows of a table. It may run while a night runs.
 """
 
-import os
-import stat
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 
+from core.storage import StoragePath, file_path, is_local, list_files_below
 from core.tables import TABLES
 from lake.client import METADATA_PROPERTIES, Lake
-from lake.data_files import DataFile, Replacement, list_data_files, replace_files
+from lake.data_files import DataFile, Replacement, list_data_files, open_dataset, replace_files
 
 MAINTENANCE_LOCK = "maintain"  # only one process at a time expires versions and deletes files
 ROW_GROUP_ROWS = 1 << 17
@@ -117,12 +114,12 @@ def maintain_table(
 def measure_table(lake: Lake, name: str) -> TableSize:
     """Return the size of a table and of its folder."""
     table, data_files = lake.table(name), list_data_files(lake, name)
-    files = _files_in(lake, name)
+    files = list_files_below(_folder(lake, name))
     return TableSize(
         sum(file.rows for file in data_files),
         len(data_files),
         len(files),
-        sum(status.st_size for status in files.values()),
+        sum(status.size for status in files.values()),
         len(table.metadata.snapshots),
     )
 
@@ -149,7 +146,8 @@ def compact(lake: Lake, name: str, groups: Sequence[Sequence[DataFile]]) -> int:
     replacements = []
     for number, group in enumerate(groups):
         joined = folder / f"part-{number:05d}.parquet"
-        write_batches(joined, name, _read_batches([file.path for file in group], TABLES[name].schema))
+        batches = open_dataset([file.path for file in group], TABLES[name].schema).to_batches()
+        write_batches(joined, name, batches)
         replacements.append(Replacement(group, [joined]))
     made = replace_files(lake, name, replacements)
     for replacement in replacements:
@@ -158,14 +156,10 @@ def compact(lake: Lake, name: str, groups: Sequence[Sequence[DataFile]]) -> int:
     return sum(len(replacement.old) for replacement in made)
 
 
-def _read_batches(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    yield from ds.dataset([str(path) for path in paths], schema=schema, format="parquet").to_batches()
-
-
-def write_batches(path: Path, name: str, batches: Iterator[pa.RecordBatch]) -> int:
+def write_batches(path: StoragePath, name: str, batches: Iterator[pa.RecordBatch]) -> int:
     """Write rows of a table as a Parquet file, with large row groups. Return their number."""
     schema, num_rows = TABLES[name].schema, 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         pending: list[pa.RecordBatch] = []
         for batch in batches:
             num_rows += batch.num_rows
@@ -216,7 +210,9 @@ def expire_versions(lake: Lake, name: str, versions: Collection[int]) -> None:
             table.maintenance.expire_snapshots().by_ids(list(versions)).commit()
 
 
-def orphan_files(lake: Lake, name: str, min_age: timedelta, expired: Collection[int] = ()) -> list[Path]:
+def orphan_files(
+    lake: Lake, name: str, min_age: timedelta, expired: Collection[int] = ()
+) -> list[StoragePath]:
     """Return the files in a table's folder that the table does not need, sorted by path.
 
     The files are listed before the table is read. So a file that is committed in between is not returned.
@@ -228,12 +224,13 @@ def orphan_files(lake: Lake, name: str, min_age: timedelta, expired: Collection[
         expired: versions that need no files.
     """
     newest = (datetime.now(UTC) - min_age).timestamp()
-    old_files = [path for path, status in _files_in(lake, name).items() if status.st_mtime <= newest]
+    files = list_files_below(_folder(lake, name))
+    old_files = [path for path, status in files.items() if status.modified <= newest]
     needed = _needed_files(lake.table(name), expired)
     return [path for path in old_files if path not in needed]
 
 
-def _needed_files(table: Table, expired: Collection[int]) -> set[Path]:
+def _needed_files(table: Table, expired: Collection[int]) -> set[StoragePath]:
     """Return the metadata and data files of all versions of a table but the expired ones."""
     needed = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
     manifests: dict[str, ManifestFile] = {}
@@ -244,27 +241,23 @@ def _needed_files(table: Table, expired: Collection[int]) -> set[Path]:
     for path, manifest in manifests.items():
         needed.add(path)
         needed |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
-    return {Path(path.removeprefix("file://")) for path in needed}
+    return {file_path(path) for path in needed}
 
 
-def delete_files(lake: Lake, name: str, paths: Collection[Path]) -> None:
+def delete_files(lake: Lake, name: str, paths: Collection[StoragePath]) -> None:
     """Delete files of a table's folder, and the folders that this leaves empty."""
     root = _folder(lake, name)
     for path in paths:
         path.unlink(missing_ok=True)
+    if is_local(root):
+        _delete_empty_folders(root, [path for path in paths if is_local(path)])
+
+
+def _delete_empty_folders(root: Path, paths: Collection[Path]) -> None:
     for folder in sorted({parent for path in paths for parent in path.parents}, reverse=True):
         if root in folder.parent.parents and not any(folder.iterdir()):  # not `data` and `metadata`
             folder.rmdir()
 
 
-def _files_in(lake: Lake, name: str) -> dict[Path, os.stat_result]:
-    """Return path -> status of all files in a table's folder, sorted by path."""
-    files = {}
-    for path in sorted(_folder(lake, name).rglob("*")):
-        with suppress(FileNotFoundError):  # a commit deletes its oldest metadata file
-            files[path] = path.stat()
-    return {path: status for path, status in files.items() if stat.S_ISREG(status.st_mode)}
-
-
-def _folder(lake: Lake, name: str) -> Path:
-    return Path(lake.table(name).location().removeprefix("file://"))
+def _folder(lake: Lake, name: str) -> StoragePath:
+    return file_path(lake.table(name).location())

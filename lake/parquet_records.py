@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from core.errors import InputError
 from core.records import RecordRejected
+from core.storage import StoragePath, arrow_source
 
 CONVERTED_ROWS = 1024  # rows that are Python values at the same time
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ MIB = 1 << 20
 BATCH_BYTES = 64 * MIB
 
 
-def read_parquet_batches(path: Path, batch_rows: int, max_file_bytes: int) -> Iterator[pa.RecordBatch]:
+def read_parquet_batches(path: StoragePath, batch_rows: int, max_file_bytes: int) -> Iterator[pa.RecordBatch]:
     """Read a Parquet file in batches.
 
     Args:
@@ -58,7 +58,7 @@ def read_parquet_batches(path: Path, batch_rows: int, max_file_bytes: int) -> It
 
 
 def to_records(
-    path: Path, batch: pa.RecordBatch, max_record_bytes: int
+    path: StoragePath, batch: pa.RecordBatch, max_record_bytes: int
 ) -> Iterator[dict[str, Any] | RecordRejected]:
     """Convert a batch to records of Python values.
 
@@ -110,7 +110,7 @@ def _lengths(text: pa.Array) -> pa.Array:
 
 
 @contextmanager
-def _refuse_unreadable(path: Path) -> Iterator[None]:
+def _refuse_unreadable(path: StoragePath) -> Iterator[None]:
     try:
         yield
     except InputError:
@@ -122,17 +122,17 @@ def _refuse_unreadable(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: StoragePath) -> pq.ParquetFile:
     """Open a file so that text stays a dictionary: a value that many rows share is in memory once.
 
     By default INT96 is read in nanoseconds, which wraps around outside 1677 to 2262.
     """
-    schema = pq.read_schema(path)
+    schema = pq.read_schema(arrow_source(path))
     if len(set(schema.names)) < len(schema.names):
         raise InputError(f"{path} has two columns of one name; rename one of them and deliver the file again")
     text_columns = [leaf for field in schema for leaf in _text_columns(field)]
     return pq.ParquetFile(
-        path, coerce_int96_timestamp_unit="us", pre_buffer=False, read_dictionary=text_columns
+        arrow_source(path), coerce_int96_timestamp_unit="us", pre_buffer=False, read_dictionary=text_columns
     )
 
 
@@ -150,7 +150,7 @@ def _split(batch: pa.RecordBatch, ends: np.ndarray) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, end - start)
 
 
-def _check_size(path: Path, size: int, max_bytes: int) -> None:
+def _check_size(path: StoragePath, size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise InputError(
             f"{path} holds more than {max_bytes // MIB} MiB without compression, which is"

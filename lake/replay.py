@@ -8,12 +8,12 @@ days, so each record ends once as a row or as a reject.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from core.errors import InputError
+from core.storage import StoragePath
 from core.tables import LANDINGS
 from lake.client import Lake
 from lake.landing import list_days
@@ -58,7 +58,7 @@ def list_rejects(lake: Lake, wanted: RejectFilter, limit: int) -> list[dict[str,
     return _find(lake, wanted).sort(SOURCE).head(limit).collect(engine="streaming").to_dicts()
 
 
-def plan_replay(lake: Lake, root: Path, wanted: RejectFilter) -> list[ReplayedStep]:
+def plan_replay(lake: Lake, root: StoragePath, wanted: RejectFilter) -> list[ReplayedStep]:
     """Return what a replay of the rejects would process again.
 
     Args:
@@ -82,7 +82,7 @@ def plan_replay(lake: Lake, root: Path, wanted: RejectFilter) -> list[ReplayedSt
     ]
 
 
-def _plan_step(root: Path, step: str, days: list[date], records: int) -> ReplayedStep:
+def _plan_step(root: StoragePath, step: str, days: list[date], records: int) -> ReplayedStep:
     if not step.startswith("ingest."):
         return ReplayedStep(step, records, days, [])
     existing = set(list_days(root, step.removeprefix("ingest.")))

@@ -83,4 +83,15 @@ class UnreadableMedia(Exception):  # noqa: N818 - an expected outcome, not an er
 
 
 class MediaStoreUnavailable(Exception):  # noqa: N818
-    """The media store cannot be used (no credentials, no network). The file is not the cause."""
+    """The media store cannot be used (no credentials, no network). The file is not the cause.
+
+    Attributes:
+        may_recover: whether a retry may help, because the store does not answer.
+    """
+
+    def __init__(self, message: str, may_recover: bool = False) -> None:
+        super().__init__(message, may_recover)
+        self.may_recover = may_recover
+
+    def __str__(self) -> str:
+        return str(self.args[0])

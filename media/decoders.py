@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 
+from core.storage import StoragePath
 from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
 
 WORKER = [sys.executable, "-m", "media.worker"]
@@ -24,14 +24,14 @@ class DecoderPool:
     """Decoding processes that run until the end of the `with` block.
 
     Args:
-        landing: the folder of relative media URIs.
+        landing: the folder of relative media URIs, local or on S3.
         sampling: the content to decode.
         limits: limits of each file.
         num_processes: number of processes.
     """
 
     def __init__(
-        self, landing: Path, sampling: SamplingConfig, limits: DecodeLimits, num_processes: int
+        self, landing: StoragePath, sampling: SamplingConfig, limits: DecodeLimits, num_processes: int
     ) -> None:
         self._worker_setup = (landing, sampling, limits)
         self._limits, self._num_processes = limits, num_processes
@@ -84,7 +84,7 @@ class DecoderPool:
 class _WorkerProcess:
     """The parent's end of one decoding process."""
 
-    def __init__(self, setup: tuple[Path, SamplingConfig, DecodeLimits]) -> None:
+    def __init__(self, setup: tuple[StoragePath, SamplingConfig, DecodeLimits]) -> None:
         parent_socket, child_socket = socket.socketpair()
         # The thread pools of numpy would take address space.
         thread_limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.storage import StoragePath, is_local
 from media.clip import MediaStoreUnavailable, UnreadableMedia
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ UNAVAILABLE_CODES = (
 UNAVAILABLE_STATUSES = (429, 500, 502, 503, 504)
 
 
-def resolve_media_uri(uri: str, landing: Path) -> "Path | S3Object":
+def resolve_media_uri(uri: str, landing: StoragePath) -> "Path | S3Object":
     """Resolve a media URI: `s3://bucket/key`, an absolute path, or a path relative to `landing`.
 
-    boto3 reads the address and credentials of S3 from the environment.
+    The landing folder may lie on S3. boto3 reads the address and credentials of S3 from the environment.
 
     Raises:
         UnreadableMedia: the scheme is unknown, the path leads out of `landing`, the bucket or key is invalid,
@@ -47,7 +48,7 @@ def resolve_media_uri(uri: str, landing: Path) -> "Path | S3Object":
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return _resolve_local_path(landing, uri)
+        return _resolve_path(landing, uri)
     if scheme != "s3":
         raise UnreadableMedia("unsupported_uri", f"{scheme}:// is not supported; use a path or s3://")
     bucket, _, key = rest.partition("/")
@@ -67,13 +68,17 @@ def resolve_media_uri(uri: str, landing: Path) -> "Path | S3Object":
     return S3Object(bucket, key)
 
 
-def _resolve_local_path(landing: Path, uri: str) -> Path:
+def _resolve_path(landing: StoragePath, uri: str) -> "Path | S3Object":
     """Resolve a path by its text. Links in `landing` may lead elsewhere, as operators put them there."""
-    if not Path(uri).is_absolute() and os.path.normpath(uri).startswith(".."):
+    if Path(uri).is_absolute():
+        return Path(uri)
+    if os.path.normpath(uri).startswith(".."):
         raise UnreadableMedia(
             "unsupported_uri", "the path leads out of the landing folder; write a path without .."
         )
-    return landing / uri
+    if is_local(landing):
+        return landing / uri
+    return resolve_media_uri(f"{landing}/{os.path.normpath(uri)}", landing)
 
 
 class S3Object(io.RawIOBase):
@@ -139,10 +144,12 @@ class S3Object(io.RawIOBase):
         return self._request("get_object", **self._location, **self._if_match, Range=byte_range)
 
     def _request(self, operation: str, **arguments: str):  # type: ignore[no-untyped-def]  # a dict or bytes
-        from botocore.exceptions import (  # type: ignore[import-untyped]
+        from botocore.exceptions import (
             BotoCoreError,
             ClientError,
+            ConnectionError,
             FlexibleChecksumError,
+            HTTPClientError,
             ParamValidationError,
         )
 
@@ -160,6 +167,8 @@ class S3Object(io.RawIOBase):
             raise UnreadableMedia("unsupported_uri", str(error).splitlines()[-1]) from None
         except FlexibleChecksumError as error:
             raise UnreadableMedia("unreadable_media", str(error)) from None
+        except (ConnectionError, HTTPClientError) as error:
+            raise MediaStoreUnavailable(f"{self._uri}: {error}", may_recover=True) from None
         except BotoCoreError as error:
             raise MediaStoreUnavailable(f"{self._uri}: {error}") from None
 
@@ -169,7 +178,9 @@ class S3Object(io.RawIOBase):
         """Convert an error of S3 to our exception."""
         if code in OBJECT_CHANGED_CODES:
             return UnreadableMedia("missing_media", "the object was replaced while it was read")
-        if code in CREDENTIAL_ERROR_CODES or code in UNAVAILABLE_CODES or status in UNAVAILABLE_STATUSES:
+        if code in UNAVAILABLE_CODES or status in UNAVAILABLE_STATUSES:
+            return MediaStoreUnavailable(f"{self._uri}: {message}", may_recover=True)
+        if code in CREDENTIAL_ERROR_CODES:
             return MediaStoreUnavailable(f"{self._uri}: {message}")
         return UnreadableMedia("missing_media", f"S3 answered {code}")
 

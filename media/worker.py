@@ -9,10 +9,10 @@ import resource
 import signal
 import sys
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import av
 
+from core.storage import StoragePath
 from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
 from media.decode import decode_video
 from media.fetch import resolve_media_uri
@@ -37,7 +37,7 @@ def serve(connection: Connection) -> None:
 
 
 def _decode_uri(
-    uri: str, landing: Path, sampling: SamplingConfig, limits: DecodeLimits
+    uri: str, landing: StoragePath, sampling: SamplingConfig, limits: DecodeLimits
 ) -> DecodedVideo | UnreadableMedia | MediaStoreUnavailable:
     try:
         return decode_video(resolve_media_uri(uri, landing), sampling, limits)

@@ -112,7 +112,7 @@ def _stream(args: argparse.Namespace) -> None:
 def _output_folders(out: Path | None) -> tuple[Path, Path]:
     """Return the landing folder and the folder of the ground truth."""
     if out is None:
-        return paths.landing(), paths.home() / ground_truth.FOLDER_NAME
+        return paths.local_landing(), paths.home() / ground_truth.FOLDER_NAME
     return out.resolve() / "landing", out.resolve() / ground_truth.FOLDER_NAME
 
 

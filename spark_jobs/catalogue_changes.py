@@ -11,10 +11,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 
+from core.storage import StoragePath, list_folder
 from lake.client import Lake, up_to_day
 
 SEPARATOR = "|"  # in `Lake.input_digests`, between the input digest and the catalogue key
@@ -92,16 +92,16 @@ def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> s
     return days & affected_days
 
 
-def catalogue_digest_by_day(folder: Path) -> Iterator[tuple[date, str]]:
+def catalogue_digest_by_day(folder: StoragePath) -> Iterator[tuple[date, str]]:
     """Return for each partition day a digest of the catalogue entries of its videos.
 
     Args:
         folder: Parquet files with `partition_day`, `video_id`, `duration_ms` and `in_catalogue`.
     """
-    paths = sorted(folder.glob("*.parquet"))
+    paths = list_folder(folder)
     if not paths:
         return
-    entries = pl.scan_parquet(paths)
+    entries = pl.scan_parquet([str(path) for path in paths])
     for day in entries.select(pl.col("partition_day").unique().sort()).collect().to_series():
         entries_of_day = entries.filter(pl.col("partition_day") == day).unique().sort(pl.all())
         text = entries_of_day.collect(engine="streaming").write_csv()

@@ -10,11 +10,11 @@ interaction or one reject. The rules that look at one event come first. The rest
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 
 from core.config import CleanConfig
+from core.storage import StoragePath, create_folder
 from core.tables import INTERACTIONS, REJECTS
 from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
@@ -60,8 +60,8 @@ class CleanedBucket:
         rejected: reason -> rejects.
     """
 
-    interaction_paths: list[Path]
-    reject_paths: list[Path]
+    interaction_paths: list[StoragePath]
+    reject_paths: list[StoragePath]
     kept: int
     rejected: dict[str, int]
 
@@ -75,22 +75,22 @@ class CleanFolders:
         interactions, rejects: the staging folders of the tables.
     """
 
-    exchange: Path
-    interactions: Path
-    rejects: Path
+    exchange: StoragePath
+    interactions: StoragePath
+    rejects: StoragePath
 
     @property
-    def catalogue(self) -> Path:
+    def catalogue(self) -> StoragePath:
         """A Parquet file with `video_id` and `duration_ms` of all videos."""
         return self.exchange / "catalogue.parquet"
 
     @property
-    def events(self) -> Path:
+    def events(self) -> StoragePath:
         """The folder of the events, labelled by `label_events` and split by user."""
         return self.exchange / "events"
 
     @property
-    def catalogue_entries(self) -> Path:
+    def catalogue_entries(self) -> StoragePath:
         """The folder of the catalogue entries that the events of each bucket refer to."""
         return self.exchange / "catalogue_entries"
 
@@ -107,7 +107,7 @@ def label_events(
         params: bounds of a plausible event.
     """
     dated = with_partition_day(events, params).filter(pl.col("partition_day").is_in(list(days)))
-    labelled = with_row_reason(dated, pl.read_parquet(folders.catalogue), params)
+    labelled = with_row_reason(dated, pl.read_parquet(str(folders.catalogue)), params)
     return labelled.with_columns(pl.col(REPEATED_TEXTS).cast(pl.Categorical))
 
 
@@ -124,8 +124,8 @@ def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> Cle
         return CleanedBucket([], [], 0, {})
     events = with_user_reason(events, params)
     entries = events.select("partition_day", "video_id", "duration_ms", "in_catalogue").unique()
-    folders.catalogue_entries.mkdir(exist_ok=True)
-    entries.write_parquet(folders.catalogue_entries / f"{bucket:05d}.parquet")
+    create_folder(folders.catalogue_entries)
+    entries.write_parquet(str(folders.catalogue_entries / f"{bucket:05d}.parquet"))
     is_valid = pl.col("reason").is_null()
     rejected, order = rejects(events.filter(~is_valid)), ["source_file", "source_line"]
     reject_paths = stage_parquet(rejected, REJECTS, order, folders.rejects, bucket)
@@ -321,11 +321,13 @@ def _record_json() -> pl.Expr:
     return pl.concat_str(pl.lit("{"), joined, pl.lit("}"))
 
 
-def _sum_events(paths: list[Path]) -> int:
-    return pl.scan_parquet(paths).select(pl.sum("events")).collect().item() if paths else 0
+def _sum_events(paths: list[StoragePath]) -> int:
+    if not paths:
+        return 0
+    return pl.scan_parquet(list(map(str, paths))).select(pl.sum("events")).collect().item()
 
 
-def _count_reasons(paths: list[Path]) -> dict[str, int]:
+def _count_reasons(paths: list[StoragePath]) -> dict[str, int]:
     if not paths:
         return {}
-    return dict(pl.scan_parquet(paths).group_by("reason").len().collect().iter_rows())
+    return dict(pl.scan_parquet(list(map(str, paths))).group_by("reason").len().collect().iter_rows())

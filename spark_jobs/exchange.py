@@ -5,19 +5,19 @@ applies a kernel, and splits the rows into buckets by a hash of the user. In sta
 bucket. So the memory of a task is bounded by a batch in stage one, and by a bucket in stage two.
 
 Tasks hand over paths and counts only. Rows stay in Arrow IPC files below one folder, which all workers must
-see. It lies in the folder of a table, where maintenance removes what a killed run left. A task that Spark
-repeats writes the same files again.
+see: on a shared disk or on S3. It lies in the folder of a table, where maintenance removes what a killed run
+left. A task that Spark repeats writes the same files again.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 from pyspark import SparkContext
+
+from core.storage import StoragePath, create_folder, delete_folder, list_folder, total_bytes
 
 Kernel = Callable[[pl.DataFrame], pl.DataFrame]
 Item = TypeVar("Item")
@@ -28,12 +28,12 @@ BUCKET_BYTES = 64 << 20  # Parquet input of a bucket, some 2.5 million events th
 
 
 @contextmanager
-def deleted_at_end(folder: Path) -> Iterator[Path]:
+def deleted_at_end(folder: StoragePath) -> Iterator[StoragePath]:
     """Delete a folder of exchanged rows at the end of the block."""
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        delete_folder(folder)
 
 
 def count_buckets(spark: SparkContext, paths: Sequence[str]) -> int:
@@ -41,14 +41,14 @@ def count_buckets(spark: SparkContext, paths: Sequence[str]) -> int:
 
     Small inputs take one bucket, so that they end in one file a day. Larger ones keep all cores busy.
     """
-    num_bytes = sum(Path(path).stat().st_size for path in paths)
+    num_bytes = total_bytes(paths)
     if num_bytes <= BUCKET_BYTES:
         return 1
     return max(-(-num_bytes // BUCKET_BYTES), spark.defaultParallelism)
 
 
 def split_by_user(
-    spark: SparkContext, paths: Sequence[str], kernel: Kernel, folder: Path, num_buckets: int
+    spark: SparkContext, paths: Sequence[str], kernel: Kernel, folder: StoragePath, num_buckets: int
 ) -> int:
     """Run stage one: apply a kernel to the rows of Parquet files, and split the result by user.
 
@@ -66,7 +66,7 @@ def split_by_user(
     return sum(run_tasks(spark, split, list(enumerate(paths))))
 
 
-def read_bucket(folder: Path, bucket: int, no_rows: pl.DataFrame) -> pl.DataFrame:
+def read_bucket(folder: StoragePath, bucket: int, no_rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of a bucket, in no particular order.
 
     Args:
@@ -74,8 +74,8 @@ def read_bucket(folder: Path, bucket: int, no_rows: pl.DataFrame) -> pl.DataFram
         bucket: the number of the bucket.
         no_rows: a frame with the columns of the rows, which is returned if the bucket is empty.
     """
-    paths = sorted((folder / f"{bucket:05d}").glob("*.arrow"))
-    return pl.scan_ipc(paths).collect() if paths else no_rows
+    paths = list_folder(folder / f"{bucket:05d}")
+    return pl.scan_ipc([str(path) for path in paths]).collect() if paths else no_rows
 
 
 def run_tasks(spark: SparkContext, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -85,7 +85,7 @@ def run_tasks(spark: SparkContext, function: Callable[[Item], Result], items: Se
     return spark.parallelize(items, len(items)).map(function).collect()
 
 
-def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: Path, num_buckets: int) -> int:
+def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: StoragePath, num_buckets: int) -> int:
     number, path = numbered_path
     rows = pl.scan_parquet(path)
     num_rows = rows.select(pl.len()).collect().item()
@@ -97,10 +97,10 @@ def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: Path, nu
     return handed_over
 
 
-def _write_buckets(rows: pl.DataFrame, folder: Path, num_buckets: int, name: str) -> None:
+def _write_buckets(rows: pl.DataFrame, folder: StoragePath, num_buckets: int, name: str) -> None:
     """Write one file for each bucket with rows. All workers have the same polars, so their hashes agree."""
     bucket_of_row = rows["user_id"].hash() % num_buckets
     for (bucket,), rows_of_bucket in rows.group_by(bucket_of_row):
         path = folder / f"{bucket:05d}" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows_of_bucket.write_ipc(path, compression="lz4")
+        create_folder(path.parent)
+        rows_of_bucket.write_ipc(str(path), compression="lz4")

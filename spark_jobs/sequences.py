@@ -7,10 +7,10 @@ end of a day are a function of those at the end of an earlier day and of the int
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 
+from core.storage import StoragePath
 from core.tables import BEHAVIOURS, INTERACTIONS, SEQUENCES
 from spark_jobs.exchange import read_bucket
 from spark_jobs.staging import stage_parquet
@@ -38,16 +38,16 @@ class SequenceFolders:
         staging: the staging folder of the table.
     """
 
-    exchange: Path
-    staging: Path
+    exchange: StoragePath
+    staging: StoragePath
 
     @property
-    def base(self) -> Path:
+    def base(self) -> StoragePath:
         """The folder of the sequences of an earlier day, which are continued."""
         return self.exchange / "base"
 
     @property
-    def interactions(self) -> Path:
+    def interactions(self) -> StoragePath:
         """The folder of the interactions of the days after it."""
         return self.exchange / "interactions"
 
@@ -96,7 +96,9 @@ def continue_sequences(sequences: pl.DataFrame, interactions: pl.DataFrame, max_
     return pl.concat([unaffected, newest.rename(COLUMNS).select(unaffected.columns)])
 
 
-def build_bucket(bucket: int, folders: SequenceFolders, days: Sequence[date], max_length: int) -> list[Path]:
+def build_bucket(
+    bucket: int, folders: SequenceFolders, days: Sequence[date], max_length: int
+) -> list[StoragePath]:
     """Write the sequences of the users of a bucket at the end of each day.
 
     A row holds no interaction of a later day.

@@ -1,16 +1,15 @@
 """Write rows as Parquet files that `Lake.commit` can add."""
 
-from pathlib import Path
-
 import polars as pl
 import pyarrow.parquet as pq
 
+from core.storage import StoragePath, explained_errors
 from core.tables import TableSpec
 
 
 def stage_parquet(
-    rows: pl.DataFrame, spec: TableSpec, order: list[str], folder: Path, bucket: int
-) -> list[Path]:
+    rows: pl.DataFrame, spec: TableSpec, order: list[str], folder: StoragePath, bucket: int
+) -> list[StoragePath]:
     """Write rows into a staging folder of their table. Readers see them only after the commit.
 
     Args:
@@ -23,9 +22,10 @@ def stage_parquet(
     Returns:
         The paths of the files, one for each `day`.
     """
-    paths = []
+    paths: list[StoragePath] = []
     days = rows.sort(order).partition_by("day", maintain_order=True, as_dict=True)
     for (day,), rows_of_day in sorted(days.items()):
         paths.append(folder / f"{day}-{bucket:05d}.parquet")
-        pq.write_table(rows_of_day.select(spec.schema.names).to_arrow().cast(spec.schema), paths[-1])
+        with explained_errors(folder), paths[-1].open("wb") as file:
+            pq.write_table(rows_of_day.select(spec.schema.names).to_arrow().cast(spec.schema), file)
     return paths

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from core import hashing, step_cli
 from core.config import CleanConfig
 from core.paths import Night
 from core.run_manifests import RowCounts, RunManifest
+from core.storage import StoragePath
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
 from spark_jobs import catalogue_changes
@@ -108,7 +108,7 @@ def _clean_days(
         folders = CleanFolders(
             folder, lake.create_staging_folder("interactions"), lake.create_staging_folder("rejects")
         )
-        catalogue_changes.video_durations(lake, until).sink_parquet(folders.catalogue)
+        catalogue_changes.video_durations(lake, until).sink_parquet(str(folders.catalogue))
         rows_in, buckets = _run_tasks(paths, folders, days, params)
         videos = dict(catalogue_changes.catalogue_digest_by_day(folders.catalogue_entries))
     content_digests = {
@@ -142,8 +142,8 @@ def _run_tasks(
 def _commit(
     lake: Lake,
     until: date,
-    kept_paths: Sequence[Path],
-    reject_paths: Sequence[Path],
+    kept_paths: Sequence[StoragePath],
+    reject_paths: Sequence[StoragePath],
     input_digests: Mapping[date, str | None],
 ) -> None:
     """Replace the days. Their input digests are deleted first, so that a killed run is repeated."""

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from core import hashing, paths, step_cli
 from core.config import EmbedConfig
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT
 from core.run_manifests import RowCounts, RunManifest
@@ -67,7 +67,8 @@ def run(params: EmbedConfig, night: Night) -> RunManifest:
     """Embed the backlog of the night, with a commit after every `commit_mib` of vectors.
 
     Raises:
-        InputError: An encoder cannot be built, or the media store cannot be reached.
+        InputError: An encoder cannot be built, or the media store refuses access.
+        ServiceUnavailableError: The media store does not answer.
     """
     lake = visible_lake(night.day)
     modality_encoders = _build_encoders(params)
@@ -295,6 +296,8 @@ def _next_clip(clips: Iterator[DecodedVideo | UnreadableMedia]) -> DecodedVideo 
     try:
         return next(clips)
     except MediaStoreUnavailable as error:
+        if error.may_recover:
+            raise ServiceUnavailableError(f"{error}; start the media store and run again") from None
         raise InputError(
             f"{error}; set the address and credentials of the media store in AWS_… variables and run again"
         ) from None

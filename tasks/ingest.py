@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from core.errors import InputError
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT, LANDING_TYPES, LandingType
 from core.run_manifests import RowCounts, RunManifest
+from core.storage import StoragePath, require_access
 from core.tables import LANDINGS
 from lake import landing
 from lake.client import Lake
@@ -57,6 +57,7 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
         InputError: The night has no events, or a file or folder cannot be read.
     """
     root, lake = paths.landing(), Lake()
+    require_access(root)
     landing.check_folder_names(root)
     if not landing.list_files(root, "events", night.day):
         raise InputError(
@@ -79,7 +80,7 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
     )
 
 
-def _ingest(lake: Lake, root: Path, until: date, params: IngestConfig) -> Counter[str]:
+def _ingest(lake: Lake, root: StoragePath, until: date, params: IngestConfig) -> Counter[str]:
     """Replace the days whose files changed, and return the counts."""
     changes = _changed_days(lake, root, until)
     tasks = [task for change in changes for task in _staging_tasks(lake, change, params)]
@@ -91,7 +92,7 @@ def _ingest(lake: Lake, root: Path, until: date, params: IngestConfig) -> Counte
     return counts
 
 
-def _changed_days(lake: Lake, root: Path, until: date) -> list[ChangedDays]:
+def _changed_days(lake: Lake, root: StoragePath, until: date) -> list[ChangedDays]:
     """Return the landing types whose files changed, with the files of the changed days."""
     days = {name: landing.list_days(root, name) for name in LANDING_TYPES}
     files = digest_files(

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
-from pathlib import Path
 
 from core import hashing, step_cli
 from core.config import SequencesConfig
 from core.errors import InputError
 from core.paths import Night
 from core.run_manifests import RunManifest
+from core.storage import StoragePath
 from core.time_split import split_by_time
 from lake.audits import visible_lake
 from lake.client import Lake, days_between, on_days, up_to_day
@@ -117,7 +117,7 @@ def _run_tasks(
     folders: SequenceFolders,
     days: Sequence[date],
     max_length: int,
-) -> list[Path]:
+) -> list[StoragePath]:
     """Write the staged files in Spark tasks, and return their paths."""
     spark = spark_context("sequences")
     num_buckets = count_buckets(spark, [*base_paths, *paths])

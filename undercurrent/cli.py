@@ -125,7 +125,7 @@ def import_dataset(
     from undercurrent.import_dataset import import_dataset as import_files
 
     def action() -> None:
-        typer.echo("\n".join(import_files(source.value, path, (out or paths.landing()).resolve())))
+        typer.echo("\n".join(import_files(source.value, path, (out or paths.local_landing()).resolve())))
 
     _run("import-dataset", action)
 

@@ -25,6 +25,7 @@ from core import hashing, paths
 from core.config import Params
 from core.errors import InputError
 from core.run_manifests import read_json, write_json, write_text
+from core.storage import relative_name, replace_file
 from lake.audits import visible_lake, write_audit
 from lake.client import Lake
 from lake.forgetting import (
@@ -149,9 +150,9 @@ def _forget_in_landing(lake: Lake, params: Params, users: UserRecords, certifica
         if not (rewritten := without_users(path, landing_type, limits, users)):
             continue
         copy, records = rewritten
-        name = path.relative_to(root).as_posix()
+        name = relative_name(path, root)
         certificate.add("landing", [Erasure(name, records, hashing.hash_file(path), hashing.hash_file(copy))])
-        _replace(copy, path)
+        replace_file(copy, path)
 
 
 def _follow_landing_files(lake: Lake, certificate: Certificate) -> None:
@@ -163,7 +164,7 @@ def _follow_landing_files(lake: Lake, certificate: Certificate) -> None:
         entry["name"]: (entry["digest_before"], entry["digest_after"])
         for entry in certificate.content["landing"]
     }
-    update_ledger(lake, paths.landing(), digests)
+    update_ledger(lake, digests)
     outcomes = {row["day"]: row["outcome"] for row in lake.scan("audits").to_pylist()}
     hidden_before = {date.fromisoformat(day) for day in certificate.content["hidden_days"]}
     for day in sorted(visible_lake(date.max).hidden_days - hidden_before):
@@ -210,7 +211,7 @@ def _filter_parquet(path: Path, users: UserRecords) -> int:
         with pq.ParquetWriter(copy, file.schema_arrow) as writer:
             for batch in file.iter_batches():
                 writer.write_batch(batch.filter(pc.invert(users.are_in(batch[USER_ID]))))
-        _replace(copy, path)
+        replace_file(copy, path)
     return records
 
 
@@ -229,11 +230,6 @@ def _delete_page(path: Path, users: UserRecords) -> int:
     if is_named:
         path.unlink()
     return int(is_named)
-
-
-def _replace(copy: Path, path: Path) -> None:
-    shutil.copymode(path, copy)
-    copy.replace(path)
 
 
 def _has_rows(users: UserRecords) -> Callable[[IO[bytes]], bool]:

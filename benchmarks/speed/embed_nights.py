@@ -73,7 +73,7 @@ def land_videos(day: date, files: list[Path], numbers: range) -> None:
         files: media files; a video with a larger number uses them again.
         numbers: numbers of the videos.
     """
-    media = paths.landing() / "media"
+    media = paths.local_landing() / "media"
     media.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in numbers:

@@ -4,11 +4,11 @@ from datetime import date
 
 import pyarrow as pa
 import pytest
-import sqlalchemy
 
 from core.errors import InputError, ServiceUnavailableError
 from core.tables import LANDINGS, TABLES
 from lake.client import SCHEMA_DIGEST_PROPERTY, Lake, days_between, on_days, up_to_day
+from tests.support.postgres import create_database
 
 FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)
 
@@ -175,11 +175,7 @@ def test_an_input_digest_can_be_removed():
 def postgres_lake(postgres_uri, home, monkeypatch):
     """A lake whose catalog is a new database of a real PostgreSQL."""
     name = f"lake_{home.parent.name}".lower().replace("-", "_")
-    engine = sqlalchemy.create_engine(postgres_uri, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f'CREATE DATABASE "{name}"'))
-    engine.dispose()
-    monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", f"{postgres_uri.rpartition('/')[0]}/{name}")
+    monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", create_database(postgres_uri, name))
     return Lake()
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 DEBIAN_PROGRAMS = Path("/usr/lib/postgresql")
 
@@ -38,6 +39,15 @@ def postgres() -> Iterator[str]:
             yield f"postgresql+psycopg://test@127.0.0.1:{port}/postgres"
         finally:
             _run(user, control, "stop", "-D", data, "-m", "immediate")
+
+
+def create_database(address: str, name: str) -> str:
+    """Create an empty database in the server of another one, and return its SQLAlchemy address."""
+    engine = sqlalchemy.create_engine(address, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    return f"{address.rpartition('/')[0]}/{name}"
 
 
 def _programs() -> Path | None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 WEED = Path(sys.executable).parent / "weed"
 KEYS = {"accessKey": "test", "secretKey": "test-secret"}
+# An identity that may not write.
+READER_KEYS = {"accessKey": "reader", "secretKey": "reader-secret"}
+IDENTITIES = [
+    {"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]},
+    {"name": "reader", "credentials": [READER_KEYS], "actions": ["Read", "List"]},
+]
 SERVERS = ("master.port", "volume.port", "filer.port", "s3.port")
 PORTS = [flag for name in SERVERS for flag in (name, f"{name}.grpc")]
 START_SECONDS = 60
@@ -23,59 +29,49 @@ START_ATTEMPTS = 3
 
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the server with its data in `folder`; gives the AWS_… variables that lead to it.
-
-    Raises:
-        RuntimeError: It did not start. The message holds the end of its log.
-    """
-    config = folder / "s3.json"
-    identities = [{"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}]
-    config.write_text(json.dumps({"identities": identities}), encoding="utf-8")
-    server, address = _start(folder, config)
-    try:
+    """Run the server with its data in `folder`; gives the AWS_… variables that lead to it."""
+    with ExitStack() as stack:
+        for attempt in range(1, START_ATTEMPTS + 1):  # another process can take a free port first
+            try:
+                address, _ = stack.enter_context(seaweedfs_process(folder, free_ports()))
+                break
+            except RuntimeError:
+                if attempt == START_ATTEMPTS:
+                    raise
         yield address
-    finally:
-        server.kill()
-        server.wait()
 
 
-def _start(folder: Path, config: Path) -> tuple[subprocess.Popen, dict[str, str]]:
-    """Start the server. Another process can take a free port first, so it is tried again."""
-    for attempt in range(START_ATTEMPTS):
-        ports = _free_ports(len(PORTS))
-        server = _spawn(folder, config, ports)
-        address = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}",
-            "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
-            "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        try:
-            _wait(server, address, folder / "log")
-        except RuntimeError:
-            server.kill()
-            server.wait()
-            if attempt == START_ATTEMPTS - 1:
-                raise
-        else:
-            break
-    return server, address
-
-
-def _spawn(folder: Path, config: Path, ports: list[int]) -> subprocess.Popen:
+@contextmanager
+def seaweedfs_process(folder: Path, ports: list[int]) -> Iterator[tuple[dict[str, str], subprocess.Popen]]:
+    """Run the server on given ports; gives the AWS_… variables and the process, which may be killed."""
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": IDENTITIES}), encoding="utf-8")
     flags = [f"-{flag}={port}" for flag, port in zip(PORTS, ports, strict=True)]
     options = [
         "-s3",
         f"-s3.config={config}",
         "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         "-volume.max=20",
         "-master.volumeSizeLimitMB=64",
     ]
     location = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     with (folder / "log").open("w") as log:
-        return subprocess.Popen(
+        server = subprocess.Popen(
             [WEED, "server", *location, *options, *flags], stdout=log, stderr=log, cwd=folder
         )
+    address = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}",
+        "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
+        "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    try:
+        _wait(server, address, folder / "log")
+        yield address, server
+    finally:
+        server.kill()
+        server.wait()
 
 
 def client(address: dict[str, str]) -> Any:
@@ -95,7 +91,8 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
     while True:
         try:
             s3 = client(address)
-            s3.create_bucket(Bucket="bucket")
+            with suppress(s3.exceptions.BucketAlreadyExists):  # of a server that was started before
+                s3.create_bucket(Bucket="bucket")
             s3.put_object(Bucket="bucket", Key="ready", Body=b"yes")
             return
         except (BotoCoreError, ClientError) as error:
@@ -104,9 +101,10 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
         time.sleep(0.2)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports() -> list[int]:
+    """Return a free port for each part of the server."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
         for free_socket in sockets:
             free_socket.bind(("127.0.0.1", 0))
         return [free_socket.getsockname()[1] for free_socket in sockets]

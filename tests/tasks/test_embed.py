@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.paths import Night
 from core.run_manifests import RunManifest
 from core.tables import FEATURES
@@ -210,7 +210,7 @@ def test_an_unavailable_media_store_stops_the_step(night: Night, monkeypatch: py
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "test")
     catalogue({"v1": {"media_uri": "s3://bucket/v1.mp4"}})
-    with pytest.raises(InputError, match="media store"):
+    with pytest.raises(ServiceUnavailableError, match="media store"):
         embed.run(PARAMS, night)
     assert rejects() == []
 
