@@ -172,7 +172,7 @@ def list_folder(folder: StoragePath) -> list[StoragePath]:
             entries = folder.fs.ls(str(folder), detail=False, refresh=True)
     except FileNotFoundError:
         return []
-    names = {name.rstrip("/") for name in entries} - {folder.path}  # some tools store an object for a folder
+    names = {name.rstrip("/") for name in entries} - {folder.path}  # the object that stands for the folder
     return sorted(folder / name.rpartition("/")[2] for name in names)
 
 
@@ -189,7 +189,7 @@ def list_files_below(folder: StoragePath) -> dict[StoragePath, FileStatus]:
     return {
         UPath(f"s3://{name}"): _object_status(info)
         for name, info in sorted(objects.items())
-        if info["type"] == "file"
+        if info["type"] == "file" and not name.endswith("/")  # some tools store an object for a folder
     }
 
 

@@ -67,12 +67,12 @@ def s3(s3_address: dict[str, str], monkeypatch: pytest.MonkeyPatch):  # type: ig
     for name, value in s3_address.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    forget_s3_clients()
+    _forget_s3_clients()
     yield client(s3_address)
-    forget_s3_clients()
+    _forget_s3_clients()
 
 
-def forget_s3_clients() -> None:
+def _forget_s3_clients() -> None:
     """Clients are kept for a process, but the tests change the address and the credentials."""
     fetch._s3_client.cache_clear()
     S3FileSystem.clear_instance_cache()

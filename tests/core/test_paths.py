@@ -93,3 +93,10 @@ def test_a_damaged_home_is_refused_in_one_sentence(home, make):
 def test_an_empty_variable_means_the_default(monkeypatch):
     monkeypatch.setenv("UNDERCURRENT_HOME", "")
     assert paths.unchecked_home().name == "var"
+
+
+def test_a_command_that_writes_local_files_refuses_a_landing_folder_on_s3(monkeypatch, home):
+    assert paths.local_landing() == home / "landing"
+    monkeypatch.setenv("UNDERCURRENT_LANDING", "s3://bucket/landing")
+    with pytest.raises(InputError, match=r"s3://bucket/landing, but this command writes local files.*--out"):
+        paths.local_landing()

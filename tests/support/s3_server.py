@@ -33,7 +33,7 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         for attempt in range(1, START_ATTEMPTS + 1):  # another process can take a free port first
             try:
-                address, _ = stack.enter_context(seaweedfs_process(folder, free_ports()))
+                address = stack.enter_context(_seaweedfs_on(folder, _free_ports()))
                 break
             except RuntimeError:
                 if attempt == START_ATTEMPTS:
@@ -42,8 +42,7 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def seaweedfs_process(folder: Path, ports: list[int]) -> Iterator[tuple[dict[str, str], subprocess.Popen]]:
-    """Run the server on given ports; gives the AWS_… variables and the process, which may be killed."""
+def _seaweedfs_on(folder: Path, ports: list[int]) -> Iterator[dict[str, str]]:
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": IDENTITIES}), encoding="utf-8")
     flags = [f"-{flag}={port}" for flag, port in zip(PORTS, ports, strict=True)]
@@ -68,7 +67,7 @@ def seaweedfs_process(folder: Path, ports: list[int]) -> Iterator[tuple[dict[str
     }
     try:
         _wait(server, address, folder / "log")
-        yield address, server
+        yield address
     finally:
         server.kill()
         server.wait()
@@ -101,8 +100,7 @@ def _wait(server: subprocess.Popen, address: dict[str, str], log: Path) -> None:
         time.sleep(0.2)
 
 
-def free_ports() -> list[int]:
-    """Return a free port for each part of the server."""
+def _free_ports() -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
         for free_socket in sockets:

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,11 @@ from core.paths import PROJECT_ROOT
 from core.run_manifests import read_manifest
 from core.tables import TABLES
 from lake.client import Lake
-from tests.conftest import forget_s3_clients
 from tests.support.landing_files import DAY, at, event, land, small_platform
 from tests.support.media_files import write_video
 from tests.support.postgres import create_database
-from tests.support.s3_server import READER_KEYS, free_ports, seaweedfs_process
+from tests.support.s3_server import READER_KEYS
+from tests.support.tcp_proxy import free_port, tcp_proxy
 
 STEPS = ("ingest", "clean", "embed", "check", "sequences", "snapshot")
 LENIENT_CHECK = {"min_rows": 10, "min_embedded_rate": 0.0}
@@ -66,14 +64,14 @@ class Platform:
             table,
             *arguments,
         ]
-        return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
+        return subprocess.run([*command, *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True)
 
-    def digests(self) -> dict[str, Any]:
-        """Return the digests of the steps' outputs, and of the rows of each table in any order."""
+    def digests(self, *steps: str) -> dict[str, Any]:
+        """Return the digests of the outputs of steps, and of the rows of each table in any order."""
         manifests = self.folder / "night" / "run_manifests"
         lake = Lake()
         rows = {name: sorted(map(repr, lake.scan(name).to_pylist())) for name in COMPARED_TABLES}
-        outputs = {step: read_manifest(manifests, step)["digests"] for step in STEPS}
+        outputs = {step: read_manifest(manifests, step)["digests"] for step in steps}
         return outputs | {name: hash_lines(lines) for name, lines in rows.items()}
 
 
@@ -87,7 +85,7 @@ def local_digests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         platform.land()
         done = platform.run(*STEPS)
         assert done.returncode == DONE, done.stderr[-3000:]
-        return platform.digests()
+        return platform.digests(*STEPS)
 
 
 @pytest.fixture
@@ -111,48 +109,30 @@ def test_a_night_on_s3_and_postgres_has_the_digests_of_a_local_night(
     platform.land()
     done = platform.run(*STEPS)
     assert done.returncode == DONE, done.stderr[-3000:]
-    assert platform.digests() == local_digests
+    assert platform.digests(*STEPS) == local_digests
     assert not list(paths.home().rglob("*.jsonl")) + list((paths.home() / "lake").rglob("*.parquet"))
     assert platform.run("ingest").returncode == DONE
     again = read_manifest(platform.folder / "night" / "run_manifests", "ingest")
     assert again["row_counts"]["rows_in"] == 0
 
 
-@pytest.fixture
-def server_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    return folder
-
-
 @pytest.mark.timeout(300)
 def test_a_step_whose_server_stops_commits_nothing_and_can_be_repeated(
-    local_digests, platform, server_folder, monkeypatch
+    local_digests, platform, s3, s3_address, monkeypatch
 ):
-    ports = free_ports()
-    with _server(server_folder, ports, monkeypatch):
-        platform.land()
-    for step, table in (("ingest", "events"), ("clean", "interactions"), ("embed", "features")):
-        with _server(server_folder, ports, monkeypatch) as process_id:
-            done = platform.run(step, server=process_id, table=table)
-            assert done.returncode == FAILED, done.stderr
-        with _server(server_folder, ports, monkeypatch):
-            assert Lake().scan(table).num_rows == 0
-            assert platform.run(step).returncode == DONE
-    with _server(server_folder, ports, monkeypatch):
-        assert platform.run(*STEPS).returncode == DONE
-        assert platform.digests() == local_digests
-
-
-@contextmanager
-def _server(folder: Path, ports: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Run a server again with the data that it had, and yield its process id."""
-    with seaweedfs_process(folder, ports) as (address, process):
-        for name, value in address.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        forget_s3_clients()
-        yield str(process.pid)
+    platform.land()
+    server, port = int(s3_address["AWS_ENDPOINT_URL"].rpartition(":")[2]), free_port()
+    for step, table in (("ingest", "events"), ("clean", "interactions")):
+        with monkeypatch.context() as patch, tcp_proxy(server, port) as process_id:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+            stopped = platform.run(step, server=process_id, table=table)
+        assert stopped.returncode == FAILED, stopped.stderr
+        assert "S3 does not answer" in stopped.stderr
+        assert "Traceback" not in stopped.stderr
+        assert Lake().scan(table).num_rows == 0
+        assert platform.run(step).returncode == DONE
+    digests = platform.digests("ingest", "clean")
+    assert all(digests[name] == local_digests[name] for name in ("ingest", "clean", "events", "interactions"))
 
 
 def test_wrong_credentials_are_one_sentence(platform, s3, monkeypatch):
