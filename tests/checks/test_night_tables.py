@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from checks.night_tables import NightTables
+from checks.night_tables import NightTables, _read_files
+from core.storage import storage_path
 from core.tables import TABLES
 
 
@@ -30,3 +31,13 @@ def test_small_files_are_read_in_process_and_large_ones_on_spark(tmp_path, spark
 def test_a_table_without_files_is_empty(spark_sql, name, max_bytes):
     rows = NightTables({name: []}, lambda: spark_sql, max_bytes).select(f"SELECT * FROM {name}", [name])
     assert list(rows.columns) == TABLES[name].schema.names
+
+
+def test_files_on_s3_are_read_in_process_and_by_tasks(s3, tmp_path):
+    local = Path(_write(tmp_path / "a.parquet", ["u1", "u2"]))
+    remote = storage_path(f"s3://bucket/{tmp_path.name}/a.parquet")
+    remote.write_bytes(local.read_bytes())
+    tables = NightTables({"users": [str(remote)]}, lambda: pytest.fail("Spark was started"))
+    assert list(tables.select("SELECT user_id FROM users", ["users"])["user_id"]) == ["u1", "u2"]
+    (rows,) = _read_files(iter([pa.record_batch({"path": [str(remote)]})]))
+    assert rows["user_id"].to_pylist() == ["u1", "u2"]

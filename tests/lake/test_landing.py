@@ -7,11 +7,13 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.records import LANDING_TYPES, RecordRejected
+from core.storage import relative_name, storage_path
 from lake import landing
 from lake.landing import LandingLimits
 
@@ -297,3 +299,67 @@ def test_known_odd_files_are_read_or_refused(shared_data):
     assert any("followers" not in user for user in users)  # NaN is missing
     with pytest.raises(InputError, match=r"zlib\.jsonl\.gz cannot be read"):
         _read_rows(folder / "zlib.jsonl.gz", "events")
+
+
+@pytest.fixture
+def s3_root(s3, tmp_path):
+    """A landing folder on S3."""
+    return storage_path(f"s3://bucket/{tmp_path.name}/landing")
+
+
+def test_files_on_s3_are_listed_like_local_ones(s3_root, tmp_path):
+    for root in (s3_root, tmp_path):
+        for name in ("b.jsonl", "a.jsonl.gz", "hour=05/c.parquet", "_SUCCESS", ".part.tmp"):
+            path = root / "events" / f"dt={DAY}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+    names = [relative_name(path, s3_root) for path in landing.list_files(s3_root, "events", DAY)]
+    assert names == [relative_name(path, tmp_path) for path in landing.list_files(tmp_path, "events", DAY)]
+    assert len(names) == 3
+    assert landing.list_days(s3_root, "events") == [DAY]
+    assert landing.list_days(s3_root, "users") == landing.list_files(s3_root, "users", DAY) == []
+
+
+def test_a_misspelled_folder_on_s3_is_refused(s3_root):
+    (s3_root / "event" / f"dt={DAY}" / "a.jsonl").write_bytes(b"")
+    (s3_root / "users" / str(DAY) / "a.jsonl").write_bytes(b"")
+    with pytest.raises(InputError, match="did you mean events"):
+        landing.check_folder_names(s3_root)
+    with pytest.raises(InputError, match=rf"users/{DAY} is not a folder dt="):
+        landing.list_days(s3_root, "users")
+
+
+@pytest.mark.parametrize("suffix", landing.SUFFIXES)
+def test_records_on_s3_are_those_of_the_same_local_file(s3_root, tmp_path, suffix):
+    local = tmp_path / f"f{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"event_id": ["e1", "e2"], "watch_ms": [1, 2]}), local)
+    else:
+        text = b'{"event_id": "e1"}\n{broken\n'
+        local.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    (s3_root / local.name).write_bytes(local.read_bytes())
+    rows = list(map(str, _read_rows(s3_root / local.name, "events")))
+    assert rows == list(map(str, _read_rows(local, "events")))
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet"])
+def test_a_broken_file_on_s3_is_refused_like_a_local_one(s3_root, suffix):
+    path = s3_root / f"f{suffix}"
+    path.write_bytes(b"neither gzip nor Parquet")
+    with pytest.raises(InputError, match=r"deliver the file again"):
+        _read_rows(path, "events")
+
+
+def test_a_file_whose_store_stops_may_be_read_again(s3_root, monkeypatch):
+    path = s3_root / "f.jsonl"
+    path.write_bytes(b'{"event_id": "%s"}\n' % (b"e" * 25_000) * 1600)
+    rows = landing.read_records(path, LANDING_TYPES["events"])
+    next(rows)
+    monkeypatch.setattr("s3fs.core._fetch_range", _refuse_connection)
+    with pytest.raises(ServiceUnavailableError, match="S3 does not answer"):
+        list(rows)
+
+
+def _refuse_connection(*_, **__):
+    raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")

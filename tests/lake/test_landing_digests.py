@@ -4,7 +4,9 @@ import pytest
 
 from core import hashing
 from core.errors import InputError
+from core.storage import storage_path
 from lake.client import Lake
+from lake.landing import list_files
 from lake.landing_digests import digest_files
 from tests.support.landing_files import DAY, land, timedelta
 
@@ -66,3 +68,13 @@ def test_an_unchanged_folder_writes_nothing(landing):
 def test_a_file_that_vanished_is_named(landing):
     with pytest.raises(InputError, match=r"gone\.jsonl cannot be read"):
         _digests(landing, landing / "events" / f"dt={DAY}" / "gone.jsonl")
+
+
+def test_a_file_on_s3_is_hashed_once_and_again_if_it_is_replaced(s3, tmp_path, hashed):
+    root = storage_path(f"s3://bucket/{tmp_path.name}/landing")
+    path = land(root, "events", DAY, ["{}\n"])
+    before = _digests(root, path)
+    assert _digests(root, path) == before
+    path.write_text("[]\n")  # of the same size, and within the same second
+    assert _digests(root, *list_files(root, "events", DAY)) != before
+    assert hashed == [path.name] * 2

@@ -160,3 +160,16 @@ def test_a_table_of_an_older_version_deletes_its_metadata_files_too():
         _write((DAYS[0], str(n)))
     maintain_table(Lake(), "landings", EVERYTHING)
     assert len([path for path in _files() if path.name.endswith(".metadata.json")]) == 11
+
+
+def test_a_table_on_s3_is_joined_and_loses_its_orphans(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", f"s3://bucket/{tmp_path.name}")
+    for digest in "abc":
+        _write(*((day, digest) for day in DAYS))
+    before = _rows()
+    orphan = Lake().create_staging_folder("landings") / "part-00000.parquet"
+    orphan.write_bytes(b"of a killed run")
+    result = maintain_table(Lake(), "landings", EVERYTHING)
+    assert (result.joined_files, result.expired_versions, result.after.data_files) == (6, 3, 2)
+    assert not orphan.exists()
+    assert _rows() == before

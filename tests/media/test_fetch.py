@@ -1,4 +1,5 @@
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.storage import storage_path
 from media import fetch
 from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
 from media.decode import decode_video
@@ -277,3 +279,28 @@ def test_an_unreachable_endpoint_stops_the_step(
     fetch._s3_client.cache_clear()
     with pytest.raises(MediaStoreUnavailable, match=r"s3://bucket/v\.mp4"):
         resolve_media_uri("s3://bucket/v.mp4", tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["media/v.mp4", "./media/x/../v.mp4"])
+def test_a_relative_path_is_resolved_in_a_landing_folder_on_s3(s3: Any, uri: str) -> None:
+    s3.put_object(Bucket="bucket", Key="landing/media/v.mp4", Body=b"abc")
+    media = resolve_media_uri(uri, storage_path("s3://bucket/landing"))
+    assert isinstance(media, S3Object)
+    assert media.read() == b"abc"
+
+
+def test_a_path_out_of_a_landing_folder_on_s3_is_refused(s3: Any, tmp_path: Path) -> None:
+    landing = storage_path("s3://bucket/landing")
+    with pytest.raises(UnreadableMedia, match="leads out"):
+        resolve_media_uri("../other/v.mp4", landing)
+    assert resolve_media_uri(str(tmp_path / "v.mp4"), landing) == tmp_path / "v.mp4"
+
+
+@pytest.mark.parametrize(("code", "may_recover"), [("SignatureDoesNotMatch", False), ("SlowDown", True)])
+def test_only_a_store_that_does_not_answer_may_recover(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, may_recover: bool
+) -> None:
+    refuse_requests(monkeypatch, 503 if may_recover else 403, code)
+    with pytest.raises(MediaStoreUnavailable) as caught:
+        resolve_media_uri("s3://bucket/v.mp4", tmp_path)
+    assert pickle.loads(pickle.dumps(caught.value)).may_recover is may_recover

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core import paths
 from core.config import load_params
 from core.errors import DONE, REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT, Night
+from core.storage import arrow_source, list_files_below, storage_path
 from core.tables import TABLES
 from lake.audits import visible_lake, write_audit
 from lake.client import Lake
@@ -140,6 +142,21 @@ def test_the_next_run_reads_no_file_again_and_hides_no_night(night, keep_spark):
     assert again.facts["night"]["events"] == {"files": 1, "rows": 3, "kept": 2, "rejected": 1}
     clean.run(PARAMS.clean, night)
     assert _rows() == before
+
+
+def test_no_object_on_s3_names_the_user_and_others_stay(home, s3, monkeypatch):
+    for name in ("LANDING", "WAREHOUSE"):
+        monkeypatch.setenv(f"UNDERCURRENT_{name}", f"s3://bucket/{home.parent.name}/{name}")
+    _land(paths.landing())
+    night = Night(DAY, home / "nights" / str(DAY))
+    ingest.run(PARAMS.ingest, night)
+    before = _rows()
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    for path in list_files_below(storage_path(f"s3://bucket/{home.parent.name}")):
+        text = str(pq.read_table(arrow_source(path))) if path.suffix == ".parquet" else str(path.read_bytes())
+        assert LEAVER not in text, path
+    assert _rows() == before
+    assert ingest.run(PARAMS.ingest, night).facts["new_files"] == 0
 
 
 def test_a_night_that_was_hidden_before_stays_hidden(night):
