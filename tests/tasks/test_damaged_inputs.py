@@ -157,13 +157,21 @@ def test_an_unavailable_server_does_not_hang(monkeypatch):
     assert completed.returncode == 1
 
 
-@pytest.mark.parametrize(
-    "uri", ["nonsense://x", "ftp://bob:sesame@x/y", "htp//bad", "postgresql://u:sesame@h/db"]
-)
+@pytest.mark.parametrize("uri", ["nonsense://x", "ftp://bob:sesame@x/y", "htp//bad", "mysql://u:sesame@h/db"])
 def test_an_unknown_mlflow_address_is_refused(uri, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     message = refused(
         InputError, lambda: model_registry.fetch_compared_models(tmp_path, DAY), "MLFLOW_TRACKING_URI"
+    )
+    assert "sesame" not in message
+
+
+def test_a_database_that_does_not_answer_may_be_tried_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:sesame@127.0.0.1:1/db")
+    message = refused(
+        ServiceUnavailableError,
+        lambda: model_registry.fetch_compared_models(tmp_path, DAY),
+        "MLFLOW_TRACKING_URI",
     )
     assert "sesame" not in message
 
