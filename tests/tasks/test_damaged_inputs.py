@@ -166,16 +166,6 @@ def test_an_unknown_mlflow_address_is_refused(uri, monkeypatch, tmp_path):
     assert "sesame" not in message
 
 
-def test_a_database_that_does_not_answer_may_be_tried_again(monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:sesame@127.0.0.1:1/db")
-    message = refused(
-        ServiceUnavailableError,
-        lambda: model_registry.fetch_compared_models(tmp_path, DAY),
-        "MLFLOW_TRACKING_URI",
-    )
-    assert "sesame" not in message
-
-
 def test_a_database_in_an_impossible_folder_is_refused(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
