@@ -89,7 +89,7 @@ def parquet_columns(
     fields: dict[str, pl.Series] = {}
     try:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if pa.types.is_struct(column.type) and landing_type.record is not User:
+            if name == "context" and pa.types.is_struct(column.type) and landing_type.record is Event:
                 fields |= _child_columns(name, column)
             elif "." not in name or landing_type.record is User:
                 fields[name] = _to_series(column)

@@ -246,6 +246,14 @@ def test_any_parquet_file_gives_the_rows_and_rejects_of_the_strict_parser(tmp_pa
     assert _outcome(_fast, path, name) == _outcome(_strict, path, name)
 
 
+def test_a_structure_in_place_of_a_text_is_a_reject(tmp_path):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"video_id": ["v1", "v2"], "caption": [{"a": 1}, None]}), path)
+    (batch,) = read_batches(path, LANDING_TYPES["videos"], LandingLimits(), 10)
+    assert [(reject.line, reject.rejected.reason) for reject in batch.rejects] == [(1, "wrong_type")]
+    assert batch.rows["video_id"].to_pylist() == ["v2"]
+
+
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @given(times=st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(-(10**12), 10**12))))
 def test_times_of_any_unit_equal_those_of_the_strict_parser(tmp_path_factory, unit, times):
