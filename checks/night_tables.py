@@ -65,9 +65,7 @@ def _select_in_process(query: str, files: Mapping[str, Sequence[str]]) -> pd.Dat
 
 
 def _scan(name: str, paths: Sequence[str]) -> pl.LazyFrame:
-    if paths:
-        return pl.scan_parquet(list(paths))
-    return pl.DataFrame(pl.from_arrow(TABLES[name].schema.empty_table())).lazy()
+    return pl.scan_parquet(list(paths)) if paths else pl.LazyFrame(TABLES[name].schema.empty_table())
 
 
 def _select_on_spark(query: str, files: Mapping[str, Sequence[str]], spark: SparkSession) -> DataFrame:

@@ -60,7 +60,7 @@ def read_parquet_batches(path: StoragePath, batch_rows: int, max_file_bytes: int
 def to_records(
     path: StoragePath, batch: pa.RecordBatch, max_record_bytes: int
 ) -> Iterator[dict[str, Any] | RecordRejected]:
-    """Convert a batch to records of Python values.
+    """Convert a batch to records of Python values. A row of nulls is empty, like a blank line of JSON.
 
     Args:
         path: its file.
@@ -79,7 +79,11 @@ def to_records(
             columns = [_to_python(column) for column in batch.slice(start, CONVERTED_ROWS).columns]
             for values in zip(*columns, strict=True):
                 size = sum(len(value) for value in values if isinstance(value, str | bytes))
-                yield too_long if size > max_record_bytes else dict(zip(names, values, strict=True))
+                if size > max_record_bytes:
+                    yield too_long
+                else:
+                    is_empty = all(value is None for value in values)
+                    yield {} if is_empty else dict(zip(names, values, strict=True))
 
 
 def is_text(arrow_type: pa.DataType) -> bool:

@@ -1,7 +1,8 @@
 """Convert records in the plain form to table rows, column by column.
 
-A record is plain if each value has its common form, such as a short text as an id. Its row is the row of
-`core.records.parse_record`. All other records, valid or not, are left to that strict parser.
+A record is plain if each value has its common form, such as a short text as an id, and not all values are
+missing. Its row is the row of `core.records.parse_record`. All other records, valid or not, are left to that
+strict parser.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +74,8 @@ def convert(columns: RecordColumns, landing_type: LandingType) -> PlainRows:
         converted["profile"] = _profile(
             {name: fields[name] for name in sorted(fields.keys() - rules.keys())}, len(missing)
         )
-    is_plain = reduce(and_, (column.is_plain for column in converted.values()))
+    is_empty = reduce(and_, (values.is_null() for values in fields.values()), _all(missing))
+    is_plain = reduce(and_, (column.is_plain for column in converted.values())) & ~is_empty
     schema = record_schema(landing_type)
     arrays = [_to_arrow(converted[field.name].values.filter(is_plain), field.type) for field in schema]
     return PlainRows(columns.positions[is_plain.to_numpy()], pa.Table.from_arrays(arrays, schema=schema))

@@ -5,7 +5,6 @@ landing folder, the input digest of a cleaned day, the reject of a media file. T
 days, so each record ends once as a row or as a reject.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -112,16 +111,8 @@ def _find(lake: Lake, wanted: RejectFilter) -> pl.LazyFrame:
         conditions.append(pl.col("step") == wanted.step)
     if wanted.day:
         conditions.append(pl.col("day") == wanted.day)
-    return _rejects(lake).filter(*conditions)
+    return lake.lazy_scan("rejects").filter(*conditions)
 
 
-def _reasons(lake: Lake) -> Iterator[str]:
-    yield from _rejects(lake).select("reason").unique().sort("reason").collect()["reason"]
-
-
-def _rejects(lake: Lake) -> pl.LazyFrame:
-    files = lake.data_files("rejects")
-    if not files:
-        columns = {"step": pl.String, "reason": pl.String, "day": pl.Date, "source_file": pl.String}
-        return pl.LazyFrame(schema=columns | {"source_line": pl.Int64, "record": pl.String})
-    return pl.scan_parquet(files, hive_partitioning=False)
+def _reasons(lake: Lake) -> list[str]:
+    return lake.lazy_scan("rejects").select("reason").unique().sort("reason").collect()["reason"].to_list()

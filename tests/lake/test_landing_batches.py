@@ -246,6 +246,15 @@ def test_any_parquet_file_gives_the_rows_and_rejects_of_the_strict_parser(tmp_pa
     assert _outcome(_fast, path, name) == _outcome(_strict, path, name)
 
 
+@pytest.mark.parametrize("name", ["events", "videos", "users", "features"])
+def test_a_parquet_row_of_nulls_is_a_blank_line(tmp_path, name):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"video_id": ["v1", None], "user_id": ["u1", None]}), path)
+    (batch,) = read_batches(path, LANDING_TYPES[name], LandingLimits(), 10)
+    assert {*batch.rows["source_line"].to_pylist(), *(reject.line for reject in batch.rejects)} == {1}
+    assert _outcome(_fast, path, name) == _outcome(_strict, path, name)
+
+
 def test_a_structure_in_place_of_a_text_is_a_reject(tmp_path):
     path = tmp_path / "f.parquet"
     pq.write_table(pa.table({"video_id": ["v1", "v2"], "caption": [{"a": 1}, None]}), path)

@@ -16,8 +16,8 @@ def _convert(landing_type, **fields):
 
 
 def _column(landing_type, name, values):
-    """The plain positions of a column and its converted values."""
-    required = {} if landing_type == "events" else {f"{landing_type[:-1]}_id": ["a"] * len(values)}
+    """The plain positions of a column and its converted values. The id keeps the records from being empty."""
+    required = {f"{landing_type[:-1]}_id": ["a"] * len(values)}
     converted = _convert(landing_type, **(required | {name: values}))
     return converted.positions.tolist(), converted.rows[name].to_pylist()
 

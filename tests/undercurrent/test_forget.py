@@ -144,6 +144,21 @@ def test_the_next_run_reads_no_file_again_and_hides_no_night(night, keep_spark):
     assert _rows() == before
 
 
+def test_a_forgotten_record_of_a_parquet_file_is_no_reject_when_its_day_is_read_again(home, landing):
+    folder = landing / "events" / f"dt={DAY}"
+    folder.mkdir(parents=True)
+    users = [LEAVER, STAYER, LEAVER]
+    pq.write_table(pa.table({"event_id": ["a", "b", "c"], "user_id": users}), folder / "a.parquet")
+    night = Night(DAY, home / "nights" / str(DAY))
+    ingest.run(PARAMS.ingest, night)
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    pq.write_table(pa.table({"event_id": ["d"], "user_id": [STAYER]}), folder / "b.parquet")
+    ingest.run(PARAMS.ingest, night)
+    rows = Lake().scan("events").sort_by("event_id")
+    assert rows["event_id"].to_pylist() == ["b", "d"]
+    assert rows["source_line"].to_pylist() == [2, 1]
+
+
 def test_no_object_on_s3_names_the_user_and_others_stay(home, s3, monkeypatch):
     for name in ("LANDING", "WAREHOUSE"):
         monkeypatch.setenv(f"UNDERCURRENT_{name}", f"s3://bucket/{home.parent.name}/{name}")
