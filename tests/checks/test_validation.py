@@ -1,11 +1,14 @@
 import json
+import math
 import socket
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from great_expectations.expectations import (
+    ExpectColumnMaxToBeBetween,
     ExpectColumnValuesToBeBetween,
     ExpectColumnValuesToNotBeNull,
     ExpectTableRowCountToBeBetween,
@@ -98,6 +101,21 @@ def test_the_page_shows_expectation_severity_and_the_row_of_an_example(tmp_path)
     assert "share without a user (missing; warns)" in text
     assert "-17.0" in text
     assert "Failed" in text
+
+
+def test_an_expectation_that_is_skipped_fails_on_no_page(tmp_path):
+    """Great Expectations calls the maximum of no value a failure."""
+    bound = expect(ExpectColumnMaxToBeBetween, "longest", "longest time", column="ms", max_value=9)
+    suite = replace(SUITE, expectations=[bound])
+    rows = Rows(["u"], [math.nan])
+    (result,) = validate([suite], rows, "2026-03-05", tmp_path / "store", tmp_path / "site")
+    (stored,) = _stored(tmp_path)
+    assert result.outcome == "skipped"
+    assert stored["success"]
+    assert (
+        stored["statistics"]["successful_expectations"] == stored["statistics"]["evaluated_expectations"] == 1
+    )
+    assert "✗" not in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_the_docs_keep_every_validation_of_a_night(tmp_path):
