@@ -1,4 +1,7 @@
-"""Where files are stored. Paths and addresses come from the environment, never from params.yaml."""
+"""Where files are stored. Paths and addresses come from the environment, never from params.yaml.
+
+No path depends on the working directory. What the environment does not name is found from the project.
+"""
 
 import os
 import re
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from core import production
 from core.errors import InputError
 from core.run_manifests import write_text
 from core.storage import StoragePath, is_local, storage_path
@@ -16,10 +20,15 @@ HOME_MARKER = ".made-at"  # a file in the home that holds the home's original pa
 DAY_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LOGIN = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>@:]*:[^\s"<>]*)@""")
 _SECRET = re.compile(r"""(?i)([?&;][\w.-]*(?:password|passwd|pwd|secret|token|key)[\w.-]*=)[^&;\s"'<>]+""")
+# AIRFLOW__CORE__FERNET_KEY holds a secret, and AWS_ACCESS_KEY_ID does not.
+_SECRET_VARIABLE = re.compile(r"(?:PASSWORD|PASSWD|SECRET|TOKEN|_KEY)$|SECRET_", re.ASCII)
+MIN_SECRET_LENGTH = 8  # a shorter value, such as `true`, would hide words of the text
 
 
 def home() -> Path:
-    """Return the folder of all files that the pipeline keeps (UNDERCURRENT_HOME, default `var`).
+    """Return the folder of all files that the pipeline keeps.
+
+    UNDERCURRENT_HOME names it. The default is `var` in the project.
 
     Raises:
         InputError: the home was created under another path, or its path cannot be used.
@@ -55,7 +64,23 @@ def unchecked_home() -> Path:
     Raises:
         InputError: its path cannot be used.
     """
-    return _check_path("UNDERCURRENT_HOME", Path(os.environ.get("UNDERCURRENT_HOME") or "var").resolve())
+    folder = Path(_setting("UNDERCURRENT_HOME") or PROJECT_ROOT / "var")
+    return _check_path("UNDERCURRENT_HOME", folder.resolve())
+
+
+def _setting(variable: str) -> str | None:
+    """Return the folder or address that a variable names, None if it names nothing.
+
+    Raises:
+        InputError: It is a relative path, which would mean another folder in each working directory.
+    """
+    text = os.environ.get(variable)
+    if text and "://" not in text and not Path(text).is_absolute():
+        raise InputError(
+            f"{variable} is {text!r}, which depends on the working directory; write an absolute path, such as"
+            f" {PROJECT_ROOT / text}"
+        )
+    return text or None
 
 
 def write_home_marker() -> None:
@@ -79,7 +104,7 @@ def landing() -> StoragePath:
     Raises:
         InputError: its address cannot be used.
     """
-    return storage_path(os.environ.get("UNDERCURRENT_LANDING") or home() / "landing")
+    return storage_path(_setting("UNDERCURRENT_LANDING") or home() / "landing")
 
 
 def local_landing() -> Path:
@@ -103,7 +128,7 @@ def warehouse() -> StoragePath:
     Raises:
         InputError: its address cannot be used.
     """
-    folder = storage_path(os.environ.get("UNDERCURRENT_WAREHOUSE") or home() / "lake")
+    folder = storage_path(_setting("UNDERCURRENT_WAREHOUSE") or home() / "lake")
     return _check_path("UNDERCURRENT_WAREHOUSE", folder) if is_local(folder) else folder
 
 
@@ -135,14 +160,34 @@ def tracking_uri() -> str:
 
 
 def record() -> Path:
-    """Return the folder of the record repository, git and DVC (UNDERCURRENT_RECORD)."""
-    return Path(os.environ.get("UNDERCURRENT_RECORD", home() / "record")).resolve()
+    """Return the folder of the record repository, git and DVC (UNDERCURRENT_RECORD).
+
+    Raises:
+        InputError: its path is relative.
+    """
+    return Path(_setting("UNDERCURRENT_RECORD") or home() / "record").resolve()
 
 
 def record_remote() -> str:
     """Return the DVC store of the record: a folder or an address (UNDERCURRENT_RECORD_REMOTE)."""
     address = os.environ.get("UNDERCURRENT_RECORD_REMOTE", f"{record()}-store")
     return address if "://" in address else str(record() / address)
+
+
+def nights() -> Path:
+    """Return the folder that holds the workspaces of all nights."""
+    return home() / "nights"
+
+
+def default_workspace(day: date) -> Path:
+    """Return the workspace of a night for which no other folder was chosen.
+
+    It is `nights/<day>` of the home. A stage of DVC has its outputs in the project, in the folder `night`.
+
+    Args:
+        day: the night.
+    """
+    return PROJECT_ROOT / "night" if production.is_dvc_stage() else nights() / str(day)
 
 
 @dataclass(frozen=True)
@@ -216,9 +261,13 @@ def parse_day(text: str, field: str = "night") -> date:
 
 
 def redact_credentials(text: str) -> str:
-    """Return the text with all credentials in its addresses replaced by `***`.
+    """Return the text with all credentials in it replaced by `***`.
 
-    It hides logins (`scheme://user:secret@host`) and secrets in queries (`?password=…`, `&token=…`). A
-    password may contain `/` or `@`, so in doubt more is hidden.
+    It hides logins in addresses (`scheme://user:secret@host`) and secrets in queries (`?password=…`,
+    `&token=…`). It hides the values of variables of the environment that hold a secret, such as
+    AWS_SECRET_ACCESS_KEY. A password may contain `/` or `@`, so in doubt more is hidden.
     """
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name) and len(value) >= MIN_SECRET_LENGTH:
+            text = text.replace(value, "***")
     return _SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))

@@ -13,13 +13,18 @@ DVC_STAGE_VARIABLE = "DVC_STAGE"
 PROMOTE_VARIABLE = "UNDERCURRENT_PROMOTE"
 
 
+def is_dvc_stage() -> bool:
+    """Return whether DVC started this process, in `dvc repro` or `dvc exp run`."""
+    return DVC_STAGE_VARIABLE in os.environ
+
+
 def why_read_only() -> str | None:
     """Return why the step must not change registry and record, or None if it may.
 
     Raises:
         InputError: UNDERCURRENT_PROMOTE is set and is neither yes nor no.
     """
-    if DVC_STAGE_VARIABLE not in os.environ:
+    if not is_dvc_stage():
         return None
     setting = os.environ.get(PROMOTE_VARIABLE, "")
     if setting not in ("yes", "no", ""):

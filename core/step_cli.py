@@ -15,12 +15,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from core import paths
+from core import logs, paths
 from core.config import load_params
 from core.errors import (
     CHECKS_BLOCKED,
@@ -31,6 +31,7 @@ from core.errors import (
     InputError,
     ServiceUnavailableError,
 )
+from core.failures import Failure, remove_failure, write_failure
 from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
 from core.run_manifests import RunManifest, write_manifest
 
@@ -55,19 +56,23 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
     """
     sys.excepthook = print_redacted_traceback
     args = _build_parser(step, doc).parse_args(argv)
+    night = None
     try:
-        night = Night(parse_day(args.night), (args.workspace or Path("night")).resolve(), args.params)
+        logs.start(step, args.night)
+        day = parse_day(args.night)
+        workspace = args.workspace.resolve() if args.workspace else paths.default_workspace(day)
+        night = Night(day, workspace, args.params)
         section = load_params(args.params).section(step)
         run_step(step, run, section, night)
     except InputError as error:
-        print(f"{step}: refused: {redact_credentials(str(error))}", file=sys.stderr)
-        return REFUSED_INPUT
+        return _report(step, night, REFUSED_INPUT, error)
     except ChecksBlocked as blocked:
-        print(f"{step}: blocked: {redact_credentials(str(blocked))}", file=sys.stderr)
-        return CHECKS_BLOCKED
+        return _report(step, night, CHECKS_BLOCKED, blocked)
     except ServiceUnavailableError as error:
-        print(f"{step}: failed: {redact_credentials(str(error))}", file=sys.stderr)
-        return FAILED
+        return _report(step, night, FAILED, error)
+    except Exception as error:  # a bug: Python prints its traceback
+        _write_failure(step, night, Failure(FAILED, f"{type(error).__name__}: {error}"))
+        raise
     return DONE
 
 
@@ -75,8 +80,29 @@ def print_redacted_traceback(
     error_type: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """Print a traceback without credentials, for `sys.excepthook`."""
-    text = "".join(traceback.format_exception(error_type, error, trace))
-    print(redact_credentials(text), end="", file=sys.stderr)
+    logs.write("".join(traceback.format_exception(error_type, error, trace)), "ERROR")
+
+
+def _report(step: str, night: Night | None, exit_code: int, error: Exception) -> int:
+    """Print why the step ended early, store it in the workspace, and return the exit code."""
+    failure = Failure(exit_code, str(error))
+    logs.write(f"{step}: {failure.outcome}: {failure.reason}", "ERROR")
+    _write_failure(step, night, failure)
+    return exit_code
+
+
+def _write_failure(step: str, night: Night | None, failure: Failure) -> None:
+    if night is None or not _is_first_process():
+        return
+    try:
+        write_failure(night.workspace, step, replace(failure, reason=redact_credentials(failure.reason)))
+    except OSError as error:  # such as a full disk; it must not hide why the step failed
+        logs.write(f"{step}: the failure cannot be stored in {night.workspace}: {error}", "WARNING")
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the only process, or distributed rank 0 of those that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
 
 
 def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
@@ -86,14 +112,15 @@ def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
     the path that rank 0 writes to.
     """
     path = night.run_manifests / f"{step}.json"
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+    if not _is_first_process():
         run(section, night)
         return path
     for stale in (path, *night.run_manifests.glob(f".{step}.json.*")):  # temporary files of a killed run
         stale.unlink(missing_ok=True)
+    remove_failure(night.workspace, step)
     paths.write_home_marker()
     started_at, start_counter = time.time(), time.perf_counter()
-    print(f"{step}: night {night.day}", file=sys.stderr)
+    logs.write(f"{step}: night {night.day}")
     manifest = run(section, night)
     seconds = time.perf_counter() - start_counter
     run_info = {
@@ -106,7 +133,7 @@ def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
     }
     write_manifest(night.run_manifests, step, manifest, run_info)
     counts = _format_row_counts(manifest)
-    print(f"{step}: done in {seconds:.1f} s{counts}; run manifest {path}", file=sys.stderr)
+    logs.write(f"{step}: done in {seconds:.1f} s{counts}; run manifest {path}")
     return path
 
 
@@ -186,5 +213,10 @@ def _build_parser(step: str, doc: str | None) -> argparse.ArgumentParser:
         default=PROJECT_ROOT / "params.yaml",
         help="parameter file (default: %(default)s)",
     )
-    parser.add_argument("--workspace", type=Path, help="folder of the night's files (default: ./night)")
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        help="folder of the night's files (default: nights/<night> of UNDERCURRENT_HOME; in a stage of DVC:"
+        " night/ of the project)",
+    )
     return parser

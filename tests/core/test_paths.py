@@ -1,10 +1,13 @@
 import shutil
+from datetime import date
 
 import pytest
 
 from core import paths
 from core.errors import InputError
-from core.paths import redact_credentials
+from core.paths import PROJECT_ROOT, redact_credentials
+
+DAY = date(2026, 3, 5)
 
 
 def test_a_copied_or_moved_home_is_refused_with_a_remedy(home, tmp_path, monkeypatch):
@@ -93,6 +96,43 @@ def test_a_damaged_home_is_refused_in_one_sentence(home, make):
 def test_an_empty_variable_means_the_default(monkeypatch):
     monkeypatch.setenv("UNDERCURRENT_HOME", "")
     assert paths.unchecked_home().name == "var"
+
+
+def test_without_settings_everything_is_in_the_project_whatever_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.delenv("UNDERCURRENT_HOME")
+    monkeypatch.chdir(tmp_path)
+    assert paths.unchecked_home() == PROJECT_ROOT / "var"
+    assert paths.landing() == PROJECT_ROOT / "var" / "landing"
+    assert paths.default_workspace(DAY) == PROJECT_ROOT / "var" / "nights" / "2026-03-05"
+
+
+def test_a_stage_of_dvc_has_its_workspace_in_the_project(monkeypatch, home):
+    assert paths.default_workspace(DAY) == home / "nights" / "2026-03-05"
+    monkeypatch.setenv("DVC_STAGE", "ingest")
+    assert paths.default_workspace(DAY) == PROJECT_ROOT / "night"
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [
+        ("UNDERCURRENT_HOME", paths.unchecked_home),
+        ("UNDERCURRENT_LANDING", paths.landing),
+        ("UNDERCURRENT_WAREHOUSE", paths.warehouse),
+        ("UNDERCURRENT_RECORD", paths.record),
+    ],
+)
+def test_a_relative_folder_is_refused(monkeypatch, variable, folder):
+    monkeypatch.setenv(variable, "var-mine")
+    with pytest.raises(InputError, match=rf"{variable} is 'var-mine'.*write an absolute path, such as /"):
+        folder()
+
+
+def test_the_value_of_a_secret_variable_is_redacted(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7")
+    monkeypatch.setenv("SHORT_TOKEN", "true")
+    text = "AKIAIOSFODNN7 with wJalrXUtnFEMI: true"
+    assert redact_credentials(text) == "AKIAIOSFODNN7 with ***: true"
 
 
 def test_a_command_that_writes_local_files_refuses_a_landing_folder_on_s3(monkeypatch, home):

@@ -4,7 +4,8 @@ import sys
 import pytest
 
 from core import step_cli
-from core.errors import ChecksBlocked, InputError
+from core.errors import ChecksBlocked, InputError, ServiceUnavailableError
+from core.failures import Failure, read_failure
 from core.run_manifests import RunManifest, read_manifest
 
 
@@ -52,6 +53,44 @@ def test_an_expected_error_is_one_sentence_and_an_exit_code(tmp_path, capsys, er
     last_line = capsys.readouterr().err.splitlines()[-1]
     assert str(error) in last_line
     assert not (tmp_path / "run_manifests" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (InputError("postgresql://ann:s3cret@db"), Failure(2, "postgresql://***@db")),
+        (ChecksBlocked("half is gone"), Failure(3, "half is gone")),
+        (ServiceUnavailableError("MLflow is away"), Failure(1, "MLflow is away")),
+    ],
+)
+def test_a_failure_is_stored_until_the_step_starts_again(tmp_path, error, failure):
+    _run_main(tmp_path, lambda params, night: _raise(error))
+    assert read_failure(tmp_path, "record") == failure
+    _run_main(tmp_path, lambda params, night: RunManifest())
+    assert read_failure(tmp_path, "record") is None
+
+
+def test_a_bug_is_stored_as_a_failure(tmp_path):
+    with pytest.raises(KeyError):
+        _run_main(tmp_path, lambda params, night: _raise(KeyError("bug")))
+    assert read_failure(tmp_path, "record") == Failure(1, "KeyError: 'bug'")
+
+
+def test_a_failure_that_cannot_be_stored_does_not_hide_the_reason(tmp_path, capsys):
+    (tmp_path / "failures").write_text("not a folder")
+    assert _run_main(tmp_path, lambda params, night: _raise(InputError("no such file")), "--params=x") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("record: refused: x")
+    assert second.startswith("record: the failure cannot be stored")
+
+
+def test_a_step_in_another_working_directory_writes_to_the_home(tmp_path, home, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert step_cli.main("record", lambda params, night: RunManifest(), None, ["--night", "2026-03-05"]) == 0
+    assert (home / "nights" / "2026-03-05" / "run_manifests" / "record.json").exists()
+    assert list(elsewhere.iterdir()) == []
 
 
 ADDRESS = "postgresql://ann:s3cret@db/mlflow is away"

@@ -73,9 +73,9 @@ def test_passwords_in_the_step_output_are_redacted(tmp_path: Path, monkeypatch: 
 def test_the_step_gets_the_night_the_workspace_and_the_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    monkeypatch.chdir(home.parent)
-    # A relative path, although the step runs in another folder.
-    monkeypatch.setenv("UNDERCURRENT_HOME", home.name)
+    link = home.parent / "link"
+    link.symlink_to(home)
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(link))
     output = tmp_path / "output"
     expression = "repr((sys.argv[1:], os.environ['UNDERCURRENT_HOME']))"
     code = f"import os, sys; open({str(output)!r}, 'w').write({expression})"
