@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "registry": {"core", "models"},
     "datasets": {"core", "models"},
     "tasks": {"core", *STEP_LIBRARIES, *MODEL_HALF},
-    "undercurrent": {"core", "datasets", "tasks", *STEP_LIBRARIES, *MODEL_HALF},
+    "undercurrent": {"core", "datasets", "ops", "tasks", *STEP_LIBRARIES, *MODEL_HALF},
     "benchmarks": {"core", "datasets", "simulator", "tasks", "undercurrent", *STEP_LIBRARIES, *MODEL_HALF},
     "research": {"benchmarks", "core", "datasets", "simulator", "tasks", *STEP_LIBRARIES, *MODEL_HALF},
     "ops": {"core"},

@@ -1,27 +1,58 @@
-"""The console script `undercurrent`: all commands that are not steps of a night."""
+"""The console script `undercurrent`: its commands and their options.
 
+A command imports the module that does its work when it runs. So `--help` and completion answer at once.
+"""
+
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from core import paths
+from core import logs, paths, step_cli
 from core.config import load_params
 from core.errors import DONE, FAILED, REFUSED_INPUT, InputError, ServiceUnavailableError
-from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
-from core.step_cli import print_redacted_traceback
+from core.paths import PROJECT_ROOT, Night, parse_day
+from core.step_graph import STEPS
+
+# The sections of `undercurrent --help`.
+NIGHTS, MODELS, DATA = "Nights", "Models", "Data"
+
+
+class CommandSections(TyperGroup):
+    """The group of all commands. Its help lists them by section, in the order of registration."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections. A command without one is listed under Commands."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            section = getattr(command, "rich_help_panel", None) or "Commands"
+            sections.setdefault(section, []).append(
+                (name, command.get_short_help_str(100) if command else "")
+            )
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
 
 app = typer.Typer(
+    cls=CommandSections,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Commands that are not steps of a night. For the steps: python -m tasks.<step> --help.",
-    epilog="Exit codes: 0 done, 1 failed, 2 refused input.",
+    help="Run and watch the nights, and look after models and data.\n\nFirst `undercurrent doctor`, then"
+    " `undercurrent night --date YYYY-MM-DD`.",
+    epilog="Exit codes: 0 done, 1 failed, 2 refused input, 3 checks blocked the night.",
 )
 
 
@@ -34,7 +65,19 @@ class Dataset(StrEnum):
     tiktok = "tiktok"
 
 
+Step = StrEnum("Step", {step: step for step in STEPS})  # type: ignore[misc]  # its values are the choices
 ParamsOption = Annotated[Path, typer.Option(help="Parameter file.")]
+NightOption = Annotated[
+    str, typer.Option(metavar="YYYY-MM-DD", help="The day whose logs the night takes in.")
+]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the night's files. Default: nights/YYYY-MM-DD of UNDERCURRENT_HOME."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be read and written, and what is up to date.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def _run(
@@ -49,19 +92,169 @@ def _run(
         action: Returns the exit code. None is 0.
         failures: Errors that are reported in one sentence, in addition to `InputError`.
     """
-    sys.excepthook = print_redacted_traceback
+    sys.excepthook = step_cli.print_redacted_traceback
     try:
+        logs.start(command)
         code = action() or DONE
     except InputError as error:
-        typer.echo(f"{command}: refused: {redact_credentials(str(error))}", err=True)
+        logs.write(f"{command}: refused: {error}", "ERROR")
         code = REFUSED_INPUT
     except failures as error:
-        typer.echo(f"{command}: failed: {redact_credentials(str(error))}", err=True)
+        logs.write(f"{command}: failed: {error}", "ERROR")
         code = FAILED
     raise typer.Exit(code)
 
 
-@app.command()
+def _night(date: str, workspace: Path | None, params: Path) -> Night:
+    day = parse_day(date)
+    return Night(day, workspace.resolve() if workspace else paths.default_workspace(day), params.resolve())
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def _print_plan(night: Night, steps: list[str], as_json: bool = False) -> None:
+    """Print what a run of these steps would read and write, and which of them are up to date."""
+    from undercurrent.night import format_plan
+    from undercurrent.step_state import plan_step
+
+    params, commit = load_params(night.params_path), step_cli.code_commit()
+    plan = [plan_step(night, step, params, commit) for step in steps]
+    if as_json:
+        _print_json({"night": night.day, "workspace": night.workspace, "steps": [asdict(p) for p in plan]})
+    else:
+        typer.echo(f"{format_plan(plan)}\ndry run: nothing was run; folders are in {night.workspace}")
+
+
+@app.command(rich_help_panel=NIGHTS)
+def steps(as_json: JsonOption = False) -> None:
+    """List the steps of a night with their inputs and outputs."""
+    from undercurrent.steps import describe_steps, format_steps
+
+    def action() -> None:
+        described = describe_steps()
+        if as_json:
+            _print_json([asdict(step) for step in described])
+        else:
+            typer.echo(format_steps(described))
+
+    _run("steps", action)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def run(
+    step: Annotated[Step, typer.Argument(metavar="STEP", help="See `undercurrent steps`.")],
+    night: NightOption,
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+    workspace: WorkspaceOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Run one step of a night, as `python -m tasks.STEP` does."""
+    from undercurrent.night import step_options
+
+    def action() -> int:
+        chosen = _night(night, workspace, params)
+        if dry_run:
+            _print_plan(chosen, [step.value])
+            return DONE
+        module = import_module(f"tasks.{step.value}")
+        return step_cli.main(step.value, module.run, module.__doc__, step_options(chosen))
+
+    _run("run", action)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def night(
+    date: Annotated[
+        str,
+        typer.Option(
+            "--date", "--night", metavar="YYYY-MM-DD", help="The day whose logs the night takes in."
+        ),
+    ],
+    first: Annotated[
+        Step | None, typer.Option("--from", metavar="STEP", help="The first step. Default: ingest.")
+    ] = None,
+    last: Annotated[
+        Step | None, typer.Option("--until", metavar="STEP", help="The last step. Default: report.")
+    ] = None,
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+    workspace: WorkspaceOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the steps of a night one after another.
+
+    The night stops at the first step that fails, refuses its input or blocks the night, with the exit code of
+    that step. `--from` continues it after a repair. A night whose challenger is refused is complete.
+    """
+    from undercurrent.night import format_results, run_steps
+    from undercurrent.status import format_nights, read_night
+    from undercurrent.steps import select_steps
+
+    def action() -> int:
+        chosen = _night(date, workspace, params)
+        names = select_steps(first and first.value, last and last.value)
+        if dry_run:
+            _print_plan(chosen, names, as_json)
+            return DONE
+        load_params(params)
+        results = []
+        for number, result in enumerate(run_steps(chosen, names), 1):
+            results.append(result)
+            logs.write(f"night {date}: {number} of {len(names)}, {result.step}: {result.outcome}")
+        ended = read_night(chosen)
+        if as_json:
+            _print_json(
+                asdict(ended) | {"workspace": chosen.workspace, "steps": [asdict(r) for r in results]}
+            )
+        else:
+            typer.echo(f"{format_results(results)}\n\n{format_nights([ended])}")
+        return results[-1].exit_code
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the running step is ended first
+    _run("night", action)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def status(
+    nights: Annotated[int, typer.Option(min=1, help="How many of the newest nights are listed.")] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how the newest nights ended, the champion, how fresh the data is, and missing days."""
+    from undercurrent.status import format_status, read_status
+
+    def action() -> None:
+        result = read_status(nights, datetime.now(UTC).date())
+        if as_json:
+            _print_json(asdict(result))
+        else:
+            typer.echo(format_status(result))
+
+    _run("status", action)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def doctor(params: ParamsOption = PROJECT_ROOT / "params.yaml", as_json: JsonOption = False) -> None:
+    """Check this machine and its settings, and say how to repair what is wrong. Nothing is changed.
+
+    Exit code 1: a check failed, so nights would fail too.
+    """
+    from undercurrent.doctor import FAILED as CHECK_FAILED
+    from undercurrent.doctor import examine, format_checks
+
+    def action() -> int:
+        checks = examine(params)
+        if as_json:
+            _print_json([asdict(check) for check in checks])
+        else:
+            typer.echo(format_checks(checks))
+        return FAILED if any(check.outcome == CHECK_FAILED for check in checks) else DONE
+
+    _run("doctor", action)
+
+
+@app.command(rich_help_panel=MODELS)
 def rollback(
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Default: the version with the alias `previous`.")
@@ -81,7 +274,7 @@ def rollback(
     _run("rollback", action)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def reproduce(
     night: Annotated[
         str,
@@ -112,7 +305,7 @@ def reproduce(
     _run("reproduce", action, (RuntimeError, subprocess.CalledProcessError))
 
 
-@app.command("import-dataset")
+@app.command("import-dataset", rich_help_panel=DATA)
 def import_dataset(
     source: Annotated[Dataset, typer.Option(help="The data set.")],
     path: Annotated[Path, typer.Option(help="Folder of the data set's own files. Nothing is downloaded.")],
@@ -130,13 +323,13 @@ def import_dataset(
     _run("import-dataset", action)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def ablate(
     night: Annotated[
         str, typer.Option(metavar="YYYY-MM-DD", help="The night whose snapshot is in the workspace.")
     ],
     params: ParamsOption = PROJECT_ROOT / "params.yaml",
-    workspace: Annotated[Path, typer.Option(help="Folder of the night's files.")] = Path("night"),
+    workspace: WorkspaceOption = None,
     seeds: Annotated[int, typer.Option(help="Training runs of each variant.")] = 3,
     variant: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="May be repeated. Default: all variants.")
@@ -148,18 +341,18 @@ def ablate(
     ablations.json, ablations.md, ablations.svg and per_user.parquet to `ablate/` of the workspace. Do not
     choose a model by these results, because they are of the test day.
     """
-    from undercurrent.ablate import format_markdown, run
+    from undercurrent.ablate import format_markdown
+    from undercurrent.ablate import run as run_ablation
 
     def action() -> None:
-        results = run(
-            load_params(params), Night(parse_day(night), workspace.resolve(), params), seeds, variant or []
-        )
+        chosen = _night(night, workspace, params)
+        results = run_ablation(load_params(params), chosen, seeds, variant or [])
         typer.echo(format_markdown(results))
 
     _run("ablate", action)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def pretrain(
     landing: Annotated[list[Path], typer.Option(metavar="DIR", help="Landing folder; may be repeated.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the weights. Default: models/weights.")] = None,
@@ -190,7 +383,7 @@ def pretrain(
     _run("pretrain", action)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def maintain(
     keep_days: Annotated[
         int, typer.Option(min=0, help="Days that a replaced version of a table stays readable.")
@@ -218,7 +411,7 @@ def maintain(
     _run("maintain", action)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def forget(
     user_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="May be repeated.")] = None,
     user_ids: Annotated[
@@ -242,7 +435,7 @@ def forget(
     _run("forget", action, (ServiceUnavailableError, RuntimeError))
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def replay(
     reason: Annotated[str, typer.Option(help="The reject reason, as in the table `rejects`.")],
     step: Annotated[

@@ -66,7 +66,7 @@ def reproduce(tag: str, folder: Path) -> dict[str, bool]:
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    run_command(["git", "clone", "--branch", tag, str(paths.record()), str(folder)], Path.cwd())
+    run_command(["git", "clone", "--branch", tag, str(paths.record()), str(folder)], folder.parent)
     copy_store_settings(paths.record(), folder)
     dvc = [sys.executable, "-m", "dvc"]
     recorded = _recorded_digests(folder)
