@@ -14,6 +14,7 @@ import yaml
 
 from core.paths import PROJECT_ROOT
 from core.records import LANDING_TYPES
+from core.step_data import STEP_DATA
 from core.step_graph import STEPS
 from lake import landing
 from tasks.record import project_files
@@ -117,6 +118,13 @@ def test_every_step_leaves_its_run_manifest_and_the_report_is_written(checkout):
     assert json.loads((checkout.folder / "night" / "gate" / "verdict.json").read_text())["night"] == NIGHT
 
 
+def test_every_step_reads_and_writes_the_tables_that_are_listed(checkout):
+    for step, data in STEP_DATA.items():
+        run_manifest = checkout.run_manifest(step)
+        assert set(run_manifest["reads"]) <= set(data.reads), step
+        assert set(run_manifest["writes"]) <= set(data.writes), step
+
+
 def test_nothing_is_lost_between_the_landing_files_and_the_interactions(checkout):
     ingested, cleaned = checkout.run_manifest("ingest"), checkout.run_manifest("clean")
     for run_manifest in (ingested, cleaned):
@@ -174,11 +182,12 @@ def test_a_changed_parameter_reruns_only_what_depends_on_it(checkout):
 
 def test_a_rerun_night_is_a_new_revision_and_its_retry_is_not(checkout):
     git = ("git", "-C", "var/record")
-    checkout("python", "-m", "tasks.record", "--night", NIGHT)  # outside of DVC, a user asks for it
+    by_hand = ("--night", NIGHT, "--workspace", "night")
+    checkout("python", "-m", "tasks.record", *by_hand)  # outside of DVC, a user asks for it
     first = checkout.run_manifest("record")["facts"]
     assert first["tag"] == f"night/{NIGHT}.2"
-    checkout("python", "-m", "tasks.gate", "--night", NIGHT)  # the same again at another time
-    checkout("python", "-m", "tasks.record", "--night", NIGHT)
+    checkout("python", "-m", "tasks.gate", *by_hand)  # the same again at another time
+    checkout("python", "-m", "tasks.record", *by_hand)
     assert checkout.run_manifest("record")["facts"] == first
     tags = checkout(*git, "tag").stdout.split()
     assert tags == [f"night/{NIGHT}", f"night/{NIGHT}.2"]

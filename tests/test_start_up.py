@@ -1,0 +1,65 @@
+"""Which heavy packages a command loads before it does anything. Seconds differ by machine, modules do not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from core.paths import PROJECT_ROOT
+
+DATA_FRAMES = {"numpy", "pandas", "polars", "pyarrow", "pyiceberg"}
+HEAVY = {
+    "airflow",
+    "great_expectations",
+    "matplotlib",
+    "mlflow",
+    "pandas",
+    "pyspark",
+    "scipy",
+    "torch",
+    "transformers",
+}
+# Heavy packages that a step may load at its start, because every run of it needs them. A step that is not
+# listed here needs torch or Great Expectations.
+MAY_LOAD: dict[str, set[str]] = {
+    "ingest": set(),
+    "clean": {"pyspark"},
+    "sequences": {"pyspark"},
+    "snapshot": set(),
+    "gate": set(),
+    "record": set(),
+    "report": {"matplotlib"},
+}
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return the top-level packages that are loaded after a module was imported."""
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-c", code]
+    return set(subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize("step", MAY_LOAD)
+def test_a_step_starts_without_heavy_packages_that_it_does_not_need(step: str) -> None:
+    loaded = loaded_by(f"tasks.{step}")
+    assert "core" in loaded
+    assert loaded & HEAVY <= MAY_LOAD[step]
+
+
+def test_a_step_of_the_model_starts_without_mlflow_and_great_expectations() -> None:
+    loaded = loaded_by("tasks.evaluate")
+    assert "torch" in loaded
+    assert not loaded & (HEAVY - {"torch", "scipy"})
+
+
+def test_the_help_of_the_command_line_loads_no_heavy_package() -> None:
+    loaded = loaded_by("undercurrent.cli")
+    assert "typer" in loaded
+    assert not loaded & (HEAVY | DATA_FRAMES)
+
+
+@pytest.mark.parametrize("module", ["steps", "night", "doctor", "status"])
+def test_commands_about_nights_start_without_heavy_packages(module: str) -> None:
+    loaded = loaded_by(f"undercurrent.{module}")
+    assert "core" in loaded
+    assert not loaded & HEAVY
