@@ -194,6 +194,7 @@ def night(
 
     def action() -> int:
         chosen = _night(date, workspace, params)
+        logs.start("night", date)
         names = select_steps(first and first.value, last and last.value)
         if dry_run:
             _print_plan(chosen, names, as_json)
