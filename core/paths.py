@@ -16,6 +16,7 @@ from core.run_manifests import write_text
 from core.storage import StoragePath, is_local, storage_path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+SQLITE = "sqlite:///"  # the start of the address of a SQLite file; its path follows
 HOME_MARKER = ".made-at"  # a file in the home that holds the home's original path
 DAY_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LOGIN = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>@:]*:[^\s"<>]*)@""")
@@ -75,12 +76,38 @@ def _setting(variable: str) -> str | None:
         InputError: It is a relative path, which would mean another folder in each working directory.
     """
     text = os.environ.get(variable)
-    if text and "://" not in text and not Path(text).is_absolute():
-        raise InputError(
-            f"{variable} is {text!r}, which depends on the working directory; write an absolute path, such as"
-            f" {PROJECT_ROOT / text}"
-        )
+    if text and "://" not in text:
+        _require_absolute(variable, text)
     return text or None
+
+
+def _database_setting(variable: str, default: Path) -> str:
+    """Return the address of a database that a variable names, or that of a SQLite file.
+
+    Raises:
+        InputError: It is a SQLite file with a relative path.
+    """
+    address = os.environ.get(variable) or f"{SQLITE}{default}"
+    if file := sqlite_file(address):
+        _require_absolute(variable, str(file), SQLITE)
+    return address
+
+
+def sqlite_file(address: str) -> Path | None:
+    """Return the file of a SQLite database, None for an address of another kind.
+
+    Args:
+        address: An SQLAlchemy address.
+    """
+    return Path(address.removeprefix(SQLITE)) if address.startswith(SQLITE) else None
+
+
+def _require_absolute(variable: str, text: str, scheme: str = "") -> None:
+    if not Path(text).is_absolute():
+        raise InputError(
+            f"{variable} is '{scheme}{text}', which depends on the working directory; write an absolute path,"
+            f" such as {scheme}{PROJECT_ROOT / text}"
+        )
 
 
 def write_home_marker() -> None:
@@ -133,8 +160,12 @@ def warehouse() -> StoragePath:
 
 
 def catalog_uri() -> str:
-    """Return the SQLAlchemy address of the Iceberg catalog (UNDERCURRENT_CATALOG_URI, default SQLite)."""
-    return os.environ.get("UNDERCURRENT_CATALOG_URI", f"sqlite:///{home() / 'lake' / 'catalog.db'}")
+    """Return the SQLAlchemy address of the Iceberg catalog (UNDERCURRENT_CATALOG_URI, default SQLite).
+
+    Raises:
+        InputError: its path is relative.
+    """
+    return _database_setting("UNDERCURRENT_CATALOG_URI", home() / "lake" / "catalog.db")
 
 
 def lock_database() -> str | None:
@@ -155,8 +186,12 @@ def lock_database() -> str | None:
 
 
 def tracking_uri() -> str:
-    """Return the address of MLflow's tracking and registry (MLFLOW_TRACKING_URI, default SQLite)."""
-    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}")
+    """Return the address of MLflow's tracking and registry (MLFLOW_TRACKING_URI, default SQLite).
+
+    Raises:
+        InputError: its path is relative.
+    """
+    return _database_setting("MLFLOW_TRACKING_URI", home() / "mlflow" / "mlflow.db")
 
 
 def record() -> Path:

@@ -245,8 +245,7 @@ def _database(address: str, variable: str) -> str:
 
 def _mlflow() -> str:
     uri = paths.tracking_uri()
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.exists():
+    if (file := paths.sqlite_file(uri)) and not file.exists():
         return f"{uri} (does not exist yet)"
     from registry import tracking  # MLflow takes seconds to import
     from registry.model_registry import CHAMPION, ModelRegistry

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from core import paths
 from core.errors import InputError, ServiceUnavailableError
@@ -15,7 +14,6 @@ from undercurrent.step_state import DONE, NOT_RUN, read_state
 from undercurrent.text_table import format_table
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
-SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,7 @@ def _landed_days(problems: list[str]) -> list[date]:
 
 
 def _champion(problems: list[str]) -> str | None:
-    uri = paths.tracking_uri()
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    if (file := paths.sqlite_file(paths.tracking_uri())) and not file.exists():
         return None  # MLflow would create the database
     from registry import tracking  # MLflow takes seconds to import
     from registry.model_registry import CHAMPION, ModelRegistry

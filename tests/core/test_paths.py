@@ -127,6 +127,18 @@ def test_a_relative_folder_is_refused(monkeypatch, variable, folder):
         folder()
 
 
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [("UNDERCURRENT_CATALOG_URI", paths.catalog_uri), ("MLFLOW_TRACKING_URI", paths.tracking_uri)],
+)
+def test_a_sqlite_file_with_a_relative_path_is_refused(monkeypatch, home, variable, address):
+    monkeypatch.setenv(variable, "")
+    assert address().startswith(f"sqlite:///{home}/")
+    monkeypatch.setenv(variable, "sqlite:///x.db")
+    with pytest.raises(InputError, match=rf"{variable} is 'sqlite:///x.db'.*such as sqlite:////.*/x.db"):
+        address()
+
+
 def test_the_value_of_a_secret_variable_is_redacted(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7")
