@@ -1,7 +1,7 @@
 """The status of the nights: how the newest ended, the champion, how fresh the data is, missing days."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 from core import paths
@@ -10,10 +10,11 @@ from core.paths import Night, parse_day
 from core.step_graph import STEPS
 from evaluation.verdict import read_verdict
 from lake import landing
-from undercurrent.step_state import DONE, NOT_RUN, read_state
+from undercurrent.step_state import DONE, NOT_RUN, StepState, changed_upstream, read_state
 from undercurrent.text_table import format_table
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
+NOT_PROMOTED = "not promoted"  # although the verdict allows it, such as in a freeze
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class NightStatus:
 
     Attributes:
         night: YYYY-MM-DD.
-        state: Complete, incomplete (killed or running), blocked, refused or failed.
+        state: Complete, blocked, refused, failed, or incomplete: killed, running, or an early step ran again.
         step: The step that did not complete, None if all did.
         verdict: Promoted, not promoted or refused, None before `promote` has completed.
         champion: The champion's version after the night, None if there was none.
@@ -105,35 +106,41 @@ def read_night(night: Night) -> NightStatus:
 
 
 def _read_night(night: Night) -> NightStatus:
-    states = [read_state(night, step) for step in STEPS]
-    stopped = next((state for state in states if state.outcome not in (DONE, NOT_RUN)), None)
-    stopped = stopped or next((state for state in states if state.outcome != DONE), None)
-    manifests = {state.step: state.manifest for state in states if state.outcome == DONE}
-    missing_days = tuple(manifests.get("clean", {}).get("facts", {}).get("missing_days", ()))
-    if stopped:
-        state = INCOMPLETE if stopped.outcome == NOT_RUN else stopped.outcome
-        return NightStatus(
-            str(night.day), state, stopped.step, missing_days=missing_days, reason=stopped.reason
-        )
-    verdict, facts = read_verdict(night), manifests["promote"]["facts"]
-    return NightStatus(
-        str(night.day),
-        COMPLETE,
-        verdict=_verdict(verdict.promote, facts),
-        champion=facts.get("champion"),
-        missing_days=missing_days,
-        reason=verdict.summary if verdict.promote == _is_champion(facts) else str(facts.get("outcome", "")),
+    states = {step: read_state(night, step) for step in STEPS}
+    state, step, reason = _where_it_stopped(states)
+    status = NightStatus(
+        str(night.day), state, step, missing_days=_missing_days(states["clean"]), reason=reason
     )
+    if state != COMPLETE:
+        return status
+    verdict, facts = read_verdict(night), states["promote"].manifest["facts"]
+    outcome = _verdict(verdict.promote, facts)
+    reason = str(facts.get("outcome")) if outcome == NOT_PROMOTED else verdict.summary
+    return replace(status, verdict=outcome, champion=facts.get("champion"), reason=reason)
+
+
+def _where_it_stopped(states: Mapping[str, StepState]) -> tuple[str, str | None, str]:
+    """Return the state of the night, the step where it stopped, and why."""
+    for state in states.values():
+        if state.outcome not in (DONE, NOT_RUN):
+            return state.outcome, state.step, state.reason
+    for state in states.values():
+        if state.outcome == NOT_RUN:
+            return INCOMPLETE, state.step, ""
+        if reasons := changed_upstream(state, [states[upstream] for upstream in STEPS[state.step]]):
+            return INCOMPLETE, state.step, "; ".join(reasons)
+    return COMPLETE, None, ""
+
+
+def _missing_days(clean: StepState) -> tuple[str, ...]:
+    return tuple(clean.manifest["facts"].get("missing_days", ())) if clean.outcome == DONE else ()
 
 
 def _verdict(promote: bool, facts: dict) -> str:
     if not promote:
         return "refused"
-    return "promoted" if _is_champion(facts) else "not promoted"
-
-
-def _is_champion(facts: dict) -> bool:
-    return facts.get("version") is not None and facts.get("version") == facts.get("champion")
+    is_champion = facts.get("version") is not None and facts.get("version") == facts.get("champion")
+    return "promoted" if is_champion else NOT_PROMOTED
 
 
 def _landed_days(problems: list[str]) -> list[date]:

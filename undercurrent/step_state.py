@@ -1,7 +1,7 @@
 """The state of a step: whether its newest run is complete, and whether it is still up to date."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,12 +97,22 @@ def _reasons_to_run(night: Night, step: str, params: Params, commit: str) -> lis
     reasons += _changed_params(state.manifest["params"], asdict(params.section(step)))
     if state.manifest["commit"] != commit:
         reasons.append(f"code {state.manifest['commit']} → {commit}")
-    for upstream in STEPS[step]:
-        started = read_state(night, upstream).manifest.get("started_at")
-        if started is None:
-            reasons.append(f"{upstream} is not done")
-        elif started > state.manifest["started_at"]:
-            reasons.append(f"{upstream} ran later")
+    return reasons + changed_upstream(state, [read_state(night, upstream) for upstream in STEPS[step]])
+
+
+def changed_upstream(state: StepState, upstream: Sequence[StepState]) -> list[str]:
+    """Return why a step that is done does not follow from the newest runs of the steps that it waits for.
+
+    Args:
+        state: Of the step.
+        upstream: Of the steps that it waits for.
+    """
+    reasons = []
+    for other in upstream:
+        if other.outcome != DONE:
+            reasons.append(f"{other.step} is not done")
+        elif other.manifest["started_at"] > state.manifest["started_at"]:
+            reasons.append(f"{other.step} ran later")
     return reasons
 
 

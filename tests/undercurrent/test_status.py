@@ -75,6 +75,14 @@ def test_a_killed_or_running_night_is_incomplete(nights):
     assert (status.state, status.step) == ("incomplete", "train")
 
 
+def test_a_night_whose_early_step_ran_again_alone_is_incomplete(nights):
+    night = _complete(nights, "2026-03-05")
+    path = night.run_manifests / "gate.json"
+    write_json(path, json.loads(path.read_text()) | {"started_at": "2026-03-06T02:00:00Z"})
+    status = read_night(night)
+    assert (status.state, status.step, status.reason) == ("incomplete", "promote", "gate ran later")
+
+
 def test_a_damaged_file_is_the_reason_of_its_night(nights):
     night = _complete(nights, "2026-03-05")
     (night.workspace / "gate" / "verdict.json").write_text("{")
