@@ -29,6 +29,7 @@ class Dataset(StrEnum):
     """Public data sets that can be imported."""
 
     kuairand = "kuairand"
+    microlens = "microlens"
     movielens = "movielens"
     segmm = "segmm"
     tiktok = "tiktok"
