@@ -220,6 +220,24 @@ def maintain(
 
 
 @app.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+) -> None:
+    """Bring tables that an older version of the code created to the present schema.
+
+    Rows do not change. An added column is empty in them. Run no night at the same time. A killed migration
+    leaves its table as it was.
+    """
+    from undercurrent.migrate import format_migrations
+    from undercurrent.migrate import migrate as migrate_tables
+
+    def action() -> None:
+        typer.echo(format_migrations(migrate_tables(dry_run)))
+
+    _run("migrate", action)
+
+
+@app.command()
 def forget(
     user_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="May be repeated.")] = None,
     user_ids: Annotated[

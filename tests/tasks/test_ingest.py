@@ -332,3 +332,23 @@ def test_a_file_of_the_same_size_with_another_time_is_read_again(landing, night)
     users = {row["user_id"] for row in Lake().scan("events", on_days(DAY)).to_pylist()}
     assert "w0" in users
     assert "u0" not in users
+
+
+def test_a_new_field_is_accepted_and_kept(landing, night):
+    land(landing, "events", DAY, [event(1, "u", "v", "view", at(DAY, 8), experiment="b", watch_ms=900)])
+    land(landing, "videos", DAY, [{"video_id": "v", "language": "en"}])
+    assert ingest.run(PARAMS, night).row_counts.rejected == {}
+    kept = {name: Lake().scan(name)["other_fields"].to_pylist() for name in ("events", "videos")}
+    assert kept == {"events": [[("experiment", "b")]], "videos": [[("language", "en")]]}
+
+
+def test_a_file_whose_schema_changed_is_refused_and_nothing_is_written(landing, night):
+    small_platform(landing)
+    ingest.run(PARAMS, night)
+    before = _versions(Lake())
+    land(landing, "users", DAY, [{"user_id": "new"}])
+    changed = [event(1000 + n, "u1", "v1", "view", at(DAY, 8), watch_ms="8 s") for n in range(20)]
+    path = land(landing, "events", DAY, changed, "part-1.jsonl")
+    with pytest.raises(InputError, match=f"{path}: field 'watch_ms' .* another type in all 20 records"):
+        ingest.run(PARAMS, night)
+    assert _versions(Lake()) == before
