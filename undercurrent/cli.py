@@ -132,6 +132,27 @@ def import_dataset(
 
 
 @app.command()
+def init(
+    landing: Annotated[Path, typer.Option(metavar="DIR", help="Landing folder.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("params.yaml"),
+    night: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Default: the newest day with events.")
+    ] = None,
+) -> None:
+    """Propose params.yaml for a landing folder.
+
+    The file holds only what differs from the project's params.yaml: the night, late days, encoders, profile
+    columns, contexts and sources that the data has.
+    """
+    from undercurrent.init import write_params
+
+    def action() -> None:
+        typer.echo("\n".join(write_params(landing.resolve(), out, parse_day(night) if night else None)))
+
+    _run("init", action)
+
+
+@app.command()
 def ablate(
     night: Annotated[
         str, typer.Option(metavar="YYYY-MM-DD", help="The night whose snapshot is in the workspace.")

@@ -1,13 +1,14 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from core import hashing
 from core.config import IngestConfig
 from core.errors import InputError
-from core.paths import Night
+from core.paths import PROJECT_ROOT, Night
 from lake.client import Lake, on_days
 from tasks import ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform, timedelta
@@ -352,3 +353,19 @@ def test_a_file_whose_schema_changed_is_refused_and_nothing_is_written(landing, 
     with pytest.raises(InputError, match=f"{path}: field 'watch_ms' .* another type in all 20 records"):
         ingest.run(PARAMS, night)
     assert _versions(Lake()) == before
+
+
+def test_a_profile_column_that_no_user_has_is_refused(landing, night, tmp_path):
+    small_platform(landing)
+    path = tmp_path / "params.yaml"
+    base = f"base: {PROJECT_ROOT / 'params.yaml'}\n"
+    path.write_text(f"{base}snapshot:\n  profile_categories: [age_band, height]\n")
+    with pytest.raises(InputError, match="profile_categories names 'height', which no user profile has"):
+        ingest.run(PARAMS, replace(night, params_path=path))
+    path.write_text(f"{base}snapshot:\n  profile_categories: [age_band]\n")
+    ingest.run(PARAMS, replace(night, params_path=path))
+
+
+def test_profile_columns_are_not_needed_without_profiles(landing, night):
+    land(landing, "events", DAY, [event(1, "u", "v", "view", at(DAY, 8))])
+    assert ingest.run(PARAMS, night).row_counts.kept == 1
