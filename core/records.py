@@ -19,6 +19,7 @@ MAX_ID_LENGTH = 512  # characters
 MAX_EXACT_FLOAT = 2**53  # above it, two whole numbers can be the same float
 MIN_EPOCH_MILLISECONDS = 10**11  # in 1973; a smaller number is a time in seconds
 MAX_FLOAT32 = 3.4e38
+VALIDATION_PATH = re.compile(r"`\$\.([^`\[]+)")  # where msgspec says that a value has another type
 DATE_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 
 Number = int | float | None
@@ -31,11 +32,13 @@ class RecordRejected(Exception):  # noqa: N818 - an expected outcome, not an err
 
     Attributes:
         reason: the reason by which rejects are counted.
+        field: the field that is wrong, None if the record as a whole is.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, field: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
+        self.field = field
 
 
 class Context(msgspec.Struct, gc=False):
@@ -104,7 +107,9 @@ class Video(msgspec.Struct, gc=False):
         duration = _parse_int("duration_ms", self.duration_ms, 63) or None  # 0 means unknown
         if duration is not None and duration < 0:
             raise RecordRejected(
-                "wrong_type", f"duration_ms is {duration}; it must be positive, or 0 for unknown"
+                "wrong_type",
+                f"duration_ms is {duration}; it must be positive, or 0 for unknown",
+                "duration_ms",
             )
         return {
             "video_id": _parse_required_id("video_id", self.video_id),
@@ -135,14 +140,16 @@ class Feature(msgspec.Struct, gc=False):
         """
         if self.modality not in MODALITIES:
             raise RecordRejected(
-                "wrong_type", f"modality is {self.modality!r}; it must be visual, text or audio"
+                "wrong_type", f"modality is {self.modality!r}; it must be visual, text or audio", "modality"
             )
         if not self.vector:
-            raise RecordRejected("wrong_type", "vector is missing or empty")
+            raise RecordRejected("wrong_type", "vector is missing or empty", "vector")
         largest = max(map(abs, self.vector))
         if not 0 < largest < MAX_FLOAT32:
             raise RecordRejected(
-                "wrong_type", f"the largest number of vector is {largest}; it must be finite and not 0"
+                "wrong_type",
+                f"the largest number of vector is {largest}; it must be finite and not 0",
+                "vector",
             )
         return {
             "video_id": _parse_required_id("video_id", self.video_id),
@@ -152,6 +159,9 @@ class Feature(msgspec.Struct, gc=False):
             "vector": self.vector,
             "fingerprint": LANDED_FINGERPRINT,
         }
+
+
+STRUCTS = (Event, Video)  # records whose unknown fields are kept in `other_fields`
 
 
 @dataclass
@@ -169,10 +179,12 @@ class User:
         fields = dict(self.fields)
         user_id = fields.pop("user_id", None)
         if not isinstance(user_id, Id) or isinstance(user_id, bool):
-            raise RecordRejected("wrong_type", f"user_id is {user_id!r}; it must be a string")
+            raise RecordRejected("wrong_type", f"user_id is {user_id!r}; it must be a string", "user_id")
         registered = fields.pop("registration_time", None)
         if not isinstance(registered, Timestamp) or isinstance(registered, bool):
-            raise RecordRejected("wrong_type", f"registration_time is {registered!r}; it must be a time")
+            raise RecordRejected(
+                "wrong_type", f"registration_time is {registered!r}; it must be a time", "registration_time"
+            )
         profile = [
             (name, _parse_text(name, value)) for name, value in sorted(fields.items()) if value is not None
         ]
@@ -191,6 +203,7 @@ class LandingType:
         name: the name of its folder.
         record: the class of its records.
         table: the table that stores their rows.
+        required: the fields that every record must have.
         is_event_log: whether a record is an event. The same event file under another day adds nothing. Other
             records describe a state. The same file on a later day says that the state holds again.
     """
@@ -198,16 +211,19 @@ class LandingType:
     name: str
     record: type
     table: TableSpec
+    required: tuple[str, ...]
     is_event_log: bool = False
 
+
+EVENT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "event_time")
 
 LANDING_TYPES = {
     landing_type.name: landing_type
     for landing_type in (
-        LandingType("users", User, USERS),
-        LandingType("videos", Video, VIDEOS),
-        LandingType("features", Feature, FEATURES),
-        LandingType("events", Event, EVENTS, is_event_log=True),
+        LandingType("users", User, USERS, ("user_id",)),
+        LandingType("videos", Video, VIDEOS, ("video_id",)),
+        LandingType("features", Feature, FEATURES, ("video_id", "modality", "vector")),
+        LandingType("events", Event, EVENTS, EVENT_FIELDS, is_event_log=True),
     )
 }
 
@@ -225,11 +241,15 @@ def parse_record(
         The row, or the `RecordRejected` that explains why the record is refused.
     """
     try:
-        return _decode_record(raw, landing_type.record).row()
+        row = _decode_record(raw, landing_type.record).row()
+        if landing_type.record in STRUCTS:
+            row["other_fields"] = other_fields(raw, landing_type.record)
+        return row
     except RecordRejected as rejected:
         return rejected
     except msgspec.ValidationError as error:
-        return RecordRejected("wrong_type", str(error))
+        path = VALIDATION_PATH.search(str(error))
+        return RecordRejected("wrong_type", str(error), path[1] if path else None)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return RecordRejected("malformed_json", str(error))
     except RecursionError:
@@ -246,6 +266,30 @@ def _decode_record(raw: bytes | Mapping[str, Any], record_type: type) -> Any:
     )
 
 
+def other_fields(raw: bytes | Mapping[str, Any], record_type: type) -> list[tuple[str, str]] | None:
+    """Return the fields of an event or video that the contract does not name, as text sorted by name.
+
+    A field of the context has the name `context.<field>`. None if there are no such fields.
+
+    Args:
+        raw: a valid record, as for `parse_record`.
+        record_type: `Event` or `Video`.
+    """
+    record = msgspec.json.decode(raw, type=dict[str, Any]) if isinstance(raw, bytes) else raw
+    known = {field.name for field in msgspec.structs.fields(record_type)}
+    fields = {name: record[name] for name in record.keys() - known}
+    if record_type is Event and (context := record.get("context")):
+        unknown = context.keys() - set(Context.__struct_fields__)
+        fields |= {f"context.{name}": context[name] for name in unknown}
+    texts = [(name, _other_text(value)) for name, value in sorted(fields.items()) if value is not None]
+    return texts or None
+
+
+def _other_text(value: Any) -> str:
+    """Return any value as text. Bytes that are no text do not reject a record that is valid without them."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else _parse_text("", value)
+
+
 def text_or_none(text: str | None) -> str | None:
     """Return the text, or None if it is empty or blank."""
     return text if text and not text.isspace() else None
@@ -260,14 +304,14 @@ def _parse_id(field: str, value: Id) -> str | None:
     text = str(value)
     if "\0" in text or len(text) > MAX_ID_LENGTH:
         problem = "holds a NUL character" if "\0" in text else f"has more than {MAX_ID_LENGTH} characters"
-        raise RecordRejected("wrong_type", f"{field} {problem}; an id must be a short text")
+        raise RecordRejected("wrong_type", f"{field} {problem}; an id must be a short text", field)
     return text
 
 
 def _parse_required_id(field: str, value: Id) -> str:
     text = _parse_id(field, value)
     if text is None:
-        raise RecordRejected("missing_id", f"{field} is missing")
+        raise RecordRejected("missing_id", f"{field} is missing", field)
     return text
 
 
@@ -276,16 +320,16 @@ def _parse_int(field: str, value: Number, bits: int) -> int | None:
     if value is None or value != value:
         return None
     if isinstance(value, float) and not value.is_integer():
-        raise RecordRejected("wrong_type", f"{field} is {value}; it must be a whole number")
+        raise RecordRejected("wrong_type", f"{field} is {value}; it must be a whole number", field)
     if not -(2**bits) <= value < 2**bits:
-        raise RecordRejected("wrong_type", f"{field} is {value}; it does not fit {bits + 1} bits")
+        raise RecordRejected("wrong_type", f"{field} is {value}; it does not fit {bits + 1} bits", field)
     return int(value)
 
 
 def _parse_text(field: str, value: Any) -> str:
     """Return a profile value as text. Numbers and structures become JSON."""
     if isinstance(value, bytes):
-        raise RecordRejected("wrong_type", f"{field} is not UTF-8 text")
+        raise RecordRejected("wrong_type", f"{field} is not UTF-8 text", field)
     if isinstance(value, str):
         return value
     is_json = isinstance(value, bool | int | float | list | dict)
@@ -296,10 +340,12 @@ def _parse_timestamp(field: str, value: Timestamp) -> datetime | None:
     """Parse RFC 3339 text (without offset: UTC) or epoch milliseconds. 0 and NaN are unknown."""
     if value is None or value == "" or value == 0 or value != value:
         return None
-    rejected = RecordRejected("wrong_type", f"{field} is {value!r}; write RFC 3339 or epoch milliseconds")
+    rejected = RecordRejected(
+        "wrong_type", f"{field} is {value!r}; write RFC 3339 or epoch milliseconds", field
+    )
     if isinstance(value, int | float) and abs(value) < MIN_EPOCH_MILLISECONDS:
         raise RecordRejected(
-            "wrong_type", f"{field} is {value!r}, which looks like seconds; write milliseconds"
+            "wrong_type", f"{field} is {value!r}, which looks like seconds; write milliseconds", field
         )
     if isinstance(value, str) and not DATE_PATTERN.match(value):
         raise rejected

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+TEXT_BY_NAME = pa.map_(pa.string(), pa.string())
 MODALITIES = ("visual", "text", "audio")
 WHOLE_VIDEO = -1  # `features.segment` of a vector of the whole video
 
@@ -54,7 +55,8 @@ def _table(name: str, description: str, partition: tuple[str, ...], **columns: p
 
 EVENTS = _table(
     "events",
-    "one logged event, as received; `day` is the day received",
+    "one logged event, as received; `day` is the day received; `other_fields` are those that the contract"
+    " does not name, as text",
     ("day",),
     event_id=pa.string(),
     user_id=pa.string(),
@@ -67,6 +69,7 @@ EVENTS = _table(
     network=pa.string(),
     utc_offset_minutes=pa.int32(),
     feed_position=pa.int32(),
+    other_fields=TEXT_BY_NAME,
     day=pa.date32(),
     source_file=pa.string(),
     source_line=pa.int64(),
@@ -78,7 +81,7 @@ USERS = _table(
     ("day",),
     user_id=pa.string(),
     registration_time=TIMESTAMP,
-    profile=pa.map_(pa.string(), pa.string()),
+    profile=TEXT_BY_NAME,
     day=pa.date32(),
     source_file=pa.string(),
     source_line=pa.int64(),
@@ -86,7 +89,8 @@ USERS = _table(
 
 VIDEOS = _table(
     "videos",
-    "a video's catalogue entry as received on `day`; the newest row is the current one",
+    "a video's catalogue entry as received on `day`; the newest row is the current one; `other_fields` as in"
+    " `events`",
     ("day",),
     video_id=pa.string(),
     author_id=pa.string(),
@@ -98,6 +102,7 @@ VIDEOS = _table(
     expires_at=TIMESTAMP,
     category=pa.string(),
     media_uri=pa.string(),
+    other_fields=TEXT_BY_NAME,
     day=pa.date32(),
     source_file=pa.string(),
     source_line=pa.int64(),

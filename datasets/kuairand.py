@@ -26,17 +26,17 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from operator import itemgetter
 from pathlib import Path
 
-import pyarrow as pa
+import polars as pl
 
 from datasets.landing_form import (
     Record,
     RecordsByDay,
     Release,
     group_by_day,
-    read_table,
     require_files,
     utc_time,
 )
+from datasets.release_tables import CellType, ReleaseTable, read_table
 
 USERS, VIDEOS = "user_features_pure.csv", "video_features_basic_pure.csv"
 FIRST_DAY = date(2022, 4, 8)
@@ -58,43 +58,57 @@ PROFILE = (
     "register_days_range",
     *(f"onehot_feat{n}" for n in range(18)),
 )
-USER_COLUMNS = dict.fromkeys(("user_id", *PROFILE), pa.string())
-VIDEO_COLUMNS = {
-    "video_id": pa.string(),
-    "author_id": pa.string(),
-    "upload_dt": pa.date32(),
-    "video_duration": pa.float64(),
-    "tag": pa.string(),
+USER_COLUMNS: dict[str, CellType] = dict.fromkeys(("user_id", *PROFILE), pl.String)
+VIDEO_COLUMNS: dict[str, CellType] = {
+    "video_id": pl.String,
+    "author_id": pl.String,
+    "upload_dt": pl.Date,
+    "video_duration": pl.Float64,
+    "tag": pl.String,
 }
-LOG_COLUMNS = {
-    "user_id": pa.string(),
-    "video_id": pa.string(),
-    "time_ms": pa.int64(),
-    "is_click": pa.int64(),
-    "play_time_ms": pa.int64(),
-    **dict.fromkeys(BEHAVIOUR_EVENTS, pa.int64()),
+OPTIONAL_VIDEO_COLUMNS = [*VIDEO_COLUMNS][1:]
+LOG_COLUMNS: dict[str, CellType] = {
+    "user_id": pl.String,
+    "video_id": pl.String,
+    "time_ms": pl.Int64,
+    "is_click": pl.Int64,
+    "play_time_ms": pl.Int64,
+    **dict.fromkeys(BEHAVIOUR_EVENTS, pl.Int64),
 }
 
 
 def read_landing_form(path: Path) -> Release:
     """Read the release in the folder `path` and convert it to landing form.
 
+    A second row of a user, of a video, or of a user, video and time is rejected.
+
     Raises:
-        InputError: A file or column is missing, or a column has another type.
+        InputError: A file or column is missing, or a table has no row to use.
     """
     require_files(path, [USERS, VIDEOS])
-    logs = sorted(path.glob("log_*.csv"))
+    logs = [_read_log(log) for log in sorted(path.glob("log_*.csv"))]
+    users = read_table(path / USERS, USER_COLUMNS, optional=PROFILE).reject_repeated("user_id")
+    videos = read_table(path / VIDEOS, VIDEO_COLUMNS, optional=OPTIONAL_VIDEO_COLUMNS)
+    videos = videos.reject_repeated("video_id")
     events = group_by_day(_events(logs)) if logs else {}
     first = min(events, default=FIRST_DAY)
-    users = read_table(path / USERS, USER_COLUMNS, nullable=PROFILE)
-    days_by_type = {"users": {first: users}, "videos": _videos(path / VIDEOS, first), "events": events}
-    notes = [f"{len(logs)} log files: {', '.join(log.name for log in logs) or 'none in this copy'}"]
-    return Release({name: days for name, days in days_by_type.items() if days}, notes)
+    days_by_type = {"users": {first: users.records()}, "videos": _videos(videos, first), "events": events}
+    names = ", ".join(log.path.name for log in logs) or "none in this copy"
+    return Release(
+        {name: days for name, days in days_by_type.items() if days},
+        [*logs, users, videos],
+        [f"{len(logs)} log files: {names}"],
+    )
 
 
-def _events(logs: list[Path]) -> Iterator[Record]:
+def _read_log(path: Path) -> ReleaseTable:
+    table = read_table(path, LOG_COLUMNS).reject_invalid_time("time_ms", units_per_second=1000)
+    return table.reject_repeated("user_id", "video_id", "time_ms")
+
+
+def _events(logs: list[ReleaseTable]) -> Iterator[Record]:
     """Yield the events by time. Events of the same time keep the order of the files."""
-    rows = [row for log in logs for row in read_table(log, LOG_COLUMNS)]
+    rows = [row for log in logs for row in log.records()]
     for row in sorted(rows, key=itemgetter("time_ms")):
         watch_type = "view" if row["is_click"] or row["play_time_ms"] else "impression"
         for event_type in [watch_type, *(name for column, name in BEHAVIOUR_EVENTS.items() if row[column])]:
@@ -103,16 +117,15 @@ def _events(logs: list[Path]) -> Iterator[Record]:
                 "user_id": row["user_id"],
                 "video_id": row["video_id"],
                 "event_type": event_type,
-                "event_time": utc_time(row["time_ms"]),
+                "event_time": utc_time(row["time_ms"] / 1000),
                 "watch_ms": row["play_time_ms"] if event_type == "view" else None,
             }
 
 
-def _videos(path: Path, first: date) -> RecordsByDay:
+def _videos(table: ReleaseTable, first: date) -> RecordsByDay:
     """Return the videos by the day received, which is the upload day if it is known."""
     days: RecordsByDay = defaultdict(list)
-    optional = ("author_id", "upload_dt", "video_duration", "tag")
-    for row in read_table(path, VIDEO_COLUMNS, nullable=optional):
+    for row in table.records():
         uploaded = row["upload_dt"] and datetime.combine(row["upload_dt"], time(), BEIJING)
         tags = row["tag"].split(",") if row["tag"] else []
         record = {

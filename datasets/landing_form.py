@@ -1,22 +1,18 @@
-"""Shared by all importers: read the tables of a release strictly, and write landing files."""
+"""The landing form of a release: its records by day received, and the files that hold them."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 from tqdm import tqdm
 
 from core.errors import InputError
 from core.records import LANDING_TYPES
+from datasets.release_tables import Record, ReleaseTable
 
-Record = dict[str, Any]
 RecordsByDay = dict[date, list[Record]]
 
 
@@ -26,61 +22,13 @@ class Release:
 
     Attributes:
         days_by_type: Landing type -> day received -> records, in the order of writing.
+        tables: The tables that were read, with their counts.
         notes: Remarks on the files that were read.
     """
 
     days_by_type: Mapping[str, RecordsByDay]
-    notes: list[str] = field(default_factory=list)
-
-    def users_by_day(self) -> dict[date, set[str]]:
-        """Return day -> users with events, oldest day first."""
-        events = self.days_by_type.get("events", {})
-        return {day: {event["user_id"] for event in events[day]} for day in sorted(events)}
-
-
-def read_table(
-    path: Path, columns: Mapping[str, pa.DataType], separator: str = ",", nullable: Sequence[str] = ()
-) -> list[Record]:
-    """Read the named columns of a text table. An empty cell is None.
-
-    Args:
-        path: The file.
-        columns: Column -> type.
-        separator: The character between cells.
-        nullable: Columns that may have empty cells.
-
-    Returns:
-        One record per row.
-
-    Raises:
-        InputError: The file or a column is missing, a cell has another type or is empty, or there are no
-            rows.
-    """
-    try:
-        table = csv.read_csv(
-            path,
-            parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                column_types=columns,
-                include_columns=list(columns),
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path} is not the expected table ({reason}); it needs {', '.join(columns)}"
-        ) from None
-    if not table.num_rows:
-        raise InputError(f"{path} has no rows; get the release's own file")
-    for name in columns:
-        if pa.types.is_floating(table[name].type):  # "nan" stands for no value; infinite is invalid
-            finite = pc.if_else(pc.is_finite(table[name]), table[name], None)
-            table = table.set_column(table.schema.get_field_index(name), name, finite)
-        if table[name].null_count and name not in nullable:
-            raise InputError(f"{path}: column {name} is empty in some rows; get the release's own file")
-    return table.to_pylist()
+    tables: Sequence[ReleaseTable] = ()
+    notes: Sequence[str] = ()
 
 
 def require_files(path: Path, files: Iterable[str]) -> None:
@@ -92,18 +40,9 @@ def require_files(path: Path, files: Iterable[str]) -> None:
         raise InputError(f"--path {path} lacks {', '.join(missing)}; get the release's own files")
 
 
-def utc_time(milliseconds: int) -> datetime:
-    """Convert milliseconds since 1970 to a UTC time.
-
-    Raises:
-        InputError: The time is after the year 9999.
-    """
-    try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))
-    except OverflowError:
-        raise InputError(
-            f"{milliseconds} is not a valid time in ms since 1970; get the release's own file"
-        ) from None
+def utc_time(seconds: float) -> datetime:
+    """Convert seconds since 1970 to a UTC time. `ReleaseTable.reject_invalid_time` gives the bounds."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(1000 * seconds))
 
 
 def group_by_day(events: Iterable[Record]) -> RecordsByDay:
@@ -162,19 +101,3 @@ def _json_line(record: Record) -> str:
     """Return a record as one line of JSON, without its empty fields."""
     present = {name: value for name, value in record.items() if value is not None}
     return json.dumps(present, ensure_ascii=False, separators=(",", ":")) + "\n"
-
-
-def possible_nights(release: Release) -> dict[date, int]:
-    """Return the days that can be a night, each with the number of its users that have earlier events.
-
-    A night needs events on its own day, on the day before (validation) and on an earlier day (training).
-    """
-    returning_users: dict[date, int] = {}
-    users_by_day = release.users_by_day()
-    earlier_users: set[str] = set()
-    first = min(users_by_day, default=date.max)
-    for day, users in users_by_day.items():
-        if day - timedelta(1) in users_by_day and first <= day - timedelta(2):
-            returning_users[day] = len(users & earlier_users)
-        earlier_users |= users
-    return returning_users

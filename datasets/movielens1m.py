@@ -16,19 +16,20 @@ Every rating is a positive, as in the published tables.
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
+import polars as pl
 from torch import Tensor
 
 from core.errors import InputError
-from datasets.landing_form import Record, read_table, require_files
+from datasets.landing_form import Record, require_files
 from datasets.leave_last_out import leave_last_out_folds, read_item_sequences
+from datasets.release_tables import CellType, read_table
 from datasets.split import SplitDataset, categorical_profiles, trained_id_rows
 from models.data.items import ItemTable
 
 SEQUENCES_FILE, USERS_FILE, ITEMS_FILE = "sequences.txt", "users.csv", "items.csv"
 PROFILE_COLUMNS = ("sex", "age", "occupation")
-USERS = {"user": pa.int64(), **dict.fromkeys(PROFILE_COLUMNS, pa.string())}
-ITEMS = {"item": pa.int64(), "title": pa.string(), "genres": pa.string()}
+USERS: dict[str, CellType] = {"user": pl.Int64, **dict.fromkeys(PROFILE_COLUMNS, pl.String)}
+ITEMS: dict[str, CellType] = {"item": pl.Int64, "title": pl.String, "genres": pl.String}
 
 
 def read_sequences(path: Path) -> list[list[int]]:
@@ -70,14 +71,14 @@ def read_split(path: Path, embed_texts: Callable[[list[Record]], tuple[Tensor, T
     return SplitDataset(item_table, profiles, train, test, config_fields)
 
 
-def _read_numbered(file: Path, columns: dict[str, pa.DataType]) -> list[Record]:
+def _read_numbered(file: Path, columns: dict[str, CellType]) -> list[Record]:
     """Read a table whose first column counts the rows from 1. Any other cell may be empty.
 
     Raises:
-        InputError: As `read_table`, or a row has another number.
+        InputError: As `read_table`, or a row was rejected or has another number.
     """
     number_column, *others = columns
-    records = read_table(file, columns, nullable=others)
+    records = read_table(file, columns, optional=others).require_complete().records()
     for number, record in enumerate(records, 1):
         if record[number_column] != number:
             raise InputError(

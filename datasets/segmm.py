@@ -17,16 +17,16 @@ The evaluation splits by time: the oldest 80 % of the interactions are for train
 validation and the newest 10 % for the test.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from core.errors import InputError
-from datasets.landing_form import Record, Release, group_by_day, read_table, require_files
+from datasets.landing_form import Record, Release, group_by_day, require_files
+from datasets.release_tables import END_OF_TIME, CellType, ReleaseTable, read_table
 from models.data.interaction_log import InteractionLog
 
 INTERACTIONS_FILE = "SegMM_inter_sample.csv"
@@ -34,14 +34,15 @@ EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 SEGMENT_MS = 5000
 SPLIT_SHARES = (0.8, 0.9)  # shares of the interactions before validation and before test
 MIN_INTERACTIONS = 100
-COLUMNS = {
-    "user_id": pa.string(),
-    "video_id": pa.string(),
-    "time_ms": pa.int64(),
-    "duration_ms": pa.int64(),
-    "playing_time": pa.int64(),
-    "label_1D": pa.string(),
+COLUMNS: dict[str, CellType] = {
+    "user_id": pl.String,
+    "video_id": pl.String,
+    "time_ms": pl.Int64,
+    "duration_ms": pl.Int64,
+    "playing_time": pl.Int64,
+    "label_1D": pl.String,
 }
+MAX_TIME_MS = 1000 * (END_OF_TIME - int(EPOCH.timestamp()))
 
 
 @dataclass(frozen=True)
@@ -53,52 +54,60 @@ class LogSplit:
     test_start: int
 
 
-def read_interactions(path: Path) -> list[Record]:
+def read_interactions(path: Path) -> ReleaseTable:
     """Read the interactions in the folder `path` by time. Those of the same time keep the order of the file.
 
+    A row that repeats user, video and time is rejected. So is a row with another duration than most rows of
+    its video.
+
     Raises:
-        InputError: The file or a column is missing, or a cell has another type.
+        InputError: The file or a column is missing, or no row can be used.
     """
     require_files(path, [INTERACTIONS_FILE])
-    return sorted(read_table(path / INTERACTIONS_FILE, COLUMNS), key=itemgetter("time_ms"))
+    table = read_table(path / INTERACTIONS_FILE, COLUMNS)
+    is_time = pl.col("time_ms").is_between(0, MAX_TIME_MS, closed="left")
+    table = table.reject(~is_time, "invalid_time_ms").reject_repeated("user_id", "video_id", "time_ms")
+    duration = pl.col("duration_ms")
+    table = table.reject(duration != duration.mode().min().over("video_id"), "conflicting_duration_ms")
+    return replace(table, rows=table.rows.sort("time_ms", maintain_order=True))
 
 
 def read_landing_form(path: Path) -> Release:
     """Read the release in the folder `path` and convert it to landing form.
 
     Raises:
-        InputError: As `read_interactions`, or a video has two durations.
+        InputError: As `read_interactions`.
     """
-    interactions = read_interactions(path)
+    table = read_interactions(path)
+    interactions = table.records()
     events = group_by_day(map(_event, interactions))
     num_matches = sum(map(label_matches, interactions))
     note = (
         f"{num_matches} of {len(interactions)} segment labels follow from watch time and duration "
         "(the user leaves in the segment of the last watched millisecond)"
     )
-    videos = _videos(interactions, path / INTERACTIONS_FILE)
-    return Release({"videos": {min(events): videos}, "events": events}, [note])
+    return Release({"videos": {min(events): _videos(table)}, "events": events}, [table], [note])
 
 
 def read_split(path: Path) -> LogSplit:
     """Read the interactions of the release and split them by time.
 
     Raises:
-        InputError: As `read_interactions`, or the file holds too few interactions to split.
+        InputError: As `read_interactions`, or a row was rejected, or there are too few rows to split.
     """
-    interactions = read_interactions(path)
-    count = len(interactions)
+    rows = read_interactions(path).require_complete().rows
+    count = len(rows)
     if count < MIN_INTERACTIONS:
         raise InputError(
             f"{path / INTERACTIONS_FILE} holds {count} interactions; "
             f"at least {MIN_INTERACTIONS} are needed to split by time"
         )
-    user_E, video_E, watched_ms_E, duration_ms_E = (
-        np.array([row[column] for row in interactions])
-        for column in ("user_id", "video_id", "playing_time", "duration_ms")
+    user_row_E, video_row_E = (
+        np.unique(rows[name].to_numpy(), return_inverse=True)[1] for name in ("user_id", "video_id")
     )
-    user_row_E, video_row_E = (np.unique(id_E, return_inverse=True)[1] for id_E in (user_E, video_E))
-    log = InteractionLog(user_row_E, video_row_E, watched_ms_E, duration_ms_E)
+    log = InteractionLog(
+        user_row_E, video_row_E, rows["playing_time"].to_numpy(), rows["duration_ms"].to_numpy()
+    )
     return LogSplit(log, *(int(share * count) for share in SPLIT_SHARES))
 
 
@@ -132,11 +141,6 @@ def _event(row: Record) -> Record:
     }
 
 
-def _videos(interactions: list[Record], path: Path) -> list[Record]:
+def _videos(table: ReleaseTable) -> list[Record]:
     """Return the videos, sorted by id."""
-    durations: dict[str, int] = {}
-    for row in interactions:
-        video, duration = row["video_id"], row["duration_ms"]
-        if durations.setdefault(video, duration) != duration:
-            raise InputError(f"{path}: video_id {video} has two values of duration_ms; correct the file")
-    return [{"video_id": video, "duration_ms": durations[video]} for video in sorted(durations)]
+    return table.rows.select("video_id", "duration_ms").unique().sort("video_id").to_dicts()

@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from core.errors import InputError
 from datasets.landing_form import Record, Release, group_by_day, require_files
+from datasets.release_tables import ReleaseTable
 from datasets.split import (
     Fold,
     SplitDataset,
@@ -41,7 +43,7 @@ from datasets.split import (
 from models.data.items import ItemTable
 
 INTERACTIONS_FILE, VECTOR_FILES = "interactions.parquet", {"visual": "image.npy", "audio": "audio.npy"}
-COLUMNS = {"user_id": pa.int64(), "video_id": pa.int64(), "split": pa.string()}
+COLUMNS = pa.schema({"user_id": pa.int64(), "video_id": pa.int64(), "split": pa.string()})
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 SPLITS = ("train", "validation", "test")
 NOTE = "the release has no times: 2024-01-01, -02 and -03 stand for its splits train, validation and test"
@@ -52,12 +54,14 @@ class Tables:
     """The files of the release.
 
     Attributes:
+        pairs: Columns `user_id`, `video_id` and `split`.
         user_E: User of each pair.
         video_E: Video of each pair.
         split_E: Index of the pair's part in SPLITS.
         vectors: Modality -> array with the vector of video n in row n.
     """
 
+    pairs: ReleaseTable
     user_E: np.ndarray
     video_E: np.ndarray
     split_E: np.ndarray
@@ -67,29 +71,32 @@ class Tables:
 def read_tables(path: Path) -> Tables:
     """Read the files of the release in the folder `path`.
 
+    A pair without a value, of an unknown split, of a video without vectors, or that was there before is
+    rejected.
+
     Raises:
-        InputError: A file is missing or unreadable, a column is missing or has another type, or a split is
-            unknown.
+        InputError: A file is missing or unreadable, or a column is missing or has another type.
     """
     require_files(path, [INTERACTIONS_FILE, *VECTOR_FILES.values()])
-    pairs = _read_pairs(path / INTERACTIONS_FILE)
     vectors = {modality: _read_vectors(path / name) for modality, name in VECTOR_FILES.items()}
-    split_E = np.array([SPLITS.index(split) for split in pairs["split"].to_pylist()])
-    return Tables(pairs["user_id"].to_numpy(), pairs["video_id"].to_numpy(), split_E, vectors)
+    pairs = _read_pairs(path / INTERACTIONS_FILE)
+    for name in COLUMNS.names:
+        pairs = pairs.reject(pl.col(name).is_null(), f"missing_{name}")
+    pairs = pairs.reject(~pl.col("split").is_in(SPLITS), "invalid_split")
+    num_videos = max(map(len, vectors.values()))
+    pairs = pairs.reject(~pl.col("video_id").is_between(0, num_videos - 1), "unknown_video_id")
+    pairs = pairs.reject_repeated("user_id", "video_id")
+    users, videos, splits = (pairs.rows[name] for name in COLUMNS.names)
+    split_E = splits.replace_strict(SPLITS, range(len(SPLITS)), return_dtype=pl.Int64).to_numpy()
+    return Tables(pairs, users.to_numpy(), videos.to_numpy(), split_E, vectors)
 
 
-def _read_pairs(path: Path) -> pa.Table:
+def _read_pairs(path: Path) -> ReleaseTable:
     try:
-        pairs = pq.read_table(path, columns=list(COLUMNS)).select(list(COLUMNS)).cast(pa.schema(COLUMNS))
+        pairs = pq.read_table(path, columns=COLUMNS.names).select(COLUMNS.names).cast(COLUMNS)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise InputError(f"{path} is not the expected table ({error}); get the release's own file") from None
-    for name in COLUMNS:
-        if pairs[name].null_count:
-            raise InputError(f"{path}: column {name} is empty in some rows; get the release's own file")
-    for split in pairs["split"].unique().to_pylist():
-        if split not in SPLITS:
-            raise InputError(f"{path}: split is {split!r}; it must be one of {', '.join(SPLITS)}")
-    return pairs
+    return ReleaseTable(path, pl.DataFrame(pairs))
 
 
 def _read_vectors(path: Path) -> np.ndarray:
@@ -115,7 +122,9 @@ def read_landing_form(path: Path) -> Release:
     ]
     count = max(map(len, tables.vectors.values()))
     videos: list[Record] = [{"video_id": str(video)} for video in range(count)]
-    return Release({"videos": {first: videos}, "features": {first: features}, "events": events}, [NOTE])
+    return Release(
+        {"videos": {first: videos}, "features": {first: features}, "events": events}, [tables.pairs], [NOTE]
+    )
 
 
 def _events(tables: Tables) -> Iterator[Record]:
@@ -137,7 +146,8 @@ def read_split(path: Path) -> SplitDataset:
     """Read the release with its own split and its feature vectors.
 
     Raises:
-        InputError: As `read_tables`, or a part of the split is empty, or a video has no features.
+        InputError: As `read_tables`, or a row was rejected, a part of the split is empty, or a video has no
+            features.
     """
     tables = read_tables(path)
     _require_complete(tables, path / INTERACTIONS_FILE)
@@ -157,7 +167,8 @@ def read_split(path: Path) -> SplitDataset:
 
 
 def _require_complete(tables: Tables, path: Path) -> None:
-    """Raise InputError if a part of the split is empty or a video has no feature vector."""
+    """Raise InputError if a row was rejected, a part of the split is empty or a video has no vector."""
+    tables.pairs.require_complete()
     for part, name in enumerate(SPLITS):
         if part not in tables.split_E:
             raise InputError(

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.config.model_half import SnapshotConfig
-from core.errors import InputError
 from core.time_split import TEST_FOLD, TimeSplit
 from lake.client import Lake, up_to_day
 from lake.latest_records import latest_records
+from lake.profile_columns import require_profile_columns
 
 
 def read_user_profiles(
@@ -26,8 +26,9 @@ def read_user_profiles(
     Raises:
         InputError: params.yaml names a profile column that no profile has.
     """
-    records = lake.scan("users", up_to_day(split.known_until[TEST_FOLD]))
-    _require_columns(params, sorted(pc.unique(records["profile"].combine_chunks().keys).to_pylist()))
+    until = split.known_until[TEST_FOLD]
+    require_profile_columns(lake, params, until)  # they may have changed since the step ingest
+    records = lake.scan("users", up_to_day(until))
     sorted_ids = user_ids.take(pc.array_sort_indices(user_ids))
     return {
         fold: _profiles_on_day(records.filter(pc.less_equal(records["day"], day)), params, sorted_ids, day)
@@ -52,16 +53,6 @@ def _profiles_on_day(records: pa.Table, params: SnapshotConfig, user_ids: pa.Arr
     for name in params.profile_numbers:
         columns[name] = pa.array([_parse_number(profile.get(name)) for profile in profiles], pa.float64())
     return pa.table(columns)
-
-
-def _require_columns(params: SnapshotConfig, known_columns: list[str]) -> None:
-    for key in ("profile_categories", "profile_numbers"):
-        for name in getattr(params, key):
-            if known_columns and name not in known_columns:
-                raise InputError(
-                    f"params.yaml: snapshot.{key} names {name!r}, which no user profile has;"
-                    f" use some of {', '.join(known_columns)}, or remove it"
-                )
 
 
 def _parse_number(text: str | None) -> float | None:

@@ -103,23 +103,33 @@ class Lake:
             InputError: the table has other columns or partitions, or was created in another folder.
         """
         spec = TABLES[name]
-        identifier = f"{NAMESPACE}.{name}"
-        with explained_errors(self.warehouse):
-            try:
-                table = self._catalog.load_table(identifier)
-            except NoSuchTableError:
-                with self.lock(f"create-{name}"):
-                    table = self._create(spec, identifier)
-        self._check_location(table)
+        table = self.existing_table(name)
+        if table is None:
+            with explained_errors(self.warehouse), self.lock(f"create-{name}"):
+                table = self._create(spec, f"{NAMESPACE}.{name}")
         schema_digest = table.properties.get(SCHEMA_DIGEST_PROPERTY)
         partition = tuple(field.name for field in table.spec().fields)
         if (schema_digest, partition) != (spec.schema_digest, spec.partition):
             raise InputError(
                 f"table {name!r} in {self.warehouse} has the schema digest {schema_digest}, partitioned by"
                 f" {', '.join(partition) or 'nothing'}; this code needs {spec.schema_digest}, partitioned by"
-                f" {', '.join(spec.partition)}; point UNDERCURRENT_HOME at a new folder and ingest again, or"
-                " run the version of the code that created the table"
+                f" {', '.join(spec.partition)}; run `undercurrent migrate`, or the version of the code that"
+                " created the table"
             )
+        return table
+
+    def existing_table(self, name: str) -> Table | None:
+        """Return the Iceberg table of any schema version, or None if it is missing.
+
+        Raises:
+            InputError: the table was created in another folder.
+        """
+        with explained_errors(self.warehouse):
+            try:
+                table = self._catalog.load_table(f"{NAMESPACE}.{name}")
+            except NoSuchTableError:
+                return None
+        self._check_location(table)
         return table
 
     def _create(self, spec: TableSpec, identifier: str) -> Table:

@@ -20,6 +20,7 @@ from core.tables import EVENTS, REJECTS, TableSpec
 from lake.landing import LandingLimits, record_text
 from lake.landing_batches import LINE, LandingBatch, read_batches
 from lake.landing_digests import LandingFile
+from lake.schema_changes import FileSchema
 
 # Values that never repeat make a dictionary useless: without it, files of events are a fifth smaller.
 DICTIONARY_COLUMNS = {
@@ -71,7 +72,7 @@ def stage_files(task: StagingTask) -> StagedFiles:
     """Read the files of a task, and write their rows and rejects.
 
     Raises:
-        InputError: a file cannot be read or is too large.
+        InputError: a file cannot be read or is too large, or the schema of its records has changed.
     """
     landing_type = LANDING_TYPES[task.type_name]
     entries, reasons = [], Counter[str]()
@@ -81,11 +82,14 @@ def stage_files(task: StagingTask) -> StagedFiles:
     ):
         for file in task.files:
             kept = rejected = 0
+            file_schema = FileSchema(landing_type)
             for batch in read_batches(file.path, landing_type, task.limits, task.batch_rows):
+                file_schema.add(batch)
                 rows.write(_with_source(batch.rows, file, task.day, landing_type))
                 rejects.write(_reject_rows(batch, file, task))
                 reasons.update(reject.rejected.reason for reject in batch.rejects)
                 kept, rejected = kept + batch.rows.num_rows, rejected + len(batch.rejects)
+            file_schema.require_unchanged(file.path)
             entries.append(_ledger_entry(file, task, kept, rejected))
     return StagedFiles(entries, reasons, rows.written_paths, rejects.written_paths)
 

@@ -23,7 +23,7 @@ from core.records import (
     User,
     Video,
 )
-from lake.record_columns import MAX_SECONDS, RecordColumns
+from lake.record_columns import MAX_SECONDS, TEXT_ENTRIES, RecordColumns
 
 SOURCE_COLUMNS = ("day", "source_file", "source_line", "source")  # of a row, but not of its record
 RFC_3339 = (
@@ -31,7 +31,6 @@ RFC_3339 = (
     r"(?:Z|(?<sign>[+-])(?<hours>0[0-9]|1[0-4]):(?<minutes>[0-5][0-9]))?$"
 )
 VISIBLE = r"[\p{L}\p{N}\p{P}\p{S}]"  # a character that is not white space
-PROFILE_ENTRIES = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
 
 
 class PlainValues(NamedTuple):
@@ -70,10 +69,13 @@ def convert(columns: RecordColumns, landing_type: LandingType) -> PlainRows:
     converted = {
         name.removeprefix("context."): rule(fields.get(name, missing)) for name, rule in rules.items()
     }
+    unnamed = {name: fields[name] for name in sorted(fields.keys() - rules.keys())}
     if landing_type.record is User:
-        converted["profile"] = _profile(
-            {name: fields[name] for name in sorted(fields.keys() - rules.keys())}, len(missing)
-        )
+        converted["profile"] = _text_by_name(unnamed, len(missing))
+    elif columns.other_fields is not None:
+        converted["other_fields"] = PlainValues(columns.other_fields, _all(missing))
+    else:
+        converted["other_fields"] = _without_empty(_text_by_name(unnamed, len(missing)))
     is_empty = reduce(and_, (values.is_null() for values in fields.values()), _all(missing))
     is_plain = reduce(and_, (column.is_plain for column in converted.values())) & ~is_empty
     schema = record_schema(landing_type)
@@ -86,7 +88,7 @@ def _to_arrow(values: pl.Series, arrow_type: pa.DataType) -> pa.Array:
     if not pa.types.is_map(arrow_type):
         return array.cast(arrow_type)
     entries = [array.values.field(name).cast(pa.string()) for name in ("key", "value")]
-    return pa.MapArray.from_arrays(array.offsets.cast(pa.int32()), *entries)
+    return pa.MapArray.from_arrays(array.offsets.cast(pa.int32()), *entries, mask=array.is_null())
 
 
 def _missing(values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> PlainValues:
@@ -186,12 +188,12 @@ def _parse_text_times(values: pl.Series) -> PlainValues:
     return PlainValues(times, text.is_null() | times.is_not_null())
 
 
-def _profile(fields: Mapping[str, pl.Series], length: int) -> PlainValues:
+def _text_by_name(fields: Mapping[str, pl.Series], length: int) -> PlainValues:
     """Accept text, whole numbers and truth values. The entries have the order of the fields."""
     texts = {name: _profile_text(values) for name, values in fields.items()}
     if not texts:
         return PlainValues(
-            pl.Series([[]] * length, dtype=PROFILE_ENTRIES), pl.Series([True] * length, dtype=pl.Boolean)
+            pl.Series([[]] * length, dtype=TEXT_ENTRIES), pl.Series([True] * length, dtype=pl.Boolean)
         )
     entries = [
         pl.when(values.is_not_null()).then(pl.struct(pl.lit(name).alias("key"), values.alias("value")))
@@ -199,6 +201,12 @@ def _profile(fields: Mapping[str, pl.Series], length: int) -> PlainValues:
     ]
     profile = pl.select(pl.concat_list(entries).list.drop_nulls()).to_series()
     return PlainValues(profile, reduce(and_, (is_plain for _, is_plain in texts.values())))
+
+
+def _without_empty(column: PlainValues) -> PlainValues:
+    """Replace lists without entries by null."""
+    has_entries = column.values.list.len() > 0
+    return PlainValues(pl.select(pl.when(has_entries).then(column.values)).to_series(), column.is_plain)
 
 
 def _profile_text(values: pl.Series) -> PlainValues:

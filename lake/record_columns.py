@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.records import Context, Event, LandingType, User, Video
+from core.records import STRUCTS, Context, Event, LandingType, User, Video, other_fields
 from lake.json_records import JsonRecord
 from lake.parquet_records import UNITS_PER_SECOND, is_text, text_bytes
 
@@ -23,9 +23,32 @@ MAX_PROFILE_FIELDS = 256
 MAX_ISO_TEXT = 40  # characters of the text to which the strict parser converts a time
 # Seconds before and after 1970. Up to here, epoch milliseconds as a float are exact to the microsecond.
 MAX_SECONDS = 2**33
-DECODERS = {
+TEXT_ENTRIES = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
+
+
+class KnownContext(Context, forbid_unknown_fields=True):
+    """A context without other fields."""
+
+
+class KnownEvent(Event, forbid_unknown_fields=True):
+    """An event without other fields."""
+
+    context: KnownContext | None = None
+
+
+class KnownVideo(Video, forbid_unknown_fields=True):
+    """A catalogue entry without other fields."""
+
+
+DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
     record: msgspec.json.Decoder(dict[str, Any] if record is User else record)
     for record in (Event, Video, User)
+}
+# Most records have known fields only. A block of such records is decoded once.
+KNOWN_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    Event: msgspec.json.Decoder(KnownEvent),
+    Video: msgspec.json.Decoder(KnownVideo),
+    User: DECODERS[User],
 }
 
 
@@ -36,10 +59,13 @@ class RecordColumns:
     Attributes:
         positions: ascending positions of the records in their block or batch.
         fields: field -> its values. The fields of a context are `context.device` and so on.
+        other_fields: the other fields of each record as a list of TEXT_ENTRIES, null if there are none. None
+            if they are among `fields`.
     """
 
     positions: np.ndarray
     fields: Mapping[str, pl.Series]
+    other_fields: pl.Series | None = None
 
     def filter(self, is_selected: np.ndarray) -> "RecordColumns":
         """Return the records that a mask selects."""
@@ -47,7 +73,9 @@ class RecordColumns:
             return self
         mask = pl.Series(is_selected)
         return RecordColumns(
-            self.positions[is_selected], {name: values.filter(mask) for name, values in self.fields.items()}
+            self.positions[is_selected],
+            {name: values.filter(mask) for name, values in self.fields.items()},
+            None if self.other_fields is None else self.other_fields.filter(mask),
         )
 
 
@@ -58,8 +86,9 @@ def json_columns(objects: Sequence[JsonRecord], landing_type: LandingType) -> Re
     """
     if landing_type.record not in DECODERS:
         return None
-    decoded = _decode(objects, DECODERS[landing_type.record].decode)
-    positions = np.flatnonzero([record is not None for record in decoded])
+    decoded, others = _decode(objects, landing_type.record)
+    is_decoded = [record is not None for record in decoded]
+    positions = np.flatnonzero(is_decoded)
     records = [record for record in decoded if record is not None]
     values = _profile_values(records) if landing_type.record is User else _field_values(records)
     if values is None:
@@ -74,7 +103,8 @@ def json_columns(objects: Sequence[JsonRecord], landing_type: LandingType) -> Re
             kept = [value if keep else None for value, keep in zip(column, is_kept, strict=True)]
             fields[name] = _to_series(pa.array(kept))
             fits &= is_kept
-    return RecordColumns(positions, fields).filter(fits)
+    kept_others = None if others is None else _to_entries(others).filter(pl.Series(is_decoded))
+    return RecordColumns(positions, fields, kept_others).filter(fits)
 
 
 def parquet_columns(
@@ -86,12 +116,14 @@ def parquet_columns(
     """
     if landing_type.record not in DECODERS or not all(_is_common(field.type) for field in batch.schema):
         return None
+    if landing_type.record in STRUCTS and any("." in name for name in batch.schema.names):
+        return None  # such a name could be taken for a field of the context
     fields: dict[str, pl.Series] = {}
     try:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if name == "context" and pa.types.is_struct(column.type) and landing_type.record is Event:
                 fields |= _child_columns(name, column)
-            elif "." not in name or landing_type.record is User:
+            else:
                 fields[name] = _to_series(column)
     except pa.ArrowInvalid:
         return None
@@ -100,21 +132,30 @@ def parquet_columns(
     return RecordColumns(np.arange(batch.num_rows), fields).filter(is_short)
 
 
-def _decode(objects: Sequence[JsonRecord], decode: Callable[[Any], Any]) -> list[Any]:
-    """Decode each object. The result of a refused one is None."""
+def _decode(objects: Sequence[JsonRecord], record_type: type) -> tuple[list[Any], list[Any] | None]:
+    """Decode each object. The result of a refused one is None. Also return their other fields, if any."""
     try:
-        return [decode(item) for item in objects]
+        decode: Callable[[Any], Any] = KNOWN_DECODERS[record_type].decode
+        return [decode(item) for item in objects], None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
-        return [_decode_or_none(item, decode) for item in objects]
+        pairs = [_decode_or_none(item, record_type) for item in objects]
+        others = [other for _, other in pairs] if record_type in STRUCTS else None
+        return [record for record, _ in pairs], others
 
 
-def _decode_or_none(item: JsonRecord, decode: Callable[[Any], Any]) -> Any:
+def _decode_or_none(item: JsonRecord, record_type: type) -> tuple[Any, Any]:
     if not isinstance(item, bytes):
-        return None
+        return None, None
     try:
-        return decode(item)
+        record = DECODERS[record_type].decode(item)
+        return record, other_fields(item, record_type) if record_type in STRUCTS else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return None, None
+
+
+def _to_entries(others: Sequence[list[tuple[str, str]] | None]) -> pl.Series:
+    entries = [[{"key": key, "value": value} for key, value in pairs] if pairs else None for pairs in others]
+    return pl.Series(entries, dtype=TEXT_ENTRIES)
 
 
 def _field_values(records: Sequence[Any]) -> dict[str, list[Any]] | None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from core import hashing, paths, step_cli
-from core.config import IngestConfig
+from core.config import IngestConfig, load_params
 from core.errors import InputError
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT, LANDING_TYPES, LandingType
@@ -31,6 +31,7 @@ from lake.client import Lake
 from lake.landing import LandingLimits
 from lake.landing_digests import LandingFile, digest_files
 from lake.landing_staging import StagedFiles, StagingTask, stage_files, stage_or_refuse
+from lake.profile_columns import require_profile_columns
 
 KIB, MIB = 1 << 10, 1 << 20
 TASK_BYTES = 64 * MIB  # files of a task; a larger file is a task of its own
@@ -54,7 +55,8 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
     """Ingest every day up to the night that has new or changed files.
 
     Raises:
-        InputError: The night has no events, or a file or folder cannot be read.
+        InputError: The night has no events, a file or folder cannot be read, or params.yaml names a profile
+            column that no user has.
     """
     root, lake = paths.landing(), Lake()
     require_access(root)
@@ -66,6 +68,7 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
         )
     with lake.lock("ingest"):
         counts = _ingest(lake, root, night.day, params)
+    require_profile_columns(lake, load_params(night.params_path).snapshot, night.day)
     rejected = {reason: n for reason, n in counts.items() if reason not in ("rows", "kept", "files", "days")}
     tables = ("events", "users", "videos", "features", "landings", "rejects")
     return RunManifest(

@@ -60,6 +60,7 @@ class Dataset(StrEnum):
     """Public data sets that can be imported."""
 
     kuairand = "kuairand"
+    microlens = "microlens"
     movielens = "movielens"
     segmm = "segmm"
     tiktok = "tiktok"
@@ -324,6 +325,27 @@ def import_dataset(
     _run("import-dataset", action)
 
 
+@app.command(rich_help_panel=DATA)
+def init(
+    landing: Annotated[Path, typer.Option(metavar="DIR", help="Landing folder.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("params.yaml"),
+    night: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Default: the newest day with events.")
+    ] = None,
+) -> None:
+    """Propose params.yaml for a landing folder.
+
+    The file holds only what differs from the project's params.yaml: the night, late days, encoders, profile
+    columns, contexts and sources that the data has.
+    """
+    from undercurrent.init import write_params
+
+    def action() -> None:
+        typer.echo("\n".join(write_params(landing.resolve(), out, parse_day(night) if night else None)))
+
+    _run("init", action)
+
+
 @app.command(rich_help_panel=MODELS)
 def ablate(
     night: Annotated[
@@ -410,6 +432,24 @@ def maintain(
             typer.echo("dry run: nothing was changed")
 
     _run("maintain", action)
+
+
+@app.command(rich_help_panel=DATA)
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+) -> None:
+    """Bring tables that an older version of the code created to the present schema.
+
+    Rows do not change. An added column is empty in them. Run no night at the same time. A killed migration
+    leaves its table as it was.
+    """
+    from undercurrent.migrate import format_migrations
+    from undercurrent.migrate import migrate as migrate_tables
+
+    def action() -> None:
+        typer.echo(format_migrations(migrate_tables(dry_run)))
+
+    _run("migrate", action)
 
 
 @app.command(rich_help_panel=DATA)

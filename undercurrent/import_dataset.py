@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from core.config import load_params
 from core.paths import PROJECT_ROOT
-from datasets import kuairand, movielens, segmm, tiktok
-from datasets.landing_form import Release, possible_nights, write_landing_files
+from datasets import kuairand, microlens, movielens, segmm, tiktok
+from datasets.landing_form import Release, write_landing_files
+from datasets.nights import possible_nights, promotable
 
 SOURCES: dict[str, Callable[[Path], Release]] = {
     "kuairand": kuairand.read_landing_form,
+    "microlens": microlens.read_landing_form,
     "movielens": movielens.read_landing_form,
     "segmm": segmm.read_landing_form,
     "tiktok": tiktok.read_landing_form,
@@ -32,29 +35,40 @@ def import_dataset(source: str, path: Path, out: Path) -> list[str]:
     """
     release = SOURCES[source](path)
     write_landing_files(release, source, out)
-    return summary(release, source, out)
-
-
-def summary(release: Release, source: str, out: Path) -> list[str]:
-    """Return what was written and which nights can be run, in lines of text."""
-    counts = [
-        f"{sum(map(len, days.values()))} {record_type}" for record_type, days in release.days_by_type.items()
+    counts = [f"{sum(map(len, days.values()))} {name}" for name, days in release.days_by_type.items()]
+    return [
+        *(table.summary() for table in release.tables),
+        f"{source}: {', '.join(counts)} in {out}",
+        *(f"note: {note}" for note in release.notes),
+        *_night_lines(release, _params_file(source)),
     ]
-    lines = [f"{source}: {', '.join(counts)} in {out}", *(f"note: {note}" for note in release.notes)]
-    users_by_day = release.users_by_day()
-    if not users_by_day:
-        return [*lines, "no events, so no night can be run"]
-    lines.append(f"events on {len(users_by_day)} days, {min(users_by_day)} to {max(users_by_day)}")
-    valid_nights = possible_nights(release)
-    if not valid_nights:
+
+
+def _night_lines(release: Release, params_file: Path) -> list[str]:
+    """Return which nights can be run and promoted, and the command that runs the best one."""
+    days = release.days_by_type.get("events")
+    if not days:
+        return ["no events, so no night can be run"]
+    params = load_params(params_file)
+    nights = possible_nights(release, params.snapshot.positive_watch_ratio)
+    lines = [f"events on {len(days)} days, {min(days)} to {max(days)}"]
+    if not nights:
         return [*lines, "no night can be run: none has events on its day, on the day before, and earlier"]
-    best = sorted(valid_nights, key=lambda day: (-valid_nights[day], day))[:MAX_SUGGESTED_NIGHTS]
-    suggestions = ", ".join(f"{day} ({valid_nights[day]} known users)" for day in best)
+    lines.append(f"days that can be a night: {len(nights)}, {nights[0].day} to {nights[-1].day}")
+    large = promotable(nights, params.check.min_rows, params.gate.min_users)
+    bounds = f"check.min_rows {params.check.min_rows} and gate.min_users {params.gate.min_users}"
+    if not large:
+        best = max(nights, key=lambda night: night.test_users)
+        return [
+            *lines,
+            f"no night can be promoted: none reaches {bounds}; {best.day} has the most users with a new"
+            f" positive, {best.test_users}, and {best.events} events",
+        ]
+    listed = ", ".join(f"{night.day} ({night.test_users} users)" for night in large[:MAX_SUGGESTED_NIGHTS])
     return [
         *lines,
-        f"days that can be a night: {len(valid_nights)}, {min(valid_nights)} to {max(valid_nights)};"
-        f" with the most users: {suggestions}",
-        f"next: python -m tasks.ingest --night {best[0]} --params {_params_file(source)}",
+        f"nights that reach {bounds}: {len(large)}; those with the most users with a new positive: {listed}",
+        f"next: python -m tasks.ingest --night {large[0].day} --params {params_file}",
     ]
 
 

@@ -90,3 +90,33 @@ def test_an_invalid_vector_is_refused(vector):
     )
     assert isinstance(rejected, RecordRejected)
     assert "vector" in str(rejected)
+
+
+def test_fields_that_the_contract_does_not_name_are_kept_as_text():
+    row = _row(
+        "events", event_id="e", client={"b": 2, "a": [1]}, score=0.5, context={"app": "tv", "device": "x"}
+    )
+    assert row["other_fields"] == [("client", '{"a": [1], "b": 2}'), ("context.app", "tv"), ("score", "0.5")]
+    assert _row("events", event_id="e", context={"device": "x"}, new=None)["other_fields"] is None
+    assert _row("videos", video_id="v", language="en")["other_fields"] == [("language", "en")]
+
+
+def test_an_other_field_that_is_not_utf_8_rejects_no_record():
+    row = parse_record({"event_id": "e", "blob": b"\xff"}, LANDING_TYPES["events"])
+    assert row["other_fields"] == [("blob", "\ufffd")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"watch_ms": "12s"}, "watch_ms"),
+        ({"event_time": "noon"}, "event_time"),
+        ({"context": {"device": 5}}, "context.device"),
+        ({"context": {"feed_position": 0.5}}, "context.feed_position"),
+        ({"user_id": ["u"]}, "user_id"),
+    ],
+)
+def test_a_reject_names_its_field(fields, field):
+    rejected = parse_record(json.dumps(fields).encode(), LANDING_TYPES["events"])
+    assert isinstance(rejected, RecordRejected)
+    assert rejected.field == field

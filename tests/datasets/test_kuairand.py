@@ -60,6 +60,15 @@ def test_the_real_release_is_complete_but_has_no_log(shared_data):
     assert "none in this copy" in release.notes[0]
 
 
+def test_repeated_and_malformed_rows_are_counted(tmp_path):
+    _write(tmp_path)
+    path = tmp_path / kuairand.VIDEOS
+    path.write_text(path.read_text() + "0,73,2022-04-10,5.0,1\n3,73,yesterday,5.0,1\n")
+    users, videos = kuairand.read_landing_form(tmp_path).tables
+    assert not users.rejected
+    assert videos.rejected == {"duplicate_video_id": 1, "invalid_upload_dt": 1}
+
+
 def test_a_duration_that_is_not_a_number_is_unknown(tmp_path):
     _write(tmp_path)
     path = tmp_path / kuairand.VIDEOS

@@ -67,6 +67,82 @@ def test_films_land_on_the_first_day_and_users_on_their_own(tmp_path):
     assert days_by_type["users"][date(1997, 12, 5)][0]["occupation"] == "other"
 
 
+def _write_grouplens_100k(folder: Path) -> Path:
+    """Write the release of `_write` as GroupLens does."""
+    flags = ["".join("1" if n in genres else "0" for n in range(19)) for genres in ((3, 4), (), (8,))]
+    titles = ("Toy Story (1995)", "Untold", "Never Rated (1996)")
+    tables = {
+        "u.data": "7\t2\t5\t881250949\n7\t1\t3\t881250949\n8\t1\t1\t881337349\n",
+        "u.item": "".join(
+            f"{n}|{title}|01-Jan-1995||http://a.b/?{title}|{'|'.join(genres)}\n"
+            for n, (title, genres) in enumerate(zip(titles, flags, strict=True), 1)
+        ),
+        "u.user": "7|24|M|technician|85711\n8|53|F|other|94043\n",
+    }
+    return _write_tables(folder, tables)
+
+
+def _write_grouplens_1m(folder: Path) -> Path:
+    tables = {
+        "ratings.dat": "7::2::5::881250949\n7::1::3::881250949\n8::1::1::881337349\n",
+        "movies.dat": "1::Toy Story (1995)::Animation|Children's\n2::Untold::\n"
+        "3::Misérables, Les (1995)::Drama\n",
+        "users.dat": "7::M::24::17::85711\n8::F::53::0::94043\n",
+    }
+    return _write_tables(folder, tables)
+
+
+def _write_tables(folder: Path, tables: dict[str, str]) -> Path:
+    for name, text in tables.items():
+        (folder / name).write_text(text, encoding="latin-1")
+    return folder
+
+
+def test_the_files_of_grouplens_give_the_records_of_recbole(tmp_path):
+    recbole, grouplens = tmp_path / "recbole", tmp_path / "grouplens"
+    for folder in (recbole, grouplens):
+        folder.mkdir()
+    expected = movielens.read_landing_form(_write(recbole)).days_by_type
+    days_by_type = movielens.read_landing_form(_write_grouplens_100k(grouplens)).days_by_type
+    assert days_by_type["events"] == expected["events"]
+    assert days_by_type["users"] == expected["users"]
+    ((film, *others),) = days_by_type["videos"].values()
+    assert film["hashtags"] == ["Animation", "Children's"]
+    assert [film["caption"] for film in (film, *others)] == [
+        "Toy Story (1995)",
+        "Untold",
+        "Never Rated (1996)",
+    ]
+
+
+def test_the_files_of_movielens_1m_are_read_as_latin_1(tmp_path):
+    days_by_type = movielens.read_landing_form(_write_grouplens_1m(tmp_path)).days_by_type
+    (films,) = days_by_type["videos"].values()
+    assert [(film["caption"], film["hashtags"]) for film in films] == [
+        ("Toy Story (1995)", ["Animation", "Children's"]),
+        ("Untold", []),
+        ("Misérables, Les (1995)", ["Drama"]),
+    ]
+    ((user,), _) = days_by_type["users"].values()
+    assert user == {"user_id": "7", "age": "24", "gender": "M", "occupation": "17", "zip_code": "85711"}
+
+
+def test_ratings_that_cannot_be_used_are_counted(tmp_path):
+    _write_grouplens_100k(tmp_path)
+    with (tmp_path / "u.data").open("a") as file:
+        file.write("7\t2\t4\t881250950\n7\t99\t4\t881250950\n8\t2\t9\t881250950\n")
+        file.write("8\t2\t4\t-5\n8\t3\t4\tsoon\n")
+    with (tmp_path / "u.item").open("a") as file:
+        file.write("3|Again (1996)|||" + "|0" * 19 + "\n")
+    release = movielens.read_landing_form(tmp_path)
+    assert [table.summary() for table in release.tables] == [
+        "u.data: 8 rows in = 3 kept + 5 rejected (1 duplicate_user_id_item_id, 1 invalid_rating,"
+        " 2 invalid_timestamp, 1 unknown_item_id)",
+        "u.item: 4 rows in = 3 kept + 1 rejected (1 duplicate_item_id)",
+        "u.user: 2 rows in = 2 kept + 0 rejected",
+    ]
+
+
 def test_a_missing_file_is_named(tmp_path):
     (_write(tmp_path) / "ml-100k.user").unlink()
     with pytest.raises(InputError, match=r"lacks ml-100k\.user"):
@@ -100,7 +176,7 @@ def test_a_release_that_cannot_be_split_is_refused(tmp_path):
     with pytest.raises(InputError, match="span too few days"):
         movielens.read_split(folder, _embed)
     inter.write_text(INTER + "\n1\t999\t5\t100\n")
-    with pytest.raises(InputError, match=r"item_id:token '999' is not in ml-100k\.item"):
+    with pytest.raises(InputError, match=r"ml-100k\.inter: 1 rows in = 0 kept .* \(1 unknown_item_id\)"):
         movielens.read_split(folder, _embed)
 
 

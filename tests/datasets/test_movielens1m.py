@@ -83,7 +83,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             "item,title,genres\n2,A,B\n",
             r"items\.csv, line 2: item is 2, not 1; get",
         ),
-        ("items.csv", "item,title,genres\none,A,B\n", r"items\.csv is not the expected table"),
+        ("items.csv", "item,title,genres\none,A,B\n", r"items\.csv has no rows .*1 invalid_item"),
     ],
 )
 def test_an_invalid_file_is_refused_with_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:

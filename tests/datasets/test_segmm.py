@@ -52,11 +52,16 @@ def test_one_label_per_5_seconds_and_one_exit_segment(watch_ms, duration_ms):
         assert labels.count(0) == 1
 
 
-def test_a_video_of_two_durations_is_refused(tmp_path):
-    with pytest.raises(InputError, match="video_id 2 has two values"):
-        segmm.read_landing_form(
-            _write(tmp_path, "1,2,5,12000,3000,[ 0 -1 -1]\n2,2,6,13000,3000,[ 0 -1 -1]\n")
-        )
+def test_a_row_with_another_duration_of_the_video_is_counted(tmp_path):
+    rows = "1,2,5,12000,3000,[ 0 -1 -1]\n2,2,6,13000,3000,[ 0 -1 -1]\n3,2,7,13000,3000,[ 0 -1 -1]\n"
+    rows += "3,2,7,13000,4000,[ 0 -1 -1]\n3,4,-7,13000,4000,[ 0 -1 -1]\n"
+    release = segmm.read_landing_form(_write(tmp_path, rows))
+    assert release.tables[0].rejected == {
+        "conflicting_duration_ms": 1,
+        "duplicate_user_id_video_id_time_ms": 1,
+        "invalid_time_ms": 1,
+    }
+    assert release.days_by_type["videos"] == {date(2024, 1, 1): [{"video_id": "2", "duration_ms": 13000}]}
 
 
 def test_the_split_is_by_time(tmp_path):

@@ -88,7 +88,7 @@ def test_a_table_of_another_schema_version_is_refused():
     table = lake.table("landings")
     with table.transaction() as transaction:
         transaction.set_properties({SCHEMA_DIGEST_PROPERTY: "of-last-year"})
-    with pytest.raises(InputError, match=r"'landings'.*schema digest of-last-year.*UNDERCURRENT_HOME"):
+    with pytest.raises(InputError, match=r"'landings'.*schema digest of-last-year.*undercurrent migrate"):
         lake.scan("landings")
 
 

@@ -1,13 +1,14 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from core import hashing
 from core.config import IngestConfig
 from core.errors import InputError
-from core.paths import Night
+from core.paths import PROJECT_ROOT, Night
 from lake.client import Lake, on_days
 from tasks import ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform, timedelta
@@ -332,3 +333,39 @@ def test_a_file_of_the_same_size_with_another_time_is_read_again(landing, night)
     users = {row["user_id"] for row in Lake().scan("events", on_days(DAY)).to_pylist()}
     assert "w0" in users
     assert "u0" not in users
+
+
+def test_a_new_field_is_accepted_and_kept(landing, night):
+    land(landing, "events", DAY, [event(1, "u", "v", "view", at(DAY, 8), experiment="b", watch_ms=900)])
+    land(landing, "videos", DAY, [{"video_id": "v", "language": "en"}])
+    assert ingest.run(PARAMS, night).row_counts.rejected == {}
+    kept = {name: Lake().scan(name)["other_fields"].to_pylist() for name in ("events", "videos")}
+    assert kept == {"events": [[("experiment", "b")]], "videos": [[("language", "en")]]}
+
+
+def test_a_file_whose_schema_changed_is_refused_and_nothing_is_written(landing, night):
+    small_platform(landing)
+    ingest.run(PARAMS, night)
+    before = _versions(Lake())
+    land(landing, "users", DAY, [{"user_id": "new"}])
+    changed = [event(1000 + n, "u1", "v1", "view", at(DAY, 8), watch_ms="8 s") for n in range(20)]
+    path = land(landing, "events", DAY, changed, "part-1.jsonl")
+    with pytest.raises(InputError, match=f"{path}: field 'watch_ms' .* another type in all 20 records"):
+        ingest.run(PARAMS, night)
+    assert _versions(Lake()) == before
+
+
+def test_a_profile_column_that_no_user_has_is_refused(landing, night, tmp_path):
+    small_platform(landing)
+    path = tmp_path / "params.yaml"
+    base = f"base: {PROJECT_ROOT / 'params.yaml'}\n"
+    path.write_text(f"{base}snapshot:\n  profile_categories: [age_band, height]\n")
+    with pytest.raises(InputError, match="profile_categories names 'height', which no user profile has"):
+        ingest.run(PARAMS, replace(night, params_path=path))
+    path.write_text(f"{base}snapshot:\n  profile_categories: [age_band]\n")
+    ingest.run(PARAMS, replace(night, params_path=path))
+
+
+def test_profile_columns_are_not_needed_without_profiles(landing, night):
+    land(landing, "events", DAY, [event(1, "u", "v", "view", at(DAY, 8))])
+    assert ingest.run(PARAMS, night).row_counts.kept == 1

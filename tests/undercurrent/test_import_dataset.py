@@ -12,29 +12,41 @@ from tests.support.command_line import undercurrent
 from undercurrent import import_dataset
 
 
-@pytest.fixture
-def sample(tmp_path: Path) -> Path:
-    """A SegMM release of three days."""
+def _write_release(folder: Path, users: int) -> Path:
+    """Write a SegMM release of three days. Each user watches a new video on every day."""
     rows = [
-        f"{user},{10 + day},{day * 86_400_000 + user},9000,9000,[1 1]" for day in range(3) for user in (1, 2)
+        f"{user},{10 + day},{day * 86_400_000 + user},9000,9000,[1 1]"
+        for day in range(3)
+        for user in range(users)
     ]
     header = "user_id,video_id,time_ms,duration_ms,playing_time,label_1D"
-    (tmp_path / segmm.INTERACTIONS_FILE).write_text("\n".join([header, *rows]) + "\n")
-    return tmp_path
+    (folder / segmm.INTERACTIONS_FILE).write_text("\n".join([header, *rows, "x,10,never,,,"]) + "\n")
+    return folder
 
 
-def test_an_imported_release_can_be_ingested(sample, landing, tmp_path, capsys):
-    assert undercurrent("import-dataset", "--source", "segmm", "--path", str(sample)) == DONE
+def test_an_imported_release_can_be_ingested(landing, tmp_path, capsys):
+    source = _write_release(tmp_path, users=2)
+    assert undercurrent("import-dataset", "--source", "segmm", "--path", str(source)) == DONE
     output = capsys.readouterr().out
+    assert "SegMM_inter_sample.csv: 7 rows in = 6 kept + 1 rejected (1 invalid_time_ms)" in output
     assert "segmm: 3 videos, 6 events" in output
-    assert (
-        "days that can be a night: 1, 2024-01-03 to 2024-01-03; with the most users: 2024-01-03 (2 known"
-        in output
-    )
+    assert "days that can be a night: 1, 2024-01-03 to 2024-01-03" in output
     params = load_params(PROJECT_ROOT / "params" / "segmm.yaml")
     run_manifest = ingest.run(params.ingest, Night(segmm.EPOCH.date().replace(day=3), tmp_path / "night"))
     assert (run_manifest.row_counts.rows_in, run_manifest.row_counts.kept) == (9, 9)
     assert (landing / "videos" / "dt=2024-01-01" / "segmm.jsonl").exists()
+
+
+def test_only_nights_that_can_be_promoted_are_suggested(landing, tmp_path, capsys):
+    for users, expected in (
+        (99, "no night can be promoted: none reaches check.min_rows 100 and gate.min_users 30"),
+        (100, "those with the most users with a new positive: 2024-01-03 (100 users)"),
+    ):
+        source = _write_release(tmp_path, users)
+        assert undercurrent("import-dataset", "--source", "segmm", "--path", str(source)) == DONE
+        output = capsys.readouterr().out
+        assert expected in output
+        assert ("next: python -m tasks.ingest --night 2024-01-03" in output) == (users == 100)
 
 
 @pytest.mark.parametrize("source", sorted(import_dataset.SOURCES))
@@ -48,7 +60,7 @@ def test_a_wrong_path_is_refused(source, tmp_path, capsys):
 
 def test_an_unknown_source_is_refused_with_the_known_ones(capsys):
     assert undercurrent("import-dataset", "--source", "netflix", "--path", ".") == REFUSED_INPUT
-    assert "'movielens', 'segmm'" in capsys.readouterr().err
+    assert "'microlens', 'movielens', 'segmm'" in capsys.readouterr().err
 
 
 OVERLAYS = sorted((PROJECT_ROOT / "params").glob("*.yaml"))
