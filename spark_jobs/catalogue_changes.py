@@ -16,8 +16,8 @@ import polars as pl
 
 from core.storage import StoragePath, list_folder
 from lake.client import Lake, up_to_day
+from spark_jobs.cleaned_days import cleaned_days
 
-SEPARATOR = "|"  # in `Lake.input_digests`, between the input digest and the catalogue key
 # The reject reasons that depend on the video's catalogue entry.
 CATALOGUE_REASONS = ("unknown_video", "impossible_watch_time", "suspected_bot", "duplicate_event")
 
@@ -29,17 +29,6 @@ def video_durations(lake: Lake, until: date) -> pl.LazyFrame:
     return lake.lazy_scan("videos", up_to_day(until)).group_by("video_id").agg(newest)
 
 
-def cleaned_days(lake: Lake) -> dict[date, tuple[str, str]]:
-    """Return day -> the input digest of its interactions and the catalogue key they agree with."""
-    parts_by_day = {
-        day: input_digest.partition(SEPARATOR)
-        for day, input_digest in lake.input_digests("interactions").items()
-    }
-    return {
-        date.fromisoformat(day): (input_digest, key) for day, (input_digest, _, key) in parts_by_day.items()
-    }
-
-
 def catalogue_key(lake: Lake, until: date) -> str:
     """Return the text that identifies a catalogue: the version of `videos`, the last day, the hidden days."""
     hidden_days = ",".join(str(day) for day in sorted(lake.hidden_days))
@@ -49,28 +38,11 @@ def catalogue_key(lake: Lake, until: date) -> str:
 def days_with_changed_videos(lake: Lake, until: date) -> set[date]:
     """Return the days up to `until` with a video whose record has changed since they were cleaned."""
     current_key, days_by_key = catalogue_key(lake, until), defaultdict[str, set[date]](set)
-    for day, (_, key) in cleaned_days(lake).items():
-        if day <= until and day not in lake.hidden_days and key != current_key:
-            days_by_key[key].add(day)
+    for day, cleaned in cleaned_days(lake).items():
+        if day <= until and day not in lake.hidden_days and cleaned.catalogue_key != current_key:
+            days_by_key[cleaned.catalogue_key].add(day)
     changed_days = [_days_changed_since(lake, key, until, days) for key, days in sorted(days_by_key.items())]
     return set().union(*changed_days)
-
-
-def confirm_catalogue_key(lake: Lake, until: date) -> None:
-    """Store that all visible days up to `until` agree with the present catalogue."""
-    current_key = catalogue_key(lake, until)
-    outdated = {
-        str(day): input_digest
-        for day, (input_digest, key) in cleaned_days(lake).items()
-        if day <= until and day not in lake.hidden_days and key != current_key
-    }
-    if outdated:
-        lake.commit(
-            "interactions",
-            [],
-            [],
-            {day: input_digest + SEPARATOR + current_key for day, input_digest in outdated.items()},
-        )
 
 
 def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> set[date]:

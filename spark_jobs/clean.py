@@ -10,6 +10,7 @@ interaction or one reject. The rules that look at one event come first. The rest
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
 import polars as pl
 
@@ -19,6 +20,8 @@ from core.tables import INTERACTIONS, REJECTS
 from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
 from spark_jobs.staging import stage_parquet
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike")
 BEHAVIOUR_EVENTS = {
@@ -135,7 +138,7 @@ def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> Cle
     return CleanedBucket(paths, reject_paths, _sum_events(paths), _count_reasons(reject_paths))
 
 
-def with_partition_day(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
+def with_partition_day(events: Frame, params: CleanConfig) -> Frame:
     """Replace the date `day` of received events by `received_day` and `partition_day`."""
     event_day = pl.col("event_time").dt.date()
     in_time = _days_late().is_between(0, params.late_days)

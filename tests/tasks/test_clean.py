@@ -8,7 +8,8 @@ from core.config import IngestConfig, load_params
 from core.paths import PROJECT_ROOT, Night
 from lake import audits
 from lake.client import Lake, on_days
-from spark_jobs import catalogue_changes
+from spark_jobs import exchange
+from spark_jobs.cleaned_days import cleaned_days
 from tasks import clean, ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform
 
@@ -42,10 +43,10 @@ def test_rows_in_are_kept_plus_rejected(landing, night):
     assert rows.kept == sum(lake.scan("interactions")["events"].to_pylist())
 
 
-def test_a_second_run_changes_nothing_and_starts_no_spark(landing, night, monkeypatch):
+def test_a_second_run_changes_nothing_and_starts_no_task(landing, night, monkeypatch):
     small_platform(landing)
     first = _ingest_and_clean(night)
-    monkeypatch.setattr(clean, "spark_context", lambda name: pytest.fail("nothing is to be done"))
+    monkeypatch.setattr(clean, "task_scheduler", lambda *_: pytest.fail("nothing is to be done"))
     again = clean.run(PARAMS.clean, night)
     assert (again.writes, again.facts["days"]) == (first.writes, [])
 
@@ -57,6 +58,32 @@ def test_a_late_event_joins_its_day_the_next_night(landing, night):
     land(landing, "events", DAY, [late], "late.jsonl")
     _ingest_and_clean(night)
     assert Lake().scan("interactions", on_days(DAY - timedelta(1))).num_rows == before + 1
+
+
+def test_only_the_days_that_new_files_hold_events_of_are_cleaned(landing, night):
+    small_platform(landing)
+    _ingest_and_clean(night)
+    late = event(900, "u0", "v7", "view", at(DAY - timedelta(2), 23), watch_ms=4000)
+    land(landing, "events", DAY, [late], "late.jsonl")
+    assert _ingest_and_clean(night).facts["days"] == [str(DAY - timedelta(2))]
+    tomorrow = Night(DAY + timedelta(1), night.workspace)
+    land(landing, "events", tomorrow.day, [event(901, "u0", "v7", "view", at(tomorrow.day, 9))])
+    assert _ingest_and_clean(tomorrow).facts["days"] == [str(tomorrow.day)]
+    assert clean.run(PARAMS.clean, tomorrow).facts["days"] == []
+
+
+def test_a_large_night_has_the_same_tables_on_spark(landing, night, monkeypatch, tmp_path):
+    small_platform(landing)
+    land(landing, "events", DAY, [event(900, None, "v0", "view", at(DAY, 9))], "more.jsonl")
+    rows = []
+    for folder, max_bytes in (("in-process", exchange.MAX_BYTES_IN_PROCESS), ("spark", -1)):
+        monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", str(tmp_path / folder))
+        monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", f"sqlite:///{tmp_path / folder}.db")
+        monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", max_bytes)
+        _ingest_and_clean(night)
+        tables = [Lake().scan(name).to_pylist() for name in ("interactions", "rejects")]
+        rows.append([sorted(map(str, table)) for table in tables])
+    assert rows[0] == rows[1]
 
 
 def test_running_a_day_again_replaces_that_day(landing, night):
@@ -74,7 +101,7 @@ def _rejects(day=DAY):
 
 
 def _input_digests() -> dict[str, str]:
-    return {str(day): digest for day, (digest, _) in catalogue_changes.cleaned_days(Lake()).items()}
+    return {str(day): cleaned.input_digest for day, cleaned in cleaned_days(Lake()).items()}
 
 
 def _events_of(video: str, day=DAY) -> int:
@@ -93,8 +120,7 @@ def test_a_late_video_restores_its_events(landing, night):
     land(landing, "events", tomorrow.day, [event(990, "u1", "v0", "view", at(tomorrow.day, 9))])
     land(landing, "videos", tomorrow.day, [{"video_id": "late", "duration_ms": 9000}])
     run_manifest = _ingest_and_clean(tomorrow)
-    # Tomorrow's events may be late ones of the two days before it, too.
-    again = {str(day) for day in (dates[0], DAY - timedelta(1), DAY, tomorrow.day)}
+    again = {str(dates[0]), str(tomorrow.day)}
     assert set(run_manifest.facts["days"]) == again
     assert (_rejects(dates[0]), _events_of("late", dates[0])) == ([], 3)
     after = _input_digests()
@@ -284,6 +310,27 @@ def test_a_run_killed_between_commits_is_repeated(landing, night, monkeypatch):
     _ingest_and_clean(night)
     assert Lake().scan("interactions").num_rows == num_rows
     assert _rejects() == []
+
+
+def test_a_run_killed_while_it_withdraws_a_day_is_repeated(landing, night, monkeypatch):
+    dates = small_platform(landing)
+    _ingest_and_clean(night)
+    (landing / "events" / f"dt={dates[0]}" / "part-0.jsonl").unlink()
+    commit = Lake.commit
+
+    def killed(self, name, *arguments):
+        if name == "rejects":
+            raise KeyboardInterrupt
+        return commit(self, name, *arguments)
+
+    ingest.run(PARAMS.ingest, night)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clean.run(PARAMS.clean, night)
+    assert clean.run(PARAMS.clean, night).facts["days"] == [str(dates[0])]
+    assert Lake().scan("interactions", on_days(dates[0])).num_rows == 0
+    assert clean.run(PARAMS.clean, night).facts["days"] == []
 
 
 def test_events_of_a_withdrawn_video_make_no_bot(landing, night):
