@@ -1,13 +1,22 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from core import hashing
 from core.config import IngestConfig, load_params
 from core.paths import PROJECT_ROOT, Night
+from core.tables import EVENTS, INTERACTIONS, LANDINGS, REJECTS, VIDEOS, TableSpec
 from lake import audits
-from lake.client import Lake, on_days
+from lake.client import Lake, on_days, up_to_day
+from spark_jobs import clean as kernels
 from spark_jobs import exchange
 from spark_jobs.cleaned_days import cleaned_days
 from tasks import clean, ingest
@@ -347,3 +356,106 @@ def test_events_of_a_withdrawn_video_make_no_bot(landing, night):
     ingest.run(ingest_config, night)
     clean.run(params, night)
     assert [row["reason"] for row in _rejects()] == ["unknown_video"] * 4
+
+
+# The rest writes the received rows without ingest, to try many nights.
+
+
+def _received(user: str | None, video: str, kind: str, days_late: int, minute: int) -> dict[str, Any]:
+    plain = {"user_id": user, "video_id": video, "event_type": kind, "watch_ms": 1000 * minute}
+    return plain | {"days_late": days_late, "minute": minute}
+
+
+FILES = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["events", "events", "events", "videos"]),
+        "name": st.sampled_from("ab"),
+        "day": st.integers(0, 3).map(lambda days: DAY - timedelta(days)),
+        "events": st.lists(
+            st.builds(
+                _received,
+                user=st.sampled_from(["u", "u", "w", None]),
+                video=st.sampled_from("vwx"),
+                kind=st.sampled_from(["view", "like", "impression"]),
+                days_late=st.sampled_from([0, 0, 1, 2, 3, -1]),
+                minute=st.integers(0, 3),
+            ),
+            max_size=5,
+        ),
+        "durations": st.dictionaries(st.sampled_from("vwx"), st.sampled_from([None, 400, 9000])),
+        "night": st.integers(0, 2).map(lambda days: DAY - timedelta(days)),
+    }
+)
+State = Mapping[tuple[str, date, str], Sequence[dict[str, Any]]]  # kind, day, file -> its rows
+
+
+def _file_rows(change: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a changed file. A file without rows is withdrawn."""
+    day, source = change["day"], {"day": change["day"], "source_file": change["name"]}
+    if change["kind"] == "videos":
+        rows = [{"video_id": video, "duration_ms": ms} for video, ms in change["durations"].items()]
+        return [row | source | {"source_line": line} for line, row in enumerate(rows)]
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return [
+        {name: value for name, value in event.items() if name in EVENTS.schema.names}
+        | {"event_time": midnight + timedelta(minutes=event["minute"]) - timedelta(event["days_late"])}
+        | {"event_id": f"e{event['minute']}{event['event_type']}", "source_line": line}
+        | source
+        for line, event in enumerate(change["events"])
+    ]
+
+
+def _rows(state: State, kind: str, until: date, spec: TableSpec) -> pa.Table:
+    rows = [row for (k, day, _), rows in state.items() if k == kind and day <= until for row in rows]
+    return pa.Table.from_pylist([dict.fromkeys(spec.schema.names) | row for row in rows], spec.schema)
+
+
+def _replace_day(state: State, kind: str, day: date) -> None:
+    """Write the files of a day as ingest does."""
+    of_day = {key: rows for key, rows in state.items() if key[:2] == (kind, day)}
+    spec = EVENTS if kind == "events" else VIDEOS
+    Lake().write(kind, _rows(of_day, kind, day, spec), [{"day": day}])
+    ledger = [
+        {"kind": kind, "day": day, "path": name, "digest": hashing.hash_lines([str(rows)])}
+        for (_, _, name), rows in of_day.items()
+        if rows
+    ]
+    Lake().write("landings", pa.Table.from_pylist(ledger, LANDINGS.schema), [{"day": day, "kind": kind}])
+
+
+def _full_build(state: State, until: date) -> dict[str, list[str]]:
+    """Return table -> its rows, cleaned at once from all that was received up to a night."""
+    events = pl.DataFrame(_rows(state, "events", until, EVENTS))
+    videos = pl.DataFrame(_rows(state, "videos", until, VIDEOS))
+    newest = videos.sort("day", "source_file", "source_line").group_by("video_id", maintain_order=True).last()
+    dated = kernels.with_partition_day(events, PARAMS.clean)
+    labelled = kernels.with_row_reason(dated, newest.select("video_id", "duration_ms"), PARAMS.clean)
+    reasoned = kernels.with_user_reason(labelled, PARAMS.clean)
+    is_valid = pl.col("reason").is_null()
+    tables = {
+        "interactions": (kernels.interactions(reasoned.filter(is_valid), PARAMS.clean), INTERACTIONS),
+        "rejects": (kernels.rejects(reasoned.filter(~is_valid)), REJECTS),
+    }
+    return {
+        name: sorted(map(str, rows.select(spec.schema.names).to_arrow().cast(spec.schema).to_pylist()))
+        for name, (rows, spec) in tables.items()
+    }
+
+
+def _stored(until: date) -> dict[str, list[str]]:
+    tables = {name: Lake().scan(name, up_to_day(until)).to_pylist() for name in ("interactions", "rejects")}
+    return {name: sorted(map(str, rows)) for name, rows in tables.items()}
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(FILES, min_size=1, max_size=5))
+def test_nights_in_any_order_have_the_tables_of_a_full_build(tmp_path_factory, monkeypatch, changes):
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path_factory.mktemp("home")))
+    state: dict[tuple[str, date, str], Sequence[dict[str, Any]]] = {}
+    for change in changes:
+        state[change["kind"], change["day"], change["name"]] = _file_rows(change)
+        _replace_day(state, change["kind"], change["day"])
+        night = Night(change["night"], tmp_path_factory.mktemp("night"))
+        clean.run(PARAMS.clean, night)
+        assert _stored(night.day) == _full_build(state, night.day)
+        assert clean.run(PARAMS.clean, night).facts["days"] == []
