@@ -18,8 +18,9 @@ from core.storage import StoragePath, list_folder
 from lake.client import Lake, up_to_day
 from spark_jobs.cleaned_days import cleaned_days
 
-# The reject reasons that depend on the video's catalogue entry.
-CATALOGUE_REASONS = ("unknown_video", "impossible_watch_time", "suspected_bot", "duplicate_event")
+# The reject reasons that depend on the video's catalogue entry. A video that is not in it has the first only.
+UNKNOWN_VIDEO = "unknown_video"
+CATALOGUE_REASONS = (UNKNOWN_VIDEO, "impossible_watch_time", "suspected_bot", "duplicate_event")
 
 
 def video_durations(lake: Lake, until: date) -> pl.LazyFrame:
@@ -56,10 +57,10 @@ def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> s
     changed = _changed_videos(old_videos, video_durations(lake, until))
     if changed.is_empty():
         return set()
-    affected_days = _days_of_videos(_rejected_videos(lake), changed)
-    # An interaction exists only for a video of the old catalogue, so a new video can occur only in rejects.
+    affected_days = _days_of_videos(_rejected_videos(lake, UNKNOWN_VIDEO), changed)
     known_before = changed.filter("was_known")
     if known_before.height:
+        affected_days |= _days_of_videos(_rejected_videos(lake, *CATALOGUE_REASONS), known_before)
         affected_days |= _days_of_videos(_interaction_videos(lake), known_before)
     return days & affected_days
 
@@ -109,7 +110,7 @@ def _interaction_videos(lake: Lake) -> pl.LazyFrame:
     return lake.lazy_scan("interactions").select("video_id", "day")
 
 
-def _rejected_videos(lake: Lake) -> pl.LazyFrame:
-    """Return `video_id` and `day` of the events rejected because of their video's catalogue entry."""
-    rejected = lake.lazy_scan("rejects", "step = 'clean'").filter(pl.col("reason").is_in(CATALOGUE_REASONS))
+def _rejected_videos(lake: Lake, *reasons: str) -> pl.LazyFrame:
+    """Return `video_id` and `day` of the events that were rejected for some reasons."""
+    rejected = lake.lazy_scan("rejects", "step = 'clean'").filter(pl.col("reason").is_in(reasons))
     return rejected.select(pl.col("record").str.json_path_match("$.video_id").alias("video_id"), "day")

@@ -4,7 +4,7 @@ Events can arrive some days late. So a new landing file may hold events of sever
 Two digests keep the work small:
 
 - The *received digest* of a day covers all files that may hold its events. It needs no row of the lake. It
-  changes with each new file of the next days. So it only tells which days to look at.
+  changes with each new file of the next days. So it only shows which days to look at.
 - The *events digest* covers the files that do hold its events. It needs two columns of the received events.
   The day is cleaned again if this digest has changed.
 """
