@@ -5,7 +5,7 @@ BENCH ?= speed.dag_import
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo up test lint docs bench reproduce
+.PHONY: help setup demo up test lint docs bench chaos reproduce
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,9 @@ docs: setup ## build the documentation site in build/site; broken links fail
 
 bench: setup ## run a benchmark: make bench BENCH=quality.nights ARGS="--source segmm --path DIR --first 2024-01-03"
 	@$(PYTHON) -m benchmarks.$(BENCH) $(ARGS)
+
+chaos: setup ## kill steps of the lake half at random moments and compare the tables: make chaos ARGS="--kills 300"
+	@$(PYTHON) -m benchmarks.chaos.lake $(ARGS)
 
 reproduce: setup ## reproduce a recorded night from its tag: make reproduce NIGHT=2026-03-12 (or 2026-03-12.2)
 	@$(PYTHON) -m undercurrent reproduce --night "$(NIGHT)"

@@ -16,10 +16,11 @@ import polars as pl
 
 from core.storage import StoragePath, list_folder
 from lake.client import Lake, up_to_day
+from spark_jobs.cleaned_days import cleaned_days
 
-SEPARATOR = "|"  # in `Lake.input_digests`, between the input digest and the catalogue key
-# The reject reasons that depend on the video's catalogue entry.
-CATALOGUE_REASONS = ("unknown_video", "impossible_watch_time", "suspected_bot", "duplicate_event")
+# The reject reasons that depend on the video's catalogue entry. A video that is not in it has the first only.
+UNKNOWN_VIDEO = "unknown_video"
+CATALOGUE_REASONS = (UNKNOWN_VIDEO, "impossible_watch_time", "suspected_bot", "duplicate_event")
 
 
 def video_durations(lake: Lake, until: date) -> pl.LazyFrame:
@@ -27,17 +28,6 @@ def video_durations(lake: Lake, until: date) -> pl.LazyFrame:
     recency = ("day", "source_file", "source_line", "duration_ms")
     newest = pl.col("duration_ms").sort_by(recency).last()
     return lake.lazy_scan("videos", up_to_day(until)).group_by("video_id").agg(newest)
-
-
-def cleaned_days(lake: Lake) -> dict[date, tuple[str, str]]:
-    """Return day -> the input digest of its interactions and the catalogue key they agree with."""
-    parts_by_day = {
-        day: input_digest.partition(SEPARATOR)
-        for day, input_digest in lake.input_digests("interactions").items()
-    }
-    return {
-        date.fromisoformat(day): (input_digest, key) for day, (input_digest, _, key) in parts_by_day.items()
-    }
 
 
 def catalogue_key(lake: Lake, until: date) -> str:
@@ -49,28 +39,11 @@ def catalogue_key(lake: Lake, until: date) -> str:
 def days_with_changed_videos(lake: Lake, until: date) -> set[date]:
     """Return the days up to `until` with a video whose record has changed since they were cleaned."""
     current_key, days_by_key = catalogue_key(lake, until), defaultdict[str, set[date]](set)
-    for day, (_, key) in cleaned_days(lake).items():
-        if day <= until and day not in lake.hidden_days and key != current_key:
-            days_by_key[key].add(day)
+    for day, cleaned in cleaned_days(lake).items():
+        if day <= until and day not in lake.hidden_days and cleaned.catalogue_key != current_key:
+            days_by_key[cleaned.catalogue_key].add(day)
     changed_days = [_days_changed_since(lake, key, until, days) for key, days in sorted(days_by_key.items())]
     return set().union(*changed_days)
-
-
-def confirm_catalogue_key(lake: Lake, until: date) -> None:
-    """Store that all visible days up to `until` agree with the present catalogue."""
-    current_key = catalogue_key(lake, until)
-    outdated = {
-        str(day): input_digest
-        for day, (input_digest, key) in cleaned_days(lake).items()
-        if day <= until and day not in lake.hidden_days and key != current_key
-    }
-    if outdated:
-        lake.commit(
-            "interactions",
-            [],
-            [],
-            {day: input_digest + SEPARATOR + current_key for day, input_digest in outdated.items()},
-        )
 
 
 def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> set[date]:
@@ -84,10 +57,10 @@ def _days_changed_since(lake: Lake, key: str, until: date, days: set[date]) -> s
     changed = _changed_videos(old_videos, video_durations(lake, until))
     if changed.is_empty():
         return set()
-    affected_days = _days_of_videos(_rejected_videos(lake), changed)
-    # An interaction exists only for a video of the old catalogue, so a new video can occur only in rejects.
+    affected_days = _days_of_videos(_rejected_videos(lake, UNKNOWN_VIDEO), changed)
     known_before = changed.filter("was_known")
     if known_before.height:
+        affected_days |= _days_of_videos(_rejected_videos(lake, *CATALOGUE_REASONS), known_before)
         affected_days |= _days_of_videos(_interaction_videos(lake), known_before)
     return days & affected_days
 
@@ -137,7 +110,7 @@ def _interaction_videos(lake: Lake) -> pl.LazyFrame:
     return lake.lazy_scan("interactions").select("video_id", "day")
 
 
-def _rejected_videos(lake: Lake) -> pl.LazyFrame:
-    """Return `video_id` and `day` of the events rejected because of their video's catalogue entry."""
-    rejected = lake.lazy_scan("rejects", "step = 'clean'").filter(pl.col("reason").is_in(CATALOGUE_REASONS))
+def _rejected_videos(lake: Lake, *reasons: str) -> pl.LazyFrame:
+    """Return `video_id` and `day` of the events that were rejected for some reasons."""
+    rejected = lake.lazy_scan("rejects", "step = 'clean'").filter(pl.col("reason").is_in(reasons))
     return rejected.select(pl.col("record").str.json_path_match("$.video_id").alias("video_id"), "day")

@@ -10,6 +10,7 @@ interaction or one reject. The rules that look at one event come first. The rest
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
 import polars as pl
 
@@ -20,6 +21,8 @@ from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
 from spark_jobs.staging import stage_parquet
 
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
 EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike")
 BEHAVIOUR_EVENTS = {
     "viewed": "view",
@@ -29,21 +32,23 @@ BEHAVIOUR_EVENTS = {
     "followed": "follow",
     "disliked": "dislike",
 }
-# The order of events with the same time. Events on one line are ordered by content.
-EVENT_ORDER = (
-    "event_time",
-    "source_file",
-    "source_line",
-    "event_id",
-    "event_type",
-    "watch_ms",
-    "comment_text",
-)
-TEXT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "device")  # of a rejected record
 CONTEXT = ("device", "network", "utc_offset_minutes", "feed_position")
+TEXT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "device")  # of a rejected record
 # Columns with few texts. Integer codes take less memory than texts.
 REPEATED_TEXTS = ("event_type", "source_file", "device", "network")
 USER_DAY = ("user_id", "partition_day")
+# The order of events that have one id. Their source comes last, so that the rows do not depend on how events
+# are split into files: of two equal events, either may be kept.
+ORDER_OF_DUPLICATES = (
+    "event_time",
+    "video_id",
+    "event_type",
+    "watch_ms",
+    "comment_text",
+    *CONTEXT,
+    "source_file",
+    "source_line",
+)
 JSON_ESCAPES = {'"': r"\"", "\\": r"\\"} | {
     chr(code): {8: r"\b", 9: r"\t", 10: r"\n", 12: r"\f", 13: r"\r"}.get(code, f"\\u{code:04X}")
     for code in range(32)
@@ -135,7 +140,7 @@ def clean_bucket(bucket: int, folders: CleanFolders, params: CleanConfig) -> Cle
     return CleanedBucket(paths, reject_paths, _sum_events(paths), _count_reasons(reject_paths))
 
 
-def with_partition_day(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
+def with_partition_day(events: Frame, params: CleanConfig) -> Frame:
     """Replace the date `day` of received events by `received_day` and `partition_day`."""
     event_day = pl.col("event_time").dt.date()
     in_time = _days_late().is_between(0, params.late_days)
@@ -258,7 +263,7 @@ def _repeated_rows(events: pl.DataFrame) -> pl.Series:
     """Return the numbers of all but the first of the events that share user, partition day and id."""
     # An id that occurs once is no duplicate. So only a few rows are sorted.
     candidates = _valid_rows(events).filter(pl.col("event_id").is_duplicated())
-    ordered = candidates.select("row", *USER_DAY, *EVENT_ORDER).sort(EVENT_ORDER)
+    ordered = candidates.select("row", *USER_DAY, "event_id", *ORDER_OF_DUPLICATES).sort(ORDER_OF_DUPLICATES)
     return ordered.filter(~pl.struct(*USER_DAY, "event_id").is_first_distinct()).collect()["row"]
 
 
@@ -273,7 +278,10 @@ def _rows_of_bots(events: pl.DataFrame, params: CleanConfig) -> pl.Series:
 
 
 def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
-    """Sort events by user, video, partition day and time, and add the number `interaction`."""
+    """Sort events by user, video, partition day and time, and add the number `interaction`.
+
+    Events of one instant are in the order of `EVENT_TYPES`, whatever file or line they came from.
+    """
     # Integer codes sort faster than text. Their order does not matter, because only groups are needed.
     ids = pl.col("user_id", "video_id").cast(pl.Categorical).to_physical().name.suffix("_code")
     group = ("user_id_code", "video_id_code", "partition_day")
@@ -282,7 +290,9 @@ def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFr
     unannounced_view = (event_type == "view") & (event_type.shift() != "impression")
     paused = event_time - event_time.shift() > pl.duration(minutes=params.session_gap_minutes)
     starts = pl.col("new_group") | paused | (event_type == "impression") | unannounced_view
-    ordered = events.with_columns(ids).sort(*group, *EVENT_ORDER[:4]).with_columns(new_group=new_group)
+    rank = event_type.cast(pl.Enum(EVENT_TYPES)).to_physical()
+    ordered = events.with_columns(ids).sort(*group, event_time, rank, "event_id")
+    ordered = ordered.with_columns(new_group=new_group)
     marked = ordered.with_columns(
         new_instant=pl.col("new_group") | (event_time != event_time.shift()), starts=starts.cast(pl.Int64)
     )

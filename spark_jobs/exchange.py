@@ -1,4 +1,4 @@
-"""Exchange rows between Spark tasks by user. Spark schedules the tasks, and polars does their work.
+"""Exchange rows between tasks by user. Spark schedules the tasks of large inputs, and polars does their work.
 
 A step that needs all rows of a user together runs in two stages. In stage one, each task reads one file,
 applies a kernel, and splits the rows into buckets by a hash of the user. In stage two, each task reads one
@@ -11,13 +11,16 @@ left. A task that Spark repeats writes the same files again.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
-from pyspark import SparkContext
 
 from core.storage import StoragePath, create_folder, delete_folder, list_folder, total_bytes
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 Kernel = Callable[[pl.DataFrame], pl.DataFrame]
 Item = TypeVar("Item")
@@ -25,6 +28,50 @@ Result = TypeVar("Result")
 
 BATCH_ROWS = 1 << 20  # rows of a file that a task holds at a time, some 200 MiB of events
 BUCKET_BYTES = 64 << 20  # Parquet input of a bucket, some 2.5 million events that take 1.6 GiB in a task
+MAX_BYTES_IN_PROCESS = 2 * BUCKET_BYTES  # below, a JVM takes longer to start than this process to do the work
+
+
+@dataclass(frozen=True)
+class TaskScheduler:
+    """Runs the tasks of a step.
+
+    Attributes:
+        spark: runs them in parallel, on one core each. None: they run in this process, one after the other,
+            and polars uses all cores for each.
+    """
+
+    spark: "SparkContext | None" = None
+
+    @property
+    def parallel_tasks(self) -> int:
+        """How many tasks run at the same time."""
+        return self.spark.defaultParallelism if self.spark else 1
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Apply a function to each item in a task of its own, and return the results in order."""
+        if self.spark is None or not items:
+            return [function(item) for item in items]
+        return self.spark.parallelize(items, len(items)).map(function).collect()
+
+
+@contextmanager
+def task_scheduler(step: str, paths: Sequence[str]) -> Iterator[TaskScheduler]:
+    """Yield a scheduler for the tasks of a step that reads some files. Large files need Spark.
+
+    Args:
+        step: the name of the step.
+        paths: the Parquet files that its tasks read.
+    """
+    if total_bytes(paths) <= MAX_BYTES_IN_PROCESS:
+        yield TaskScheduler()
+        return
+    from spark_jobs.context import spark_context  # most nights need no Spark, and its import is slow
+
+    spark = spark_context(step)
+    try:
+        yield TaskScheduler(spark)
+    finally:
+        spark.stop()
 
 
 @contextmanager
@@ -36,7 +83,7 @@ def deleted_at_end(folder: StoragePath) -> Iterator[StoragePath]:
         delete_folder(folder)
 
 
-def count_buckets(spark: SparkContext, paths: Sequence[str]) -> int:
+def count_buckets(scheduler: TaskScheduler, paths: Sequence[str]) -> int:
     """Return the number of buckets for the rows of some files.
 
     Small inputs take one bucket, so that they end in one file a day. Larger ones keep all cores busy.
@@ -44,16 +91,16 @@ def count_buckets(spark: SparkContext, paths: Sequence[str]) -> int:
     num_bytes = total_bytes(paths)
     if num_bytes <= BUCKET_BYTES:
         return 1
-    return max(-(-num_bytes // BUCKET_BYTES), spark.defaultParallelism)
+    return max(-(-num_bytes // BUCKET_BYTES), scheduler.parallel_tasks)
 
 
 def split_by_user(
-    spark: SparkContext, paths: Sequence[str], kernel: Kernel, folder: StoragePath, num_buckets: int
+    scheduler: TaskScheduler, paths: Sequence[str], kernel: Kernel, folder: StoragePath, num_buckets: int
 ) -> int:
     """Run stage one: apply a kernel to the rows of Parquet files, and split the result by user.
 
     Args:
-        spark: the Spark context.
+        scheduler: runs the tasks.
         paths: the files, one task each.
         kernel: returns the rows to hand over, with the column `user_id`. It sees a part of a file at a time.
         folder: the folder of the exchanged rows.
@@ -63,7 +110,7 @@ def split_by_user(
         The number of rows that were handed over.
     """
     split = partial(_split_file, kernel=kernel, folder=folder, num_buckets=num_buckets)
-    return sum(run_tasks(spark, split, list(enumerate(paths))))
+    return sum(scheduler.run(split, list(enumerate(paths))))
 
 
 def read_bucket(folder: StoragePath, bucket: int, no_rows: pl.DataFrame) -> pl.DataFrame:
@@ -76,13 +123,6 @@ def read_bucket(folder: StoragePath, bucket: int, no_rows: pl.DataFrame) -> pl.D
     """
     paths = list_folder(folder / f"{bucket:05d}")
     return pl.scan_ipc([str(path) for path in paths]).collect() if paths else no_rows
-
-
-def run_tasks(spark: SparkContext, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Apply a function to each item in a Spark task of its own, and return the results in order."""
-    if not items:
-        return []
-    return spark.parallelize(items, len(items)).map(function).collect()
 
 
 def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: StoragePath, num_buckets: int) -> int:

@@ -4,11 +4,10 @@ A day is cleaned again if its events, its videos in the catalogue or the paramet
 withdrawn events count as a change. The step checks on the written files that rows in = kept + rejected.
 """
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
@@ -20,12 +19,30 @@ from core.paths import Night
 from core.run_manifests import RowCounts, RunManifest
 from core.storage import StoragePath
 from lake.audits import visible_lake
-from lake.client import Lake, on_days, up_to_day
-from spark_jobs import catalogue_changes
+from lake.client import Lake, on_days
+from spark_jobs import catalogue_changes, event_changes
 from spark_jobs.clean import CleanedBucket, CleanFolders, clean_bucket, label_events
-from spark_jobs.context import spark_context
-from spark_jobs.exchange import count_buckets, deleted_at_end, run_tasks, split_by_user
-from spark_jobs.sentiment import METHOD
+from spark_jobs.cleaned_days import BEING_REPLACED, CleanedDay, cleaned_days
+from spark_jobs.exchange import count_buckets, deleted_at_end, split_by_user, task_scheduler
+
+
+@dataclass(frozen=True)
+class DayChanges:
+    """The state of the lake that the days are compared with, and the days that do not agree with it.
+
+    Attributes:
+        catalogue_key: the present catalogue (`catalogue_changes.catalogue_key`).
+        received_digests: day -> digest of the files that may hold its events.
+        to_clean: day -> digest of its events. None: its events were withdrawn.
+    """
+
+    catalogue_key: str
+    received_digests: Mapping[date, str]
+    to_clean: Mapping[date, str | None]
+
+    def cleaned(self, day: date, input_digest: str) -> CleanedDay:
+        """Return what the lake shall remember of a day that agrees with this state."""
+        return CleanedDay(input_digest, self.catalogue_key, self.received_digests.get(day, ""))
 
 
 def run(params: CleanConfig, night: Night) -> RunManifest:
@@ -34,76 +51,58 @@ def run(params: CleanConfig, night: Night) -> RunManifest:
     with lake.lock("clean"):
         reads = {name: lake.version(name) for name in ("events", "videos", "landings")}
         lake.pin(reads)  # rows that are ingested from now on belong to the next run
-        input_digests = day_input_digests(lake, params, night.day)
-        days_to_clean = _days_to_clean(lake, night.day, input_digests)
-        rows = (
-            _clean_days(lake, params, night.day, days_to_clean, input_digests)
-            if days_to_clean
-            else RowCounts(0, 0)
-        )
-        catalogue_changes.confirm_catalogue_key(lake, night.day)
+        changes = _find_changes(lake, params, night.day)
+        rows = _clean_days(lake, params, night.day, changes) if changes.to_clean else RowCounts(0, 0)
+        _confirm_other_days(lake, night.day, changes)
+        days = _visible_days(lake, night.day)
     return RunManifest(
         reads=reads,
         writes={name: lake.version(name) for name in ("interactions", "rejects")},
         row_counts=rows,
-        digests={"inputs": hashing.hash_lines([input_digests[day] for day in sorted(input_digests)])},
+        digests={"inputs": hashing.hash_lines([days[day].events_digest for day in sorted(days)])},
         facts={
-            "days": [str(day) for day in days_to_clean],
+            "days": [str(day) for day in sorted(changes.to_clean)],
             "missing_days": [str(day) for day in sorted(lake.hidden_days)],
             "night": _night_counts(lake, night.day),
         },
     )
 
 
-def _days_to_clean(lake: Lake, until: date, input_digests: dict[date, str]) -> list[date]:
-    """Return the days whose events, parameters or videos changed, and those whose events were withdrawn.
+def _visible_days(lake: Lake, until: date) -> dict[date, CleanedDay]:
+    """Return the cleaned days up to a day. A blocked day is not cleaned again by later nights."""
+    days = cleaned_days(lake).items()
+    return {day: cleaned for day, cleaned in days if day <= until and day not in lake.hidden_days}
 
-    A blocked day is not cleaned again by later nights.
-    """
-    cleaned_digests = {
-        day: input_digest for day, (input_digest, _) in catalogue_changes.cleaned_days(lake).items()
+
+def _find_changes(lake: Lake, params: CleanConfig, until: date) -> DayChanges:
+    """Find the days whose events, parameters or videos changed, and those whose events were withdrawn."""
+    received = event_changes.received_digests(lake, params, until)
+    cleaned = _visible_days(lake, until)
+    suspects = {
+        day
+        for day in (received.keys() | cleaned.keys()) - lake.hidden_days
+        if day not in cleaned or received.get(day) != cleaned[day].received_digest
     }
-    changed = {
-        day for day, digest in input_digests.items() if cleaned_digests.get(day, "").split(".")[0] != digest
+    events = event_changes.events_digests(lake, params, until, suspects)
+    changed = {day: digest for day, digest in events.items() if digest != _events_digest(cleaned.get(day))}
+    withdrawn = dict.fromkeys(suspects & cleaned.keys() - events.keys())
+    recatalogued = {
+        day: events.get(day, cleaned[day].events_digest)
+        for day in catalogue_changes.days_with_changed_videos(lake, until)
     }
-    withdrawn = {day for day in cleaned_digests.keys() - input_digests.keys() if day <= until}
-    affected = {
-        day for day in catalogue_changes.days_with_changed_videos(lake, until) if day in input_digests
-    }
-    return sorted((changed | withdrawn | affected) - lake.hidden_days)
+    key = catalogue_changes.catalogue_key(lake, until)
+    return DayChanges(key, received, {**recatalogued, **changed, **withdrawn})
 
 
-def day_input_digests(lake: Lake, params: CleanConfig, until: date) -> dict[date, str]:
-    """Return a digest of the parameters and the received event files for each day up to `until`.
-
-    Files count for a day if they were received at most `late_days` after it.
-    """
-    received: dict[date, list[str]] = {}
-    for row in lake.scan("landings", up_to_day(until)).to_pylist():
-        if row["kind"] == "events":
-            received.setdefault(row["day"], []).append(row["digest"])
-    first_day = min(received, default=until) - timedelta(params.late_days)
-    days = [first_day + timedelta(n) for n in range((until - first_day).days + 1)]
-    settings = json.dumps(asdict(params) | {"sentiment": METHOD}, sort_keys=True)
-    window = {day: [day + timedelta(n) for n in range(params.late_days + 1)] for day in days}
-    return {
-        day: hashing.hash_lines(
-            [settings, *(f"{r} {d}" for r in window[day] if r <= until for d in sorted(received.get(r, [])))]
-        )
-        for day in days
-        if any(r in received for r in window[day])
-    }
+def _events_digest(cleaned: CleanedDay | None) -> str | None:
+    return cleaned.events_digest if cleaned else None
 
 
-def _clean_days(
-    lake: Lake, params: CleanConfig, until: date, days: Sequence[date], input_digests: dict[date, str]
-) -> RowCounts:
-    """Clean these days, and return the counts of the written rows."""
+def _clean_days(lake: Lake, params: CleanConfig, until: date, changes: DayChanges) -> RowCounts:
+    """Clean the changed days, and return the counts of the written rows."""
+    days = sorted(changes.to_clean)
     received_days = sorted({day + timedelta(n) for day in days for n in range(params.late_days + 1)})
     paths = lake.data_files("events", on_days(*[day for day in received_days if day <= until]))
-    if not paths:
-        _commit(lake, until, [], [], {day: input_digests.get(day) for day in days})
-        return RowCounts(0, 0)
     with deleted_at_end(lake.create_staging_folder("interactions")) as folder:
         folders = CleanFolders(
             folder, lake.create_staging_folder("interactions"), lake.create_staging_folder("rejects")
@@ -111,15 +110,15 @@ def _clean_days(
         catalogue_changes.video_durations(lake, until).sink_parquet(str(folders.catalogue))
         rows_in, buckets = _run_tasks(paths, folders, days, params)
         videos = dict(catalogue_changes.catalogue_digest_by_day(folders.catalogue_entries))
-    content_digests = {
-        day: f"{input_digests[day]}.{videos.get(day, '')}" if day in input_digests else None for day in days
+    cleaned = {
+        day: changes.cleaned(day, f"{digest}.{videos.get(day, '')}") if digest else None
+        for day, digest in changes.to_clean.items()
     }
     _commit(
         lake,
-        until,
         [path for bucket in buckets for path in bucket.interaction_paths],
         [path for bucket in buckets for path in bucket.reject_paths],
-        content_digests,
+        cleaned,
     )
     rejected = sum((Counter(bucket.rejected) for bucket in buckets), Counter[str]())
     return RowCounts(rows_in, sum(bucket.kept for bucket in buckets), dict(sorted(rejected.items())))
@@ -128,33 +127,43 @@ def _clean_days(
 def _run_tasks(
     paths: Sequence[str], folders: CleanFolders, days: Sequence[date], params: CleanConfig
 ) -> tuple[int, list[CleanedBucket]]:
-    """Write the staged files in Spark tasks. Return the number of events of the days, and the buckets."""
-    spark = spark_context("clean")
-    num_buckets = count_buckets(spark, paths)
-    label = partial(label_events, folders=folders, days=days, params=params)
-    rows_in = split_by_user(spark, paths, label, folders.events, num_buckets)
-    write = partial(clean_bucket, folders=folders, params=params)
-    buckets = run_tasks(spark, write, range(num_buckets))
-    spark.stop()
-    return rows_in, buckets
+    """Write the staged files. Return the number of events of the days, and the buckets."""
+    with task_scheduler("clean", paths) as scheduler:
+        num_buckets = count_buckets(scheduler, paths)
+        label = partial(label_events, folders=folders, days=days, params=params)
+        rows_in = split_by_user(scheduler, paths, label, folders.events, num_buckets)
+        write = partial(clean_bucket, folders=folders, params=params)
+        return rows_in, scheduler.run(write, range(num_buckets))
 
 
 def _commit(
     lake: Lake,
-    until: date,
     kept_paths: Sequence[StoragePath],
     reject_paths: Sequence[StoragePath],
-    input_digests: Mapping[date, str | None],
+    cleaned: Mapping[date, CleanedDay | None],
 ) -> None:
-    """Replace the days. Their input digests are deleted first, so that a killed run is repeated."""
-    catalogue_key = catalogue_changes.SEPARATOR + catalogue_changes.catalogue_key(lake, until)
-    lake.commit("interactions", [], [], {str(day): None for day in input_digests})
-    lake.commit("rejects", [{"day": day, "step": "clean"} for day in input_digests], reject_paths)
-    inputs = {
-        str(day): input_digest + catalogue_key if input_digest else None
-        for day, input_digest in input_digests.items()
+    """Replace the days. They are marked first, so that a killed run is repeated.
+
+    Args:
+        lake: the lake.
+        kept_paths, reject_paths: the staged files of the tables.
+        cleaned: day -> what to remember of it. None: it has no events.
+    """
+    lake.commit("interactions", [], [], {str(day): BEING_REPLACED.to_text() for day in cleaned})
+    lake.commit("rejects", [{"day": day, "step": "clean"} for day in cleaned], reject_paths)
+    texts = {str(day): value.to_text() if value else None for day, value in cleaned.items()}
+    lake.commit("interactions", [{"day": day} for day in cleaned], kept_paths, texts)
+
+
+def _confirm_other_days(lake: Lake, until: date, changes: DayChanges) -> None:
+    """Store that the days which were not cleaned agree with the present state of the lake."""
+    confirmed = {
+        str(day): changes.cleaned(day, cleaned.input_digest).to_text()
+        for day, cleaned in _visible_days(lake, until).items()
+        if cleaned != changes.cleaned(day, cleaned.input_digest)
     }
-    lake.commit("interactions", [{"day": day} for day in input_digests], kept_paths, inputs)
+    if confirmed:
+        lake.commit("interactions", [], [], confirmed)
 
 
 def _night_counts(lake: Lake, day: date) -> dict[str, int]:

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from core import hashing, paths, step_cli
+from core import hashing, paths, production, step_cli
 from core.config import IngestConfig, load_params
 from core.errors import InputError
 from core.paths import Night
@@ -26,7 +26,7 @@ from core.records import LANDED_FINGERPRINT, LANDING_TYPES, LandingType
 from core.run_manifests import RowCounts, RunManifest
 from core.storage import StoragePath, require_access
 from core.tables import LANDINGS
-from lake import landing
+from lake import audits, landing
 from lake.client import Lake
 from lake.landing import LandingLimits
 from lake.landing_digests import LandingFile, digest_files
@@ -66,6 +66,8 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
             f"{root}/events/dt={night.day} holds no files; deliver the night's events there "
             "(docs/data-contract.md), or set UNDERCURRENT_LANDING to the folder that has them"
         )
+    if not production.why_read_only():  # a night of an experiment has no audit
+        audits.begin_audit(night.day)
     with lake.lock("ingest"):
         counts = _ingest(lake, root, night.day, params)
     require_profile_columns(lake, load_params(night.params_path).snapshot, night.day)

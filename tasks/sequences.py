@@ -21,9 +21,8 @@ from core.storage import StoragePath
 from core.time_split import split_by_time
 from lake.audits import visible_lake
 from lake.client import Lake, days_between, on_days, up_to_day
-from spark_jobs import catalogue_changes
-from spark_jobs.context import spark_context
-from spark_jobs.exchange import count_buckets, deleted_at_end, run_tasks, split_by_user
+from spark_jobs.cleaned_days import cleaned_days
+from spark_jobs.exchange import count_buckets, deleted_at_end, split_by_user, task_scheduler
 from spark_jobs.sequences import SequenceFolders, build_bucket, engaged_interactions, stored_sequences
 
 
@@ -57,12 +56,12 @@ def run(params: SequencesConfig, night: Night) -> RunManifest:
 
 def _visible_days(lake: Lake) -> dict[date, str]:
     """Return the cleaned days that are not blocked -> the input digest of their interactions."""
-    cleaned = catalogue_changes.cleaned_days(lake)
-    return {day: input_digest for day, (input_digest, _) in cleaned.items() if day not in lake.hidden_days}
+    days = cleaned_days(lake).items()
+    return {day: cleaned.input_digest for day, cleaned in days if day not in lake.hidden_days}
 
 
 def _first_day(lake: Lake) -> date | None:
-    """Return the first visible day with interactions. Cleaning also stores earlier days, which have none."""
+    """Return the first visible day with interactions. All events of a cleaned day may be rejects."""
     days = sorted(_visible_days(lake))
     return next((day for day in days if lake.data_files("interactions", on_days(day))), None)
 
@@ -118,15 +117,14 @@ def _run_tasks(
     days: Sequence[date],
     max_length: int,
 ) -> list[StoragePath]:
-    """Write the staged files in Spark tasks, and return their paths."""
-    spark = spark_context("sequences")
-    num_buckets = count_buckets(spark, [*base_paths, *paths])
-    split_by_user(spark, base_paths, stored_sequences, folders.base, num_buckets)
-    split_by_user(spark, paths, engaged_interactions, folders.interactions, num_buckets)
-    build = partial(build_bucket, folders=folders, days=days, max_length=max_length)
-    paths_by_bucket = run_tasks(spark, build, range(num_buckets))
-    spark.stop()
-    return [path for paths in paths_by_bucket for path in paths]
+    """Write the staged files, and return their paths."""
+    inputs = [*base_paths, *paths]
+    with task_scheduler("sequences", inputs) as scheduler:
+        num_buckets = count_buckets(scheduler, inputs)
+        split_by_user(scheduler, base_paths, stored_sequences, folders.base, num_buckets)
+        split_by_user(scheduler, paths, engaged_interactions, folders.interactions, num_buckets)
+        build = partial(build_bucket, folders=folders, days=days, max_length=max_length)
+        return [path for paths in scheduler.run(build, range(num_buckets)) for path in paths]
 
 
 if __name__ == "__main__":

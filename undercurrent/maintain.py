@@ -7,7 +7,7 @@ from tqdm import tqdm
 from core.tables import TABLES
 from lake.client import Lake
 from lake.maintenance import MaintenancePolicy, TableMaintenance, maintain_table
-from spark_jobs.catalogue_changes import cleaned_days
+from spark_jobs.cleaned_days import cleaned_days
 
 MIB = 1 << 20
 HEADER = ("table", "data files", "files", "MiB", "versions", "joined", "expired", "deleted")
@@ -30,7 +30,7 @@ def maintain(policy: MaintenancePolicy, dry_run: bool = False) -> list[TableMain
 
 def _catalogue_versions(lake: Lake) -> set[int]:
     """Return the versions of `videos` that `clean` compares with the present one."""
-    keys = [key.split(" ")[0] for _, key in cleaned_days(lake).values()]
+    keys = [cleaned.catalogue_key.split(" ")[0] for cleaned in cleaned_days(lake).values()]
     return {int(version) for version in keys if version not in ("", "None")}
 
 

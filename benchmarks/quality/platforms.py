@@ -31,7 +31,7 @@ from models.evaluation.metrics import Floats, paired_bootstrap
 FOLDER = PROJECT_ROOT / "params" / "simulator"
 BASELINE_FOLDER = PROJECT_ROOT / "params" / "baselines"
 PLATFORMS = ("topics", "static", "noise", "impersonal", "sessions", "personalised", "ephemeral")
-DATA_STEPS = ("ingest", "clean", "embed", "sequences", "snapshot")
+DATA_STEPS = ("ingest", "clean", "embed", "check", "sequences", "snapshot")
 MODEL_STEPS = ("align", "train", "evaluate")
 # With --small: a platform that one core makes and evaluates in about two minutes.
 SMALL = {"users": 150, "videos": 200, "new_users_per_day": 2, "new_videos_per_day": 6}

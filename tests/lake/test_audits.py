@@ -51,6 +51,23 @@ def test_a_blocked_night_without_events_hides_nothing():
     assert audits.visible_lake(NEXT).hidden_days == frozenset()
 
 
-def test_an_unchecked_night_is_visible():
+def test_a_day_without_a_night_of_its_own_is_visible():
     _land(DAY, "a")
     assert audits.visible_lake(NEXT).hidden_days == frozenset()
+
+
+def test_a_night_that_has_begun_is_hidden_until_its_checks_end():
+    audits.begin_audit(DAY)
+    _land(DAY, "a")
+    assert audits.visible_lake(DAY).hidden_days == frozenset()
+    assert audits.visible_lake(NEXT).hidden_days == {DAY}
+    audits.write_audit(DAY, "passed")
+    assert audits.visible_lake(NEXT).hidden_days == frozenset()
+
+
+@pytest.mark.parametrize(("outcome", "hidden"), [("passed", set()), ("blocked", {DAY})])
+def test_a_night_that_begins_again_keeps_its_outcome(outcome, hidden):
+    _land(DAY, "a")
+    audits.write_audit(DAY, outcome)
+    audits.begin_audit(DAY)
+    assert audits.visible_lake(NEXT).hidden_days == hidden

@@ -20,10 +20,16 @@ def _even(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("number") % 2 == 0)
 
 
-def test_all_rows_of_a_user_meet_in_one_bucket(spark, tmp_path):
+@pytest.fixture(params=["in this process", "on Spark"])
+def scheduler(request) -> exchange.TaskScheduler:
+    on_spark = request.param == "on Spark"
+    return exchange.TaskScheduler(request.getfixturevalue("spark") if on_spark else None)
+
+
+def test_all_rows_of_a_user_meet_in_one_bucket(scheduler, tmp_path):
     paths = [_write(tmp_path, "a", range(50)), _write(tmp_path, "b", range(50, 120))]
     folder = tmp_path / "exchange"
-    assert exchange.split_by_user(spark, paths, _even, folder, num_buckets=3) == 60
+    assert exchange.split_by_user(scheduler, paths, _even, folder, num_buckets=3) == 60
     buckets = [exchange.read_bucket(folder, bucket, NO_ROWS) for bucket in range(3)]
     assert sorted(pl.concat(buckets)["number"]) == list(range(0, 120, 2))
     users = [set(bucket["user_id"]) for bucket in buckets]
@@ -52,19 +58,28 @@ def test_a_large_file_is_read_in_batches(tmp_path, monkeypatch):
     assert sorted(exchange.read_bucket(tmp_path / "exchange", 0, NO_ROWS)["number"]) == list(range(20))
 
 
-def test_an_empty_bucket_has_the_columns_of_the_rows(spark, tmp_path):
-    assert exchange.split_by_user(spark, [], _even, tmp_path / "exchange", num_buckets=1) == 0
+def test_an_empty_bucket_has_the_columns_of_the_rows(scheduler, tmp_path):
+    assert exchange.split_by_user(scheduler, [], _even, tmp_path / "exchange", num_buckets=1) == 0
     assert exchange.read_bucket(tmp_path / "exchange", 0, NO_ROWS).equals(NO_ROWS)
 
 
-def test_the_size_of_the_input_sets_the_number_of_buckets(spark, tmp_path, monkeypatch):
+def test_the_size_of_the_input_sets_the_number_of_buckets(scheduler, tmp_path, monkeypatch):
     paths = [_write(tmp_path, name, range(1000)) for name in "ab"]
     num_bytes = sum(Path(path).stat().st_size for path in paths)
-    assert exchange.count_buckets(spark, paths) == 1
+    assert exchange.count_buckets(scheduler, paths) == 1
     monkeypatch.setattr(exchange, "BUCKET_BYTES", num_bytes - 1)
-    assert exchange.count_buckets(spark, paths) == max(2, spark.defaultParallelism)
+    assert exchange.count_buckets(scheduler, paths) == max(2, scheduler.parallel_tasks)
     monkeypatch.setattr(exchange, "BUCKET_BYTES", num_bytes // 100)
-    assert exchange.count_buckets(spark, paths) >= 100
+    assert exchange.count_buckets(scheduler, paths) >= 100
+
+
+def test_only_a_large_input_starts_spark(keep_spark, tmp_path, monkeypatch):
+    paths = [_write(tmp_path, "a", range(1000))]
+    num_bytes = Path(paths[0]).stat().st_size
+    for max_bytes, starts_spark in ((num_bytes, False), (num_bytes - 1, True)):
+        monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", max_bytes)
+        with exchange.task_scheduler("tests", paths) as scheduler:
+            assert (scheduler.spark is not None) == starts_spark
 
 
 def test_exchanged_rows_are_deleted_after_a_failure(tmp_path):
@@ -74,5 +89,5 @@ def test_exchanged_rows_are_deleted_after_a_failure(tmp_path):
     assert not tmp_path.exists()
 
 
-def test_a_task_uses_one_thread(spark):
-    assert exchange.run_tasks(spark, lambda _: pl.thread_pool_size(), [0]) == [1]
+def test_a_task_on_spark_uses_one_thread(spark):
+    assert exchange.TaskScheduler(spark).run(lambda _: pl.thread_pool_size(), [0]) == [1]

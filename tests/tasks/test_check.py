@@ -5,6 +5,7 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -329,6 +330,17 @@ def test_a_blocked_night_is_hidden_until_it_passes(night):
     assert received == [0, 0, 0]
     assert later.scan("features").num_rows == 4  # an encoder's vectors are of the videos, not of the night
     _put(lake, "events", [_event(n) for n in range(ROWS)])
+    check.run(PARAMS, night)
+    assert audits.visible_lake(DAY + timedelta(1)).hidden_days == frozenset()
+
+
+def test_a_night_killed_before_its_outcome_is_stored_is_hidden(night, monkeypatch):
+    audits.begin_audit(DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(audits, "write_audit", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            check.run(PARAMS, night)
+    assert audits.visible_lake(DAY + timedelta(1)).hidden_days == {DAY}
     check.run(PARAMS, night)
     assert audits.visible_lake(DAY + timedelta(1)).hidden_days == frozenset()
 

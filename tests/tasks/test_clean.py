@@ -1,14 +1,24 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from core import hashing
 from core.config import IngestConfig, load_params
 from core.paths import PROJECT_ROOT, Night
+from core.tables import EVENTS, INTERACTIONS, LANDINGS, REJECTS, VIDEOS, TableSpec
 from lake import audits
-from lake.client import Lake, on_days
-from spark_jobs import catalogue_changes
+from lake.client import Lake, on_days, up_to_day
+from spark_jobs import clean as kernels
+from spark_jobs import exchange
+from spark_jobs.cleaned_days import cleaned_days
 from tasks import clean, ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform
 
@@ -17,8 +27,11 @@ pytestmark = pytest.mark.usefixtures("keep_spark")
 
 
 def _ingest_and_clean(night: Night):
+    """Run both steps of a night that passes its checks."""
     ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
-    return clean.run(PARAMS.clean, night)
+    run_manifest = clean.run(PARAMS.clean, night)
+    audits.write_audit(night.day, "passed")
+    return run_manifest
 
 
 @pytest.fixture
@@ -42,10 +55,10 @@ def test_rows_in_are_kept_plus_rejected(landing, night):
     assert rows.kept == sum(lake.scan("interactions")["events"].to_pylist())
 
 
-def test_a_second_run_changes_nothing_and_starts_no_spark(landing, night, monkeypatch):
+def test_a_second_run_changes_nothing_and_starts_no_task(landing, night, monkeypatch):
     small_platform(landing)
     first = _ingest_and_clean(night)
-    monkeypatch.setattr(clean, "spark_context", lambda name: pytest.fail("nothing is to be done"))
+    monkeypatch.setattr(clean, "task_scheduler", lambda *_: pytest.fail("nothing is to be done"))
     again = clean.run(PARAMS.clean, night)
     assert (again.writes, again.facts["days"]) == (first.writes, [])
 
@@ -57,6 +70,32 @@ def test_a_late_event_joins_its_day_the_next_night(landing, night):
     land(landing, "events", DAY, [late], "late.jsonl")
     _ingest_and_clean(night)
     assert Lake().scan("interactions", on_days(DAY - timedelta(1))).num_rows == before + 1
+
+
+def test_only_the_days_that_new_files_hold_events_of_are_cleaned(landing, night):
+    small_platform(landing)
+    _ingest_and_clean(night)
+    late = event(900, "u0", "v7", "view", at(DAY - timedelta(2), 23), watch_ms=4000)
+    land(landing, "events", DAY, [late], "late.jsonl")
+    assert _ingest_and_clean(night).facts["days"] == [str(DAY - timedelta(2))]
+    tomorrow = Night(DAY + timedelta(1), night.workspace)
+    land(landing, "events", tomorrow.day, [event(901, "u0", "v7", "view", at(tomorrow.day, 9))])
+    assert _ingest_and_clean(tomorrow).facts["days"] == [str(tomorrow.day)]
+    assert clean.run(PARAMS.clean, tomorrow).facts["days"] == []
+
+
+def test_a_large_night_has_the_same_tables_on_spark(landing, night, monkeypatch, tmp_path):
+    small_platform(landing)
+    land(landing, "events", DAY, [event(900, None, "v0", "view", at(DAY, 9))], "more.jsonl")
+    rows = []
+    for folder, max_bytes in (("in-process", exchange.MAX_BYTES_IN_PROCESS), ("spark", -1)):
+        monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", str(tmp_path / folder))
+        monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", f"sqlite:///{tmp_path / folder}.db")
+        monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", max_bytes)
+        _ingest_and_clean(night)
+        tables = [Lake().scan(name).to_pylist() for name in ("interactions", "rejects")]
+        rows.append([sorted(map(str, table)) for table in tables])
+    assert rows[0] == rows[1]
 
 
 def test_running_a_day_again_replaces_that_day(landing, night):
@@ -74,7 +113,7 @@ def _rejects(day=DAY):
 
 
 def _input_digests() -> dict[str, str]:
-    return {str(day): digest for day, (digest, _) in catalogue_changes.cleaned_days(Lake()).items()}
+    return {str(day): cleaned.input_digest for day, cleaned in cleaned_days(Lake()).items()}
 
 
 def _events_of(video: str, day=DAY) -> int:
@@ -93,8 +132,7 @@ def test_a_late_video_restores_its_events(landing, night):
     land(landing, "events", tomorrow.day, [event(990, "u1", "v0", "view", at(tomorrow.day, 9))])
     land(landing, "videos", tomorrow.day, [{"video_id": "late", "duration_ms": 9000}])
     run_manifest = _ingest_and_clean(tomorrow)
-    # Tomorrow's events may be late ones of the two days before it, too.
-    again = {str(day) for day in (dates[0], DAY - timedelta(1), DAY, tomorrow.day)}
+    again = {str(dates[0]), str(tomorrow.day)}
     assert set(run_manifest.facts["days"]) == again
     assert (_rejects(dates[0]), _events_of("late", dates[0])) == ([], 3)
     after = _input_digests()
@@ -286,6 +324,27 @@ def test_a_run_killed_between_commits_is_repeated(landing, night, monkeypatch):
     assert _rejects() == []
 
 
+def test_a_run_killed_while_it_withdraws_a_day_is_repeated(landing, night, monkeypatch):
+    dates = small_platform(landing)
+    _ingest_and_clean(night)
+    (landing / "events" / f"dt={dates[0]}" / "part-0.jsonl").unlink()
+    commit = Lake.commit
+
+    def killed(self, name, *arguments):
+        if name == "rejects":
+            raise KeyboardInterrupt
+        return commit(self, name, *arguments)
+
+    ingest.run(PARAMS.ingest, night)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clean.run(PARAMS.clean, night)
+    assert clean.run(PARAMS.clean, night).facts["days"] == [str(dates[0])]
+    assert Lake().scan("interactions", on_days(dates[0])).num_rows == 0
+    assert clean.run(PARAMS.clean, night).facts["days"] == []
+
+
 def test_events_of_a_withdrawn_video_make_no_bot(landing, night):
     small_platform(landing)
     path = land(landing, "videos", DAY, [{"video_id": "gone"}], "gone.jsonl")
@@ -300,3 +359,106 @@ def test_events_of_a_withdrawn_video_make_no_bot(landing, night):
     ingest.run(ingest_config, night)
     clean.run(params, night)
     assert [row["reason"] for row in _rejects()] == ["unknown_video"] * 4
+
+
+# The rest writes the received rows without ingest, to try many nights.
+
+
+def _received(user: str | None, video: str, kind: str, days_late: int, minute: int) -> dict[str, Any]:
+    plain = {"user_id": user, "video_id": video, "event_type": kind, "watch_ms": 1000 * minute}
+    return plain | {"days_late": days_late, "minute": minute}
+
+
+FILES = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["events", "events", "events", "videos"]),
+        "name": st.sampled_from("ab"),
+        "day": st.integers(0, 3).map(lambda days: DAY - timedelta(days)),
+        "events": st.lists(
+            st.builds(
+                _received,
+                user=st.sampled_from(["u", "u", "w", None]),
+                video=st.sampled_from("vwx"),
+                kind=st.sampled_from(["view", "like", "impression"]),
+                days_late=st.sampled_from([0, 0, 1, 2, 3, -1]),
+                minute=st.integers(0, 3),
+            ),
+            max_size=5,
+        ),
+        "durations": st.dictionaries(st.sampled_from("vwx"), st.sampled_from([None, 400, 9000])),
+        "night": st.integers(0, 2).map(lambda days: DAY - timedelta(days)),
+    }
+)
+State = Mapping[tuple[str, date, str], Sequence[dict[str, Any]]]  # kind, day, file -> its rows
+
+
+def _file_rows(change: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a changed file. A file without rows is withdrawn."""
+    day, source = change["day"], {"day": change["day"], "source_file": change["name"]}
+    if change["kind"] == "videos":
+        rows = [{"video_id": video, "duration_ms": ms} for video, ms in change["durations"].items()]
+        return [row | source | {"source_line": line} for line, row in enumerate(rows)]
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return [
+        {name: value for name, value in event.items() if name in EVENTS.schema.names}
+        | {"event_time": midnight + timedelta(minutes=event["minute"]) - timedelta(event["days_late"])}
+        | {"event_id": f"e{event['minute']}{event['event_type']}", "source_line": line}
+        | source
+        for line, event in enumerate(change["events"])
+    ]
+
+
+def _rows(state: State, kind: str, until: date, spec: TableSpec) -> pa.Table:
+    rows = [row for (k, day, _), rows in state.items() if k == kind and day <= until for row in rows]
+    return pa.Table.from_pylist([dict.fromkeys(spec.schema.names) | row for row in rows], spec.schema)
+
+
+def _replace_day(state: State, kind: str, day: date) -> None:
+    """Write the files of a day as ingest does."""
+    of_day = {key: rows for key, rows in state.items() if key[:2] == (kind, day)}
+    spec = EVENTS if kind == "events" else VIDEOS
+    Lake().write(kind, _rows(of_day, kind, day, spec), [{"day": day}])
+    ledger = [
+        {"kind": kind, "day": day, "path": name, "digest": hashing.hash_lines([str(rows)])}
+        for (_, _, name), rows in of_day.items()
+        if rows
+    ]
+    Lake().write("landings", pa.Table.from_pylist(ledger, LANDINGS.schema), [{"day": day, "kind": kind}])
+
+
+def _full_build(state: State, until: date) -> dict[str, list[str]]:
+    """Return table -> its rows, cleaned at once from all that was received up to a night."""
+    events = pl.DataFrame(_rows(state, "events", until, EVENTS))
+    videos = pl.DataFrame(_rows(state, "videos", until, VIDEOS))
+    newest = videos.sort("day", "source_file", "source_line").group_by("video_id", maintain_order=True).last()
+    dated = kernels.with_partition_day(events, PARAMS.clean)
+    labelled = kernels.with_row_reason(dated, newest.select("video_id", "duration_ms"), PARAMS.clean)
+    reasoned = kernels.with_user_reason(labelled, PARAMS.clean)
+    is_valid = pl.col("reason").is_null()
+    tables = {
+        "interactions": (kernels.interactions(reasoned.filter(is_valid), PARAMS.clean), INTERACTIONS),
+        "rejects": (kernels.rejects(reasoned.filter(~is_valid)), REJECTS),
+    }
+    return {
+        name: sorted(map(str, rows.select(spec.schema.names).to_arrow().cast(spec.schema).to_pylist()))
+        for name, (rows, spec) in tables.items()
+    }
+
+
+def _stored(until: date) -> dict[str, list[str]]:
+    tables = {name: Lake().scan(name, up_to_day(until)).to_pylist() for name in ("interactions", "rejects")}
+    return {name: sorted(map(str, rows)) for name, rows in tables.items()}
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(FILES, min_size=1, max_size=5))
+def test_nights_in_any_order_have_the_tables_of_a_full_build(tmp_path_factory, monkeypatch, changes):
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path_factory.mktemp("home")))
+    state: dict[tuple[str, date, str], Sequence[dict[str, Any]]] = {}
+    for change in changes:
+        state[change["kind"], change["day"], change["name"]] = _file_rows(change)
+        _replace_day(state, change["kind"], change["day"])
+        night = Night(change["night"], tmp_path_factory.mktemp("night"))
+        clean.run(PARAMS.clean, night)
+        assert _stored(night.day) == _full_build(state, night.day)
+        assert clean.run(PARAMS.clean, night).facts["days"] == []

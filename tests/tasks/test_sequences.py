@@ -1,9 +1,8 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -34,6 +33,7 @@ def _clean_days(landing: Path, night: Night, days: int) -> None:
     small_platform(landing, days)
     ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     clean.run(PARAMS.clean, night)
+    audits.write_audit(night.day, "passed")
 
 
 def _run(night: Night, validation_days: int = 2) -> Mapping:
@@ -94,19 +94,30 @@ def test_the_next_night_continues_the_sequences(landing, night):
     land(landing, "events", tomorrow.day, [event(900, "u0", "v0", "view", at(tomorrow.day, 9))])
     _ingest_and_clean(tomorrow)
     facts = _run(tomorrow)
-    # Tomorrow's events may be late ones of the two days before it, so these days are cleaned again.
-    assert (facts["days"][-1], facts["continued_from"]) == (str(tomorrow.day), _days_before(2))
+    assert (facts["days"], facts["continued_from"]) == ([str(tomorrow.day)], str(DAY))
 
 
-def test_late_events_rebuild_the_days_that_they_may_belong_to(landing, night):
+def test_late_events_rebuild_their_day_and_the_later_ones(landing, night):
     _clean_days(landing, night, days=4)
     _run(night)
     late = event(900, "u0", "v7", "view", at(DAY - timedelta(1), 23))
     land(landing, "events", DAY, [late], "late.jsonl")
     _ingest_and_clean(night)
     facts = _run(night)
-    assert facts["days"] == [_days_before(days) for days in (2, 1, 0)]
-    assert facts["continued_from"] == _days_before(3)
+    assert facts["days"] == [_days_before(days) for days in (1, 0)]
+    assert facts["continued_from"] == _days_before(2)
+
+
+def test_a_large_night_has_the_same_sequences_on_spark(landing, night, monkeypatch):
+    _clean_days(landing, night, days=4)
+    rows = []
+    for max_bytes in (exchange.MAX_BYTES_IN_PROCESS, -1):
+        monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", max_bytes)
+        days = [DAY - timedelta(n) for n in range(4)]
+        Lake().commit("sequences", [{"day": day} for day in days], [], {str(day): None for day in days})
+        assert len(_run(night)["days"]) == 4
+        rows.append(sorted(map(str, Lake().scan("sequences").to_pylist())))
+    assert rows[0] == rows[1]
 
 
 def test_sequences_whose_files_are_gone_are_not_continued(landing, night):
@@ -189,17 +200,11 @@ def _stored(day: date) -> dict[str, list[tuple]]:
 
 
 @pytest.fixture
-def tasks_in_this_process(monkeypatch):
-    def run_tasks(spark: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        return [function(item) for item in items]
-
-    monkeypatch.setattr(exchange, "run_tasks", run_tasks)
-    monkeypatch.setattr(sequences, "run_tasks", run_tasks)
-    monkeypatch.setattr(sequences, "spark_context", Mock())
-    monkeypatch.setattr(sequences, "count_buckets", lambda spark, paths: 1 + len(paths) % 3)
+def several_buckets(monkeypatch):
+    monkeypatch.setattr(sequences, "count_buckets", lambda scheduler, paths: 1 + len(paths) % 3)
 
 
-def test_sequences_of_changed_days_are_not_continued(tasks_in_this_process, night):
+def test_sequences_of_changed_days_are_not_continued(several_buckets, night):
     _write_landings([DAY - timedelta(n) for n in range(6)])
     for days in range(6):
         _write_day(DAY - timedelta(days), [_interaction("a", "v", days, True, None)])
@@ -212,7 +217,7 @@ def test_sequences_of_changed_days_are_not_continued(tasks_in_this_process, nigh
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(CHANGE, min_size=1, max_size=6), max_length=st.integers(1, 4))
 def test_continued_sequences_are_those_of_a_full_build(
-    tasks_in_this_process, tmp_path_factory, monkeypatch, changes, max_length
+    several_buckets, tmp_path_factory, monkeypatch, changes, max_length
 ):
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path_factory.mktemp("home")))
     params = SequencesConfig(max_length=max_length, validation_days=2)
