@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
+import pendulum
 import pytest
+from airflow.timetables.trigger import CronPartitionTimetable
 
 from core.paths import PROJECT_ROOT
 from core.step_graph import STEPS
@@ -90,8 +93,36 @@ def test_one_run_every_night_without_catchup(parsed: Mapping[str, Any]) -> None:
     assert dag["max_active_runs"] == 1
     assert dag["catchup"] is False
     schedule = dag["timetable"]["__var"]
-    assert (schedule["expression"], schedule["timezone"]) == ("0 2 * * *", "UTC")
+    assert (schedule["expression"], schedule["timezone"]) == ("0 0 * * *", "Etc/GMT+2")  # 02:00 UTC
     assert (schedule["run_offset"], schedule["key_format"]) == (-1, "%Y-%m-%d")
+
+
+def test_backfill_schedule_and_form_mean_the_same_night() -> None:
+    """The first and the last day of a backfill are both included, and a typed key is the scheduled one."""
+    timetable = CronPartitionTimetable(
+        "0 0 * * *", timezone="Etc/GMT+2", run_offset=-1, key_format="%Y-%m-%d"
+    )
+    bounds = datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 3, 11, tzinfo=UTC)
+    backfilled = list(timetable.iter_partition_dagrun_infos(earliest=bounds[0], latest=bounds[1]))
+    assert [info.partition_key for info in backfilled] == ["2026-03-10", "2026-03-11"]
+    scheduled = timetable._get_partition_info(run_date=pendulum.datetime(2026, 3, 11, 2))
+    assert scheduled == (backfilled[0].partition_date, "2026-03-10")
+    assert timetable.resolve_partition_date("2026-03-10") == backfilled[0].partition_date
+
+
+def test_the_two_halves_are_task_groups_of_the_graph(parsed: Mapping[str, Any]) -> None:
+    groups = parsed["dags"]["nightly"]["task_group"]["children"]
+    assert sorted(groups) == ["lake_half", "model_half"]
+
+
+def test_published_tables_and_the_model_are_assets(parsed: Mapping[str, Any]) -> None:
+    outlets = {task["name"]: task["outlets"] for task in parsed["tasks"]["nightly"] if task["outlets"]}
+    assert outlets["check"] == ["undercurrent_interactions", "undercurrent_features"]
+    assert outlets["promote"] == ["undercurrent_model"]
+
+
+def test_a_retry_waits_longer_each_time(parsed: Mapping[str, Any]) -> None:
+    assert all(task["backs_off"] for task in chain.from_iterable(parsed["tasks"].values()))
 
 
 def test_maintenance_runs_every_day_and_one_run_at_a_time(parsed: Mapping[str, Any]) -> None:

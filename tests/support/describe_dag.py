@@ -36,6 +36,8 @@ def _task(task) -> dict:  # type: ignore[no-untyped-def]
         "seconds": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "doc": task.doc_md,
         "pool": task.pool,
+        "outlets": [asset.name for asset in task.outlets],
+        "backs_off": bool(task.retry_exponential_backoff),
     }
 
 
