@@ -44,8 +44,9 @@ from datetime import timedelta
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup
 
 from core.step_graph import LAKE_HALF, STEPS
+from ops.approval import ApprovalTask
 from ops.dag_defaults import dag_defaults
-from ops.operators import StepOperator
+from ops.operators import NIGHT_SCHEMA, StepOperator
 
 # step -> what it does, its time limit in minutes, its pool
 TASK_SETTINGS = {
@@ -84,11 +85,10 @@ OUTLETS = {
     "promote": [Asset("undercurrent_model")],
 }
 
-DAY = {"type": ["null", "string"], "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
 PARAMS = {
     "night": Param(
         None,
-        **DAY,
+        **NIGHT_SCHEMA,
         title="Night",
         description="The day (UTC) whose logs are taken in. Leave it empty in a backfill.",
     ),
@@ -102,7 +102,7 @@ PARAMS = {
     ),
     "model_half_from": Param(
         None,
-        **DAY,
+        **NIGHT_SCHEMA,
         title="Model half from",
         description="Nights before this day run their lake half only. Empty: all nights run both halves.",
     ),
@@ -119,7 +119,7 @@ with DAG(
     description="One night: from landing files to a promoted, recorded and reported model",
     doc_md=__doc__,
     schedule=CronPartitionTimetable("0 0 * * *", timezone=TWO_O_CLOCK, run_offset=-1, key_format="%Y-%m-%d"),
-    catchup=False,  # unpausing the DAG runs at most the newest night that has ended
+    catchup=False,  # unpausing runs at most the newest night that has ended
     max_active_runs=1,
     params=PARAMS,
     tags=["undercurrent", "nightly"],
@@ -140,3 +140,10 @@ with DAG(
             trigger_rule="none_failed",  # a step that the params leave out does not stop the later ones
         )
         operators[name].set_upstream([operators[upstream_step] for upstream_step in upstream])
+    approval = ApprovalTask(
+        task_id="approval",
+        task_group=model_half,
+        doc_md="Asks a person about a promotion within `gate.approval_margin`. No answer means no.",
+        trigger_rule="none_failed",
+    )
+    operators["gate"] >> approval >> operators["promote"]

@@ -35,6 +35,8 @@ class Verdict(msgspec.Struct):
 
     promote: bool
     summary: str
+    needs_approval: bool
+    conditions: list[dict[str, Any]]
 
 
 class Metrics(msgspec.Struct):

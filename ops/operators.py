@@ -21,6 +21,8 @@ from ops import process_group
 PROGRESS_SECONDS = "10"  # how often tqdm may write into a task's log
 LOG_WIDTH = 100  # Airflow's log page cuts longer lines off
 TAIL_LINES = 20  # of the output, for alerts
+# JSON schema of a night in a trigger form. Empty is allowed.
+NIGHT_SCHEMA = {"type": ["null", "string"], "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
 
 
 def night_of(context: Mapping[str, Any]) -> date:
@@ -127,18 +129,22 @@ class StepOperator(ChildProcessOperator):
             InputError: the night is missing, or it is recorded and `force` is off.
         """
         night = night_of(context)
-        arguments = [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(_workspace(night))]
+        arguments = [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(workspace_of(night))]
         if params_path := os.environ.get("UNDERCURRENT_PARAMS"):
             arguments += ["--params", params_path]
-        if reason := _reason_to_skip(self.task_id, night, context):
+        if reason := reason_to_skip(self.task_id, night, context):
             raise AirflowSkipException(reason)
         if context["params"].get("dry_run"):
             raise AirflowSkipException(f"dry run of: python -m {' '.join(arguments)}")
         return arguments
 
 
-def _reason_to_skip(step: str, night: date, context: Mapping[str, Any]) -> str | None:
-    """Return why a run leaves a step out, or None if the step must run."""
+def reason_to_skip(step: str, night: date, context: Mapping[str, Any]) -> str | None:
+    """Return why a run leaves a step out, or None if the step must run.
+
+    Raises:
+        InputError: the night is recorded, a person triggered the run, and `force` is off.
+    """
     params, run = context["params"], context["dag_run"]
     if step not in params.get("steps", [step]):
         return "the param `steps` leaves it out"
@@ -157,11 +163,12 @@ def _reason_to_skip(step: str, night: date, context: Mapping[str, Any]) -> str |
 
 def _recorded_before(night: date, moment: datetime) -> bool:
     """Whether an earlier run recorded the night. The present run may record it too, but later."""
-    manifest = _workspace(night) / "run_manifests" / "record.json"
+    manifest = workspace_of(night) / "run_manifests" / "record.json"
     return manifest.exists() and datetime.fromtimestamp(manifest.stat().st_mtime, UTC) < moment
 
 
-def _workspace(night: date) -> Path:
+def workspace_of(night: date | str) -> Path:
+    """Return the folder of a night's files."""
     return paths.home() / "nights" / str(night)
 
 

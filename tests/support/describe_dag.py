@@ -7,12 +7,16 @@ import time
 
 def main(folder: str) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from airflow.sdk import DAG, BaseOperator, CronPartitionTimetable, Param
+    from airflow.providers.standard.operators.hitl import HITLOperator
+    from airflow.sdk import DAG, BaseOperator, CronPartitionTimetable, Param, TaskGroup
+    from airflow.sdk.definitions.deadline import DeadlineAlert
     from airflow.sdk.exceptions import AirflowFailException
     from airflow.serialization.serialized_objects import DagSerialization
 
-    airflow_classes = DAG, BaseOperator, CronPartitionTimetable, Param, AirflowFailException
-    assert all(airflow_classes)  # airflow.sdk imports them when they are first asked for
+    airflow_classes = DAG, BaseOperator, CronPartitionTimetable, Param, TaskGroup, HITLOperator, DeadlineAlert
+    assert all(
+        (*airflow_classes, AirflowFailException)
+    )  # airflow.sdk imports them when they are first asked for
     before, started = set(sys.modules), time.perf_counter()
     bag = DagBag(dag_folder=folder, collect_dags=True)
     seconds = time.perf_counter() - started
