@@ -19,8 +19,9 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         print(f"airflow: refused: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
-    if not (airflow_home.folder() / "airflow.db").exists():
-        airflow_home.initialise(environment, airflow_home.folder() / "components" / "prepare.log")
+    log = airflow_home.folder() / "components" / "prepare.log"
+    if not log.exists():
+        airflow_home.initialise(environment, log)
     command = airflow_home.airflow_command(*argv)
     return os.execvpe(command[0], command, environment)
 

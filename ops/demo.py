@@ -35,11 +35,14 @@ champion  its version in MLflow before -> after the run
 NDCG      on the test day, full ranking; the challenger is this night's model"""
 # Variables that would let the demo read or write outside its home.
 OVERRIDING_VARIABLES = (
+    "AIRFLOW__CORE__EXECUTOR",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
     "MLFLOW_TRACKING_URI",
     "UNDERCURRENT_CATALOG_URI",
     "UNDERCURRENT_LOCK_DATABASE",
     "UNDERCURRENT_LANDING",
     "UNDERCURRENT_MODEL",
+    "UNDERCURRENT_PARAMS",
     "UNDERCURRENT_RECORD",
     "UNDERCURRENT_RECORD_REMOTE",
     "UNDERCURRENT_WAREHOUSE",

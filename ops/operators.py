@@ -10,15 +10,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from core import paths
 from core.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, InputError
 from core.step_graph import LAKE_HALF
-from ops import process_group
+from ops import process_group, telemetry
 
 PROGRESS_SECONDS = "10"  # how often tqdm may write into a task's log
+DISTRIBUTED_STEPS = ("align", "train")  # torchrun can share them between GPUs
+SPARK_STEPS = ("clean", "check", "sequences")
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each
 LOG_WIDTH = 100  # Airflow's log page cuts longer lines off
 TAIL_LINES = 20  # of the output, for alerts
 # JSON schema of a night in a trigger form. Empty is allowed.
@@ -64,6 +67,10 @@ class ChildProcessOperator(BaseOperator):
         """
         raise NotImplementedError
 
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that the module gets in addition."""
+        return {}
+
     def execute(self, context: Any) -> None:
         """Run the module.
 
@@ -104,6 +111,7 @@ class ChildProcessOperator(BaseOperator):
             "UNDERCURRENT_HOME": str(paths.home()),
             "PYTHONUNBUFFERED": "1",
             "TQDM_MININTERVAL": PROGRESS_SECONDS,
+            **self.variables(),
         }
         command = [sys.executable, "-m", *arguments]
         self._process = process_group.start(command, paths.PROJECT_ROOT, environment, subprocess.PIPE)
@@ -130,6 +138,9 @@ class StepOperator(ChildProcessOperator):
         """
         night = night_of(context)
         arguments = [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(workspace_of(night))]
+        if self.task_id in DISTRIBUTED_STEPS and (gpus := count_gpus()) > 1:
+            torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m"]
+            arguments = torchrun + arguments
         if params_path := os.environ.get("UNDERCURRENT_PARAMS"):
             arguments += ["--params", params_path]
         if reason := reason_to_skip(self.task_id, night, context):
@@ -137,6 +148,34 @@ class StepOperator(ChildProcessOperator):
         if context["params"].get("dry_run"):
             raise AirflowSkipException(f"dry run of: python -m {' '.join(arguments)}")
         return arguments
+
+    def variables(self) -> dict[str, str]:
+        """Return the Spark master of the connection that UNDERCURRENT_SPARK_CONNECTION names."""
+        connection_id = os.environ.get("UNDERCURRENT_SPARK_CONNECTION")
+        if not connection_id or self.task_id not in SPARK_STEPS:
+            return {}
+        connection = BaseHook.get_connection(connection_id)
+        port = f":{connection.port}" if connection.port else ""
+        return {"UNDERCURRENT_SPARK_MASTER": f"{connection.host}{port}"}
+
+    def execute(self, context: Any) -> None:
+        """Run the step, and write its metrics if UNDERCURRENT_METRICS_FOLDER is set."""
+        super().execute(context)
+        if folder := os.environ.get("UNDERCURRENT_METRICS_FOLDER"):
+            telemetry.write_metrics(workspace_of(night_of(context)), self.task_id, Path(folder))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the tables that the step read and wrote. Airflow calls it if OpenLineage is on."""
+        night = night_of(task_instance.get_template_context())
+        return telemetry.step_lineage(workspace_of(night), self.task_id)
+
+
+def count_gpus() -> int:
+    """Return the number of NVIDIA GPUs that a step sees, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip()])
+    return len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
 
 
 def reason_to_skip(step: str, night: date, context: Mapping[str, Any]) -> str | None:
@@ -170,6 +209,27 @@ def _recorded_before(night: date, moment: datetime) -> bool:
 def workspace_of(night: date | str) -> Path:
     """Return the folder of a night's files."""
     return paths.home() / "nights" / str(night)
+
+
+class EmbedShardOperator(ChildProcessOperator):
+    """Runs `python -m tasks.embed` for one shard of the backlog.
+
+    Args:
+        shard: SHARD/SHARDS, such as 2/8.
+    """
+
+    def __init__(self, shard: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.shard = shard
+
+    def arguments(self, context: Any) -> list[str]:
+        """Return the step, and a folder of the shard's own. See `ChildProcessOperator.arguments`."""
+        workspace = paths.home() / "embed_backlog" / self.shard.replace("/", "-of-")
+        return ["tasks.embed", "--night", str(night_of(context)), "--workspace", str(workspace)]
+
+    def variables(self) -> dict[str, str]:
+        """Return the shard. See `ChildProcessOperator.variables`."""
+        return {"UNDERCURRENT_EMBED_SHARD": self.shard}
 
 
 class CommandOperator(ChildProcessOperator):

@@ -38,7 +38,13 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 
 def test_every_file_of_the_dag_folder_parses(parsed: Mapping[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert sorted(parsed["dags"]) == ["forget_user", "maintenance", "nightly", "weekly_ablation"]
+    assert sorted(parsed["dags"]) == [
+        "embed_backlog",
+        "forget_user",
+        "maintenance",
+        "nightly",
+        "weekly_ablation",
+    ]
 
 
 def test_parsing_is_fast_and_imports_no_heavy_package(parsed: Mapping[str, Any]) -> None:
@@ -71,6 +77,7 @@ def test_every_task_has_owner_retries_timeout_and_doc(parsed: Mapping[str, Any])
         ("maintenance", ("refused", "failed")),
         ("forget_user", ("refused", "failed")),
         ("weekly_ablation", ("refused", "failed")),
+        ("embed_backlog", ("refused", "failed")),
     ],
 )
 def test_every_dag_has_triage_notes_for_every_exit_code(
@@ -133,6 +140,11 @@ def test_maintenance_runs_every_day_and_one_run_at_a_time(parsed: Mapping[str, A
     assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
     assert dag["timetable"]["__var"]["expression"] == "0 12 * * *"
     assert [task["name"] for task in parsed["tasks"]["maintenance"]] == ["maintain"]
+
+
+def test_the_backlog_is_embedded_in_mapped_shards(parsed: Mapping[str, Any]) -> None:
+    tasks = {task["name"]: task["upstream"] for task in parsed["tasks"]["embed_backlog"]}
+    assert tasks == {"list_shards": [], "embed": ["list_shards"]}
 
 
 def test_users_are_forgotten_on_request_by_a_file_of_ids(parsed: Mapping[str, Any]) -> None:

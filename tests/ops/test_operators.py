@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from core import paths
 from core.errors import InputError
-from ops.operators import CommandOperator, StepOperator, night_of
+from ops.operators import CommandOperator, EmbedShardOperator, StepOperator, count_gpus, night_of
 
 STARTED = datetime.now(UTC) + timedelta(hours=1)  # of the run, after all files that a test writes
 
@@ -151,6 +151,39 @@ def test_a_cleared_run_and_the_run_that_recorded_the_night_go_on() -> None:
     recording["dag_run"].start_date = STARTED - timedelta(days=1)
     for run in (cleared, recording):
         assert StepOperator(task_id="report").arguments(run)
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("", 0), ("0", 1), ("0,2", 2)])
+def test_torchrun_shares_training_between_several_gpus(
+    visible: str, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert count_gpus() == gpus
+    arguments = StepOperator(task_id="train").arguments(context("2026-03-09"))
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tasks.train"]
+    assert arguments[:5] == torchrun if gpus == 2 else arguments[0] == "tasks.train"
+    assert StepOperator(task_id="gate").arguments(context("2026-03-09"))[0] == "tasks.gate"
+
+
+def test_spark_steps_get_the_master_of_an_airflow_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert StepOperator(task_id="clean").variables() == {}
+    monkeypatch.setenv("AIRFLOW_CONN_CLUSTER", '{"conn_type": "spark", "host": "spark://head", "port": 7077}')
+    monkeypatch.setenv("UNDERCURRENT_SPARK_CONNECTION", "cluster")
+    assert StepOperator(task_id="clean").variables() == {"UNDERCURRENT_SPARK_MASTER": "spark://head:7077"}
+    assert StepOperator(task_id="train").variables() == {}
+
+
+def test_a_shard_of_the_backlog_runs_in_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    step(tmp_path, monkeypatch, "")
+    output = tmp_path / "output"
+    code = f"import os; open({str(output)!r}, 'w').write(os.environ['UNDERCURRENT_EMBED_SHARD'])"
+    (tmp_path / "tasks" / "embed.py").write_text(code)
+    operator = EmbedShardOperator(task_id="embed", shard="2/8")
+    operator.execute(context("2026-03-09"))
+    assert output.read_text() == "2/8"
+    assert operator.arguments(context("2026-03-09"))[-1] == str(home / "embed_backlog" / "2-of-8")
 
 
 def test_the_parameter_file_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
