@@ -41,7 +41,7 @@ docs/operations.md.
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup
+from airflow.sdk import DAG, Asset, AssetAlias, CronPartitionTimetable, Param, TaskGroup
 
 from core.step_graph import LAKE_HALF, STEPS
 from ops.approval import ApprovalTask
@@ -77,12 +77,13 @@ TASK_SETTINGS = {
     "report": ("Writes the report page of the night.", 30, "default_pool"),
 }
 
-# What a step publishes. Another DAG can wait for it with schedule=[Asset("undercurrent_interactions")].
+# What a step publishes. Another DAG can wait for it with schedule=[Asset("undercurrent_interactions")]. An
+# alias has an event only if there is something new: a champion.
 OUTLETS = {
     "check": [Asset("undercurrent_interactions"), Asset("undercurrent_features")],
     "sequences": [Asset("undercurrent_sequences")],
     "evaluate": [Asset("undercurrent_recommendations")],
-    "promote": [Asset("undercurrent_model")],
+    "promote": [AssetAlias("undercurrent_model")],
 }
 
 PARAMS = {

@@ -120,6 +120,19 @@ class AirflowClient:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         return list(self._request("GET", path, params={"full_content": "true"})["content"])
 
+    def asset_runs(self, asset: str) -> list[str]:
+        """Return the ids of the runs that announced a new version of an asset."""
+        params = {"name_pattern": asset}
+        ids = [found["id"] for found in self._request("GET", "/api/v2/assets", params=params)["assets"]]
+        events = [
+            event
+            for asset_id in ids
+            for event in self._request("GET", "/api/v2/assets/events", params={"asset_id": asset_id})[
+                "asset_events"
+            ]
+        ]
+        return [event["source_run_id"] for event in events]
+
     def approval_request(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
         """Return what a task asks a person: subject, body, options, … None: it has not asked yet."""
         try:

@@ -1,4 +1,4 @@
-"""Alerts about failed tasks and missed deadlines, to the channels that the environment names.
+"""Alerts about failed tasks, missed deadlines and open questions, to the channels that the environment names.
 
 | variable | channel |
 |---|---|
@@ -31,6 +31,7 @@ REMEDIES = {
     "failed": "A server does not answer. Start it, then clear the task.",
 }
 OTHER_REMEDY = "Read the log and clear the task. If it fails again, report it."
+REQUEST_REMEDY = "Open the run in Airflow, then Required actions."
 DEADLINE_REMEDY = "Open the run in Airflow. A queued or slow task waits for a pool, a lock or the machine."
 
 log = logging.getLogger(__name__)
@@ -77,21 +78,33 @@ class FailureAlert(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Send the alert of the task that failed. See `BaseNotifier.notify`."""
-        task_instance, run = context["ti"], context["dag_run"]
         reason = paths.redact_credentials(str(context.get("exception") or "Airflow ended the task"))
         lines = list(getattr(context.get("task"), "last_lines", ()))[-LOG_LINES:]
-        send(
-            Alert(
-                dag=task_instance.dag_id,
-                run=run.run_id,
-                night=str(run.partition_key or context["params"].get("night") or ""),
-                step=task_instance.task_id,
-                reason=reason,
-                remedy=remedy_of(task_instance.task_id, reason),
-                log_lines=tuple(lines),
-                url=task_instance.log_url,
-            )
-        )
+        send(_alert_of_task(context, reason, remedy_of(context["ti"].task_id, reason), tuple(lines)))
+
+
+class RequestAlert(BaseNotifier):
+    """Sends an alert when a task waits for a person's answer, for `notifiers`."""
+
+    def notify(self, context: Any) -> None:
+        """Send the alert of the task that waits. See `BaseNotifier.notify`."""
+        send(_alert_of_task(context, "the run waits for a person's answer", REQUEST_REMEDY))
+
+
+def _alert_of_task(
+    context: Mapping[str, Any], reason: str, remedy: str, log_lines: tuple[str, ...] = ()
+) -> Alert:
+    task_instance, run = context["ti"], context["dag_run"]
+    return Alert(
+        dag=task_instance.dag_id,
+        run=run.run_id,
+        night=str(run.partition_key or context["params"].get("night") or ""),
+        step=task_instance.task_id,
+        reason=reason,
+        remedy=remedy,
+        log_lines=log_lines,
+        url=task_instance.log_url,
+    )
 
 
 def send_deadline_alert(context: Mapping[str, Any]) -> None:

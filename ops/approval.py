@@ -1,6 +1,5 @@
 """The approval of a promotion by a person: the card that the person sees, and the file for `promote`."""
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +13,12 @@ from core.errors import InputError
 from core.paths import APPROVAL_FILE
 from core.run_manifests import read_json, read_manifest, write_json
 from ops import night_results
+from ops.alerts import RequestAlert
+from ops.dag_defaults import positive_number
 from ops.operators import night_of, reason_to_skip, workspace_of
 
 APPROVE, REJECT = "Approve", "Reject"
-DEFAULT_HOURS = "12"
+DEFAULT_HOURS = 12.0
 RERUN = "run the step again"
 
 
@@ -29,12 +30,13 @@ class ApprovalTask(HITLOperator):
     """
 
     def __init__(self, **settings: Any) -> None:
-        hours = os.environ.get("UNDERCURRENT_APPROVAL_HOURS", DEFAULT_HOURS)
+        hours = positive_number("UNDERCURRENT_APPROVAL_HOURS", DEFAULT_HOURS) or DEFAULT_HOURS
         super().__init__(
             subject="Shall this night's model become the champion?",
             options=[APPROVE, REJECT],
             defaults=REJECT,
-            response_timeout=timedelta(hours=float(hours)),
+            response_timeout=timedelta(hours=hours),
+            notifiers=RequestAlert(),
             **settings,
         )
 

@@ -1,5 +1,6 @@
 """What all DAGs share: owner, retries with back-off, alerts and the deadline."""
 
+import math
 import os
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ def dag_defaults() -> dict[str, Any]:
     time after which a run that is still active causes an alert; unset: no alert.
 
     Raises:
-        InputError: the deadline is not a positive whole number.
+        InputError: the deadline is not a number above 0.
     """
     link = os.environ.get("UNDERCURRENT_OWNER_LINK")
     return {
@@ -38,14 +39,30 @@ def dag_defaults() -> dict[str, Any]:
     }
 
 
-def _deadline() -> DeadlineAlert | None:
-    text = os.environ.get("UNDERCURRENT_DEADLINE_MINUTES")
+def positive_number(variable: str, default: float | None = None) -> float | None:
+    """Return the number in an environment variable, or the default if it is not set.
+
+    Raises:
+        InputError: the value is not a number above 0.
+    """
+    text = os.environ.get(variable)
     if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise InputError(f"{variable} is {text!r}; set a number above 0")
+    return number
+
+
+def _deadline() -> DeadlineAlert | None:
+    minutes = positive_number("UNDERCURRENT_DEADLINE_MINUTES")
+    if minutes is None:
         return None
-    if not text.isdigit() or not int(text):
-        raise InputError(f"UNDERCURRENT_DEADLINE_MINUTES is {text!r}; set whole minutes above 0")
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=timedelta(minutes=int(text)),
+        interval=timedelta(minutes=minutes),
         callback=SyncCallback(send_deadline_alert),
     )

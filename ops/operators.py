@@ -10,13 +10,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseHook, BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from core import paths
 from core.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, InputError
 from core.step_graph import LAKE_HALF
-from ops import process_group, telemetry
+from ops import night_results, process_group, telemetry
 
 PROGRESS_SECONDS = "10"  # how often tqdm may write into a task's log
 DISTRIBUTED_STEPS = ("align", "train")  # torchrun can share them between GPUs
@@ -159,10 +159,14 @@ class StepOperator(ChildProcessOperator):
         return {"UNDERCURRENT_SPARK_MASTER": f"{connection.host}{port}"}
 
     def execute(self, context: Any) -> None:
-        """Run the step, and write its metrics if UNDERCURRENT_METRICS_FOLDER is set."""
+        """Run the step, announce a new champion, and write metrics if UNDERCURRENT_METRICS_FOLDER is set."""
         super().execute(context)
+        workspace = workspace_of(night_of(context))
+        for alias in self.outlets:
+            if isinstance(alias, AssetAlias) and night_results.read_promotion(workspace).is_new_champion:
+                context["outlet_events"][alias].add(Asset(alias.name))
         if folder := os.environ.get("UNDERCURRENT_METRICS_FOLDER"):
-            telemetry.write_metrics(workspace_of(night_of(context)), self.task_id, Path(folder))
+            telemetry.write_metrics(workspace, self.task_id, Path(folder))
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Return the tables that the step read and wrote. Airflow calls it if OpenLineage is on."""

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
 import pendulum
 import pytest
+from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
 from core.paths import PROJECT_ROOT
@@ -107,17 +108,32 @@ def test_one_run_every_night_without_catchup(parsed: Mapping[str, Any]) -> None:
     assert (schedule["run_offset"], schedule["key_format"]) == (-1, "%Y-%m-%d")
 
 
-def test_backfill_schedule_and_form_mean_the_same_night() -> None:
+@pytest.fixture
+def timetable(parsed: Mapping[str, Any]) -> CronPartitionTimetable:
+    """The timetable of the DAG, as the scheduler reads it."""
+    return CronPartitionTimetable.deserialize(parsed["dags"]["nightly"]["timetable"]["__var"])
+
+
+def test_backfill_schedule_and_form_mean_the_same_night(timetable: CronPartitionTimetable) -> None:
     """The first and the last day of a backfill are both included, and a typed key is the scheduled one."""
-    timetable = CronPartitionTimetable(
-        "0 0 * * *", timezone="Etc/GMT+2", run_offset=-1, key_format="%Y-%m-%d"
-    )
     bounds = datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 3, 11, tzinfo=UTC)
     backfilled = list(timetable.iter_partition_dagrun_infos(earliest=bounds[0], latest=bounds[1]))
     assert [info.partition_key for info in backfilled] == ["2026-03-10", "2026-03-11"]
     scheduled = timetable._get_partition_info(run_date=pendulum.datetime(2026, 3, 11, 2))
     assert scheduled == (backfilled[0].partition_date, "2026-03-10")
     assert timetable.resolve_partition_date("2026-03-10") == backfilled[0].partition_date
+
+
+def test_unpausing_a_dag_with_earlier_runs_starts_the_newest_ended_night_only(
+    timetable: CronPartitionTimetable,
+) -> None:
+    """What docs/how-to/backfill.md warns of."""
+    earlier = DagRunInfo(pendulum.datetime(2026, 3, 5, 2), None)
+    info = timetable.next_dagrun_info_v2(
+        last_dagrun_info=earlier, restriction=TimeRestriction(None, None, False)
+    )
+    assert info is not None
+    assert timedelta(0) <= pendulum.now("UTC") - info.run_after < timedelta(days=1)
 
 
 def test_the_two_halves_are_task_groups_of_the_graph(parsed: Mapping[str, Any]) -> None:

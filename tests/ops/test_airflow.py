@@ -12,11 +12,23 @@ from ops.airflow_server import DAG_ID
 from ops.run_outcome import UnexpectedFailureError
 from ops.watch_run import watch_run
 from tests.support.processes import free_port
+from tests.support.webhook import webhook
 
 
 def test_a_night_without_events_is_refused_once_although_the_scheduler_died(
-    home: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with webhook() as (address, posted):
+        monkeypatch.setenv("UNDERCURRENT_ALERT_WEBHOOK", address)
+        _run_night_without_events(home, capsys)
+    assert len(posted) == 1  # the steps after ingest did not fail themselves
+    alert = posted[0][1]
+    assert (alert["step"], alert["night"]) == ("ingest", "2026-03-09")
+    assert "dt=2026-03-09 holds no files" in alert["reason"]
+    assert any("ingest: refused: " in line for line in alert["log_lines"])
+
+
+def _run_night_without_events(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with airflow_server.start(free_port()) as (api, supervisor):
         api.set_paused(DAG_ID, False)
         os.kill(supervisor.pid("scheduler"), signal.SIGKILL)

@@ -4,16 +4,15 @@ import json
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ops import alerts
-from ops.alerts import Alert, FailureAlert
+from ops.alerts import Alert, FailureAlert, RequestAlert
 from ops.dag_defaults import dag_defaults
+from tests.support.webhook import webhook
 
 ALERT = Alert(
     dag="nightly",
@@ -27,32 +26,12 @@ ALERT = Alert(
 )
 
 
-@contextmanager
-def server(handler: type[socketserver.BaseRequestHandler], kind: type) -> Iterator[str]:
-    """Run a server and yield its host and port."""
-    with kind(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
-
-
 @pytest.fixture
-def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Path -> JSON that a real HTTP server got from both webhooks."""
-    bodies: dict[str, Any] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies[self.path] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(500 if self.path == "/broken" else 200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Print nothing."""
-
-    with server(Handler, HTTPServer) as address:
-        monkeypatch.setenv("UNDERCURRENT_ALERT_WEBHOOK", f"http://{address}/hook")
-        monkeypatch.setenv("UNDERCURRENT_ALERT_SLACK", f"http://{address}/slack")
+def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
+    """What a real HTTP server got from both webhooks: (path, JSON)."""
+    with webhook() as (address, bodies):
+        monkeypatch.setenv("UNDERCURRENT_ALERT_WEBHOOK", f"{address}/hook")
+        monkeypatch.setenv("UNDERCURRENT_ALERT_SLACK", f"{address}/slack")
         yield bodies
 
 
@@ -70,21 +49,23 @@ def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
                     received.append("".join(iter(lambda: self.rfile.readline().decode(), ".\r\n")))
                 self.wfile.write(b"221 bye\r\n" if line.startswith("QUIT") else b"250 ok\r\n")
 
-    with server(Handler, socketserver.ThreadingTCPServer) as address:
-        host, port = address.split(":")
-        connection = {"conn_type": "smtp", "host": host, "port": int(port)}
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host, port = server.server_address
+        connection: dict[str, Any] = {"conn_type": "smtp", "host": host, "port": port}
         connection["extra"] = {"disable_ssl": True, "disable_tls": True, "from_email": "night@example.org"}
         monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
         monkeypatch.setenv("UNDERCURRENT_ALERT_EMAIL", "ann@example.org, bob@example.org")
         yield received
+        server.shutdown()
 
 
-def test_a_webhook_gets_the_fields_and_slack_a_text(posted: dict[str, Any]) -> None:
+def test_a_webhook_gets_the_fields_and_slack_a_text(posted: list[tuple[str, Any]]) -> None:
     alerts.send(ALERT)
-    assert posted["/hook"]["night"] == "2026-03-09"
-    assert posted["/hook"]["reason"] == ALERT.reason
-    assert posted["/hook"]["log_lines"] == list(ALERT.log_lines)
-    text = posted["/slack"]["text"]
+    assert dict(posted)["/hook"]["night"] == "2026-03-09"
+    assert dict(posted)["/hook"]["reason"] == ALERT.reason
+    assert dict(posted)["/hook"]["log_lines"] == list(ALERT.log_lines)
+    text = dict(posted)["/slack"]["text"]
     assert text.startswith(f"nightly 2026-03-09 ingest: {ALERT.reason}\n{ALERT.remedy}\n")
     assert "a &lt;b&gt; &amp; {{ c }}" in text
 
@@ -97,32 +78,40 @@ def test_a_mail_goes_to_every_address(mails: list[str]) -> None:
 
 
 def test_a_channel_that_fails_stops_no_other_and_its_address_stays_secret(
-    posted: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    posted: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("UNDERCURRENT_ALERT_WEBHOOK", "http://127.0.0.1:1/s3cret")
     alerts.send(ALERT)
-    assert "/slack" in posted
+    assert "/slack" in dict(posted)
     assert "the alert to UNDERCURRENT_ALERT_WEBHOOK was not sent: ConnectionError" in caplog.text
     assert "s3cret" not in caplog.text
 
 
-def test_a_failed_task_alerts_with_its_reason_remedy_and_last_lines(posted: dict[str, Any]) -> None:
+def test_a_failed_task_alerts_with_its_reason_remedy_and_last_lines(posted: list[tuple[str, Any]]) -> None:
     task = SimpleNamespace(last_lines=[f"line {number}" for number in range(20)])
     instance = SimpleNamespace(dag_id="nightly", task_id="check", log_url="http://log")
     run = SimpleNamespace(run_id="r", partition_key="2026-03-09")
     error = RuntimeError("check: blocked: users are missing at postgres://ann:s3cret@db/x")
     FailureAlert().notify({"ti": instance, "dag_run": run, "task": task, "exception": error, "params": {}})
-    body = posted["/hook"]
+    body = dict(posted)["/hook"]
     assert body["reason"] == "check: blocked: users are missing at postgres://***@db/x"
     assert "clear the run from ingest" in body["remedy"]
     assert body["log_lines"] == [f"line {number}" for number in range(10, 20)]
 
 
-def test_a_missed_deadline_alerts(posted: dict[str, Any]) -> None:
+def test_a_task_that_waits_for_a_person_alerts(posted: list[tuple[str, Any]]) -> None:
+    instance = SimpleNamespace(dag_id="nightly", task_id="approval", log_url="http://log")
+    run = SimpleNamespace(run_id="r", partition_key="2026-03-09")
+    RequestAlert().notify({"ti": instance, "dag_run": run, "params": {}})
+    assert dict(posted)["/hook"]["step"] == "approval"
+    assert "Required actions" in dict(posted)["/slack"]["text"]
+
+
+def test_a_missed_deadline_alerts(posted: list[tuple[str, Any]]) -> None:
     run = {"dag_id": "nightly", "dag_run_id": "r", "partition_key": "2026-03-09", "conf": {}}
     alerts.send_deadline_alert({"dag_run": run})
-    assert posted["/hook"]["night"] == "2026-03-09"
-    assert "after its deadline" in posted["/slack"]["text"]
+    assert dict(posted)["/hook"]["night"] == "2026-03-09"
+    assert "after its deadline" in dict(posted)["/slack"]["text"]
 
 
 def test_a_deadline_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def run_promotion(api: AirflowClient, supervisor: Supervisor, day: date, answer:
     run_id = f"approval-{day}"
     api.trigger_run(DAG_ID, run_id, {"steps": ["promote"]}, partition_key=str(day))
     supervisor.wait_for(
-        lambda: api.approval_request(DAG_ID, run_id, "approval") is not None, "the request", 120
+        lambda: api.approval_request(DAG_ID, run_id, "approval") is not None, "the request", 600
     )
     request = api.approval_request(DAG_ID, run_id, "approval")
     assert request is not None
@@ -46,6 +46,7 @@ def run_promotion(api: AirflowClient, supervisor: Supervisor, day: date, answer:
     assert watch_run(api, supervisor, DAG_ID, run_id) == "success"
 
 
+@pytest.mark.timeout(1800)
 def test_only_an_approved_challenger_becomes_the_champion(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +57,8 @@ def test_only_an_approved_challenger_becomes_the_champion(
         api.set_paused(DAG_ID, False)
         for answer, day in days.items():
             run_promotion(api, supervisor, day, answer)
+        # Only a new champion is announced to the DAGs that wait for it.
+        assert api.asset_runs("undercurrent_model") == [f"approval-{days[APPROVE]}"]
     outcomes = {a: read_manifest(w / "run_manifests", "promote")["facts"] for a, w in workspaces.items()}
     assert outcomes[REJECT]["outcome"] == "does not become champion: admin rejected it"
     assert outcomes[None]["outcome"] == "does not become champion: the time limit rejected it"
