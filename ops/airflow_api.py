@@ -122,15 +122,11 @@ class AirflowClient:
 
     def asset_runs(self, asset: str) -> list[str]:
         """Return the ids of the runs that announced a new version of an asset."""
-        params = {"name_pattern": asset}
-        ids = [found["id"] for found in self._request("GET", "/api/v2/assets", params=params)["assets"]]
-        events = [
-            event
-            for asset_id in ids
-            for event in self._request("GET", "/api/v2/assets/events", params={"asset_id": asset_id})[
-                "asset_events"
-            ]
-        ]
+        assets = self._request("GET", "/api/v2/assets", params={"name_pattern": asset})["assets"]
+        if not assets:  # no event yet
+            return []
+        params = {"asset_id": assets[0]["id"]}
+        events = self._request("GET", "/api/v2/assets/events", params=params)["asset_events"]
         return [event["source_run_id"] for event in events]
 
     def approval_request(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
@@ -142,7 +138,7 @@ class AirflowClient:
                 return None
             raise
 
-    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+    def respond(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
         """Answer a task that asks a person."""
         body = {"chosen_options": [option], "params_input": {}}
         self._request("PATCH", _approval_path(dag_id, run_id, task_id), json=body)

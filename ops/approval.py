@@ -56,16 +56,16 @@ class ApprovalTask(HITLOperator):
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Store the answer for `promote`."""
-        answer = super().execute_complete(context, event)
+        response = super().execute_complete(context, event)
         workspace, user = workspace_of(night_of(context)), event["responded_by_user"]
         decision = {
-            "approved": answer["chosen_options"] == [APPROVE],
+            "approved": response["chosen_options"] == [APPROVE],
             "by": user["name"] if user else "the time limit",
             "verdict_digest": hashing.hash_file(workspace / "gate" / "verdict.json"),
         }
         write_json(workspace / APPROVAL_FILE, decision)
-        self.log.info("%s by %s", answer["chosen_options"][0], decision["by"])
-        return answer
+        self.log.info("%s by %s", response["chosen_options"][0], decision["by"])
+        return response
 
 
 def approval_card(workspace: Path) -> str:

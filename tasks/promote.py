@@ -101,7 +101,7 @@ def _approval(night: Night, verdict: Verdict) -> str | None:
     path = night.workspace / APPROVAL_FILE
     remedy = "trigger `promote` in Airflow, which asks for it, or set gate.approval_margin to 0"
     if not path.exists():
-        return f"nobody approved it; {remedy}"
+        return f"it has no approval; {remedy}"
     approval = read_json(path, remedy, ("approved", "by", "verdict_digest"))
     if approval["verdict_digest"] != hashing.hash_file(night.require_output("gate", "verdict.json")):
         return f"the approval is of another verdict; {remedy}"

@@ -42,7 +42,7 @@ def run_promotion(api: AirflowClient, supervisor: Supervisor, day: date, answer:
     assert request is not None
     assert "| better_than_" in request["body"]
     if answer:
-        api.answer(DAG_ID, run_id, "approval", answer)
+        api.respond(DAG_ID, run_id, "approval", answer)
     assert watch_run(api, supervisor, DAG_ID, run_id) == "success"
 
 

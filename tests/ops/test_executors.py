@@ -46,7 +46,7 @@ def test_the_pod_of_a_task_is_rendered_with_command_home_and_secret() -> None:
     manifest = ApiClient().sanitize_for_serialization(pod)
     container = manifest["spec"]["containers"][0]
     assert container["args"] == ["execute-workload"]
-    assert {"name": "UNDERCURRENT_HOME", "value": "/home/undercurrent"} in container["env"]
+    assert {"name": "UNDERCURRENT_HOME", "value": "/opt/undercurrent/var"} in container["env"]
     assert container["envFrom"] == [{"secretRef": {"name": "undercurrent"}}]
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in manifest["spec"]["volumes"]} == {"home"}

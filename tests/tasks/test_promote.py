@@ -96,9 +96,9 @@ def answer(night: Night, approved: bool) -> None:
     write_json(night.workspace / APPROVAL_FILE, answer)
 
 
-def test_a_challenger_that_nobody_approved_is_registered_only(tmp_path):
+def test_a_challenger_without_an_approval_is_registered_only(tmp_path):
     night = grey_night(tmp_path)
-    assert run(night)["outcome"].startswith("does not become champion: nobody approved it; trigger `promote`")
+    assert run(night)["outcome"].startswith("does not become champion: it has no approval; trigger `promote`")
     assert aliases() == {"champion": None, "challenger": "1", "previous": None}
     answer(night, approved=False)
     assert run(night)["outcome"] == "does not become champion: ann rejected it"
