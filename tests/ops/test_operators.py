@@ -4,10 +4,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from core import paths
 from core.errors import InputError
+from core.run_manifests import write_json
 from ops.operators import CommandOperator, EmbedShardOperator, StepOperator, count_gpus, night_of
 
 STARTED = datetime.now(UTC) + timedelta(hours=1)  # of the run, after all files that a test writes
@@ -189,6 +192,25 @@ def test_a_shard_of_the_backlog_runs_in_a_folder_of_its_own(
 def test_the_parameter_file_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERCURRENT_PARAMS", "mine.yaml")
     assert StepOperator(task_id="train").arguments(context("2026-03-09"))[-2:] == ["--params", "mine.yaml"]
+
+
+@pytest.mark.parametrize(("champion", "announced"), [("2", ["undercurrent_model"]), ("1", []), (None, [])])
+def test_only_a_new_champion_is_announced(
+    champion: str | None,
+    announced: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+) -> None:
+    step(tmp_path, monkeypatch, "")
+    manifest = home / "nights" / "2026-03-09" / "run_manifests" / "promote.json"
+    write_json(manifest, {"facts": {"champion": champion, "version": "2"}})
+    (tmp_path / "tasks" / "promote.py").write_text("")
+    model, events = AssetAlias("undercurrent_model"), OutletEventAccessors()
+    StepOperator(task_id="promote", outlets=[model]).execute(
+        context("2026-03-09") | {"outlet_events": events}
+    )
+    assert [event.dest_asset_key.name for event in events[model].asset_alias_events] == announced
 
 
 def test_a_command_gets_its_options_and_the_home(
