@@ -5,7 +5,7 @@ BENCH ?= speed.dag_import
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo up test lint docs bench chaos reproduce
+.PHONY: help setup demo up backfill airflow test lint docs bench chaos reproduce
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -18,6 +18,12 @@ demo: setup ## run five simulated nights in Airflow and print their outcomes
 
 up: setup ## serve Airflow, MLflow and the nights' web pages until Ctrl-C
 	@$(PYTHON) -m ops.serve
+
+backfill: setup ## run past nights in order: make backfill FROM=2026-03-10 TO=2026-03-11 (both included) [MODEL=all] [FORCE=yes]
+	@$(PYTHON) -m ops.backfill --from "$(FROM)" --to "$(TO)" $(if $(MODEL),--model "$(MODEL)") $(if $(FORCE),--force)
+
+airflow: setup ## run Airflow's command line: make airflow ARGS="dags list"
+	@$(PYTHON) -m ops.airflow_cli $(ARGS)
 
 test: setup ## run the tests
 	@$(PYTHON) -m pytest $(ARGS)

@@ -23,3 +23,6 @@ STEPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("record",),
     }
 )
+
+# The steps that write the lake. The others, the model half, read the files of one snapshot.
+LAKE_HALF = ("ingest", "clean", "embed", "check", "sequences")

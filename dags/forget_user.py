@@ -29,6 +29,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
+from ops.dag_defaults import dag_defaults
 from ops.operators import CommandOperator
 
 USER_IDS_PARAM = Param(
@@ -45,8 +46,8 @@ with DAG(
     schedule=None,
     max_active_runs=1,
     params={"user_ids": USER_IDS_PARAM},
-    default_args={"owner": "undercurrent", "retries": 2, "retry_delay": timedelta(seconds=30)},
-    tags=["undercurrent"],
+    tags=["undercurrent", "privacy"],
+    **dag_defaults(),
 ) as dag:
     CommandOperator(
         task_id="forget",

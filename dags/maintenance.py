@@ -28,6 +28,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
+from ops.dag_defaults import dag_defaults
 from ops.operators import CommandOperator
 
 with DAG(
@@ -35,10 +36,10 @@ with DAG(
     description="Small files, old versions and unneeded files of the lake",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("0 12 * * *", timezone="UTC"),
-    catchup=False,  # and no start_date, so that no past runs are scheduled
+    catchup=False,  # unpausing the DAG runs it at most once
     max_active_runs=1,
-    default_args={"owner": "undercurrent", "retries": 2, "retry_delay": timedelta(seconds=30)},
-    tags=["undercurrent"],
+    tags=["undercurrent", "lake"],
+    **dag_defaults(),
 ) as dag:
     CommandOperator(
         task_id="maintain",

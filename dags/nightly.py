@@ -1,7 +1,8 @@
 """# One night: landing files to promoted model
 
 The run starts at 02:00 UTC and takes in the logs of the day before. To run another night, trigger the DAG
-with the parameter `night`. Each task runs `python -m tasks.<step>`.
+with the parameter `night`. To run several, use `make backfill`. Each task runs `python -m tasks.<step>`.
+The partition key of a run is its night. A recorded night runs again only with the parameter `force`.
 
 ## Triage notes
 
@@ -40,16 +41,18 @@ docs/operations.md.
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronPartitionTimetable, Param
+from airflow.sdk import DAG, Asset, AssetAlias, CronPartitionTimetable, Param, TaskGroup
 
-from core.step_graph import STEPS
-from ops.operators import StepOperator
+from core.step_graph import LAKE_HALF, STEPS
+from ops.approval import ApprovalTask
+from ops.dag_defaults import dag_defaults
+from ops.operators import NIGHT_SCHEMA, StepOperator
 
 # step -> what it does, its time limit in minutes, its pool
 TASK_SETTINGS = {
     "ingest": ("Reads the landing files into the lake, each file once.", 60, "heavy"),
     "clean": ("Cleans the events (Spark) and stores rejected ones in `rejects` with a reason.", 120, "heavy"),
-    "embed": ("Embeds the frames, captions and audio of new videos.", 360, "heavy"),
+    "embed": ("Embeds the frames, captions and audio of new videos.", 360, "gpu"),
     "check": (
         "Checks events, interactions and vectors. A failed check of severity error blocks the night.",
         60,
@@ -57,9 +60,9 @@ TASK_SETTINGS = {
     ),
     "sequences": ("Builds the sequence of each user at the end of the day (Spark).", 120, "heavy"),
     "snapshot": ("Pins the table versions and writes the files that the model half reads.", 60, "heavy"),
-    "align": ("Aligns the modalities by contrastive learning (InfoNCE).", 120, "heavy"),
-    "train": ("Trains the challenger of the night.", 360, "heavy"),
-    "evaluate": ("Evaluates challenger, champion and baselines on the test day.", 120, "heavy"),
+    "align": ("Aligns the modalities by contrastive learning (InfoNCE).", 120, "gpu"),
+    "train": ("Trains the challenger of the night.", 360, "gpu"),
+    "evaluate": ("Evaluates challenger, champion and baselines on the test day.", 120, "gpu"),
     "gate": (
         "Decides whether the challenger replaces the champion, and changes nothing.",
         10,
@@ -74,29 +77,74 @@ TASK_SETTINGS = {
     "report": ("Writes the report page of the night.", 30, "default_pool"),
 }
 
-NIGHT_PARAM = Param(
-    None,
-    type=["null", "string"],
-    format="date",
-    pattern=r"^\d{4}-\d{2}-\d{2}$",
-    title="Night",
-    description="The day (UTC) whose logs are taken in. A scheduled run takes the day before.",
-)
+# What a step publishes. Another DAG can wait for it with schedule=[Asset("undercurrent_interactions")]. An
+# alias has an event only if there is something new: a champion.
+OUTLETS = {
+    "check": [Asset("undercurrent_interactions"), Asset("undercurrent_features")],
+    "sequences": [Asset("undercurrent_sequences")],
+    "evaluate": [Asset("undercurrent_recommendations")],
+    "promote": [AssetAlias("undercurrent_model")],
+}
+
+PARAMS = {
+    "night": Param(
+        None,
+        **NIGHT_SCHEMA,
+        title="Night",
+        description="The day (UTC) whose logs are taken in. Leave it empty in a backfill.",
+    ),
+    "steps": Param(
+        list(STEPS),
+        type="array",
+        items={"type": "string", "enum": list(STEPS)},
+        examples=list(STEPS),
+        title="Steps to run",
+        description="The other steps are skipped. They must have run before.",
+    ),
+    "model_half_from": Param(
+        None,
+        **NIGHT_SCHEMA,
+        title="Model half from",
+        description="Nights before this day run their lake half only. Empty: all nights run both halves.",
+    ),
+    "force": Param(False, type="boolean", title="Force", description="Run a recorded night again."),
+    "dry_run": Param(False, type="boolean", title="Dry run", description="Log the commands, run none."),
+}
+
+# In this time zone (UTC-2) midnight is 02:00 UTC. The keys 2026-03-10 of a backfill, of a schedule and of a
+# form then mean the same instant, and a backfill's first and last day are both included.
+TWO_O_CLOCK = "Etc/GMT+2"
 
 with DAG(
     "nightly",
     description="One night: from landing files to a promoted, recorded and reported model",
     doc_md=__doc__,
-    schedule=CronPartitionTimetable("0 2 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
-    catchup=False,  # and no start_date, so that no past runs are scheduled
+    schedule=CronPartitionTimetable("0 0 * * *", timezone=TWO_O_CLOCK, run_offset=-1, key_format="%Y-%m-%d"),
+    catchup=False,  # unpausing runs at most the newest night that has ended
     max_active_runs=1,
-    params={"night": NIGHT_PARAM},
-    default_args={"owner": "undercurrent", "retries": 2, "retry_delay": timedelta(seconds=30)},
-    tags=["undercurrent"],
+    params=PARAMS,
+    tags=["undercurrent", "nightly"],
+    **dag_defaults(),
 ) as dag:
+    lake_half = TaskGroup("lake_half", prefix_group_id=False, tooltip="Landing files to checked tables")
+    model_half = TaskGroup("model_half", prefix_group_id=False, tooltip="Snapshot to promoted model")
     operators = {}
     for name, upstream in STEPS.items():
         description, minutes, pool = TASK_SETTINGS[name]
-        timeout = timedelta(minutes=minutes)
-        operators[name] = StepOperator(task_id=name, doc_md=description, pool=pool, execution_timeout=timeout)
+        operators[name] = StepOperator(
+            task_id=name,
+            task_group=lake_half if name in LAKE_HALF else model_half,
+            doc_md=description,
+            pool=pool,
+            outlets=OUTLETS.get(name, []),
+            execution_timeout=timedelta(minutes=minutes),
+            trigger_rule="none_failed",  # a step that the params leave out does not stop the later ones
+        )
         operators[name].set_upstream([operators[upstream_step] for upstream_step in upstream])
+    approval = ApprovalTask(
+        task_id="approval",
+        task_group=model_half,
+        doc_md="Asks a person about a promotion within `gate.approval_margin`. No answer means no.",
+        trigger_rule="none_failed",
+    )
+    operators["gate"] >> approval >> operators["promote"]

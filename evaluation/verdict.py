@@ -18,6 +18,7 @@ class Verdict:
         incumbent: The registered version of the incumbent that it was compared with, if any.
         reference: The model of the first condition: `champion`, or the best baseline if there is none.
         promote: Whether the challenger may replace the champion.
+        needs_approval: Whether a person must approve the promotion, because the gain is small.
         summary: The decision and its reasons in words.
         bundle_digest: Digest of the model that was judged.
         metrics_digest: Digest of `evaluate/metrics.json`.
@@ -29,6 +30,7 @@ class Verdict:
     incumbent: str | None
     reference: str
     promote: bool
+    needs_approval: bool
     summary: str
     bundle_digest: str
     metrics_digest: str

@@ -1,5 +1,8 @@
 """A client for the calls of Airflow's REST API that this project needs."""
 
+from collections.abc import Mapping, Sequence
+from datetime import date
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -52,14 +55,56 @@ class AirflowClient:
         """Pause or unpause the DAG."""
         self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": paused})
 
-    def trigger_run(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether the DAG is paused. Its runs then stay queued."""
+        return bool(self._request("GET", f"/api/v2/dags/{dag_id}")["is_paused"])
+
+    def trigger_run(
+        self, dag_id: str, run_id: str, conf: Mapping[str, Any], partition_key: str | None = None
+    ) -> None:
         """Start a run of the DAG.
 
         Args:
             conf: the params of the run.
+            partition_key: the partition of the run, so that a backfill knows that it exists.
         """
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "partition_key": partition_key}
         self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+
+    def create_backfill(
+        self, dag_id: str, days: Sequence[date], conf: Mapping[str, Any], reprocess: str
+    ) -> dict[str, Any]:
+        """Create a backfill that runs one day after the other.
+
+        Args:
+            days: consecutive days.
+            conf: the params of every run.
+            reprocess: existing runs to repeat: none, failed or completed (failed ones, too).
+
+        Returns:
+            the backfill: id, created_at, …
+
+        Raises:
+            requests.HTTPError: status 409 if another backfill of the DAG is not complete.
+        """
+        bounds = {"from_date": f"{days[0]}T00:00:00Z", "to_date": f"{days[-1]}T00:00:00Z"}
+        body = {"dag_id": dag_id, **bounds, "dag_run_conf": conf, "reprocess_behavior": reprocess}
+        return dict(self._request("POST", "/api/v2/backfills", json=body | {"max_active_runs": 1}))
+
+    def cancel_backfill(self, backfill_id: int) -> None:
+        """End a backfill: its queued runs fail, and its running one goes on."""
+        self._request("PUT", f"/api/v2/backfills/{backfill_id}/cancel")
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the newest runs of the DAG, at most 1,000: dag_run_id, run_type, partition_key, state, …"""
+        runs: list[dict[str, Any]] = []
+        for offset in range(0, 1000, 100):  # the server answers with at most 100
+            params: dict[str, Any] = {"limit": 100, "offset": offset, "order_by": "-id"}
+            page = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=params)["dag_runs"]
+            runs += page
+            if len(page) < 100:
+                break
+        return runs
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run: queued, running, success or failed."""
@@ -75,6 +120,29 @@ class AirflowClient:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         return list(self._request("GET", path, params={"full_content": "true"})["content"])
 
+    def asset_runs(self, asset: str) -> list[str]:
+        """Return the ids of the runs that announced a new version of an asset."""
+        assets = self._request("GET", "/api/v2/assets", params={"name_pattern": asset})["assets"]
+        if not assets:  # no event yet
+            return []
+        params = {"asset_id": assets[0]["id"]}
+        events = self._request("GET", "/api/v2/assets/events", params=params)["asset_events"]
+        return [event["source_run_id"] for event in events]
+
+    def approval_request(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
+        """Return what a task asks a person: subject, body, options, … None: it has not asked yet."""
+        try:
+            return dict(self._request("GET", _approval_path(dag_id, run_id, task_id)))
+        except requests.HTTPError as error:
+            if error.response.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def respond(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer a task that asks a person."""
+        body = {"chosen_options": [option], "params_input": {}}
+        self._request("PATCH", _approval_path(dag_id, run_id, task_id), json=body)
+
     def _request(self, method: str, path: str, **options: Any) -> Any:
         response = self._session.request(
             method,
@@ -85,3 +153,8 @@ class AirflowClient:
         )
         response.raise_for_status()
         return response.json()
+
+
+def _approval_path(dag_id: str, run_id: str, task_id: str) -> str:
+    """Return the path of what a task asks a person. -1: the task is not mapped."""
+    return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"

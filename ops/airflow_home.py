@@ -31,38 +31,42 @@ def airflow_command(*arguments: str) -> list[str]:
 def build_environment(port: int) -> dict[str, str]:
     """Return the environment of every Airflow process.
 
-    It sets SQLite and LocalExecutor, for one machine and one scheduler. Intervals are short if a night waits
-    for them, and long if they only cost CPU.
+    The defaults are SQLite and LocalExecutor, for one machine and one scheduler. Intervals are short if a
+    night waits for them, and long if they only cost CPU. A variable of the environment has precedence, such
+    as AIRFLOW__CORE__EXECUTOR or AIRFLOW__DATABASE__SQL_ALCHEMY_CONN.
 
     Args:
         port: port of the API server.
     """
     keys = _load_keys()
-    settings = {
-        "CORE__DAGS_FOLDER": str(paths.PROJECT_ROOT / "dags"),
-        "CORE__LOAD_EXAMPLES": "False",
-        "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": "4",
-        "CORE__FERNET_KEY": keys["fernet"],
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file()),
-        "CORE__EXECUTION_API_SERVER_URL": f"http://{LOOPBACK}:{port}/execution/",
-        "API__BASE_URL": f"http://{LOOPBACK}:{port}",
-        "API__SECRET_KEY": keys["api"],
-        "API_AUTH__JWT_SECRET": keys["jwt"],
-        "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+    defaults = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(paths.PROJECT_ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file()),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{LOOPBACK}:{port}/execution/",
+        "AIRFLOW__API__BASE_URL": f"http://{LOOPBACK}:{port}",
+        "AIRFLOW__API__SECRET_KEY": keys["api"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
     }
+    database = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
+    if database.startswith("postgresql+psycopg:"):  # this driver serves Airflow's asynchronous calls, too
+        defaults["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = database
     return os.environ | {
         "AIRFLOW_HOME": str(folder()),
         "UNDERCURRENT_HOME": str(paths.home()),
         "PYTHONPATH": str(paths.PROJECT_ROOT),
         "NO_PROXY": LOOPBACK,
         **NO_TELEMETRY,
-        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+        **{name: os.environ.get(name, value) for name, value in defaults.items()},
     }
 
 

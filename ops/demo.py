@@ -19,14 +19,14 @@ from core import config as parameters
 from core import paths
 from core.config import SimulatorConfig
 from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from ops import airflow_home, components, ports, run_outcome
+from ops import airflow_home, airflow_server, ports, run_outcome
 from ops.airflow_api import AirflowClient
+from ops.airflow_server import DAG_ID
 from ops.ports import LOOPBACK
 from ops.run_outcome import OutcomeRow, UnexpectedFailureError
 from ops.supervisor import ComponentDiedError, Supervisor
 from ops.watch_run import watch_run
 
-DAG_ID = "nightly"
 CORRUPTED_NIGHT = 4  # number of the night, from 1
 MARKER_FILE = "MADE_BY_DEMO.txt"
 COLUMN_NOTES = """\
@@ -35,11 +35,14 @@ champion  its version in MLflow before -> after the run
 NDCG      on the test day, full ranking; the challenger is this night's model"""
 # Variables that would let the demo read or write outside its home.
 OVERRIDING_VARIABLES = (
+    "AIRFLOW__CORE__EXECUTOR",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
     "MLFLOW_TRACKING_URI",
     "UNDERCURRENT_CATALOG_URI",
     "UNDERCURRENT_LOCK_DATABASE",
     "UNDERCURRENT_LANDING",
     "UNDERCURRENT_MODEL",
+    "UNDERCURRENT_PARAMS",
     "UNDERCURRENT_RECORD",
     "UNDERCURRENT_RECORD_REMOTE",
     "UNDERCURRENT_WAREHOUSE",
@@ -144,17 +147,9 @@ def reset_home(home: Path) -> None:
 
 def _run_nights(plan: list[DemoRun], port: int) -> list[OutcomeRow]:
     """Start Airflow, run every night, stop Airflow."""
-    _log("preparing Airflow's database (about 10 s)")
-    environment = airflow_home.build_environment(port)
-    logs = airflow_home.folder() / "components"
-    airflow_home.initialise(environment, logs / "prepare.log")
     address, password = f"http://{LOOPBACK}:{port}", airflow_home.get_password()
-    api = AirflowClient(address, airflow_home.USER, password)
-    _log("starting Airflow: API server, scheduler, DAG processor (about 20 s)")
-    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
-        supervisor.wait_for(api.is_healthy, "Airflow", timeout=180)
-        api.log_in()
-        supervisor.wait_for(lambda: api.has_dag(DAG_ID), f"the DAG {DAG_ID}", timeout=120)
+    _log("starting Airflow: API server, scheduler, DAG processor (about 30 s)")
+    with airflow_server.start(port) as (api, supervisor):
         api.set_paused(DAG_ID, False)
         _log(f"watch the runs at {address}/dags/{DAG_ID} (user {airflow_home.USER}, password {password})")
         rows = [_run_night(api, supervisor, number, demo_run) for number, demo_run in enumerate(plan, 1)]
@@ -169,7 +164,7 @@ def _run_night(api: AirflowClient, supervisor: Supervisor, number: int, demo_run
     night, champion_before, started = str(demo_run.night), run_outcome.champion_version(), time.monotonic()
     _log(f"running night {night} ({demo_run.input_state} input)")
     run_id = f"demo-{number}-{night}"
-    api.trigger_run(DAG_ID, run_id, {"night": night})
+    api.trigger_run(DAG_ID, run_id, {}, partition_key=night)
     watch_run(api, supervisor, DAG_ID, run_id)
     result = run_outcome.read_outcome(api, DAG_ID, run_id, paths.home() / "nights" / night)
     return OutcomeRow(night, demo_run.input_state, champion_before, result, time.monotonic() - started)

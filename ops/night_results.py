@@ -35,6 +35,8 @@ class Verdict(msgspec.Struct):
 
     promote: bool
     summary: str
+    needs_approval: bool
+    conditions: list[dict[str, Any]]
 
 
 class Metrics(msgspec.Struct):
@@ -48,12 +50,18 @@ class Promoted(msgspec.Struct):
     """The facts that `promote` records."""
 
     champion: str | None
+    version: str | None = None
 
 
 class Promotion(msgspec.Struct):
     """The contents of `run_manifests/promote.json`."""
 
     facts: Promoted
+
+    @property
+    def is_new_champion(self) -> bool:
+        """Whether the night's model is the champion."""
+        return self.facts.champion is not None and self.facts.champion == self.facts.version
 
 
 def read_check_results(night: Path) -> CheckResults:

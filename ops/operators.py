@@ -3,42 +3,58 @@
 import os
 import subprocess
 import sys
+import textwrap
+from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Asset, AssetAlias, BaseHook, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from core import paths
 from core.errors import CHECKS_BLOCKED, DONE, REFUSED_INPUT, InputError
-from ops import process_group
+from core.step_graph import LAKE_HALF
+from ops import night_results, process_group, telemetry
 
 PROGRESS_SECONDS = "10"  # how often tqdm may write into a task's log
+DISTRIBUTED_STEPS = ("align", "train")  # torchrun can share them between GPUs
+SPARK_STEPS = ("clean", "check", "sequences")
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each
+LOG_WIDTH = 100  # Airflow's log page cuts longer lines off
+TAIL_LINES = 20  # of the output, for alerts
+# JSON schema of a night in a trigger form. Empty is allowed.
+NIGHT_SCHEMA = {"type": ["null", "string"], "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
 
 
 def night_of(context: Mapping[str, Any]) -> date:
     """Return the night of a DAG run.
 
-    It is the param `night` of the trigger form, else the partition key of a scheduled run. The clock is never
-    used.
+    It is the partition key of a scheduled or backfilled run, or the param `night` of the trigger form. The
+    clock is never used.
 
     Args:
         context: Airflow's context of the task.
 
     Raises:
-        InputError: the run has neither, or the value is not a date.
+        InputError: the run has neither or two different ones, or the value is not a date.
     """
-    text = context["params"].get("night") or context["dag_run"].partition_key
-    if not text:
+    key, param = context["dag_run"].partition_key, context["params"].get("night")
+    if key and param and key != param:
+        raise InputError(f"night is {param!r}, but the run's partition key is {key!r}; leave night empty")
+    if not (key or param):
         raise InputError("the run has no night; set `night` to YYYY-MM-DD in the trigger form")
-    return paths.parse_day(text)
+    return paths.parse_day(key or param)
 
 
 class ChildProcessOperator(BaseOperator):
     """Runs a module of the project and copies its output to the task's log.
 
     Refused input and blocked checks fail the task without a retry. Any other failure is retried.
+
+    Attributes:
+        last_lines: the end of the output, without credentials.
     """
 
     _process: "subprocess.Popen[str] | None" = None
@@ -51,6 +67,10 @@ class ChildProcessOperator(BaseOperator):
         """
         raise NotImplementedError
 
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that the module gets in addition."""
+        return {}
+
     def execute(self, context: Any) -> None:
         """Run the module.
 
@@ -59,14 +79,18 @@ class ChildProcessOperator(BaseOperator):
             RuntimeError: it failed in another way.
         """
         try:
-            exit_code, last_line = self._run_module(self.arguments(context))
+            arguments = self.arguments(context)
         except InputError as error:
-            raise AirflowFailException(f"{self.task_id}: refused: {error}") from None
+            raise AirflowFailException(self._log_reason(f"{self.task_id}: refused: {error}")) from None
+        exit_code = self._run_module(arguments)
+        last_line = self.last_lines[-1] if self.last_lines else ""
         if exit_code in (REFUSED_INPUT, CHECKS_BLOCKED):
-            raise AirflowFailException(last_line)
+            raise AirflowFailException(self._log_reason(last_line))
         if exit_code != DONE:
             raise RuntimeError(
-                f"{self.task_id} failed with exit code {exit_code}; last line of its output: {last_line}"
+                self._log_reason(
+                    f"{self.task_id} failed with exit code {exit_code}; last line of its output: {last_line}"
+                )
             )
 
     def on_kill(self) -> None:
@@ -74,35 +98,142 @@ class ChildProcessOperator(BaseOperator):
         if self._process is not None:
             process_group.terminate(self._process)
 
-    def _run_module(self, arguments: Sequence[str]) -> tuple[int, str]:
-        """Run the module and return its exit code and last line, without credentials."""
+    def _log_reason(self, reason: str) -> str:
+        """Log why the task fails in lines that Airflow's log page shows whole, and return it."""
+        for line in textwrap.wrap(reason, LOG_WIDTH, break_on_hyphens=False):
+            self.log.error(line)
+        return reason
+
+    def _run_module(self, arguments: Sequence[str]) -> int:
+        """Run the module and return its exit code."""
+        self.last_lines: deque[str] = deque(maxlen=TAIL_LINES)
         environment = os.environ | {
             "UNDERCURRENT_HOME": str(paths.home()),
             "PYTHONUNBUFFERED": "1",
             "TQDM_MININTERVAL": PROGRESS_SECONDS,
+            **self.variables(),
         }
         command = [sys.executable, "-m", *arguments]
         self._process = process_group.start(command, paths.PROJECT_ROOT, environment, subprocess.PIPE)
-        last_line = ""
         try:
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 if line.strip():
-                    last_line = paths.redact_credentials(line.rstrip())
-                    self.log.info(last_line)
-            return self._process.wait(), last_line
+                    self.last_lines.append(paths.redact_credentials(line.rstrip()))
+                    self.log.info(self.last_lines[-1])
+            return self._process.wait()
         finally:
             process_group.stop(self._process)
 
 
 class StepOperator(ChildProcessOperator):
-    """Runs `python -m tasks.<task_id>` for the run's night."""
+    """Runs `python -m tasks.<task_id>` for the run's night, unless the run's params leave the step out."""
 
     def arguments(self, context: Any) -> list[str]:
-        """Return the step and its night. See `ChildProcessOperator.arguments`."""
+        """Return the step and its night. See `ChildProcessOperator.arguments`.
+
+        Raises:
+            AirflowSkipException: the run's params leave the step out.
+            InputError: the night is missing, or it is recorded and `force` is off.
+        """
         night = night_of(context)
-        workspace = paths.home() / "nights" / str(night)
-        return [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(workspace)]
+        arguments = [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(workspace_of(night))]
+        if self.task_id in DISTRIBUTED_STEPS and (gpus := count_gpus()) > 1:
+            torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m"]
+            arguments = torchrun + arguments
+        if params_path := os.environ.get("UNDERCURRENT_PARAMS"):
+            arguments += ["--params", params_path]
+        if reason := reason_to_skip(self.task_id, night, context):
+            raise AirflowSkipException(reason)
+        if context["params"].get("dry_run"):
+            raise AirflowSkipException(f"dry run of: python -m {' '.join(arguments)}")
+        return arguments
+
+    def variables(self) -> dict[str, str]:
+        """Return the Spark master of the connection that UNDERCURRENT_SPARK_CONNECTION names."""
+        connection_id = os.environ.get("UNDERCURRENT_SPARK_CONNECTION")
+        if not connection_id or self.task_id not in SPARK_STEPS:
+            return {}
+        connection = BaseHook.get_connection(connection_id)
+        port = f":{connection.port}" if connection.port else ""
+        return {"UNDERCURRENT_SPARK_MASTER": f"{connection.host}{port}"}
+
+    def execute(self, context: Any) -> None:
+        """Run the step, announce a new champion, and write metrics if UNDERCURRENT_METRICS_FOLDER is set."""
+        super().execute(context)
+        workspace = workspace_of(night_of(context))
+        for alias in self.outlets:
+            if isinstance(alias, AssetAlias) and night_results.read_promotion(workspace).is_new_champion:
+                context["outlet_events"][alias].add(Asset(alias.name))
+        if folder := os.environ.get("UNDERCURRENT_METRICS_FOLDER"):
+            telemetry.write_metrics(workspace, self.task_id, Path(folder))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the tables that the step read and wrote. Airflow calls it if OpenLineage is on."""
+        night = night_of(task_instance.get_template_context())
+        return telemetry.step_lineage(workspace_of(night), self.task_id)
+
+
+def count_gpus() -> int:
+    """Return the number of NVIDIA GPUs that a step sees, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip()])
+    return len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
+
+
+def reason_to_skip(step: str, night: date, context: Mapping[str, Any]) -> str | None:
+    """Return why a run leaves a step out, or None if the step must run.
+
+    Raises:
+        InputError: the night is recorded, a person triggered the run, and `force` is off.
+    """
+    params, run = context["params"], context["dag_run"]
+    if step not in params.get("steps", [step]):
+        return "the param `steps` leaves it out"
+    first = params.get("model_half_from")
+    if first and step not in LAKE_HALF and night < paths.parse_day(first, "model_half_from"):
+        return f"the model half runs from night {first} on"
+    if params.get("force") or run.clear_number or not _recorded_before(night, run.start_date):
+        return None
+    if run.run_type == "manual":
+        raise InputError(
+            f"night {night} is recorded already; set `force` in the trigger form to run it again: it may get"
+            " another model, and its record gets a new revision"
+        )
+    return f"night {night} is recorded already, and `force` is off"
+
+
+def _recorded_before(night: date, moment: datetime) -> bool:
+    """Whether an earlier run recorded the night. The present run may record it too, but later."""
+    manifest = workspace_of(night) / "run_manifests" / "record.json"
+    return manifest.exists() and datetime.fromtimestamp(manifest.stat().st_mtime, UTC) < moment
+
+
+def workspace_of(night: date | str) -> Path:
+    """Return the folder of a night's files."""
+    return paths.home() / "nights" / str(night)
+
+
+class EmbedShardOperator(ChildProcessOperator):
+    """Runs `python -m tasks.embed` for one shard of the backlog.
+
+    Args:
+        shard: SHARD/SHARDS, such as 2/8.
+    """
+
+    def __init__(self, shard: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.shard = shard
+
+    def arguments(self, context: Any) -> list[str]:
+        """Return the step, and a folder of the shard's own. See `ChildProcessOperator.arguments`."""
+        workspace = paths.home() / "embed_backlog" / self.shard.replace("/", "-of-")
+        return ["tasks.embed", "--night", str(night_of(context)), "--workspace", str(workspace)]
+
+    def variables(self) -> dict[str, str]:
+        """Return the shard. See `ChildProcessOperator.variables`."""
+        return {"UNDERCURRENT_EMBED_SHARD": self.shard}
 
 
 class CommandOperator(ChildProcessOperator):

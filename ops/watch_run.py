@@ -16,20 +16,23 @@ POLL_SECONDS = 1.0
 TEMPORARY_ERRORS = (requests.ConnectionError, requests.Timeout)  # the API server restarts
 
 
-def watch_run(api: AirflowClient, supervisor: Supervisor, dag_id: str, run_id: str) -> str:
+def watch_run(
+    api: AirflowClient, supervisor: Supervisor, dag_id: str, run_id: str, timeout: float = TIMEOUT_SECONDS
+) -> str:
     """Wait for the end of a run and print its progress.
 
     Args:
         supervisor: keeps Airflow running meanwhile.
+        timeout: seconds.
 
     Returns:
         the state of the run: success or failed.
 
     Raises:
         ComponentDiedError: a component of Airflow keeps dying.
-        TimeoutError: the run did not end within TIMEOUT_SECONDS.
+        TimeoutError: the run did not end within `timeout`.
     """
-    deadline, reported = time.monotonic() + TIMEOUT_SECONDS, set[tuple[str, int]]()
+    deadline, reported = time.monotonic() + timeout, set[tuple[str, int]]()
     with tqdm(total=len(STEPS), desc=run_id, unit="step", leave=False, disable=None) as bar:
         while time.monotonic() < deadline:
             supervisor.restart_dead()
@@ -41,9 +44,7 @@ def watch_run(api: AirflowClient, supervisor: Supervisor, dag_id: str, run_id: s
             if state in ("success", "failed"):
                 return state
             time.sleep(POLL_SECONDS)
-    raise TimeoutError(
-        f"{run_id} did not end within {TIMEOUT_SECONDS / 60:.0f} minutes; see its page in Airflow"
-    )
+    raise TimeoutError(f"{run_id} did not end within {timeout / 60:.0f} minutes; see its page in Airflow")
 
 
 def _report_progress(bar: tqdm, tasks: list[dict[str, Any]], reported: set[tuple[str, int]]) -> None:

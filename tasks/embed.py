@@ -3,10 +3,15 @@
 A video is embedded again if its newest record has another `media_uri` or text. Its old vectors are replaced.
 The same `media_uri` counts as the same file.
 
+UNDERCURRENT_EMBED_SHARD, such as 2/8, limits a run to one shard of the backlog (1 to 8). Shards wait for one
+another, because one process at a time embeds.
+
 A video with unreadable media is a reject with its reason. Its text is still embedded. Every run tries media
 again that were missing or took too long. A killed run keeps its commits.
 """
 
+import os
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +48,7 @@ from models import encoders
 from models.encoders import AudioEncoder, Encoder, EncoderReplicas, ImageEncoder
 
 NONE = "none"
+SHARD_PATTERN = re.compile(r"(\d{1,5})/(\d{1,5})", re.ASCII)
 REJECT_BYTES = 256  # a reject has no vector, but counts towards the size of a commit
 
 
@@ -64,7 +70,7 @@ class EmbedCounts:
 
 
 def run(params: EmbedConfig, night: Night) -> RunManifest:
-    """Embed the backlog of the night, with a commit after every `commit_mib` of vectors.
+    """Embed the backlog of the night, or a shard of it, with a commit after every `commit_mib` of vectors.
 
     Raises:
         InputError: An encoder cannot be built, or the media store refuses access.
@@ -83,8 +89,10 @@ def run(params: EmbedConfig, night: Night) -> RunManifest:
         reads = {"videos": lake.version("videos")}
         catalogue_videos = known_videos(lake, night.day)
         existing = embedded_sources(lake, night.day, fingerprints)
-        backlog = find_backlog(
-            lake, catalogue_videos, {modality: existing[modality] for modality in own_fingerprints}
+        backlog = _shard(
+            find_backlog(
+                lake, catalogue_videos, {modality: existing[modality] for modality in own_fingerprints}
+            )
         )
         counts = (
             _embed_videos(lake, params, night.day, backlog, modality_encoders, own_fingerprints)
@@ -112,6 +120,20 @@ def run(params: EmbedConfig, night: Night) -> RunManifest:
             "partially_decoded": counts.partially_decoded,
         },
     )
+
+
+def _shard(backlog: list[BacklogVideo]) -> list[BacklogVideo]:
+    """Return the videos of the shard that UNDERCURRENT_EMBED_SHARD names, or all. A video's id is hashed.
+
+    Raises:
+        InputError: The variable names no shard.
+    """
+    text = os.environ.get("UNDERCURRENT_EMBED_SHARD", "1/1")
+    match = SHARD_PATTERN.fullmatch(text)
+    shard, num_shards = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= shard <= num_shards:
+        raise InputError(f"UNDERCURRENT_EMBED_SHARD is {text!r}; write SHARD/SHARDS, such as 2/8")
+    return [v for v in backlog if int(hashing.hash_lines([v.video_id])[:8], 16) % num_shards == shard - 1]
 
 
 def _build_encoders(params: EmbedConfig) -> dict[str, Encoder]:

@@ -74,13 +74,16 @@ def judge(params: GateConfig, inputs: GateInputs, day: str) -> dict[str, Any]:
     results = list(conditions(params, inputs))
     # The primary condition must pass. It is never skipped.
     promote = results[0].outcome == "passed" and all(c.outcome in ("passed", "skipped") for c in results)
+    gains = [c.low for c in results if c.name.startswith("better_than_") and c.low is not None]
+    needs_approval = promote and min(gains) - params.min_gain < params.approval_margin
     verdict = Verdict(
         night=day,
         champion=inputs.champion,
         incumbent=inputs.incumbent,
         reference=reference_models(inputs)[0],
         promote=promote,
-        summary=_summary(promote, results),
+        needs_approval=needs_approval,
+        summary=_summary(promote, results) + (" A person must approve it." if needs_approval else ""),
         bundle_digest=_lookup(inputs.metrics, "bundle_digests", "challenger"),
         metrics_digest=inputs.metrics_digest,
         conditions=tuple(asdict(condition) for condition in results),

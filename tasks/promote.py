@@ -25,7 +25,7 @@ from core import hashing, paths, production, step_cli
 from core.config import PromoteConfig
 from core.errors import InputError
 from core.hashing import BUNDLE_FILES
-from core.paths import PROJECT_ROOT, Night
+from core.paths import APPROVAL_FILE, PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, read_json, read_manifest
 from core.time_split import TEST_FOLD
 from evaluation.verdict import Verdict, read_verdict
@@ -55,7 +55,7 @@ def run(params: PromoteConfig, night: Night) -> RunManifest:
         version = existing or _register(registry_client, night, digest)
         decision = "promote" if verdict.promote else "refuse"
         registry_client.set_tags(version, {"gate_verdict": decision, "gate_summary": verdict.summary})
-        outcome = _move_aliases(registry_client, version, verdict, params.freeze)
+        outcome = _move_aliases(registry_client, version, verdict, params.freeze, _approval(night, verdict))
         aliases = {name: registry_client.get_by_alias(name) for name in (CHAMPION, CHALLENGER, PREVIOUS)}
     print(f"promote: version {version.number} {outcome}", file=sys.stderr)
     return RunManifest(
@@ -94,8 +94,26 @@ def _check_judged_bundle(night: Night, verdict: Verdict) -> str:
     return digest
 
 
+def _approval(night: Night, verdict: Verdict) -> str | None:
+    """Return why the verdict is not approved, or None if it is approved or needs no approval."""
+    if not verdict.needs_approval:
+        return None
+    path = night.workspace / APPROVAL_FILE
+    remedy = "trigger `promote` in Airflow, which asks for it, or set gate.approval_margin to 0"
+    if not path.exists():
+        return f"it has no approval; {remedy}"
+    approval = read_json(path, remedy, ("approved", "by", "verdict_digest"))
+    if approval["verdict_digest"] != hashing.hash_file(night.require_output("gate", "verdict.json")):
+        return f"the approval is of another verdict; {remedy}"
+    return None if approval["approved"] is True else f"{approval['by']} rejected it"
+
+
 def _move_aliases(
-    registry_client: ModelRegistry, version: ModelVersion, verdict: Verdict, freeze: bool
+    registry_client: ModelRegistry,
+    version: ModelVersion,
+    verdict: Verdict,
+    freeze: bool,
+    not_approved: str | None,
 ) -> str:
     """Move the aliases and return the outcome for the version in words."""
     challenger, champion = registry_client.get_by_alias(CHALLENGER), registry_client.get_by_alias(CHAMPION)
@@ -103,7 +121,7 @@ def _move_aliases(
         registry_client.set_alias(CHALLENGER, version)
     if champion and champion.number == version.number:
         return "is already the champion"
-    if reason := _reason_to_keep(version, champion, verdict, freeze):
+    if reason := _reason_to_keep(version, champion, verdict, freeze) or not_approved:
         return f"does not become champion: {reason}"
     registry_client.set_tags(version, {"replaced_version": verdict.champion or ""})
     if champion:

@@ -123,6 +123,8 @@ class GateConfig:
             entropy must be at least this far below ln M. The mean share of a modality may be at most this.
         max_embedding_drift: bound of the embedding drift (1 − cosine) of 95 % of the probe videos from the
             champion.
+        approval_margin: a person must approve a promotion whose gain exceeds `min_gain` by less than this.
+            The lower end of the interval counts. 0: no promotion needs an approval.
     """
 
     min_gain: FiniteFloat
@@ -132,6 +134,7 @@ class GateConfig:
     min_modality_entropy_gap: NonNegativeFloat
     max_modality_share: NonNegativeFloat
     max_embedding_drift: NonNegativeFloat
+    approval_margin: NonNegativeFloat
 
 
 @dataclass(frozen=True)

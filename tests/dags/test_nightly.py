@@ -5,10 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
+import pendulum
 import pytest
+from airflow.timetables.base import DagRunInfo, TimeRestriction
+from airflow.timetables.trigger import CronPartitionTimetable
 
 from core.paths import PROJECT_ROOT
 from core.step_graph import STEPS
@@ -35,7 +39,13 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 
 def test_every_file_of_the_dag_folder_parses(parsed: Mapping[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert sorted(parsed["dags"]) == ["forget_user", "maintenance", "nightly"]
+    assert sorted(parsed["dags"]) == [
+        "embed_backlog",
+        "forget_user",
+        "maintenance",
+        "nightly",
+        "weekly_ablation",
+    ]
 
 
 def test_parsing_is_fast_and_imports_no_heavy_package(parsed: Mapping[str, Any]) -> None:
@@ -48,6 +58,8 @@ def test_parsing_is_fast_and_imports_no_heavy_package(parsed: Mapping[str, Any])
 
 def test_tasks_and_edges_are_those_of_the_step_graph(parsed: Mapping[str, Any]) -> None:
     edges = {task["name"]: task["upstream"] for task in parsed["tasks"]["nightly"]}
+    assert edges.pop("approval") == ["gate"]
+    edges["promote"].remove("approval")  # which is no step: only Airflow can ask a person
     assert edges == {step: sorted(upstream) for step, upstream in STEPS.items()}
 
 
@@ -55,7 +67,7 @@ def test_every_task_has_owner_retries_timeout_and_doc(parsed: Mapping[str, Any])
     for task in chain.from_iterable(parsed["tasks"].values()):
         assert task["owner"] not in ("", "airflow")
         assert task["retries"] >= 1
-        assert 0 < task["seconds"] <= 6 * 3600
+        assert task["name"] == "approval" or 0 < task["seconds"] <= 6 * 3600  # people take longer
         assert task["doc"].endswith(".")
 
 
@@ -65,6 +77,8 @@ def test_every_task_has_owner_retries_timeout_and_doc(parsed: Mapping[str, Any])
         ("nightly", ("refused", "blocked", "failed")),
         ("maintenance", ("refused", "failed")),
         ("forget_user", ("refused", "failed")),
+        ("weekly_ablation", ("refused", "failed")),
+        ("embed_backlog", ("refused", "failed")),
     ],
 )
 def test_every_dag_has_triage_notes_for_every_exit_code(
@@ -90,8 +104,51 @@ def test_one_run_every_night_without_catchup(parsed: Mapping[str, Any]) -> None:
     assert dag["max_active_runs"] == 1
     assert dag["catchup"] is False
     schedule = dag["timetable"]["__var"]
-    assert (schedule["expression"], schedule["timezone"]) == ("0 2 * * *", "UTC")
+    assert (schedule["expression"], schedule["timezone"]) == ("0 0 * * *", "Etc/GMT+2")  # 02:00 UTC
     assert (schedule["run_offset"], schedule["key_format"]) == (-1, "%Y-%m-%d")
+
+
+@pytest.fixture
+def timetable(parsed: Mapping[str, Any]) -> CronPartitionTimetable:
+    """The timetable of the DAG, as the scheduler reads it."""
+    return CronPartitionTimetable.deserialize(parsed["dags"]["nightly"]["timetable"]["__var"])
+
+
+def test_backfill_schedule_and_form_mean_the_same_night(timetable: CronPartitionTimetable) -> None:
+    """The first and the last day of a backfill are both included, and a typed key is the scheduled one."""
+    bounds = datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 3, 11, tzinfo=UTC)
+    backfilled = list(timetable.iter_partition_dagrun_infos(earliest=bounds[0], latest=bounds[1]))
+    assert [info.partition_key for info in backfilled] == ["2026-03-10", "2026-03-11"]
+    scheduled = timetable._get_partition_info(run_date=pendulum.datetime(2026, 3, 11, 2))
+    assert scheduled == (backfilled[0].partition_date, "2026-03-10")
+    assert timetable.resolve_partition_date("2026-03-10") == backfilled[0].partition_date
+
+
+def test_unpausing_a_dag_with_earlier_runs_starts_the_newest_ended_night_only(
+    timetable: CronPartitionTimetable,
+) -> None:
+    """What docs/how-to/backfill.md warns of."""
+    earlier = DagRunInfo(pendulum.datetime(2026, 3, 5, 2), None)
+    info = timetable.next_dagrun_info_v2(
+        last_dagrun_info=earlier, restriction=TimeRestriction(None, None, False)
+    )
+    assert info is not None
+    assert timedelta(0) <= pendulum.now("UTC") - info.run_after < timedelta(days=1)
+
+
+def test_the_two_halves_are_task_groups_of_the_graph(parsed: Mapping[str, Any]) -> None:
+    groups = parsed["dags"]["nightly"]["task_group"]["children"]
+    assert sorted(groups) == ["lake_half", "model_half"]
+
+
+def test_published_tables_and_the_model_are_assets(parsed: Mapping[str, Any]) -> None:
+    outlets = {task["name"]: task["outlets"] for task in parsed["tasks"]["nightly"] if task["outlets"]}
+    assert outlets["check"] == ["undercurrent_interactions", "undercurrent_features"]
+    assert outlets["promote"] == ["undercurrent_model"]
+
+
+def test_a_retry_waits_longer_each_time(parsed: Mapping[str, Any]) -> None:
+    assert all(task["backs_off"] for task in chain.from_iterable(parsed["tasks"].values()))
 
 
 def test_maintenance_runs_every_day_and_one_run_at_a_time(parsed: Mapping[str, Any]) -> None:
@@ -99,6 +156,11 @@ def test_maintenance_runs_every_day_and_one_run_at_a_time(parsed: Mapping[str, A
     assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
     assert dag["timetable"]["__var"]["expression"] == "0 12 * * *"
     assert [task["name"] for task in parsed["tasks"]["maintenance"]] == ["maintain"]
+
+
+def test_the_backlog_is_embedded_in_mapped_shards(parsed: Mapping[str, Any]) -> None:
+    tasks = {task["name"]: task["upstream"] for task in parsed["tasks"]["embed_backlog"]}
+    assert tasks == {"list_shards": [], "embed": ["list_shards"]}
 
 
 def test_users_are_forgotten_on_request_by_a_file_of_ids(parsed: Mapping[str, Any]) -> None:

@@ -2,44 +2,35 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from core.step_graph import STEPS
-from ops import airflow_home, components, run_outcome
-from ops.airflow_api import AirflowClient
-from ops.ports import LOOPBACK
+from ops import airflow_home, airflow_server, run_outcome
+from ops.airflow_server import DAG_ID
 from ops.run_outcome import UnexpectedFailureError
-from ops.supervisor import Supervisor
 from ops.watch_run import watch_run
 from tests.support.processes import free_port
-
-DAG_ID = "nightly"
-
-
-@contextmanager
-def running_airflow() -> Iterator[tuple[AirflowClient, Supervisor]]:
-    """Run Airflow with the DAG parsed and unpaused."""
-    port = free_port()
-    environment = airflow_home.build_environment(port)
-    logs = airflow_home.folder() / "components"
-    airflow_home.initialise(environment, logs / "prepare.log")
-    api = AirflowClient(f"http://{LOOPBACK}:{port}", airflow_home.USER, airflow_home.get_password())
-    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
-        supervisor.wait_for(api.is_healthy, "Airflow", timeout=240)
-        api.log_in()
-        supervisor.wait_for(lambda: api.has_dag(DAG_ID), DAG_ID, timeout=120)
-        api.set_paused(DAG_ID, False)
-        yield api, supervisor
+from tests.support.webhook import webhook
 
 
 def test_a_night_without_events_is_refused_once_although_the_scheduler_died(
-    home: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_airflow() as (api, supervisor):
+    with webhook() as (address, posted):
+        monkeypatch.setenv("UNDERCURRENT_ALERT_WEBHOOK", address)
+        _run_night_without_events(home, capsys)
+    assert len(posted) == 1  # the steps after ingest did not fail themselves
+    alert = posted[0][1]
+    assert (alert["step"], alert["night"]) == ("ingest", "2026-03-09")
+    assert "dt=2026-03-09 holds no files" in alert["reason"]
+    assert any("ingest: refused: " in line for line in alert["log_lines"])
+
+
+def _run_night_without_events(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with airflow_server.start(free_port()) as (api, supervisor):
+        api.set_paused(DAG_ID, False)
         os.kill(supervisor.pid("scheduler"), signal.SIGKILL)
         api.trigger_run(DAG_ID, "no-events", {"night": "2026-03-09"})
         assert watch_run(api, supervisor, DAG_ID, "no-events") == "failed"

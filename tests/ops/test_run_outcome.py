@@ -10,7 +10,7 @@ from ops import run_outcome
 from ops.run_outcome import RunOutcome, UnexpectedFailureError
 
 FILES: dict[str, Any] = {
-    "gate/verdict.json": {"promote": True, "summary": "better"},
+    "gate/verdict.json": {"promote": True, "summary": "better", "needs_approval": False, "conditions": []},
     "evaluate/metrics.json": {
         "primary_metric": "ndcg@5",
         "models": {"challenger": {"ndcg@5": 0.25, "head": "complete"}},

@@ -7,15 +7,19 @@ import time
 
 def main(folder: str) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from airflow.sdk import DAG, BaseOperator, CronPartitionTimetable, Param
+    from airflow.providers.standard.operators.hitl import HITLOperator
+    from airflow.sdk import DAG, BaseOperator, CronPartitionTimetable, Param, TaskGroup
+    from airflow.sdk.definitions.deadline import DeadlineAlert
     from airflow.sdk.exceptions import AirflowFailException
     from airflow.serialization.serialized_objects import DagSerialization
 
-    airflow_classes = DAG, BaseOperator, CronPartitionTimetable, Param, AirflowFailException
-    assert all(airflow_classes)  # airflow.sdk imports them when they are first asked for
-    before, started = set(sys.modules), time.perf_counter()
+    airflow_classes = DAG, BaseOperator, CronPartitionTimetable, Param, TaskGroup, HITLOperator, DeadlineAlert
+    assert all(
+        (*airflow_classes, AirflowFailException)
+    )  # airflow.sdk imports them when they are first asked for
+    before, started = set(sys.modules), time.process_time()
     bag = DagBag(dag_folder=folder, collect_dags=True)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     dags = {name: DagSerialization.to_dict(dag)["dag"] for name, dag in bag.dags.items()}
     description = {
         "seconds": seconds,
@@ -36,6 +40,8 @@ def _task(task) -> dict:  # type: ignore[no-untyped-def]
         "seconds": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "doc": task.doc_md,
         "pool": task.pool,
+        "outlets": [asset.name for asset in task.outlets],
+        "backs_off": bool(task.retry_exponential_backoff),
     }
 
 

@@ -259,3 +259,26 @@ def test_two_concurrent_runs_embed_every_video_once(night: Night) -> None:
         rows = [run.result().row_counts for run in [both.submit(embed.run, PARAMS, night) for _ in "12"]]
     assert sorted(row.rows_in for row in rows if row) == [0, 20]
     assert len(features()) == 20
+
+
+def test_the_shards_of_a_backlog_embed_every_video_once(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue({f"v{n}": {"caption": f"a cat, number {n}"} for n in range(20)})
+    rows = []
+    for shard in ("1/3", "2/3", "3/3"):
+        monkeypatch.setenv("UNDERCURRENT_EMBED_SHARD", shard)
+        counts = embed.run(PARAMS, night).row_counts
+        rows.append(counts.rows_in if counts else 0)
+    assert sum(rows) == 20
+    assert max(rows) < 20
+    assert len(features()) == 20
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "x/y", ""])
+def test_a_shard_that_does_not_exist_is_refused(
+    night: Night, shard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERCURRENT_EMBED_SHARD", shard)
+    with pytest.raises(InputError, match="write SHARD/SHARDS, such as 2/8"):
+        embed.run(PARAMS, night)

@@ -330,6 +330,21 @@ def test_a_verdict_promotes_if_no_condition_failed_or_errored(metrics, **more: A
     assert not result["promote"] or all(c["low"] > PARAMS.min_gain for c in beaten)
 
 
+@pytest.mark.parametrize(
+    ("margin", "needed"), [(0.0, False), (GOOD["low"], False), (GOOD["low"] + 1e-6, True)]
+)
+def test_a_gain_within_the_margin_needs_an_approval(margin, needed):
+    result = judge(replace(PARAMS, approval_margin=margin), INPUTS, "2026-03-12")
+    assert result["promote"]
+    assert result["needs_approval"] is needed
+    assert result["summary"].endswith("A person must approve it.") is needed
+
+
+def test_a_refused_challenger_needs_no_approval():
+    refused = changed(-0.1, "differences", "champion", "ndcg@10", "low")
+    assert not judge(replace(PARAMS, approval_margin=1.0), refused, "2026-03-12")["needs_approval"]
+
+
 @pytest.fixture
 def night(tmp_path) -> Night:
     return sample_night(tmp_path / "night")

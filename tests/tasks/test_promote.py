@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Thread
@@ -10,8 +11,8 @@ import pytest
 
 from core.config import PromoteConfig, load_params
 from core.errors import InputError
-from core.hashing import hash_bundle
-from core.paths import PROJECT_ROOT, Night
+from core.hashing import hash_bundle, hash_file
+from core.paths import APPROVAL_FILE, PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, write_json
 from registry import model_registry
 from registry.model_registry import ModelRegistry
@@ -79,6 +80,38 @@ def test_the_first_promoted_challenger_is_the_champion(tmp_path):
     assert tags["index_digest"] == facts["index_digest"] == promote.index_digest(night)
     assert tags["encoder_fingerprint.audio"] == "audio-f1"
     assert tags["commit"]
+
+
+def grey_night(tmp_path: Path) -> Night:
+    """A night whose promotion a person must approve."""
+    night = sample_night(tmp_path / "night", FIRST, None)
+    gate.run(replace(PARAMS.gate, approval_margin=1.0), night)
+    return night
+
+
+def answer(night: Night, approved: bool) -> None:
+    """Write what Airflow writes when ann has answered."""
+    digest = hash_file(night.workspace / "gate/verdict.json")
+    answer = {"approved": approved, "by": "ann", "verdict_digest": digest}
+    write_json(night.workspace / APPROVAL_FILE, answer)
+
+
+def test_a_challenger_without_an_approval_is_registered_only(tmp_path):
+    night = grey_night(tmp_path)
+    assert run(night)["outcome"].startswith("does not become champion: it has no approval; trigger `promote`")
+    assert aliases() == {"champion": None, "challenger": "1", "previous": None}
+    answer(night, approved=False)
+    assert run(night)["outcome"] == "does not become champion: ann rejected it"
+    answer(night, approved=True)
+    assert run(night)["champion"] == "1"
+
+
+def test_an_approval_of_another_verdict_does_not_count(tmp_path):
+    night = grey_night(tmp_path)
+    answer(night, approved=True)
+    gate.run(replace(PARAMS.gate, approval_margin=2.0, min_gain=0.0001), night)
+    assert "the approval is of another verdict" in run(night)["outcome"]
+    assert aliases()["champion"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Run an Airflow for as long as a command needs it, or use the one that `make up` runs."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+
+from core.errors import InputError
+from ops import airflow_home, components, ports
+from ops.airflow_api import AirflowClient
+from ops.ports import LOOPBACK
+from ops.supervisor import Supervisor
+
+DAG_ID = "nightly"
+
+
+@contextmanager
+def start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
+    """Start API server, scheduler and DAG processor. Yield a client when the DAGs are parsed.
+
+    Args:
+        port: port of the API server.
+
+    Raises:
+        InputError: the port is in use.
+        ComponentDiedError: a component keeps dying.
+        TimeoutError: Airflow was not ready in time.
+    """
+    ports.require_free("airflow", port)
+    environment = airflow_home.build_environment(port)
+    logs = airflow_home.folder() / "components"
+    airflow_home.initialise(environment, logs / "prepare.log")
+    api = _client(port)
+    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
+        supervisor.wait_for(api.is_healthy, "Airflow", timeout=240)
+        api.log_in()
+        supervisor.wait_for(lambda: api.has_dag(DAG_ID), f"the DAG {DAG_ID}", timeout=120)
+        yield api, supervisor
+
+
+@contextmanager
+def attach_or_start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
+    """Yield a client of the Airflow of this home that runs on the port. If none runs, start one.
+
+    Raises:
+        InputError: another program uses the port.
+    """
+    api = _client(port)
+    if not api.is_healthy():
+        print("starting Airflow (about 30 s)", file=sys.stderr)
+        with start(port) as started:
+            yield started
+        return
+    try:
+        api.log_in()
+    except requests.RequestException:
+        raise InputError(
+            f"port {port} belongs to the Airflow of another home; set UNDERCURRENT_AIRFLOW_PORT to a free"
+            " port"
+        ) from None
+    yield api, Supervisor([], airflow_home.folder() / "components")
+
+
+def _client(port: int) -> AirflowClient:
+    return AirflowClient(f"http://{LOOPBACK}:{port}", airflow_home.USER, airflow_home.get_password())
