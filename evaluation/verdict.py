@@ -20,7 +20,7 @@ class Verdict:
         promote: Whether the challenger may replace the champion.
         summary: The decision and its reasons in words.
         bundle_digest: Digest of the model that was judged.
-        metrics_digest: Digest of `evaluate/metrics.json`.
+        metrics_digest: Digest of `evaluate/details.json`.
         conditions: The fields of `tasks.gate.Condition` for each condition.
     """
 

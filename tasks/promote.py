@@ -88,7 +88,7 @@ def _check_judged_bundle(night: Night, verdict: Verdict) -> str:
             f"{bundle}: {digest[:12]} is not the model that the gate judged ({verdict.bundle_digest[:12]!r});"
             f" run `python -m tasks.evaluate --night {night.day}` and {remedy} to judge this model"
         )
-    metrics = night.require_output("evaluate", "metrics.json")
+    metrics = night.require_output("evaluate", "details.json")
     if (current := hashing.hash_file(metrics)) != verdict.metrics_digest:
         raise InputError(f"{metrics}: {current[:12]} changed after the gate judged it; run {remedy} again")
     return digest
@@ -207,7 +207,7 @@ def _training_run(registry_client: ModelRegistry, night: Night) -> str:
         else client.create_run(experiment, run_name=str(night.day), tags={"night": str(night.day)})
     )
     metrics = read_json(
-        night.require_output("evaluate", "metrics.json"), "run `python -m tasks.evaluate` again"
+        night.require_output("evaluate", "details.json"), "run `python -m tasks.evaluate` again"
     )
     challenger_metrics = metrics["models"]["challenger"]
     points = [

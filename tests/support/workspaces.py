@@ -214,7 +214,7 @@ def _write_evaluation(
         "embedding_drift": _embedding_drift(champion, modalities),
         "bundle_digests": {"challenger": hash_bundle(night.workspace / "train"), **bundle_digests},
     }
-    write_json(out / "metrics.json", metrics)
+    write_json(out / "details.json", metrics)
     user_ids = [f"u{i:03d}" for i in range(NUM_USERS)]
     weights = {
         f"alpha_{m}": draw.dirichlet(np.ones(len(modalities)), NUM_USERS)[:, i]
