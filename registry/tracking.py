@@ -88,17 +88,17 @@ def _error_message(error: Exception, remedy: str) -> str:
 def get_or_create_experiment(mlflow_client: MlflowClient) -> str:
     """Return the id of the experiment, and create the experiment if it is missing.
 
-    With a local database, artifacts are stored in the home. Runs that may not promote, such as those of
-    `dvc exp run`, have a separate experiment.
+    A server chooses where artifacts are stored. With a database, they are stored in the home. MLflow's own
+    default is the working directory. Runs that may not promote, such as those of `dvc exp run`, have a
+    separate experiment.
     """
     name = f"{EXPERIMENT}-experiments" if production.why_read_only() else EXPERIMENT
     existing = mlflow_client.get_experiment_by_name(name)
     if existing:
         return existing.experiment_id
-    local = paths.tracking_uri().startswith(SQLITE)
-    return mlflow_client.create_experiment(
-        name, (paths.home() / "mlflow" / "artifacts").as_uri() if local else None
-    )
+    has_server = paths.tracking_uri().startswith(("http://", "https://"))
+    artifacts = None if has_server else (paths.home() / "mlflow" / "artifacts").as_uri()
+    return mlflow_client.create_experiment(name, artifacts)
 
 
 def create_child_run(mlflow_client: MlflowClient, night: str, part: str) -> Run:
