@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from core.run_manifests import RunManifest, write_manifest
-from core.step_graph import STEPS
 from tests.support.checkout import Checkout, check_out_project
-from tests.support.snapshots import plant
+from tests.support.snapshots import LAKE_HALF, plant, write_lake_half_manifests
 
 NIGHT = "2026-03-12"
 SMALL = {
@@ -19,7 +17,6 @@ SMALL = {
     "gate.min_gain": -1.0,  # two epochs beat no baseline, and tell no modality from another
     "gate.min_modality_entropy_gap": 0.0,
 }
-PLANTED_STEPS = list(STEPS)[: list(STEPS).index("align")]
 # DVC shows no undefined metric, such as the gain over a champion that does not exist.
 HEADLINES = {
     "ndcg@10",
@@ -51,16 +48,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 def _plant_lake_half(checkout: Checkout) -> None:
     """Write what the lake half hands over, and let DVC take its stages for run."""
-    workspace = checkout.folder / "night"
-    night = plant(workspace, users=80, videos=60)
-    info = {"night": NIGHT, "commit": "abc", "started_at": "", "seconds": 1.0, "peak_memory_mib": 1}
-    for step in PLANTED_STEPS:
-        facts = {"outcome": "passed"} if step == "check" else {}
-        write_manifest(night.run_manifests, step, RunManifest(facts=facts), info)
-    for folder in (workspace / "check", checkout.folder / "var" / "landing"):
-        folder.mkdir(parents=True)
-        (folder / "planted.json").write_text("{}")
-    checkout("dvc", "commit", "--force", *PLANTED_STEPS)
+    write_lake_half_manifests(plant(checkout.folder / "night", users=80, videos=60))
+    landing = checkout.folder / "var" / "landing"
+    landing.mkdir(parents=True)
+    (landing / "planted.jsonl").write_text("")
+    checkout("dvc", "commit", "--force", *LAKE_HALF)
 
 
 @pytest.fixture(scope="module")
