@@ -204,7 +204,7 @@ def _bundle_and_features(night: Night) -> dict[str, Path]:
 def _training_run(registry_client: ModelRegistry, night: Night, details: Mapping[str, Any]) -> str:
     """Return the id of the MLflow run that trained the bundle. Create a run if this server has none.
 
-    The metrics of the test day are logged to it. Each model that it was compared with gets a run beside it.
+    The metrics of the test day are logged to it. Each model that it was compared with gets a run of its own.
     """
     client, experiment = registry_client.client, tracking.get_or_create_experiment(registry_client.client)
     run_id = read_manifest(night.run_manifests, "train")["facts"].get("mlflow_run")

@@ -47,10 +47,10 @@ def find_uv() -> str:
         InputError: It is in neither place.
     """
     installed = PROJECT_ROOT / ".tools" / "uv" / "bin" / "uv"
-    found = shutil.which("uv") or (str(installed) if installed.exists() else None)
-    if found is None:
+    uv = shutil.which("uv") or (str(installed) if installed.exists() else None)
+    if uv is None:
         raise InputError(
             "uv is needed to build the recorded environment, and is neither on the PATH nor at"
             f" {installed}; install it with `pip install 'uv>=0.9,<1'`"
         )
-    return found
+    return uv
