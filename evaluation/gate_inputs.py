@@ -16,7 +16,7 @@ from core.run_manifests import read_json, read_manifest
 
 MIN_SLICE_USERS = 20  # the gate does not judge a slice with fewer users
 RERUN_SNAPSHOT = "run `python -m tasks.snapshot` again"
-METRICS_FILE, MANIFEST_FILE = ("evaluate", "metrics.json"), ("snapshot", "manifest.json")
+DETAILS_FILE, MANIFEST_FILE = ("evaluate", "details.json"), ("snapshot", "manifest.json")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class GateInputs:
     """What the gate decides from.
 
     Attributes:
-        metrics: The content of `evaluate/metrics.json`.
+        metrics: The content of `evaluate/details.json`.
         metrics_digest: The sha256 of that file.
         champion: The registered version of the champion. None if there is none.
         incumbent: The registered version of the present champion, if this night made it.
@@ -48,8 +48,8 @@ def read_gate_inputs(night: Night) -> GateInputs:
     Raises:
         InputError: A file is missing, unreadable or of another night.
     """
-    digest = hash_file(night.require_output(*METRICS_FILE))
-    metrics = _read_night_json(night, *METRICS_FILE, "bundle_digests")
+    digest = hash_file(night.require_output(*DETAILS_FILE))
+    metrics = _read_night_json(night, *DETAILS_FILE, "bundle_digests")
     manifest = _read_night_json(night, *MANIFEST_FILE, "champion", "incumbent", "modalities")
     completed = _read_completed(night)
     return GateInputs(

@@ -17,6 +17,7 @@ from models.data.targets import BEHAVIOUR_HEADS, Targets, behaviour_labels
 from models.evaluation.embedding_drift import max_p95_drift
 from models.evaluation.metrics import (
     auc,
+    calibration_curve,
     calibration_error,
     classify_difference,
     f1,
@@ -115,11 +116,12 @@ def _weight_distribution(modalities: list[str], alpha_NM: np.ndarray) -> dict:
     return {"count": len(alpha_NM), **by_modality}
 
 
-def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, dict[str, float | None]]:
+def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, dict]:
     """Measure the ranking heads on the interactions of the test day.
 
     Returns:
-        Head -> metrics. A metric is None if it is undefined, such as an AUC without positives or negatives.
+        Head -> metrics, and its `calibration_curve`. A metric is None if it is undefined, such as an AUC
+        without positives or negatives.
         Empty for a model without ranking heads.
     """
     if isinstance(scorer.model, Baseline) and not scorer.model.has_ranking_heads:
@@ -146,11 +148,12 @@ def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, 
             "f1": f1(p_N, label_N),
             "log_loss": log_loss(p_N, label_N),
             "calibration_error": calibration_error(p_N, label_N),
+            "calibration_curve": calibration_curve(p_N, label_N),
         }
     return metrics
 
 
-def headline_metrics(head_metrics: Mapping[str, Mapping[str, float | None]] | None) -> dict:
+def headline_metrics(head_metrics: Mapping[str, Mapping] | None) -> dict:
     """Return the metrics of the headline head, and its name as `ranking_head`.
 
     Empty for a model without ranking heads.

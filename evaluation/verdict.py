@@ -21,7 +21,7 @@ class Verdict:
         needs_approval: Whether a person must approve the promotion, because the gain is small.
         summary: The decision and its reasons in words.
         bundle_digest: Digest of the model that was judged.
-        metrics_digest: Digest of `evaluate/metrics.json`.
+        metrics_digest: Digest of `evaluate/details.json`.
         conditions: The fields of `tasks.gate.Condition` for each condition.
     """
 

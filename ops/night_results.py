@@ -40,7 +40,7 @@ class Verdict(msgspec.Struct):
 
 
 class Metrics(msgspec.Struct):
-    """The contents of `evaluate/metrics.json`."""
+    """The contents of `evaluate/details.json`."""
 
     primary_metric: str
     models: dict[str, dict[str, Any]]
@@ -103,7 +103,7 @@ def read_ndcg(night: Path) -> dict[str, float]:
     Raises:
         UnreadableFileError: the file is missing or malformed, or a model lacks the metric.
     """
-    name = "evaluate/metrics.json"
+    name = "evaluate/details.json"
     metrics = _read_as(night, name, Metrics)
     values = {model: figures.get(metrics.primary_metric) for model, figures in metrics.models.items()}
     for model, value in values.items():

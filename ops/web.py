@@ -107,7 +107,7 @@ def _night_state(folder: Path) -> tuple[str, str, dict[str, float]]:
     if not (folder / "gate" / "verdict.json").exists():
         return "unfinished", "", {}
     verdict = night_results.read_verdict(folder)
-    ndcg = night_results.read_ndcg(folder) if (folder / "evaluate" / "metrics.json").exists() else {}
+    ndcg = night_results.read_ndcg(folder) if (folder / "evaluate" / "details.json").exists() else {}
     return "promoted" if verdict.promote else "refused", verdict.summary.partition(": ")[2], ndcg
 
 

@@ -1,5 +1,9 @@
-"""MLflow tracking: the client, its errors, and the experiment that training and promotion share."""
+"""MLflow tracking: the client, its errors, and the runs of a night.
 
+A night is a parent run. Each training, and each model that it was compared with, is a child run below it.
+"""
+
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import paths, production
 from core.errors import InputError, ServiceUnavailableError
+from core.hashing import hash_folder, hash_lines
+from core.paths import Night
+from core.run_manifests import read_json
 
 EXPERIMENT = "undercurrent"
 SQLITE = "sqlite:///"
 MAX_MESSAGE_LENGTH = 300  # characters of MLflow's message that are shown
+MAX_DIGEST_LENGTH = 36  # characters of the digest of a dataset
 METRICS_PER_REQUEST = 1000  # metric points in one request
 
 # An unreachable server is reported within two minutes; MLflow's default is twenty. Set variables are kept.
@@ -79,32 +88,90 @@ def _error_message(error: Exception, remedy: str) -> str:
 def get_or_create_experiment(mlflow_client: MlflowClient) -> str:
     """Return the id of the experiment, and create the experiment if it is missing.
 
-    With a local database, artifacts are stored in the home. Runs that may not promote, such as those of
-    `dvc exp run`, have a separate experiment.
+    A server chooses where artifacts are stored. With a database, they are stored in the home. MLflow's own
+    default is the working directory. Runs that may not promote, such as those of `dvc exp run`, have a
+    separate experiment.
     """
     name = f"{EXPERIMENT}-experiments" if production.why_read_only() else EXPERIMENT
     existing = mlflow_client.get_experiment_by_name(name)
     if existing:
         return existing.experiment_id
-    local = paths.tracking_uri().startswith(SQLITE)
-    return mlflow_client.create_experiment(
-        name, (paths.home() / "mlflow" / "artifacts").as_uri() if local else None
+    has_server = paths.tracking_uri().startswith(("http://", "https://"))
+    artifacts = None if has_server else (paths.home() / "mlflow" / "artifacts").as_uri()
+    return mlflow_client.create_experiment(name, artifacts)
+
+
+def create_child_run(mlflow_client: MlflowClient, night: str, part: str) -> Run:
+    """Create a run below the run of a night. The first child creates the night's run, too.
+
+    Args:
+        mlflow_client: Client of the tracking server.
+        night: YYYY-MM-DD.
+        part: `train`, or the name of a model that the night was compared with.
+    """
+    tags = {"night": night, "part": part, MLFLOW_PARENT_RUN_ID: _night_run(mlflow_client, night)}
+    experiment = get_or_create_experiment(mlflow_client)
+    return mlflow_client.create_run(experiment, run_name=f"{night} {part}", tags=tags)
+
+
+def _night_run(mlflow_client: MlflowClient, night: str) -> str:
+    """Return the id of the parent run of a night."""
+    experiment = get_or_create_experiment(mlflow_client)
+    existing = mlflow_client.search_runs(
+        [experiment], f"tags.night = '{night}' and tags.part = 'night'", max_results=1
     )
+    if existing:
+        return existing[0].info.run_id
+    tags = {"night": night, "part": "night"}
+    run_id = mlflow_client.create_run(experiment, run_name=f"night {night}", tags=tags).info.run_id
+    mlflow_client.set_terminated(run_id)
+    return run_id
+
+
+def snapshot_dataset(night: Night) -> DatasetInput:
+    """Describe the night's snapshot as a dataset of MLflow. The digest identifies its files.
+
+    Raises:
+        InputError: The snapshot is missing or damaged.
+    """
+    path = night.require_output("snapshot", "manifest.json")
+    manifest = read_json(path, "run `python -m tasks.snapshot` again", ("num_users", "num_videos"))
+    digest = hash_lines([f"{name} {digest}" for name, digest in hash_folder(path.parent).items()])
+    dataset = Dataset(
+        name=f"snapshot {night.day}",
+        digest=digest[:MAX_DIGEST_LENGTH],
+        source_type="local",
+        source=json.dumps({"uri": str(path.parent)}),
+        profile=json.dumps({name: manifest[name] for name in ("num_users", "num_videos")}),
+    )
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
+
+
+def log_metrics(mlflow_client: MlflowClient, run: Run, metrics: Mapping[str, Any]) -> None:
+    """Log the metrics of the test day with the prefix `test_`. Values other than numbers are left out."""
+    points = [
+        Metric(_metric_key(f"test_{name}"), value, run.info.start_time, 0)
+        for name, value in metrics.items()
+        if isinstance(value, float)
+    ]
+    mlflow_client.log_batch(run.info.run_id, metrics=points)
 
 
 def log_run(
-    name: str,
+    night: str,
     params: Mapping[str, Any],
     curve: Sequence[Mapping[str, float]],
     final_metrics: Mapping[str, float],
+    dataset: DatasetInput | None = None,
 ) -> str:
-    """Log one training run.
+    """Log one training run, below the run of its night.
 
     Args:
-        name: Name of the run: the night.
+        night: YYYY-MM-DD.
         params: The parameters.
         curve: One row per epoch, with the key `epoch`.
         final_metrics: Logged with the prefix `final_`.
+        dataset: What the model was trained on.
 
     Returns:
         The id of the run.
@@ -114,7 +181,17 @@ def log_run(
         ServiceUnavailableError: MLflow cannot be reached.
     """
     with translate_errors():
-        return _log_run(name, params, curve, final_metrics)
+        mlflow_client = client()
+        run = create_child_run(mlflow_client, night, "train")
+        run_id = run.info.run_id
+        if dataset:
+            mlflow_client.log_inputs(run_id, [dataset])
+        mlflow_client.log_batch(run_id, params=[Param(*item) for item in _flat_params(params)])
+        points = list(_curve_points(curve, final_metrics, run.info.start_time))
+        for start in range(0, len(points), METRICS_PER_REQUEST):
+            mlflow_client.log_batch(run_id, metrics=points[start : start + METRICS_PER_REQUEST])
+        mlflow_client.set_terminated(run_id)
+    return run_id
 
 
 def _flat_params(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -126,31 +203,14 @@ def _flat_params(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{key}", str(value)
 
 
-def _log_run(
-    name: str,
-    params: Mapping[str, Any],
-    curve: Sequence[Mapping[str, float]],
-    final_metrics: Mapping[str, float],
-) -> str:
-    mlflow_client = client()
-    run = mlflow_client.create_run(
-        get_or_create_experiment(mlflow_client), run_name=name, tags={"night": name}
-    )
-    timestamp = run.info.start_time
-    points = [
-        Metric(_metric_key(key), float(row[key]), timestamp, int(row["epoch"]))
-        for row in curve
-        for key in row
-    ]
-    points += [
-        Metric(_metric_key(f"final_{key}"), float(value), timestamp, 0)
-        for key, value in final_metrics.items()
-    ]
-    mlflow_client.log_batch(run.info.run_id, params=[Param(*item) for item in _flat_params(params)])
-    for start in range(0, len(points), METRICS_PER_REQUEST):
-        mlflow_client.log_batch(run.info.run_id, metrics=points[start : start + METRICS_PER_REQUEST])
-    mlflow_client.set_terminated(run.info.run_id)
-    return run.info.run_id
+def _curve_points(
+    curve: Sequence[Mapping[str, float]], final_metrics: Mapping[str, float], timestamp: int
+) -> Iterator[Metric]:
+    for row in curve:
+        for key, value in row.items():
+            yield Metric(_metric_key(key), float(value), timestamp, int(row["epoch"]))
+    for key, value in final_metrics.items():
+        yield Metric(_metric_key(f"final_{key}"), float(value), timestamp, 0)
 
 
 def _metric_key(name: str) -> str:

@@ -90,7 +90,7 @@ def slice_differences(slice_metrics: Mapping[str, Mapping]) -> str | None:
     Without any difference, plot the challenger's NDCG.
 
     Args:
-        slice_metrics: The `slices` of metrics.json.
+        slice_metrics: The `slices` of details.json.
 
     Returns:
         The SVG, or None without slices.

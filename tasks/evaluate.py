@@ -18,6 +18,7 @@ from core.paths import Night
 from core.run_manifests import RunManifest, write_json
 from evaluation import model_audit
 from evaluation.baselines import rank_counted_baselines
+from evaluation.experiment_files import write_experiment_files
 from evaluation.metrics import challenger_differences, model_metrics
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
 from evaluation.slices import VideoSliceRanks, slice_metrics, video_slices
@@ -27,7 +28,7 @@ from snapshots.reader import SnapshotReader
 
 
 def run(params: EvaluateConfig, night: Night) -> RunManifest:
-    """Write metrics.json, per_user.parquet and recommendations.parquet.
+    """Write details.json, metrics.json, plots/, per_user.parquet and recommendations.parquet.
 
     Raises:
         InputError: No user has a target, or `k` is not among the cut-offs. Or a model cannot be read, or was
@@ -61,7 +62,7 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
     weights = rankings["challenger"][1]
 
     head_metrics = {name: model_audit.ranking_head_metrics(s, snapshot) for name, s in scorers.items()}
-    metrics = {
+    details = {
         "test_day": str(night.day),
         "num_users": len(targets.users),
         "primary_metric": f"ndcg@{params.k}",
@@ -82,8 +83,9 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
     recommendations = recommendations_table(snapshot, challenger, ranked["challenger"], weights, targets)
     pq.write_table(per_user, out / "per_user.parquet")
     pq.write_table(recommendations, out / "recommendations.parquet")
-    write_json(out / "metrics.json", metrics)
-    facts = {"num_users": len(targets.users), "differences": metrics["differences"]}
+    write_json(out / "details.json", details)
+    write_experiment_files(out, details)
+    facts = {"num_users": len(targets.users), "differences": details["differences"]}
     return RunManifest(digests=hash_folder(out), facts=facts)
 
 

@@ -6,7 +6,6 @@ does not undo a newer decision.
 """
 
 import sys
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -14,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pyarrow.parquet as pq
-from mlflow.entities import Metric
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, MLFLOW_UV_AUTO_DETECT
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -30,6 +29,7 @@ from core.run_manifests import RunManifest, read_json, read_manifest
 from core.time_split import TEST_FOLD
 from evaluation.verdict import Verdict, read_verdict
 from registry import model_registry, tracking
+from registry.model_card import model_card
 from registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, ModelRegistry, ModelVersion
 from snapshots.reader import SnapshotReader
 
@@ -52,7 +52,7 @@ def run(params: PromoteConfig, night: Night) -> RunManifest:
         registry_client = ModelRegistry()
         registry_client.create_if_missing()
         existing = registry_client.find_by_bundle(digest)
-        version = existing or _register(registry_client, night, digest)
+        version = existing or _register(registry_client, night, digest, verdict)
         decision = "promote" if verdict.promote else "refuse"
         registry_client.set_tags(version, {"gate_verdict": decision, "gate_summary": verdict.summary})
         outcome = _move_aliases(registry_client, version, verdict, params.freeze, _approval(night, verdict))
@@ -88,7 +88,7 @@ def _check_judged_bundle(night: Night, verdict: Verdict) -> str:
             f"{bundle}: {digest[:12]} is not the model that the gate judged ({verdict.bundle_digest[:12]!r});"
             f" run `python -m tasks.evaluate --night {night.day}` and {remedy} to judge this model"
         )
-    metrics = night.require_output("evaluate", "metrics.json")
+    metrics = night.require_output("evaluate", "details.json")
     if (current := hashing.hash_file(metrics)) != verdict.metrics_digest:
         raise InputError(f"{metrics}: {current[:12]} changed after the gate judged it; run {remedy} again")
     return digest
@@ -151,27 +151,27 @@ def _reason_to_keep(
     return None
 
 
-def _register(registry_client: ModelRegistry, night: Night, digest: str) -> ModelVersion:
-    """Log the bundle with its code and signature, and register it with its origin as tags."""
+def _register(registry_client: ModelRegistry, night: Night, digest: str, verdict: Verdict) -> ModelVersion:
+    """Log the bundle with its code, signature, example and card, and register it with its origin as tags."""
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     MLFLOW_UV_AUTO_DETECT.set(False)  # otherwise the model requires the whole lock file
     mlflow.set_tracking_uri(paths.tracking_uri())
     mlflow.set_registry_uri(paths.tracking_uri())
-    model_json = read_json(
-        night.require_output("train", BUNDLE_FILES[1]), "run `python -m tasks.train` again"
-    )
-    run_id = _training_run(registry_client, night)
-    with TemporaryDirectory() as folder, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
-        # The signature is given, so MLflow needs no example.
-        warnings.filterwarnings("ignore", ".*An input example was not provided")
+    model_json = _read_output(night, "train", BUNDLE_FILES[1])
+    details = _read_output(night, "evaluate", "details.json")
+    card = model_card(verdict.summary, details, _read_output(night, "snapshot", "manifest.json"), model_json)
+    run_id = _training_run(registry_client, night, details)
+    with TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(
             name=registry_client.name,
             python_model=str(CODE_PATHS[0]),
             code_paths=[str(CODE_PATHS[1])],
             artifacts={name: str(path) for name, path in write_artifacts(night, Path(folder)).items()},
             signature=model_signature(model_json),
+            input_example=(input_example(model_json), {"k": 10, "day": str(night.day)}),
             pip_requirements=[f"{name}=={package_version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
+        mlflow.log_text(card, "model_card.md")
     fingerprints = {
         f"encoder_fingerprint.{m}": fingerprint
         for m, fingerprint in model_json["encoder_fingerprints"].items()
@@ -179,7 +179,12 @@ def _register(registry_client: ModelRegistry, night: Night, digest: str) -> Mode
     origin = {"night": str(night.day), "bundle_digest": digest, "index_digest": index_digest(night)}
     origin |= {"commit": step_cli.code_commit(), **fingerprints}
     registered = mlflow.register_model(logged.model_uri, registry_client.name, tags=origin)
+    registry_client.client.update_model_version(registry_client.name, registered.version, card)
     return ModelVersion(str(registered.version), origin)
+
+
+def _read_output(night: Night, step: str, name: str) -> dict[str, Any]:
+    return read_json(night.require_output(step, name), f"run `python -m tasks.{step}` again")
 
 
 def index_digest(night: Night) -> str:
@@ -214,27 +219,33 @@ def _bundle_and_features(night: Night) -> dict[str, Path]:
     }
 
 
-def _training_run(registry_client: ModelRegistry, night: Night) -> str:
-    """Return the id of the MLflow run that trained the bundle. Create a run if this server has none."""
+def _training_run(registry_client: ModelRegistry, night: Night, details: Mapping[str, Any]) -> str:
+    """Return the id of the MLflow run that trained the bundle. Create a run if this server has none.
+
+    The metrics of the test day are logged to it. Each model that it was compared with gets a run of its own.
+    """
     client, experiment = registry_client.client, tracking.get_or_create_experiment(registry_client.client)
     run_id = read_manifest(night.run_manifests, "train")["facts"].get("mlflow_run")
     runs = client.search_runs([experiment], f"attributes.run_id = '{run_id}'", max_results=1)
-    run = (
-        runs[0]
-        if runs
-        else client.create_run(experiment, run_name=str(night.day), tags={"night": str(night.day)})
-    )
-    metrics = read_json(
-        night.require_output("evaluate", "metrics.json"), "run `python -m tasks.evaluate` again"
-    )
-    challenger_metrics = metrics["models"]["challenger"]
-    points = [
-        Metric(f"test_{name.replace('@', '_at_')}", value, run.info.start_time, 0)
-        for name, value in challenger_metrics.items()
-        if isinstance(value, float)
-    ]
-    client.log_batch(run.info.run_id, metrics=points)
-    return run.info.run_id
+    training = runs[0] if runs else tracking.create_child_run(client, str(night.day), "train")
+    for name, metrics in details["models"].items():
+        is_challenger = name == "challenger"
+        run = training if is_challenger else tracking.create_child_run(client, str(night.day), name)
+        tracking.log_metrics(client, run, metrics)
+        if not is_challenger:
+            client.set_terminated(run.info.run_id)
+    return training.info.run_id
+
+
+def input_example(description: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a request for two users: one who watched two real videos, and one who is new.
+
+    The sequence is made up, because the sequence of a real user is personal data.
+
+    Args:
+        description: The content of `model.json`.
+    """
+    return pd.DataFrame({"video_ids": [description["video_ids"][:2], []]})
 
 
 def model_signature(description: Mapping[str, Any]) -> ModelSignature:

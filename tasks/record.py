@@ -1,6 +1,6 @@
 """Record the night as a commit with the tag `night/YYYY-MM-DD` in the record repository (git and DVC).
 
-The commit holds code, parameters, run manifests, metrics and the verdict. Snapshot, model and results per
+The commit holds code, parameters, run manifests and the verdict. Snapshot, model, metrics and results per
 user are DVC outputs. They are pushed to the record's store, where `make reproduce` reads them.
 
 A tag is never moved. A night that is recorded again becomes a revision: `night/YYYY-MM-DD.2`, `.3` and so on.
@@ -118,7 +118,7 @@ def _write_working_tree(record: RecordRepository, night: Night) -> None:
 
 def _night_params(night: Night) -> str:
     """Return params.yaml of the night with its day, so that `dvc repro` in the record repeats this night."""
-    return re.sub(r"(?m)^night:.*$", f'night: "{night.day}"', merged_text(night.params_path))
+    return re.sub(r"(?m)^night:.*$", f"night: '{night.day}'", merged_text(night.params_path))
 
 
 def project_files() -> list[str]:

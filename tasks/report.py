@@ -20,7 +20,7 @@ from core.run_manifests import RunManifest, read_json, read_manifest, write_text
 from core.step_graph import STEPS
 from core.tables import MODALITIES
 from core.time_split import TEST_FOLD
-from evaluation.gate_inputs import MANIFEST_FILE, METRICS_FILE
+from evaluation.gate_inputs import DETAILS_FILE, MANIFEST_FILE
 from evaluation.verdict import read_verdict
 from models.evaluation.metrics import classify_difference
 from reporting import plots
@@ -81,7 +81,7 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
     Raises:
         InputError: The verdict, the evaluation or the snapshot is missing.
     """
-    metrics = _read_night_json(night.require_output(*METRICS_FILE))
+    metrics = _read_night_json(night.require_output(*DETAILS_FILE))
     manifest = _read_night_json(night.require_output(*MANIFEST_FILE))
     run_manifests = _run_manifests(night)
     verdict = read_verdict(night)

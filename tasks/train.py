@@ -39,7 +39,8 @@ def run(params: TrainConfig, night: Night) -> RunManifest:
     with distributed.process_group():
         curve, facts = train_and_save(params, night)
         if distributed.get_rank() == 0:
-            facts["mlflow_run"] = tracking.log_run(str(night.day), asdict(params), curve, facts)
+            dataset = tracking.snapshot_dataset(night)
+            facts["mlflow_run"] = tracking.log_run(str(night.day), asdict(params), curve, facts, dataset)
     return RunManifest(digests=hash_folder(night.folder("train")), facts=facts)
 
 

@@ -1,23 +1,15 @@
 """One toy night, end to end, through the real `dvc repro` in a copy of the project: nothing is replaced."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import pytest
-import yaml
 
-from core.paths import PROJECT_ROOT
 from core.records import LANDING_TYPES
 from core.step_data import STEP_DATA
 from core.step_graph import STEPS
 from lake import landing
-from tasks.record import project_files
+from tests.support.checkout import Checkout, check_out_project
 
 NIGHT = "2026-03-05"
 SMALL = {
@@ -38,72 +30,10 @@ SMALL = {
 }
 
 
-PRODUCTION = """
-from registry.model_registry import ModelRegistry
-models = ModelRegistry()
-print([(v.number, sorted(v.tags.items())) for v in models.versions()])
-print([(a, v and v.number) for a in ("champion", "challenger", "previous") for v in [models.get_by_alias(a)]])
-"""
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A copy of the project with small parameters, in which commands run as a user types them."""
-
-    folder: Path
-
-    def __call__(
-        self, *command: str, succeed: bool = True, promote: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        settings = ("UNDERCURRENT_", "MLFLOW_", "DVC_", "PYTHONDONTWRITEBYTECODE")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
-        clean |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-        }
-        if promote:
-            clean["UNDERCURRENT_PROMOTE"] = "yes"
-        done = subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
-        assert not succeed or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        return done
-
-    def set(self, changes: dict[str, object]) -> None:
-        path = self.folder / "params.yaml"
-        raw = yaml.safe_load(path.read_text())
-        for dotted, value in changes.items():
-            *sections, key = dotted.split(".")
-            section = raw
-            for name in sections:
-                section = section[name]
-            assert key in section, dotted
-            section[key] = value
-        path.write_text(yaml.safe_dump(raw))
-
-    def run_manifest(self, step: str) -> dict:
-        return json.loads((self.folder / "night" / "run_manifests" / f"{step}.json").read_text())
-
-    def production(self) -> str:
-        """What production reads: the registered versions with their tags and aliases, and the record."""
-        text = self("python", "-c", PRODUCTION).stdout
-        if (self.folder / "var" / "record").exists():
-            text += self("git", "-C", "var/record", "show-ref").stdout
-        return text
-
-    def started_at(self) -> dict[str, str]:
-        return {name: self.run_manifest(name)["started_at"] for name in STEPS}
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The project's files in an empty folder, a tiny simulated platform, and its night run once."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in [*project_files(), ".dvc/config"]:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROJECT_ROOT / name, folder / name)
-    night = Checkout(folder)
-    night("git", "init", "--quiet")
-    night("git", "add", "--all")
-    night("git", "commit", "--quiet", "--message", "checkout")
+    night = check_out_project(tmp_path_factory.mktemp("checkout"))
     night.set(SMALL)
     night("python", "-m", "simulator", "make")
     night("dvc", "repro")

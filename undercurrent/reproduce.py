@@ -1,13 +1,12 @@
 """Reproduction of a recorded night from its tag. Every digest is compared with the record.
 
 The record repository is cloned at the newest revision of the night, or at a given one (`YYYY-MM-DD.2`). The
-snapshot is pulled from its store. Then the model half runs with the recorded code and parameters.
+snapshot is pulled from its store. Then the model half runs with the recorded code, parameters and packages.
 """
 
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -19,6 +18,7 @@ from core.paths import parse_day
 from registry.record_repository import copy_store_settings, revision_tag, revision_tags, run_command
 from tasks.record import MODEL_HALF, output_digests
 from undercurrent.forget import find_certificate
+from undercurrent.recorded_environment import recorded_python
 
 RERUN_STEPS = MODEL_HALF[1:]  # all but the snapshot, which is pulled: the lake has changed since then
 
@@ -55,8 +55,9 @@ def reproduce(tag: str, folder: Path) -> dict[str, bool]:
         Output path -> whether its digest is the recorded one.
 
     Raises:
-        InputError: Files of the night were deleted together with a user.
-        RuntimeError: The record could not be cloned, or its snapshot could not be pulled.
+        InputError: Files of the night were deleted together with a user, or uv is not installed.
+        RuntimeError: The record could not be cloned, its snapshot could not be pulled, or its environment
+            could not be built.
         subprocess.CalledProcessError: A step failed. It has printed its error.
     """
     if certificate := find_certificate(tag):
@@ -68,26 +69,27 @@ def reproduce(tag: str, folder: Path) -> dict[str, bool]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     run_command(["git", "clone", "--branch", tag, str(paths.record()), str(folder)], folder.parent)
     copy_store_settings(paths.record(), folder)
-    dvc = [sys.executable, "-m", "dvc"]
+    python = recorded_python(folder)
+    dvc = [str(python), "-m", "dvc"]
     recorded = _recorded_digests(folder)
     run_command([*dvc, "pull", "snapshot"], folder)
     for step in tqdm(RERUN_STEPS, f"reproduce {tag}", unit="step"):
         subprocess.run(
             [*dvc, "repro", "--single-item", "--force", step],
             cwd=folder,
-            env=_isolated_environment(folder),
+            env=_isolated_environment(folder, python),
             check=True,
         )
     reproduced = _recorded_digests(folder)
     return {output: reproduced.get(output) == digest for output, digest in recorded.items()}
 
 
-def _isolated_environment(folder: Path) -> dict[str, str]:
-    """Return an environment with the clone's own lake and MLflow, and with this Python."""
+def _isolated_environment(folder: Path, python: Path) -> dict[str, str]:
+    """Return environment variables with the clone's own lake and MLflow, and with the recorded Python."""
     return os.environ | {
         "UNDERCURRENT_HOME": str(folder / "var"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }
 
 

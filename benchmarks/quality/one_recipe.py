@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def run_steps(dataset: SplitDataset, home: Path, params_path: Path) -> dict:
-    """Write the snapshot, run the steps in processes of their own, and return `metrics.json`.
+    """Write the snapshot, run the steps in processes of their own, and return `details.json`.
 
     Args:
         dataset: The data set with its split.
@@ -81,7 +81,7 @@ def run_steps(dataset: SplitDataset, home: Path, params_path: Path) -> dict:
         )
         if run_command(home, f"tasks.{step}", *arguments):
             raise InputError(f"step {step} refused the data set; see its message above")
-    return json.loads((night.workspace / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+    return json.loads((night.workspace / "evaluate" / "details.json").read_text(encoding="utf-8"))
 
 
 def summarise(metrics: Mapping) -> tuple[dict, dict]:

@@ -112,9 +112,25 @@ def calibration_error(p_N: Floats, label_N: NDArray[np.bool_], bins: int = 10) -
     """
     if not len(p_N):
         return None
-    bin_N = np.minimum((p_N * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_N, p_N - label_N, bins)
+    gap = np.bincount(_probability_bins(p_N, bins), p_N - label_N, bins)
     return float(np.abs(gap).sum() / len(p_N))
+
+
+def calibration_curve(p_N: Floats, label_N: NDArray[np.bool_], bins: int = 10) -> list[dict[str, float]]:
+    """Return predicted rate, observed rate and size of each bin of `calibration_error` that is not empty."""
+    bin_N = _probability_bins(p_N, bins)
+    count = np.bincount(bin_N, minlength=bins)
+    predicted, observed = (np.bincount(bin_N, x_N, bins) / np.maximum(count, 1) for x_N in (p_N, label_N))
+    return [
+        {"predicted": float(p), "observed": float(o), "num_interactions": int(n)}
+        for p, o, n in zip(predicted, observed, count, strict=True)
+        if n
+    ]
+
+
+def _probability_bins(p_N: Floats, bins: int) -> NDArray[np.int_]:
+    """Return the bin of each probability. The bins have equal width."""
+    return np.minimum((p_N * bins).astype(int), bins - 1)
 
 
 def paired_bootstrap(

@@ -11,7 +11,7 @@ from ops.run_outcome import RunOutcome, UnexpectedFailureError
 
 FILES: dict[str, Any] = {
     "gate/verdict.json": {"promote": True, "summary": "better", "needs_approval": False, "conditions": []},
-    "evaluate/metrics.json": {
+    "evaluate/details.json": {
         "primary_metric": "ndcg@5",
         "models": {"challenger": {"ndcg@5": 0.25, "head": "complete"}},
     },

@@ -29,7 +29,7 @@ def _write_night(home: Path, night: str, promote: bool) -> None:
     _write(folder / "check" / "results.json", _check_results("warned"))
     _write(folder / "gate" / "verdict.json", {"promote": promote, "summary": "Refused: too few users"})
     metrics = {"primary_metric": "ndcg@5", "models": {"challenger": {"ndcg@10": 0.5, "ndcg@5": 0.25}}}
-    _write(folder / "evaluate" / "metrics.json", metrics)
+    _write(folder / "evaluate" / "details.json", metrics)
     _write(folder / "report" / "report.html", "the report")
 
 
@@ -144,7 +144,7 @@ BROKEN = {
         '{"promote": true}',
         "[" * 10**5,
     ],
-    "evaluate/metrics.json": [
+    "evaluate/details.json": [
         '{"models": {}}',
         '{"primary_metric": "ndcg@5", "models": []}',
         '{"primary_metric": "ndcg@5", "models": {"challenger": {"ndcg@10": 0.5}}}',

@@ -18,11 +18,14 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from core.paths import Night
+from core.run_manifests import RunManifest, write_json, write_manifest
+from core.step_graph import STEPS
 from core.tables import BEHAVIOURS, TIMESTAMP
 from core.time_split import TimeSplit
 
 NIGHT = date(2026, 3, 12)
 SPLIT = TimeSplit((NIGHT - timedelta(2), NIGHT - timedelta(1)), NIGHT)
+LAKE_HALF = list(STEPS)[: list(STEPS).index("align")]
 WIDTHS = {"visual": 12, "text": 10, "audio": 6}
 AGES = ("16-24", "25-34", "35+")
 LISTS = {
@@ -73,6 +76,15 @@ def plant(workspace: Path, config: PlantedConfig | None = None, **changes: objec
         _write(out / f"interactions_{fold}.parquet", _day(interactions, day))
     _write(out / "seen_items.parquet", _seen_items([v for v in interactions if v["day"] < NIGHT]))
     return night
+
+
+def write_lake_half_manifests(night: Night) -> None:
+    """Write the run manifests of the steps before the model half, with passed data checks."""
+    info = {"night": str(night.day), "commit": "abc", "started_at": "", "seconds": 1.0, "peak_memory_mib": 1}
+    for step in LAKE_HALF:
+        facts = {"outcome": "passed"} if step == "check" else {}
+        write_manifest(night.run_manifests, step, RunManifest(facts=facts), info)
+    write_json(night.folder("check") / "results.json", {"outcome": "passed", "expectations": []})
 
 
 def read_table(night: Night, name: str) -> pa.Table:

@@ -17,6 +17,7 @@ from core.hashing import hash_bundle
 from core.paths import Night
 from core.run_manifests import RowCounts, RunManifest, write_json, write_manifest
 from core.tables import BEHAVIOURS
+from evaluation.experiment_files import write_experiment_files
 from models.bundle import save_bundle
 from models.config import ModelConfig
 from models.data.targets import BEHAVIOUR_HEADS
@@ -209,12 +210,14 @@ def _write_evaluation(
             name: {f"ndcg@{K}": _difference(0.02 * (1 + order), NUM_USERS)}
             for order, name in enumerate(references)
         },
+        "ranking_heads": {"challenger": {"complete": {"calibration_curve": []}}},
         "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
         "modality_weights": _modality_weights(modalities),
         "embedding_drift": _embedding_drift(champion, modalities),
         "bundle_digests": {"challenger": hash_bundle(night.workspace / "train"), **bundle_digests},
     }
-    write_json(out / "metrics.json", metrics)
+    write_json(out / "details.json", metrics)
+    write_experiment_files(out, metrics)
     user_ids = [f"u{i:03d}" for i in range(NUM_USERS)]
     weights = {
         f"alpha_{m}": draw.dirichlet(np.ones(len(modalities)), NUM_USERS)[:, i]

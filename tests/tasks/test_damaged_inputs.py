@@ -52,7 +52,7 @@ def refused(what: type[Exception], run, *words: str) -> str:
 
 @pytest.mark.parametrize("text", JSON.values(), ids=JSON)
 def test_unreadable_json_is_named_with_its_step(text, night):
-    for step_name, file in (("evaluate", "metrics.json"), ("snapshot", "manifest.json")):
+    for step_name, file in (("evaluate", "details.json"), ("snapshot", "manifest.json")):
         path = night.workspace / step_name / file
         original = path.read_text()
         damage(path, text)

@@ -56,7 +56,7 @@ def trained(night: Night, **changes: object) -> Night:
 
 def run_evaluate(night: Night, params: EvaluateConfig = PARAMS) -> dict:
     evaluate.run(params, night)
-    return json.loads((night.folder("evaluate") / "metrics.json").read_text())
+    return json.loads((night.folder("evaluate") / "details.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,15 @@ def test_shuffled_content_is_worse(tmp_path: Path) -> None:
 
 def test_the_same_inputs_give_the_same_bytes(night: Night) -> None:
     first = evaluate.run(PARAMS, night).digests
-    assert sorted(first) == ["metrics.json", "per_user.parquet", "recommendations.parquet"]
+    assert sorted(first) == [
+        "details.json",
+        "metrics.json",
+        "per_user.parquet",
+        "plots/calibration.json",
+        "plots/modality_weights.json",
+        "plots/slices.json",
+        "recommendations.parquet",
+    ]
     assert evaluate.run(PARAMS, night).digests == first
 
 
@@ -411,8 +419,8 @@ def test_data_with_few_or_no_modalities_is_evaluated(tmp_path: Path, modalities:
 
 
 def test_each_parameter_changes_the_metrics(night: Night) -> None:
-    first = evaluate.run(PARAMS, night).digests["metrics.json"]
+    first = evaluate.run(PARAMS, night).digests["details.json"]
     changes = {"k": 5, "cutoffs": (10, 20), "cold_events": 30, "bootstrap_samples": 100, "seed": 2}
     changes["recency_half_life_days"] = 4.0
     for name, value in changes.items():
-        assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["metrics.json"] != first
+        assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["details.json"] != first

@@ -357,13 +357,13 @@ def test_the_step_writes_the_verdict(night):
     assert written["champion"] == "1"
     assert written["night"] == str(DAY)
     assert written["bundle_digest"] == hashing.hash_bundle(night.workspace / "train")
-    assert written["metrics_digest"] == hashing.hash_file(night.workspace / "evaluate/metrics.json")
+    assert written["metrics_digest"] == hashing.hash_file(night.workspace / "evaluate/details.json")
     assert run_manifest.facts["summary"] == written["summary"]
     assert gate.run(PARAMS, night).digests == run_manifest.digests
 
 
 def test_an_evaluation_of_another_day_is_refused(night):
-    path = night.workspace / "evaluate/metrics.json"
+    path = night.workspace / "evaluate/details.json"
     write_json(path, json.loads(path.read_text()) | {"test_day": "2026-03-11"})
     with pytest.raises(InputError, match="test_day is 2026-03-11"):
         gate.run(PARAMS, night)

@@ -50,7 +50,7 @@ def judged_night(
     folder = tmp_path / f"night-{day}-{seed}-{champion}-{incumbent}"
     night = sample_night(folder, day, champion, seed=seed or day.day, incumbent=incumbent)
     if not better:
-        path = night.workspace / "evaluate/metrics.json"
+        path = night.workspace / "evaluate/details.json"
         metrics = json.loads(path.read_text())
         metrics["differences"]["incumbent" if incumbent else "champion"]["ndcg@10"] |= {"low": -0.01}
         write_json(path, metrics)
@@ -224,9 +224,9 @@ def test_a_bundle_changed_after_the_gate_is_refused(tmp_path):
 
 def test_metrics_changed_after_the_gate_are_refused(tmp_path):
     night = judged_night(tmp_path, FIRST, None)
-    path = night.workspace / "evaluate/metrics.json"
+    path = night.workspace / "evaluate/details.json"
     write_json(path, json.loads(path.read_text()) | {"num_users": 1})
-    with pytest.raises(InputError, match=r"metrics.json: .* changed after the gate judged .*tasks.gate"):
+    with pytest.raises(InputError, match=r"details.json: .* changed after the gate judged .*tasks.gate"):
         run(night)
 
 

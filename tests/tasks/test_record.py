@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from core.config import RecordConfig
+from core.errors import InputError
 from core.paths import Night
 from tasks import record
 from tests.support.command_line import undercurrent
-from undercurrent import reproduce
+from undercurrent import recorded_environment, reproduce
 
 DAY = date(2026, 3, 12)
 ANN = RecordConfig(author_name="Ann", author_email="ann@example.com")
@@ -326,6 +327,47 @@ def test_reproduce_takes_the_newest_or_named_revision(
     ):
         assert undercurrent("reproduce", "--night", argument) == 2
         assert message in capsys.readouterr().err
+
+
+FAKE_UV = """#!/bin/sh
+[ "$(cat uv.lock)" = "recorded packages" ] || exit 1
+mkdir -p "$UV_PROJECT_ENVIRONMENT/bin"
+printf '#!/bin/sh\\necho "$@" >>{log}\\nexec {python} "$@"\\n' >"$UV_PROJECT_ENVIRONMENT/bin/python"
+chmod +x "$UV_PROJECT_ENVIRONMENT/bin/python"
+"""
+
+
+def test_reproduce_runs_in_the_recorded_environment(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (recorded.project / "uv.lock").write_text("recorded packages")
+    recorded.record()
+    (tmp_path / "bin").mkdir()
+    uv, log = tmp_path / "bin" / "uv", tmp_path / "commands"
+    uv.write_text(FAKE_UV.format(log=log, python=sys.executable))
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
+    assert set(reproduce.reproduce("night/2026-03-12", tmp_path / "again").values()) == {True}
+    commands = log.read_text().splitlines()
+    assert "-m dvc pull snapshot" in commands
+    assert [line for line in commands if line.startswith("step.py")] == [
+        f"step.py {step}" for step in record.MODEL_HALF[1:]
+    ]
+
+
+@pytest.mark.parametrize(("uv", "message"), [(None, "uv is needed"), ("exit 3", "exit code 3")])
+def test_an_environment_that_cannot_be_built_stops_the_reproduction(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv: str | None, message: str
+) -> None:
+    (recorded.project / "uv.lock").write_text("other packages")
+    recorded.record()
+    (tmp_path / "uv").write_text(f"#!/bin/sh\n{uv}\n")
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setattr(recorded_environment, "PROJECT_ROOT", tmp_path)
+    found = str(tmp_path / "uv") if uv else None
+    monkeypatch.setattr(recorded_environment.shutil, "which", lambda _: found)
+    with pytest.raises((InputError, RuntimeError), match=message):
+        reproduce.reproduce("night/2026-03-12", tmp_path / "again")
 
 
 def test_a_failed_reproduction_is_one_sentence(

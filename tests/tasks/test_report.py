@@ -72,7 +72,7 @@ def test_the_page_shows_the_verdict_and_every_condition(night):
 
 
 def test_a_refused_night_has_its_reason(night):
-    path = night.workspace / "evaluate/metrics.json"
+    path = night.workspace / "evaluate/details.json"
     metrics = json.loads(path.read_text())
     metrics["differences"]["champion"]["ndcg@10"]["low"] = -0.01
     write_json(path, metrics)
@@ -146,7 +146,7 @@ NOT_SHOWN = {
 
 @pytest.mark.parametrize("sentence", NOT_SHOWN)
 def test_modality_weights_that_are_not_informative_are_one_sentence(night, sentence):
-    path = night.workspace / "evaluate/metrics.json"
+    path = night.workspace / "evaluate/details.json"
     metrics = json.loads(path.read_text())
     metrics["modality_weights"] |= {"is_informative": False, **NOT_SHOWN[sentence]}
     write_json(path, metrics)
@@ -197,7 +197,7 @@ def test_promotion_and_record_are_shown(night):
 
 
 def test_an_unknown_metric_is_a_dash(night):
-    path = night.workspace / "evaluate/metrics.json"
+    path = night.workspace / "evaluate/details.json"
     metrics = json.loads(path.read_text())
     metrics["models"]["challenger"] |= {"auc": None, "f1": float("nan")}
     metrics["slices"]["cold_users"]["difference"] = {"mean": 0.1, "low": None, "high": None, "num_users": 1}
@@ -207,7 +207,7 @@ def test_an_unknown_metric_is_a_dash(night):
 
 
 def test_an_unmeasured_reference_is_a_dash(night):
-    path = night.workspace / "evaluate/metrics.json"
+    path = night.workspace / "evaluate/details.json"
     metrics = json.loads(path.read_text())
     del metrics["differences"]["champion"]
     path.write_text(json.dumps(metrics))

@@ -81,7 +81,7 @@ def evaluate_model(night: Night, model: str, epochs: int = 40, **changes: Any) -
     loop = {"epochs": epochs, "patience": 15}
     train.run(replace_nested(PARAMS.train, {"model": MODELS[model], **loop, **changes}), night)
     evaluate.run(replace(PARAMS.evaluate, bootstrap_samples=200), night)
-    return json.loads((night.folder("evaluate") / "metrics.json").read_text())
+    return json.loads((night.folder("evaluate") / "details.json").read_text())
 
 
 @pytest.mark.parametrize("name", BASELINES)

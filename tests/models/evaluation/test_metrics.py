@@ -11,6 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.metrics import log_loss as sk_log_loss
 
+from models.evaluation import metrics
 from models.evaluation.metrics import (
     auc,
     calibration_error,
@@ -110,6 +111,10 @@ def test_calibration_error_equals_scikit_learn(rows: list[tuple[float, bool]]) -
         size = np.bincount((p_N * 10).astype(int), minlength=10)
         expected = np.average(np.abs(observed - predicted), weights=size[size > 0])
         assert calibration_error(p_N, label_N) == pytest.approx(expected)
+        curve = metrics.calibration_curve(p_N, label_N)
+        assert [row["observed"] for row in curve] == pytest.approx(observed)
+        assert [row["predicted"] for row in curve] == pytest.approx(predicted)
+        assert [row["num_interactions"] for row in curve] == size[size > 0].tolist()
 
 
 def test_calibration_error_is_the_gap_to_the_observed_rate() -> None:

@@ -1,0 +1,24 @@
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from registry import tracking
+
+
+@pytest.mark.parametrize(
+    ("address", "in_home"),
+    [
+        ("sqlite:////tmp/mlflow.db", True),
+        ("postgresql+psycopg://user@127.0.0.1/mlflow", True),
+        ("http://127.0.0.1:5000", False),
+    ],
+)
+def test_artifacts_are_in_the_home_unless_a_server_stores_them(
+    address: str, in_home: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    client = Mock(get_experiment_by_name=Mock(return_value=None))
+    tracking.get_or_create_experiment(client)
+    artifacts = (home / "mlflow" / "artifacts").as_uri() if in_home else None
+    client.create_experiment.assert_called_once_with("undercurrent", artifacts)
