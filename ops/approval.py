@@ -79,7 +79,7 @@ def approval_card(workspace: Path) -> str:
         InputError: another file is missing or malformed.
     """
     verdict = night_results.read_verdict(workspace)
-    metrics = read_json(workspace / "evaluate" / "metrics.json", RERUN, ("primary_metric", "slices"))
+    metrics = read_json(workspace / "evaluate" / "details.json", RERUN, ("primary_metric", "slices"))
     primary = metrics["primary_metric"]
     conditions = [
         (c["name"], c["outcome"], c["value"], c["low"], c["high"], c["bound"]) for c in verdict.conditions
