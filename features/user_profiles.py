@@ -3,31 +3,56 @@
 from datetime import date
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.expressions import And
 
 from core.config.model_half import SnapshotConfig
 from core.errors import InputError
 from core.time_split import TEST_FOLD, TimeSplit
 from lake.client import Lake, up_to_day
+from lake.key_ranges import KeyRange
 from lake.latest_records import latest_records
 
 
+def require_profile_columns(lake: Lake, params: SnapshotConfig, until: date) -> None:
+    """Check that the profiles up to a day have the columns that params.yaml names.
+
+    Raises:
+        InputError: No profile has one of them.
+    """
+    names = pl.col("profile").map.keys().list.explode().unique()
+    profiles = lake.lazy_scan("users", up_to_day(until)).select(names)
+    known_columns = sorted(profiles.collect(engine="streaming").to_series().drop_nulls())
+    for key in ("profile_categories", "profile_numbers"):
+        for name in getattr(params, key):
+            if known_columns and name not in known_columns:
+                raise InputError(
+                    f"params.yaml: snapshot.{key} names {name!r}, which no user profile has;"
+                    f" use some of {', '.join(known_columns)}, or remove it"
+                )
+
+
 def read_user_profiles(
-    lake: Lake, params: SnapshotConfig, user_ids: pa.Array, split: TimeSplit
+    lake: Lake, params: SnapshotConfig, user_ids: pa.Array, split: TimeSplit, users: KeyRange
 ) -> dict[str, pa.Table]:
-    """Read the profiles of the snapshot's users as each fold knows them.
+    """Read the profiles of users as each fold knows them.
 
     All tables hold the same users in the same order. A user without a profile gets nulls.
 
+    Args:
+        lake: Without blocked nights.
+        params: Section `snapshot` of params.yaml.
+        user_ids: The users.
+        split: The folds.
+        users: A range that holds all of them. Only its profiles are read.
+
     Returns:
         Name of the fold -> table.
-
-    Raises:
-        InputError: params.yaml names a profile column that no profile has.
     """
-    records = lake.scan("users", up_to_day(split.known_until[TEST_FOLD]))
-    _require_columns(params, sorted(pc.unique(records["profile"].combine_chunks().keys).to_pylist()))
+    until = up_to_day(split.known_until[TEST_FOLD])
+    records = lake.scan("users", And(until, users.filter()))
     sorted_ids = user_ids.take(pc.array_sort_indices(user_ids))
     return {
         fold: _profiles_on_day(records.filter(pc.less_equal(records["day"], day)), params, sorted_ids, day)
@@ -52,16 +77,6 @@ def _profiles_on_day(records: pa.Table, params: SnapshotConfig, user_ids: pa.Arr
     for name in params.profile_numbers:
         columns[name] = pa.array([_parse_number(profile.get(name)) for profile in profiles], pa.float64())
     return pa.table(columns)
-
-
-def _require_columns(params: SnapshotConfig, known_columns: list[str]) -> None:
-    for key in ("profile_categories", "profile_numbers"):
-        for name in getattr(params, key):
-            if known_columns and name not in known_columns:
-                raise InputError(
-                    f"params.yaml: snapshot.{key} names {name!r}, which no user profile has;"
-                    f" use some of {', '.join(known_columns)}, or remove it"
-                )
 
 
 def _parse_number(text: str | None) -> float | None:
