@@ -5,30 +5,34 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.expressions import And
 
 from core.config.model_half import SnapshotConfig
 from core.time_split import TEST_FOLD, TimeSplit
 from lake.client import Lake, up_to_day
+from lake.key_ranges import KeyRange
 from lake.latest_records import latest_records
-from lake.profile_columns import require_profile_columns
 
 
 def read_user_profiles(
-    lake: Lake, params: SnapshotConfig, user_ids: pa.Array, split: TimeSplit
+    lake: Lake, params: SnapshotConfig, user_ids: pa.Array, split: TimeSplit, users: KeyRange
 ) -> dict[str, pa.Table]:
-    """Read the profiles of the snapshot's users as each fold knows them.
+    """Read the profiles of users as each fold knows them.
 
     All tables hold the same users in the same order. A user without a profile gets nulls.
 
+    Args:
+        lake: Without blocked nights.
+        params: Section `snapshot` of params.yaml.
+        user_ids: The users.
+        split: The folds.
+        users: A range that holds all of them. Only its profiles are read.
+
     Returns:
         Name of the fold -> table.
-
-    Raises:
-        InputError: params.yaml names a profile column that no profile has.
     """
-    until = split.known_until[TEST_FOLD]
-    require_profile_columns(lake, params, until)  # they may have changed since the step ingest
-    records = lake.scan("users", up_to_day(until))
+    until = up_to_day(split.known_until[TEST_FOLD])
+    records = lake.scan("users", And(until, users.filter()))
     sorted_ids = user_ids.take(pc.array_sort_indices(user_ids))
     return {
         fold: _profiles_on_day(records.filter(pc.less_equal(records["day"], day)), params, sorted_ids, day)

@@ -4,10 +4,11 @@ A vector of our own encoder depends only on the video. So it counts, whichever n
 vector counts from the day it was received. The newest delivery for a video and modality is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +18,7 @@ from lake.client import Lake
 
 VECTOR_KEY = ("modality", "video_id")
 DELIVERY_ORDER = ("day", "source")  # oldest delivery first; `source` holds file and line
+BATCH_VECTORS = 1 << 14  # vectors that are read at a time, some 50 MiB
 
 
 def fingerprint_filter(fingerprints: Sequence[str]) -> str:
@@ -50,10 +52,25 @@ def landed_vectors(
     return deliveries.take(order.filter(pa.array(is_latest)))
 
 
-def whole_video_vectors(lake: Lake, until: date, modality: str, fingerprint: str) -> pa.Table:
-    """Read `video_id` and `vector` of each video that has a vector of the whole video."""
-    columns = ("video_id", "vector")
+def whole_video_vectors(lake: Lake, until: date, modality: str, fingerprint: str) -> Iterator[pl.DataFrame]:
+    """Read the vector of each video that has a vector of the whole video.
+
+    Yields:
+        Batches of `video_id` and `vector`, in no particular order. Each video is in one of them.
+    """
     if fingerprint == LANDED_FINGERPRINT:
-        return landed_vectors(lake, until, columns, [modality]).select(columns)
-    where = f"fingerprint = '{fingerprint}' and modality = '{modality}' and segment = {WHOLE_VIDEO}"
-    return lake.scan("features", where, columns)
+        rows = _newest_landed_vectors(lake, until, modality)
+    else:
+        rows = lake.lazy_scan("features", f"fingerprint = '{fingerprint}'").filter(
+            pl.col("modality") == modality, pl.col("segment") == WHOLE_VIDEO
+        )
+    selected = rows.select("video_id", "vector")
+    yield from selected.collect_batches(chunk_size=BATCH_VECTORS, engine="streaming", maintain_order=False)
+
+
+def _newest_landed_vectors(lake: Lake, until: date, modality: str) -> pl.LazyFrame:
+    """Return the rows of `landed_vectors`, whose vectors are read only when the query runs."""
+    newest = pl.from_arrow(landed_vectors(lake, until, (), [modality]))
+    assert isinstance(newest, pl.DataFrame)
+    deliveries = lake.lazy_scan("features", f"fingerprint = '{LANDED_FINGERPRINT}' and day <= '{until}'")
+    return deliveries.join(newest.lazy(), on=[*VECTOR_KEY, *DELIVERY_ORDER], how="semi", nulls_equal=True)

@@ -1,44 +1,86 @@
-"""The Spark context, local by default. The environment sets its cores and memory.
+"""The Spark context: local by default, or on a cluster that the environment names.
 
 Most steps only schedule tasks, so they do not start the SQL engine. `spark_session` adds it.
+
+The workers of a cluster need the same Python environment, but no code of the project: the driver sends it.
+Between driver and workers are only Spark's connections and the storage of the tables.
 """
 
+import atexit
 import os
 import shutil
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from core.errors import InputError
+from core.paths import PROJECT_ROOT
 
 # The JVM runs for seconds and handles few rows: compiling its code thoroughly costs more than it saves.
 JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+TASK_PACKAGES = ("core", "lake", "spark_jobs")  # packages whose functions run in tasks
 
 
 def spark_context(name: str) -> SparkContext:
-    """Return the Spark context of a step (UNDERCURRENT_SPARK_MASTER, UNDERCURRENT_SPARK_MEMORY).
+    """Return the Spark context of a step.
+
+    These variables set it. Spark reads all else from `spark-defaults.conf` in SPARK_CONF_DIR.
+
+    - UNDERCURRENT_SPARK_MASTER: the master, by default `local[*]`.
+    - UNDERCURRENT_SPARK_MEMORY: the memory of the driver's JVM, by default `2g`.
+    - UNDERCURRENT_SPARK_PYTHON: the Python program of the workers, by default the path of this one.
+    - UNDERCURRENT_SPARK_DRIVER_HOST: the address of the driver for the workers of a cluster, by default
+      the one that Spark finds.
 
     Raises:
         InputError: Java is missing.
     """
     _require_java()
-    os.environ["PYSPARK_PYTHON"] = sys.executable  # else workers run the python3 on the PATH
+    # Else workers run the python3 on their PATH.
+    os.environ["PYSPARK_PYTHON"] = os.environ.get("UNDERCURRENT_SPARK_PYTHON") or sys.executable
+    master = os.environ.get("UNDERCURRENT_SPARK_MASTER", "local[*]")
+    is_local = master.startswith("local")
     settings = {
         "spark.app.name": f"undercurrent-{name}",
-        "spark.master": os.environ.get("UNDERCURRENT_SPARK_MASTER", "local[*]"),
+        "spark.master": master,
         "spark.driver.memory": os.environ.get("UNDERCURRENT_SPARK_MEMORY", "2g"),
         "spark.driver.extraJavaOptions": JVM_OPTIONS,
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
         "spark.executorEnv.POLARS_MAX_THREADS": "1",  # a task has one core
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "true" if sys.stderr.isatty() else "false",
+        **(_local_address() if is_local else _cluster_address()),
     }
     context = SparkContext.getOrCreate(SparkConf().setAll(list(settings.items())))
     context.setLogLevel("ERROR")
+    if not is_local:
+        _send_code(context)
     return context
+
+
+def _local_address() -> dict[str, str]:
+    return {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+
+
+def _cluster_address() -> dict[str, str]:
+    """Return the addresses of the driver: where it listens, and where the workers reach it."""
+    host = os.environ.get("UNDERCURRENT_SPARK_DRIVER_HOST")
+    return {"spark.driver.bindAddress": "0.0.0.0", **({"spark.driver.host": host} if host else {})}
+
+
+def _send_code(context: SparkContext) -> None:
+    """Send the code that tasks run to the workers. It comes before code that is installed there."""
+    folder = tempfile.mkdtemp(prefix="undercurrent-tasks-")  # the driver serves the file until its end
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    archive = Path(folder) / "undercurrent_tasks.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for package in TASK_PACKAGES:
+            for path in sorted((PROJECT_ROOT / package).rglob("*.py")):
+                file.write(path, path.relative_to(PROJECT_ROOT))
+    context.addPyFile(str(archive))
 
 
 def spark_session(name: str) -> SparkSession:

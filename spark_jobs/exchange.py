@@ -9,6 +9,7 @@ see: on a shared disk or on S3. It lies in the folder of a table, where maintena
 left. A task that Spark repeats writes the same files again.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from core.storage import StoragePath, create_folder, delete_folder, list_folder, total_bytes
+from core.errors import InputError, ServiceUnavailableError
+from core.storage import StoragePath, create_folder, delete_folder, is_local, list_folder, total_bytes
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -48,10 +50,19 @@ class TaskScheduler:
         return self.spark.defaultParallelism if self.spark else 1
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Apply a function to each item in a task of its own, and return the results in order."""
+        """Apply a function to each item in a task of its own, and return the results in order.
+
+        Raises:
+            InputError, ServiceUnavailableError: the first one that a task raised.
+        """
         if self.spark is None or not items:
             return [function(item) for item in items]
-        return self.spark.parallelize(items, len(items)).map(function).collect()
+        results: list[Result] = []
+        for outcome in self.spark.parallelize(items, len(items)).map(partial(_outcome, function)).collect():
+            if isinstance(outcome, InputError | ServiceUnavailableError):
+                raise outcome
+            results.append(outcome)
+        return results
 
 
 @contextmanager
@@ -108,7 +119,11 @@ def split_by_user(
 
     Returns:
         The number of rows that were handed over.
+
+    Raises:
+        InputError: A worker does not see the folder.
     """
+    create_folder(folder)
     split = partial(_split_file, kernel=kernel, folder=folder, num_buckets=num_buckets)
     return sum(scheduler.run(split, list(enumerate(paths))))
 
@@ -120,12 +135,38 @@ def read_bucket(folder: StoragePath, bucket: int, no_rows: pl.DataFrame) -> pl.D
         folder: the folder of the exchanged rows.
         bucket: the number of the bucket.
         no_rows: a frame with the columns of the rows, which is returned if the bucket is empty.
+
+    Raises:
+        InputError: This worker does not see the folder.
     """
+    _require_shared(folder)
     paths = list_folder(folder / f"{bucket:05d}")
     return pl.scan_ipc([str(path) for path in paths]).collect() if paths else no_rows
 
 
+def _outcome(function: Callable[[Item], Result], item: Item) -> Result | InputError | ServiceUnavailableError:
+    """Return the result or the error, because Spark hides a raised error in a long message of its own."""
+    try:
+        return function(item)
+    except (InputError, ServiceUnavailableError) as error:
+        return error
+
+
+def _require_shared(folder: StoragePath) -> None:
+    """Check that this worker sees a folder that the driver created. Else its rows would be lost.
+
+    Raises:
+        InputError: It does not.
+    """
+    if is_local(folder) and not folder.is_dir():
+        raise InputError(
+            f"the Spark worker on {socket.gethostname()} does not see {folder}; set UNDERCURRENT_WAREHOUSE to"
+            " s3://bucket/folder, or to a disk that all workers share"
+        )
+
+
 def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: StoragePath, num_buckets: int) -> int:
+    _require_shared(folder)
     number, path = numbered_path
     rows = pl.scan_parquet(path)
     num_rows = rows.select(pl.len()).collect().item()

@@ -1,16 +1,21 @@
 """Write the snapshot: all data that the model half of the night reads, as files.
 
 The files come from pinned table versions of the lake. From here on DVC tracks all files of the night.
+
+Rows of users are read and written for one range of users after the other, so memory does not grow with the
+length of history. The catalogue, the item statistics and the vectors are whole in memory, as in the model.
 """
 
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyiceberg.expressions import And, BooleanExpression
 from safetensors.numpy import save_file
 
 from core import step_cli
@@ -19,18 +24,23 @@ from core.errors import InputError
 from core.hashing import hash_folder
 from core.paths import Night
 from core.run_manifests import RunManifest, read_manifest, write_json
-from core.tables import BEHAVIOURS
+from core.tables import BEHAVIOURS, TABLES
 from core.time_split import TEST_FOLD, TimeSplit
-from features import vectors
 from features.item_features import item_statistics
 from features.user_profiles import read_user_profiles
+from features.vectors import whole_video_vectors
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
+from lake.key_ranges import KeyRange, divide_keys
 from lake.latest_records import latest_records
+from lake.profile_columns import require_profile_columns
 from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, is_positive
 from registry import model_registry
+from snapshots.parquet_parts import ParquetParts
 
 LAKE_TABLES = ("users", "videos", "interactions", "sequences", "features")
+RANGE_ROWS = 1 << 20  # interactions and profiles of a range of users, some 500 MiB in all tables together
+RANGE_RECORDS = 1 << 20  # catalogue records of a range of videos, some 500 MiB
 
 
 def run(params: SnapshotConfig, night: Night) -> RunManifest:
@@ -44,30 +54,26 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
     versions = {name: lake.version(name) for name in LAKE_TABLES}
     lake.pin(versions)
     split = _read_split(night)
-    videos = _catalogue(lake, split)
-    video_ids = videos["video_id"]
-
-    interactions = _interaction_tables(lake, params, video_ids, split)
-    user_ids = pc.unique(pa.chunked_array([table["user_id"] for table in interactions.values()]))
-    users = read_user_profiles(lake, params, user_ids, split)
+    with ParquetParts(out) as files:
+        videos = _catalogue(lake, split)
+        video_ids = videos["video_id"]
+        files.append("catalogue", videos)
+        for fold, statistics in item_statistics(lake, video_ids, split.known_until).items():
+            files.append(f"item_statistics_{fold}", statistics)
+        for users in _user_ranges(lake, split):
+            for name, part in _user_tables(lake, params, video_ids, split, users).items():
+                files.append(name, part)
+    _require_interactions(files.num_rows, split)
+    require_profile_columns(lake, params, split.known_until[TEST_FOLD])
     fingerprints = read_manifest(night.run_manifests, "embed")["facts"]["fingerprints"]
     modalities = _write_features(lake, split.test_day, video_ids, fingerprints, out / "features.safetensors")
-
-    tables = interactions | {
-        "catalogue": videos,
-        "seen_items": _seen_items(lake, video_ids, split.known_until[TEST_FOLD]),
-        **{f"users_{fold}": table for fold, table in users.items()},
-        **_item_statistics(lake, video_ids, split),
-    }
-    for name, table in tables.items():
-        pq.write_table(table, out / f"{name}.parquet")
     manifest = {
         "night": str(night.day),
         "folds": split.to_json(),
         "test_day": str(split.test_day),
         "missing_days": [str(day) for day in sorted(lake.hidden_days)],
         "num_videos": videos.num_rows,
-        "num_users": len(user_ids),
+        "num_users": files.num_rows[f"users_{TEST_FOLD}"],
         "modalities": modalities,
         "positive_watch_ratio": params.positive_watch_ratio,
         **model_registry.fetch_compared_models(out, night.day),
@@ -91,44 +97,70 @@ def _read_split(night: Night) -> TimeSplit:
     return TimeSplit.from_json(facts["folds"])
 
 
-def _interaction_tables(
-    lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, split: TimeSplit
+def _user_ranges(lake: Lake, split: TimeSplit) -> list[KeyRange]:
+    """Divide the users into ranges of `RANGE_ROWS` rows that the snapshot reads."""
+    interactions = lake.lazy_scan("interactions", up_to_day(split.test_day))
+    profiles = lake.lazy_scan("users", up_to_day(split.known_until[TEST_FOLD]))
+    rows = pl.concat([interactions.select("user_id"), profiles.select("user_id")])
+    return divide_keys(rows, "user_id", RANGE_ROWS)
+
+
+def _user_tables(
+    lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, split: TimeSplit, users: KeyRange
 ) -> dict[str, pa.Table]:
-    """Return file name -> the sequences that each fold knows, and the interactions of its day.
+    """Return file name -> the rows of a range of users.
+
+    These are the sequences that each fold knows, the interactions of its day, all that the users have seen,
+    and their profiles.
+    """
+    tables = {
+        f"sequences_{fold}": _sequences(lake, params, video_ids, day, users)
+        for fold, day in split.known_until.items()
+    }
+    tables |= {
+        f"interactions_{fold}": _interactions(lake, params, video_ids, day, users)
+        for fold, day in split.folds.items()
+    }
+    chunks = [chunk for table in tables.values() for chunk in table["user_id"].chunks]
+    user_ids = pc.unique(pa.chunked_array(chunks, pa.string()))
+    profiles = read_user_profiles(lake, params, user_ids, split, users)
+    tables |= {f"users_{fold}": table for fold, table in profiles.items()}
+    return tables | {"seen_items": _seen_items(lake, video_ids, split.known_until[TEST_FOLD], users)}
+
+
+def _require_interactions(num_rows: Mapping[str, int], split: TimeSplit) -> None:
+    """Check that there is something to train and to test on.
 
     Args:
-        lake: Without blocked nights.
-        params: Section `snapshot` of params.yaml.
-        video_ids: Of the catalogue.
+        num_rows: File name -> rows.
         split: The folds.
 
     Raises:
-        InputError: There is nothing to train or to test on.
+        InputError: There is not.
     """
-    sequences = {
-        f"sequences_{fold}": _sequences(lake, params, video_ids, day)
-        for fold, day in split.known_until.items()
-    }
-    interactions = {
-        f"interactions_{fold}": _interactions(lake, params, video_ids, day)
-        for fold, day in split.folds.items()
-    }
-    _require_rows(
-        sequences["sequences_valid_1"],
-        f"the lake has no interactions up to {split.train_end}; a night needs three days of events",
-    )
-    _require_rows(
-        interactions["interactions_test"],
-        f"the lake has no interactions of {split.test_day}; run ingest, clean and sequences for that day",
-    )
-    return sequences | interactions
+    if not num_rows["sequences_valid_1"]:
+        raise InputError(
+            f"the lake has no interactions up to {split.train_end}; a night needs three days of events"
+        )
+    if not num_rows["interactions_test"]:
+        raise InputError(
+            f"the lake has no interactions of {split.test_day}; run ingest, clean and sequences for that day"
+        )
 
 
 def _catalogue(lake: Lake, split: TimeSplit) -> pa.Table:
     """Return one row for each video known by the test day, sorted by id."""
+    known = up_to_day(split.test_day)
+    ranges = divide_keys(lake.lazy_scan("videos", known), "video_id", RANGE_RECORDS)
+    parts = [_catalogue_part(lake, And(known, videos.filter())) for videos in ranges]
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _catalogue_part(lake: Lake, row_filter: BooleanExpression) -> pa.Table:
+    """Return the rows of the catalogue from some records, which hold all records of their videos."""
     columns = ("video_id", "author_id", "category", "caption", "duration_ms", "upload_time", "expires_at")
     order = ("day", "source_file", "source_line")
-    records = lake.scan("videos", up_to_day(split.test_day), (*columns, *order))
+    records = lake.scan("videos", row_filter, (*columns, *order))
     videos = latest_records(records, "video_id")
     first_received = records.group_by("video_id").aggregate([("day", "min")])
     position = pc.index_in(videos["video_id"], first_received["video_id"].combine_chunks())
@@ -139,26 +171,16 @@ def _catalogue(lake: Lake, split: TimeSplit) -> pa.Table:
     return catalogue.append_column("available_until", _last_day_before(videos["expires_at"]))
 
 
-def _item_statistics(lake: Lake, video_ids: pa.ChunkedArray, split: TimeSplit) -> dict[str, pa.Table]:
-    """Return file name -> what the interactions that each fold knows tell about each video."""
-    columns = ("video_id", "day", "viewed", "comment_sentiment")
-    interactions = lake.scan("interactions", up_to_day(split.known_until[TEST_FOLD]), columns)
-    return {
-        f"item_statistics_{fold}": item_statistics(
-            interactions.filter(pc.less_equal(interactions["day"], day)), video_ids
-        )
-        for fold, day in split.known_until.items()
-    }
-
-
 def _last_day_before(times: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the last day with a moment before each time, null for no time."""
     return pc.subtract(times, pa.scalar(1, pa.duration("us"))).cast(pa.date32())
 
 
-def _sequences(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date) -> pa.Table:
+def _sequences(
+    lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date, users: KeyRange
+) -> pa.Table:
     """Return the sequences at the end of `day`, with the label `positive` and rows instead of video ids."""
-    table = lake.scan("sequences", on_days(day)).sort_by("user_id").combine_chunks()
+    table = _scan_range(lake, "sequences", on_days(day), users).sort_by("user_id").combine_chunks()
     lists = {
         name: table[name].combine_chunks() for name in table.schema.names if name not in ("user_id", "day")
     }
@@ -175,9 +197,11 @@ def _sequences(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, d
     return pa.table({"user_id": table["user_id"], **columns})
 
 
-def _interactions(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date) -> pa.Table:
+def _interactions(
+    lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray, day: date, users: KeyRange
+) -> pa.Table:
     """Return all interactions of a day with a behaviour, with their labels, sorted by user and time."""
-    table = lake.scan("interactions", on_days(day)).sort_by(
+    table = _scan_range(lake, "interactions", on_days(day), users).sort_by(
         [("user_id", "ascending"), ("started_at", "ascending"), ("video_id", "ascending")]
     )
     table = table.filter(_any_true([table[name] for name in BEHAVIOURS]))
@@ -198,6 +222,14 @@ def _interactions(lake: Lake, params: SnapshotConfig, video_ids: pa.ChunkedArray
         .append_column("completed", is_complete(table["watch_ratio"]))
         .append_column("positive", is_positive(flags, table["watch_ratio"], params.positive_watch_ratio))
     )
+
+
+def _scan_range(
+    lake: Lake, name: str, days: BooleanExpression, users: KeyRange, columns: Sequence[str] = ("*",)
+) -> pa.Table:
+    """Return the rows of a range of users. Without rows, pyiceberg gives other types than with them."""
+    rows = lake.scan(name, And(days, users.filter()), columns)
+    return rows if rows.num_rows else TABLES[name].schema.empty_table().select(rows.column_names)
 
 
 def _any_true(columns: list[pa.Array]) -> pa.Array:
@@ -223,12 +255,13 @@ def _video_rows(ids: pa.Array, video_ids: pa.ChunkedArray) -> pa.Array:
     return rows
 
 
-def _seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> pa.Table:
+def _seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date, users: KeyRange) -> pa.Table:
     """Return all distinct videos that each user watched up to a day, with the first day of each.
 
     Sequences are too short for this, because they hold only the newest interactions.
     """
-    table = lake.scan("interactions", up_to_day(until), ("user_id", "video_id", "day", *BEHAVIOURS))
+    columns = ("user_id", "video_id", "day", *BEHAVIOURS)
+    table = _scan_range(lake, "interactions", up_to_day(until), users, columns)
     table = table.filter(_any_true([table[name] for name in BEHAVIOURS]))
     events = pa.table(
         {
@@ -266,45 +299,52 @@ def _write_features(
     tensors: dict[str, np.ndarray] = {}
     coverage: dict[str, dict] = {}
     for modality, fingerprint in sorted(fingerprints.items()):
-        vector_table = vectors.whole_video_vectors(lake, until, modality, fingerprint)
-        position = pc.index_in(vector_table["video_id"], video_ids.combine_chunks())
-        in_catalogue = vector_table.append_column("row", position).filter(pc.is_valid(position))
-        if not in_catalogue.num_rows:
-            continue
-        width = _vector_width(modality, in_catalogue["vector"])
-        rows = in_catalogue["row"].to_numpy()
-        x_VF = np.zeros((len(video_ids), width), np.float32)
-        x_VF[rows] = np.stack(in_catalogue["vector"].to_numpy())
-        mask_V = np.zeros(len(video_ids), bool)
-        mask_V[rows] = True
-        tensors |= {modality: x_VF, f"{modality}.mask": mask_V}
-        coverage[modality] = {
-            "width": width,
-            "covered": int(mask_V.sum()),
-            "fingerprint": fingerprint,
-        }
+        batches = whole_video_vectors(lake, until, modality, fingerprint)
+        x_VF, mask_V = _catalogue_vectors(modality, batches, video_ids)
+        if mask_V.any():
+            tensors |= {modality: x_VF, f"{modality}.mask": mask_V}
+            coverage[modality] = {
+                "width": x_VF.shape[1],
+                "covered": int(mask_V.sum()),
+                "fingerprint": fingerprint,
+            }
     save_file(tensors, path)
     return coverage
 
 
-def _vector_width(modality: str, vector_lists: pa.ChunkedArray) -> int:
-    """Return the common width of the vectors.
+def _catalogue_vectors(
+    modality: str, batches: Iterable[pl.DataFrame], video_ids: pa.ChunkedArray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors [V, F] of the catalogue and their mask [V]. Without vectors, F is 0.
+
+    Args:
+        modality: The modality.
+        batches: `video_id` and `vector` of videos, also of those that are not in the catalogue.
+        video_ids: Of the catalogue.
 
     Raises:
-        InputError: There are several.
+        InputError: The vectors have different widths.
     """
-    widths = sorted(pc.unique(pc.list_value_length(vector_lists)).to_pylist())
+    row_of_video = pl.DataFrame({"video_id": video_ids}).with_row_index("row")
+    x_VF, mask_V = np.zeros((len(video_ids), 0), np.float32), np.zeros(len(video_ids), bool)
+    widths: set[int] = set()
+    for batch in batches:
+        known = batch.join(row_of_video, on="video_id")
+        widths |= set(known["vector"].list.len())
+        if len(widths) != 1:
+            continue
+        if not mask_V.any():
+            x_VF = np.zeros((len(video_ids), *widths), np.float32)
+        rows = known["row"].to_numpy()
+        x_VF[rows] = known["vector"].explode().to_numpy().reshape(len(rows), -1)
+        mask_V[rows] = True
     if len(widths) > 1:
+        listed = " and ".join(map(str, sorted(widths)))
         raise InputError(
-            f"features: the lake holds {modality} vectors of {' and '.join(map(str, widths))} numbers;"
+            f"features: the lake holds {modality} vectors of {listed} numbers;"
             " deliver all of them again with one width (docs/data-contract.md)"
         )
-    return widths[0]
-
-
-def _require_rows(table: pa.Table, message: str) -> None:
-    if not table.num_rows:
-        raise InputError(message)
+    return x_VF, mask_V
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from core.errors import InputError
 from spark_jobs import exchange
 
 NO_ROWS = pl.DataFrame(schema={"user_id": pl.String, "number": pl.Int64})
@@ -38,6 +39,7 @@ def test_all_rows_of_a_user_meet_in_one_bucket(scheduler, tmp_path):
 
 def test_a_repeated_task_writes_the_same_files_again(tmp_path):
     path = _write(tmp_path, "a", range(50))
+    (tmp_path / "exchange").mkdir()
     split = partial(exchange._split_file, kernel=_even, folder=tmp_path / "exchange", num_buckets=2)
     assert split((0, path)) == split((0, path)) == 25
     rows = [exchange.read_bucket(tmp_path / "exchange", bucket, NO_ROWS) for bucket in range(2)]
@@ -53,9 +55,30 @@ def test_a_large_file_is_read_in_batches(tmp_path, monkeypatch):
         return rows
 
     path = _write(tmp_path, "a", range(20))
+    (tmp_path / "exchange").mkdir()
     assert exchange._split_file((0, path), kernel, tmp_path / "exchange", num_buckets=1) == 20
     assert heights == [8, 8, 4]
     assert sorted(exchange.read_bucket(tmp_path / "exchange", 0, NO_ROWS)["number"]) == list(range(20))
+
+
+def _refuse(_: object) -> None:
+    raise InputError("a sentence")
+
+
+def test_an_error_of_the_user_in_a_task_is_one_sentence(scheduler):
+    with pytest.raises(InputError) as refusal:
+        scheduler.run(_refuse, [0, 1])
+    assert str(refusal.value) == "a sentence"
+
+
+def test_a_folder_that_a_worker_does_not_see_is_refused(tmp_path):
+    """Else a worker would write to a disk of its own, and the others would miss its rows."""
+    path, folder = _write(tmp_path, "a", range(5)), tmp_path / "unseen"
+    with pytest.raises(InputError, match=r"does not see .*unseen; set UNDERCURRENT_WAREHOUSE"):
+        exchange._split_file((0, path), _even, folder, num_buckets=1)
+    with pytest.raises(InputError, match="does not see"):
+        exchange.read_bucket(folder, 0, NO_ROWS)
+    assert not folder.exists()
 
 
 def test_an_empty_bucket_has_the_columns_of_the_rows(scheduler, tmp_path):

@@ -9,9 +9,12 @@ from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def tcp_proxy(target: int, port: int) -> Iterator[str]:
-    """Forward a port of the loopback address to another one. Yields the process id of the proxy."""
-    command = [sys.executable, "-m", "tests.support.tcp_proxy", str(target), str(port)]
+def tcp_proxy(target: int, port: int, host: str = "127.0.0.1") -> Iterator[str]:
+    """Forward a port of an address of this machine to one of the loopback address.
+
+    Yields the process id of the proxy.
+    """
+    command = [sys.executable, "-m", "tests.support.tcp_proxy", str(target), str(port), host]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -27,12 +30,12 @@ def free_port() -> int:
         return int(free_socket.getsockname()[1])
 
 
-async def _serve(target: int, port: int) -> None:
+async def _serve(target: int, port: int, host: str) -> None:
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
         await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer))
 
-    server = await asyncio.start_server(connect, "127.0.0.1", port)
+    server = await asyncio.start_server(connect, host, port)
     print("ready", flush=True)
     await server.serve_forever()
 
@@ -46,4 +49,4 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -13,6 +13,7 @@ from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, write_manifest
 from core.tables import FEATURES, INTERACTIONS
+from features import item_features
 from lake import audits
 from lake.client import Lake
 from tasks import clean, ingest, sequences, snapshot
@@ -235,6 +236,27 @@ def test_the_same_lake_gives_the_same_bytes(night, tmp_path):
     assert first.digests == again.digests
     assert (first.facts["champion"], first.facts["incumbent"]) == (None, None)
     assert len(first.digests) >= 9
+
+
+def _sorted_tables(night: Night) -> dict[str, list[str]]:
+    """Return the rows of each Parquet file as sorted texts: the order of `seen_items` has no meaning."""
+    names = [path.stem for path in (night.workspace / "snapshot").glob("*.parquet")]
+    return {name: sorted(map(repr, _read(night, name))) for name in names}
+
+
+def test_small_ranges_of_users_and_videos_give_the_same_rows(night, monkeypatch):
+    """Each user, video and comment is then a range of its own."""
+    rows = _commented({"v1": [0.5, -0.1, 0.7, None], "v2": [None], "v3": [0.25]}, DAY - timedelta(3))
+    Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
+    facts = snapshot.run(PARAMS.snapshot, night).facts
+    whole = _sorted_tables(night)
+    monkeypatch.setattr(snapshot, "RANGE_ROWS", 1)
+    monkeypatch.setattr(snapshot, "RANGE_RECORDS", 1)
+    monkeypatch.setattr(item_features, "MAX_COMMENTS", 1)
+    assert snapshot.run(PARAMS.snapshot, night).facts == facts
+    users = pq.ParquetFile(night.workspace / "snapshot" / "users_test.parquet")
+    assert users.num_row_groups == facts["num_users"]
+    assert _sorted_tables(night) == whole
 
 
 def test_a_repeated_snapshot_has_the_same_digests_after_a_kill(night):
