@@ -35,8 +35,8 @@ class Verdict(msgspec.Struct):
 
     promote: bool
     summary: str
-    needs_approval: bool
-    conditions: list[dict[str, Any]]
+    needs_approval: bool = False  # verdicts of earlier versions lack it
+    conditions: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class Metrics(msgspec.Struct):
