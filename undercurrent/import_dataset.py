@@ -68,7 +68,7 @@ def _night_lines(release: Release, params_file: Path) -> list[str]:
     return [
         *lines,
         f"nights that reach {bounds}: {len(large)}; those with the most users with a new positive: {listed}",
-        f"next: python -m tasks.ingest --night {large[0].day} --params {params_file}",
+        f"next: undercurrent night --date {large[0].day} --params {params_file}",
     ]
 
 

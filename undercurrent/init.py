@@ -82,7 +82,7 @@ def write_params(root: Path, out: Path, night: date | None) -> list[str]:
     lines = [f"{out}: night {params.night}, {len(summary.days)} days of events from {summary.days[0]} on"]
     if unused:
         lines.append(f"profile columns left out, because they have many values: {', '.join(unused)}")
-    return [*lines, f"next: python -m tasks.ingest --night {params.night} --params {out}"]
+    return [*lines, f"next: undercurrent night --date {params.night} --params {out}"]
 
 
 def summarize(root: Path, params: IngestConfig, night: date | None) -> LandingSummary:

@@ -1,5 +1,6 @@
 """The status of the nights: how the newest ended, the champion, how fresh the data is, missing days."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -14,6 +15,7 @@ from undercurrent.step_state import DONE, NOT_RUN, StepState, changed_upstream, 
 from undercurrent.text_table import format_table
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
+MAX_REASON = 120  # characters in a table; the report and `--json` have the whole sentence
 NOT_PROMOTED = "not promoted"  # although the verdict allows it, such as in a freeze
 
 
@@ -195,5 +197,5 @@ def _cells(night: NightStatus) -> tuple[str, ...]:
         night.verdict or "-",
         night.champion or "-",
         ", ".join(night.missing_days) or "-",
-        night.reason,
+        textwrap.shorten(night.reason, MAX_REASON, placeholder=" …"),
     )

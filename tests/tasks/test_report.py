@@ -12,6 +12,7 @@ from core.config import load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, write_json, write_manifest
+from evaluation.verdict import read_verdict
 from reporting.users import MAX_RECOMMENDED, MAX_WATCHED, example_users
 from tasks import gate, report
 from tests.support.workspaces import MODALITIES, sample_night
@@ -69,6 +70,20 @@ def test_the_page_shows_the_verdict_and_every_condition(night):
         assert condition["name"].replace("_", " ") in page.words
         assert condition["reason"] in page.words
     assert not page.open
+
+
+@pytest.mark.parametrize(
+    ("promotion", "headline"),
+    [
+        (None, "Promoted"),
+        ({"version": None, "champion": None}, "Promoted"),  # an experiment: the registry was not asked
+        ({"version": "4", "champion": "4"}, "Promoted"),
+        ({"version": "4", "champion": "3"}, "Passed, not promoted"),
+    ],
+)
+def test_a_model_without_approval_is_not_called_promoted(night, promotion, headline):
+    gate.run(PARAMS.gate, night)
+    assert report._headline(read_verdict(night), promotion) == headline
 
 
 def test_a_refused_night_has_its_reason(night):

@@ -46,7 +46,7 @@ def test_only_nights_that_can_be_promoted_are_suggested(landing, tmp_path, capsy
         assert undercurrent("import-dataset", "--source", "segmm", "--path", str(source)) == DONE
         output = capsys.readouterr().out
         assert expected in output
-        assert ("next: python -m tasks.ingest --night 2024-01-03" in output) == (users == 100)
+        assert ("next: undercurrent night --date 2024-01-03" in output) == (users == 100)
 
 
 @pytest.mark.parametrize("source", sorted(import_dataset.SOURCES))
