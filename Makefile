@@ -19,7 +19,7 @@ demo: setup ## run five simulated nights in Airflow and print their outcomes
 up: setup ## serve Airflow, MLflow and the nights' web pages until Ctrl-C
 	@$(PYTHON) -m ops.serve
 
-backfill: setup ## run past nights in order: make backfill FROM=2026-03-10 TO=2026-03-11 (both included) [MODEL=all] [FORCE=yes]
+backfill: setup ## run past nights in order: make backfill FROM=2026-03-10 TO=2026-03-11 (both included); MODEL=all and FORCE=yes are options
 	@$(PYTHON) -m ops.backfill --from "$(FROM)" --to "$(TO)" $(if $(MODEL),--model "$(MODEL)") $(if $(FORCE),--force)
 
 airflow: setup ## run Airflow's command line: make airflow ARGS="dags list"
