@@ -1,5 +1,6 @@
 """The Airflow operators that run a step or a command of the project as a child process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -119,11 +120,20 @@ class ChildProcessOperator(BaseOperator):
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 if line.strip():
-                    self.last_lines.append(paths.redact_credentials(line.rstrip()))
-                    self.log.info(self.last_lines[-1])
+                    text = paths.redact_credentials(line.rstrip())
+                    self.last_lines.append(_message(text))
+                    self.log.info(text)
             return self._process.wait()
         finally:
             process_group.stop(self._process)
+
+
+def _message(line: str) -> str:
+    """Return what a line says. With UNDERCURRENT_LOG_FORMAT=json it is the field `message` of an object."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, TypeError, KeyError):
+        return line
 
 
 class StepOperator(ChildProcessOperator):

@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,6 +76,13 @@ def test_the_reason_of_a_failure_is_logged_in_lines_that_the_log_page_shows_whol
         probe.execute(context("2026-03-09"))
     assert " ".join(lines) == sentence
     assert max(map(len, lines)) <= 100
+
+
+def test_the_reason_is_the_message_of_a_json_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = json.dumps({"step": "probe", "message": "probe: refused: the reason"})
+    probe = step(tmp_path, monkeypatch, f"print({line!r}); raise SystemExit(2)")
+    with pytest.raises(AirflowFailException, match="^probe: refused: the reason$"):
+        probe.execute(context("2026-03-09"))
 
 
 def test_other_failures_are_retried_and_report_the_last_line(
