@@ -81,7 +81,7 @@ def test_the_reason_of_a_failure_is_logged_in_lines_that_the_log_page_shows_whol
 def test_the_reason_is_the_message_of_a_json_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = json.dumps({"step": "probe", "message": "probe: refused: the reason"})
     probe = step(tmp_path, monkeypatch, f"print({line!r}); raise SystemExit(2)")
-    with pytest.raises(AirflowFailException, match="^probe: refused: the reason$"):
+    with pytest.raises(AirflowFailException, match=r"^probe: refused: the reason$"):
         probe.execute(context("2026-03-09"))
 
 
