@@ -111,9 +111,14 @@ def postgres_variables(ports: Ports) -> dict[str, str]:
     return variables
 
 
+def environment_file() -> Path:
+    """Return the file that gives a shell the variables of the running profile."""
+    return paths.home() / "profile" / "environment.sh"
+
+
 def write_environment(profile: Profile) -> Path:
-    """Write the variables as a private file that a shell can source, and return the file."""
-    path = paths.home() / "profile" / "environment.sh"
+    """Write the variables to a private file that a shell can source, and return the file."""
+    path = environment_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     values = {"UNDERCURRENT_HOME": str(paths.home()), **profile.variables}
     with private_umask():

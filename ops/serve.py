@@ -54,10 +54,10 @@ def serve(profile_name: str, server_ports: Ports) -> int:
     with up_lock.hold():
         profile = profiles.build(profile_name, server_ports)
         os.environ |= profile.variables
-        settings = profiles.write_environment(profile)
+        profiles.write_environment(profile)
         logs = airflow_home.folder() / "components"
         with _stores(profile, logs) as stores, _services(profile, server_ports, logs) as services:
-            print(format_addresses(server_ports, settings), file=sys.stderr)
+            print(format_addresses(server_ports), file=sys.stderr)
             while True:
                 stores.restart_dead()
                 services.restart_dead()
@@ -98,12 +98,8 @@ def _services(profile: Profile, server_ports: Ports, logs: Path) -> Iterator[Sup
         yield supervisor
 
 
-def format_addresses(server_ports: Ports, settings: Path) -> str:
-    """Return the lines with addresses and logins.
-
-    Args:
-        settings: the file with the variables of a shell.
-    """
+def format_addresses(server_ports: Ports) -> str:
+    """Return the lines with addresses and logins."""
     return (
         f"up: Airflow          http://{LOOPBACK}:{server_ports.airflow}/dags/nightly "
         f"(user {airflow_home.USER}, password {airflow_home.get_password()})\n"
@@ -111,7 +107,7 @@ def format_addresses(server_ports: Ports, settings: Path) -> str:
         f"(user {mlflow_web.USER}, password {mlflow_web.get_password()})\n"
         f"up: nights' reports  http://{LOOPBACK}:{server_ports.pages}\n"
         f"up: logs             {airflow_home.folder() / 'components'}\n"
-        f"up: in another shell source {settings}\n"
+        f"up: in another shell source {profiles.environment_file()}\n"
         "up: press Ctrl-C, or run `make down`, to stop all servers"
     )
 
