@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 BENCH ?= speed.dag_import
+PROFILE ?= default
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo up backfill airflow test lint docs bench chaos reproduce
+.PHONY: help setup demo up down backfill airflow test lint docs bench chaos reproduce
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,8 +17,11 @@ setup: ## build the environment: .venv from uv.lock, and Java 17
 demo: setup ## run five simulated nights in Airflow and print their outcomes
 	@$(PYTHON) -m ops.demo
 
-up: setup ## serve Airflow, MLflow and the nights' web pages until Ctrl-C
-	@$(PYTHON) -m ops.serve
+up: setup ## serve Airflow, MLflow and the nights' web pages until Ctrl-C; PROFILE=postgres adds PostgreSQL, S3 and Spark
+	@$(PYTHON) -m ops.serve --profile "$(PROFILE)"
+
+down: setup ## end the servers of `make up`
+	@$(PYTHON) -m ops.down
 
 backfill: setup ## run past nights in order: make backfill FROM=2026-03-10 TO=2026-03-11 (both included); MODEL=all and FORCE=yes are options
 	@$(PYTHON) -m ops.backfill --from "$(FROM)" --to "$(TO)" $(if $(MODEL),--model "$(MODEL)") $(if $(FORCE),--force)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from core import paths
 from ops.airflow_home import NO_TELEMETRY, airflow_command
@@ -34,10 +35,20 @@ def triggerer(environment: Mapping[str, str]) -> Component:
     return Component("triggerer", airflow_command("triggerer", "--skip-serve-logs"), environment)
 
 
-def mlflow_web(ports: Ports) -> Component:
-    """Return MLflow's web server, with a login, over the registry of the steps."""
+def mlflow_web(
+    ports: Ports, variables: Mapping[str, str] = MappingProxyType({}), artifacts: str | None = None
+) -> Component:
+    """Return MLflow's web server, with a login, over the registry of the steps.
+
+    Args:
+        variables: settings of this server only, such as the address of its database.
+        artifacts: where it keeps the files of runs. None: in the home.
+    """
     command = [sys.executable, "-m", "ops.mlflow_web", "--port", str(ports.mlflow)]
-    return Component("mlflow", command, os.environ | NO_TELEMETRY | {"UNDERCURRENT_HOME": str(paths.home())})
+    if artifacts:
+        command += ["--artifacts", artifacts]
+    environment = {**os.environ, **NO_TELEMETRY, "UNDERCURRENT_HOME": str(paths.home()), **variables}
+    return Component("mlflow", command, environment)
 
 
 def night_web(ports: Ports) -> Component:

@@ -69,12 +69,17 @@ class LoginMiddleware:
 
 
 def get_password() -> str:
-    """Return the user's password. The first call generates it."""
-    return private_files.get_password(paths.home() / "mlflow" / "login.json", USER)
+    """Return the user's password: UNDERCURRENT_MLFLOW_PASSWORD, else one that the first call generates."""
+    chosen = os.environ.get("UNDERCURRENT_MLFLOW_PASSWORD")
+    return chosen or private_files.get_password(paths.home() / "mlflow" / "login.json", USER)
 
 
-def mlflow_app() -> ASGIApp:
-    """Return MLflow's server over the registry of the steps. Sets MLflow's environment variables."""
+def mlflow_app(artifacts: str | None = None) -> ASGIApp:
+    """Return MLflow's server over the registry of the steps. Sets MLflow's environment variables.
+
+    Args:
+        artifacts: Where the server keeps the files of runs, such as s3://bucket/mlflow. None: in the home.
+    """
     from mlflow.server import constants
 
     uri = paths.tracking_uri()
@@ -83,7 +88,7 @@ def mlflow_app() -> ASGIApp:
         constants.REGISTRY_STORE_URI_ENV_VAR: uri,
         constants.ARTIFACT_ROOT_ENV_VAR: ARTIFACTS,
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
-        constants.ARTIFACTS_DESTINATION_ENV_VAR: str(paths.home() / "mlflow" / "artifacts"),
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: artifacts or str(paths.home() / "mlflow" / "artifacts"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # pages only, no job queue
         "_MLFLOW_SGI_NAME": "uvicorn",
     }
@@ -101,10 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ops.mlflow_web", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
-    port = parser.parse_args().port
-    protected_app = LoginMiddleware(mlflow_app(), allowed_hosts(port), USER, get_password())
-    uvicorn.run(protected_app, host=LOOPBACK, port=port, proxy_headers=False)
+    parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on")
+    parser.add_argument("--allow-host", help="a value of the header Host, such as mlflow:5000")
+    parser.add_argument("--artifacts", help="address of the artifacts, such as s3://bucket/mlflow")
+    options = parser.parse_args()
+    port = options.port
+    hosts = allowed_hosts(port) | ({options.allow_host} if options.allow_host else set())
+    protected_app = LoginMiddleware(mlflow_app(options.artifacts), hosts, USER, get_password())
+    uvicorn.run(protected_app, host=options.host, port=port, proxy_headers=False)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 
 from core.errors import InputError
@@ -16,6 +17,9 @@ class Ports:
     airflow: int = 8080
     mlflow: int = 5000
     pages: int = 8081
+    postgres: int = 5433
+    s3: int = 8333
+    spark: int = 7077
 
 
 def from_environment() -> Ports:
@@ -54,6 +58,15 @@ def require_free(name: str, port: int) -> None:
                 f"port {port} for {name} cannot be used ({error.strerror}); stop the process that uses it, "
                 f"or set {_variable_name(name)} to a free port"
             ) from None
+
+
+def find_free(count: int) -> list[int]:
+    """Return ports that nothing listens on. All differ."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def allowed_hosts(port: int) -> frozenset[str]:

@@ -1,26 +1,35 @@
-"""`make up`: serve Airflow, MLflow and the nights' web pages until Ctrl-C."""
+"""`make up`: serve Airflow, MLflow and the nights' web pages until Ctrl-C or `make down`."""
 
+import argparse
+import os
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from core import paths
 from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from ops import airflow_home, components, mlflow_web, ports
+from ops import airflow_home, components, mlflow_web, ports, profiles, up_lock
 from ops.airflow_api import AirflowClient
 from ops.ports import LOOPBACK, Ports
+from ops.profiles import Profile
 from ops.supervisor import ComponentDiedError, Supervisor
 
 
-def main() -> int:
+def main(argv: Sequence[str] = ()) -> int:
     """Run the servers.
 
     Returns:
         the exit code.
     """
+    parser = argparse.ArgumentParser(prog="python -m ops.serve", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", default="default", help=" or ".join(profiles.SERVERS))
+    profile = parser.parse_args(argv).profile
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return serve(ports.from_environment())
+        return serve(profile, ports.from_environment())
     except InputError as error:
         print(f"up: refused: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
@@ -32,25 +41,53 @@ def main() -> int:
         return DONE
 
 
-def serve(server_ports: Ports) -> int:
+def serve(profile_name: str, server_ports: Ports) -> int:
     """Start the servers, print their addresses and restart those that die, until interrupted.
 
     Raises:
-        InputError: a port is in use.
+        InputError: a port is in use, or the profile cannot be used.
         ComponentDiedError: a server keeps dying.
-        TimeoutError: Airflow was not ready in time.
+        TimeoutError: a server was not ready in time.
     """
-    for name, port in vars(server_ports).items():
-        ports.require_free(name, port)
+    for name in profiles.servers(profile_name):
+        ports.require_free(name, getattr(server_ports, name))
+    with up_lock.hold():
+        profile = profiles.build(profile_name, server_ports)
+        os.environ |= profile.variables
+        profiles.write_environment(profile)
+        logs = airflow_home.folder() / "components"
+        with _stores(profile, logs) as stores, _services(profile, server_ports, logs) as services:
+            print(format_addresses(server_ports), file=sys.stderr)
+            while True:
+                stores.restart_dead()
+                services.restart_dead()
+                time.sleep(1)
+
+
+@contextmanager
+def _stores(profile: Profile, logs: Path) -> Iterator[Supervisor]:
+    """Run the servers that the others need. They end last."""
+    if profile.stores:
+        print("up: starting PostgreSQL, S3 and Spark (about 20 s)", file=sys.stderr)
+    with Supervisor([store.component for store in profile.stores], logs) as supervisor:
+        for store in profile.stores:
+            supervisor.wait_for(store.is_ready, store.component.name, profiles.START_SECONDS)
+        profile.prepare()
+        yield supervisor
+
+
+@contextmanager
+def _services(profile: Profile, server_ports: Ports, logs: Path) -> Iterator[Supervisor]:
+    """Run Airflow, MLflow and the nights' web pages."""
     print("up: preparing Airflow's database (about 10 s)", file=sys.stderr)
     environment = airflow_home.build_environment(server_ports.airflow)
-    logs = airflow_home.folder() / "components"
     airflow_home.initialise(environment, logs / "prepare.log")
     services = components.airflow_components(environment, server_ports.airflow)
     services += [
         components.triggerer(environment),
-        components.mlflow_web(server_ports),
+        components.mlflow_web(server_ports, profile.mlflow_variables, profile.mlflow_artifacts),
         components.night_web(server_ports),
+        *profile.workers,
     ]
     api = AirflowClient(
         f"http://{LOOPBACK}:{server_ports.airflow}", airflow_home.USER, airflow_home.get_password()
@@ -58,10 +95,7 @@ def serve(server_ports: Ports) -> int:
     print("up: starting Airflow and MLflow (about 30 s)", file=sys.stderr)
     with Supervisor(services, logs) as supervisor:
         supervisor.wait_for(api.is_healthy, "Airflow", timeout=180)
-        print(format_addresses(server_ports), file=sys.stderr)
-        while True:
-            supervisor.restart_dead()
-            time.sleep(1)
+        yield supervisor
 
 
 def format_addresses(server_ports: Ports) -> str:
@@ -73,9 +107,10 @@ def format_addresses(server_ports: Ports) -> str:
         f"(user {mlflow_web.USER}, password {mlflow_web.get_password()})\n"
         f"up: nights' reports  http://{LOOPBACK}:{server_ports.pages}\n"
         f"up: logs             {airflow_home.folder() / 'components'}\n"
-        "up: press Ctrl-C to stop all servers"
+        f"up: in another shell source {profiles.environment_file()}\n"
+        "up: press Ctrl-C, or run `make down`, to stop all servers"
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -22,6 +22,7 @@ from core.paths import PROJECT_ROOT
 
 # The JVM runs for seconds and handles few rows: compiling its code thoroughly costs more than it saves.
 JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+LOOPBACK = "127.0.0.1"
 TASK_PACKAGES = ("core", "lake", "spark_jobs")  # packages whose functions run in tasks
 
 
@@ -62,13 +63,14 @@ def spark_context(name: str) -> SparkContext:
 
 
 def _local_address() -> dict[str, str]:
-    return {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    return {"spark.driver.bindAddress": LOOPBACK, "spark.driver.host": LOOPBACK}
 
 
 def _cluster_address() -> dict[str, str]:
     """Return the addresses of the driver: where it listens, and where the workers reach it."""
     host = os.environ.get("UNDERCURRENT_SPARK_DRIVER_HOST")
-    return {"spark.driver.bindAddress": "0.0.0.0", **({"spark.driver.host": host} if host else {})}
+    listen = LOOPBACK if host == LOOPBACK else "0.0.0.0"  # a cluster of one machine needs no other address
+    return {"spark.driver.bindAddress": listen, **({"spark.driver.host": host} if host else {})}
 
 
 def _send_code(context: SparkContext) -> None:
