@@ -6,7 +6,7 @@ PROFILE ?= default
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo up down backfill airflow test lint docs bench chaos reproduce
+.PHONY: help setup demo up down backfill airflow test lint docs bench chaos audit reproduce
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,9 @@ bench: setup ## run a benchmark: make bench BENCH=quality.nights ARGS="--source 
 
 chaos: setup ## kill steps of the lake half at random moments and compare the tables: make chaos ARGS="--kills 300"
 	@$(PYTHON) -m benchmarks.chaos.lake $(ARGS)
+
+audit: setup ## write build/sbom.cdx.json (CycloneDX), and list known vulnerabilities: make audit [ARGS=--offline]
+	@$(PYTHON) scripts/audit.py $(ARGS)
 
 reproduce: setup ## reproduce a recorded night from its tag: make reproduce NIGHT=2026-03-12 (or 2026-03-12.2)
 	@$(PYTHON) -m undercurrent reproduce --night "$(NIGHT)"

@@ -196,7 +196,7 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
                 "class_name": "SiteBuilder",
                 "site_name": "Undercurrent: data checks by night",
                 "show_how_to_buttons": False,
-                "store_backend": _folder(site),
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
                 "site_section_builders": {
                     "expectations": {"view": VIEW},
                     "validations": {"view": VIEW},
@@ -210,12 +210,9 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _folder(path: Path) -> dict[str, str]:
-    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(path)}
-
-
 def _on_disk(class_name: str, path: Path) -> dict[str, Any]:
-    return {"class_name": class_name, "store_backend": _folder(path)}
+    backend = {"module_name": "checks.stored_files", "class_name": "WholeFileBackend"}
+    return {"class_name": class_name, "store_backend": {**backend, "base_directory": str(path)}}
 
 
 def _in_memory(class_name: str) -> dict[str, Any]:

@@ -135,6 +135,20 @@ def landing() -> StoragePath:
     return storage_path(_setting("UNDERCURRENT_LANDING") or home() / "landing")
 
 
+def media_roots() -> tuple[Path, ...]:
+    """Return the folders outside the landing folder that may hold media (UNDERCURRENT_MEDIA_ROOTS).
+
+    The variable separates them by colons. Without it there are none.
+
+    Raises:
+        InputError: one of them is a relative path.
+    """
+    folders = [text for text in os.environ.get("UNDERCURRENT_MEDIA_ROOTS", "").split(os.pathsep) if text]
+    for text in folders:
+        _require_absolute("UNDERCURRENT_MEDIA_ROOTS", text)
+    return tuple(Path(text).resolve() for text in folders)
+
+
 def local_landing() -> Path:
     """Return the landing folder, for a command that writes local files only.
 

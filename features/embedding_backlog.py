@@ -20,8 +20,9 @@ SourceDigestByVideo = dict[
 ]  # video_id -> digest of the media address or text that was embedded
 
 UNREADABLE_FILE_REJECT_STEP = "embed"  # the `rejects.step` of a file that cannot be read
-# Every run tries these files again: they may have arrived, or the machine may be less busy.
-RETRYABLE_REASONS = ("missing_media", "decode_timeout")
+# Every run tries these files again. They may have arrived, their folder may be allowed now, or the machine
+# may be less busy.
+RETRYABLE_REASONS = ("missing_media", "outside_media_roots", "decode_timeout")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 
 from core.storage import StoragePath
@@ -28,12 +29,18 @@ class DecoderPool:
         sampling: the content to decode.
         limits: limits of each file.
         num_processes: number of processes.
+        roots: further local folders that may hold media.
     """
 
     def __init__(
-        self, landing: StoragePath, sampling: SamplingConfig, limits: DecodeLimits, num_processes: int
+        self,
+        landing: StoragePath,
+        sampling: SamplingConfig,
+        limits: DecodeLimits,
+        num_processes: int,
+        roots: Sequence[Path] = (),
     ) -> None:
-        self._worker_setup = (landing, sampling, limits)
+        self._worker_setup = (landing, roots, sampling, limits)
         self._limits, self._num_processes = limits, num_processes
         self._threads = ThreadPoolExecutor(num_processes, "decoder")
         self._thread_local = threading.local()
@@ -84,7 +91,7 @@ class DecoderPool:
 class _WorkerProcess:
     """The parent's end of one decoding process."""
 
-    def __init__(self, setup: tuple[StoragePath, SamplingConfig, DecodeLimits]) -> None:
+    def __init__(self, setup: tuple[StoragePath, Sequence[Path], SamplingConfig, DecodeLimits]) -> None:
         parent_socket, child_socket = socket.socketpair()
         # The thread pools of numpy would take address space.
         thread_limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,19 +37,24 @@ UNAVAILABLE_CODES = (
 UNAVAILABLE_STATUSES = (429, 500, 502, 503, 504)
 
 
-def resolve_media_uri(uri: str, landing: StoragePath) -> "Path | S3Object":
+def resolve_media_uri(uri: str, landing: StoragePath, roots: Sequence[Path] = ()) -> "Path | S3Object":
     """Resolve a media URI: `s3://bucket/key`, an absolute path, or a path relative to `landing`.
 
     The landing folder may lie on S3. boto3 reads the address and credentials of S3 from the environment.
 
+    Args:
+        uri: the media URI, as in the catalogue.
+        landing: the landing folder.
+        roots: further local folders that may hold media.
+
     Raises:
-        UnreadableMedia: the scheme is unknown, the path leads out of `landing`, the bucket or key is invalid,
-            or the object does not exist.
+        UnreadableMedia: the scheme is unknown, the path or a link in it leads out of `landing` and `roots`,
+            the bucket or key is invalid, or the object does not exist.
         MediaStoreUnavailable: S3 does not answer or refuses the credentials.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return _resolve_path(landing, uri)
+        return _resolve_path(landing, uri, roots)
     if scheme != "s3":
         raise UnreadableMedia("unsupported_uri", f"{scheme}:// is not supported; use a path or s3://")
     bucket, _, key = rest.partition("/")
@@ -68,17 +74,31 @@ def resolve_media_uri(uri: str, landing: StoragePath) -> "Path | S3Object":
     return S3Object(bucket, key)
 
 
-def _resolve_path(landing: StoragePath, uri: str) -> "Path | S3Object":
-    """Resolve a path by its text. Links in `landing` may lead elsewhere, as operators put them there."""
+def _resolve_path(landing: StoragePath, uri: str, roots: Sequence[Path]) -> "Path | S3Object":
     if Path(uri).is_absolute():
-        return Path(uri)
+        return _inside([*roots, landing] if is_local(landing) else roots, Path(uri))
     if os.path.normpath(uri).startswith(".."):
         raise UnreadableMedia(
             "unsupported_uri", "the path leads out of the landing folder; write a path without .."
         )
     if is_local(landing):
-        return landing / uri
+        return _inside([*roots, landing], landing / uri)
     return resolve_media_uri(f"{landing}/{os.path.normpath(uri)}", landing)
+
+
+def _inside(folders: Sequence[Path], path: Path) -> Path:
+    """Return a path without links. The catalogue is foreign data, so it must not reach any other file."""
+    try:
+        resolved = Path(os.path.realpath(path))
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableMedia("missing_media", str(error)) from None
+    if any(resolved.is_relative_to(os.path.realpath(folder)) for folder in folders):
+        return resolved
+    raise UnreadableMedia(
+        "outside_media_roots",
+        "the path or a link in it leads out of the landing folder; name the folder of the file in"
+        " UNDERCURRENT_MEDIA_ROOTS, or move the file",
+    )
 
 
 class S3Object(io.RawIOBase):

@@ -8,7 +8,9 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import av
 
@@ -22,10 +24,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(connection: Connection) -> None:
-    """Read (landing, sampling, limits), then decode one URI after another until the parent disconnects."""
+    """Read (landing, roots, sampling, limits), then decode URI after URI until the parent disconnects."""
     _die_with_parent()
     av.logging.set_level(av.logging.PANIC)  # a bad file is reported in its reject
-    landing, sampling, limits = connection.recv()
+    landing, roots, sampling, limits = connection.recv()
     resource.setrlimit(resource.RLIMIT_AS, (limits.max_memory_bytes, limits.max_memory_bytes))
     connection.send(READY)
     while True:
@@ -33,14 +35,14 @@ def serve(connection: Connection) -> None:
             uri = connection.recv()
         except EOFError:
             return
-        connection.send(_decode_uri(uri, landing, sampling, limits))
+        connection.send(_decode_uri(uri, landing, roots, sampling, limits))
 
 
 def _decode_uri(
-    uri: str, landing: StoragePath, sampling: SamplingConfig, limits: DecodeLimits
+    uri: str, landing: StoragePath, roots: Sequence[Path], sampling: SamplingConfig, limits: DecodeLimits
 ) -> DecodedVideo | UnreadableMedia | MediaStoreUnavailable:
     try:
-        return decode_video(resolve_media_uri(uri, landing), sampling, limits)
+        return decode_video(resolve_media_uri(uri, landing, roots), sampling, limits)
     except (UnreadableMedia, MediaStoreUnavailable) as outcome:
         return outcome
     except MemoryError:

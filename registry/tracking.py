@@ -8,16 +8,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import paths, production
+from core import locks, paths, production
 from core.errors import InputError, ServiceUnavailableError
 from core.hashing import hash_folder, hash_lines
 from core.paths import Night
@@ -48,10 +50,25 @@ def client() -> MlflowClient:
         os.environ.setdefault(name, value)
     if uri.startswith(SQLITE):
         try:
-            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            _create_database(Path(uri.removeprefix(SQLITE)))
         except OSError as error:
             raise InputError(_error_message(error, "name a folder that can be written to")) from None
     return MlflowClient(uri, registry_uri=uri)
+
+
+def _create_database(file: Path) -> None:
+    """Create MLflow's SQLite database if it is missing: whole or not at all.
+
+    MLflow creates it by many migrations. It cannot continue them after a kill, and no retry would help.
+    """
+    with locks.exclusive_lock(file.parent / "create.lock", "creation of MLflow's database"):
+        if file.exists():
+            return
+        with TemporaryDirectory(dir=file.parent, prefix=".") as folder:
+            engine = create_sqlalchemy_engine(f"{SQLITE}{folder}/{file.name}")
+            _initialize_tables(engine)
+            engine.dispose()
+            Path(folder, file.name).replace(file)
 
 
 @contextmanager

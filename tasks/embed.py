@@ -192,7 +192,8 @@ def _embed_videos(
     uris = [video.media_uri for video in backlog if video.needs_media]
     sampling, media_rejects = _media_sampling(params, backlog, modality_encoders), MediaRejects(lake, day)
     commit_bytes = params.commit_mib * (1 << 20)
-    with DecoderPool(paths.landing(), sampling, _decode_limits(params), params.decode_workers) as decoders:
+    source = (paths.landing(), sampling, _decode_limits(params), params.decode_workers)
+    with DecoderPool(*source, roots=paths.media_roots()) as decoders:
         clips = decoders.decode(uris)
         for videos, rejects in _encode_chunks(backlog, clips, batches, day, counts, commit_bytes):
             vectors = {modality: batch.finish() for modality, batch in batches.items()}

@@ -50,7 +50,7 @@ def find_uv() -> str:
     uv = shutil.which("uv") or (str(installed) if installed.exists() else None)
     if uv is None:
         raise InputError(
-            "uv is needed to build the recorded environment, and is neither on the PATH nor at"
-            f" {installed}; install it with `pip install 'uv>=0.9,<1'`"
+            f"uv is needed, and is neither on the PATH nor at {installed};"
+            " install it with `pip install 'uv>=0.9,<1'`"
         )
     return uv

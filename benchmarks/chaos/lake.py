@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -131,7 +132,14 @@ def run_undisturbed(landing: Path, home: Path) -> UndisturbedRun:
     return run
 
 
-def run_step(step: str, night: date, home: Path, kill_after: float | None = None) -> bool:
+def run_step(
+    step: str,
+    night: date,
+    home: Path,
+    kill_after: float | None = None,
+    params: Path = PROJECT_ROOT / "params.yaml",
+    max_file_bytes: int | None = None,
+) -> bool:
     """Run a step in a process of its own, and return whether it was killed.
 
     Args:
@@ -139,12 +147,15 @@ def run_step(step: str, night: date, home: Path, kill_after: float | None = None
         night: the night.
         home: UNDERCURRENT_HOME.
         kill_after: seconds from the start of its work to the kill. None: it is not killed.
+        params: its parameter file.
+        max_file_bytes: bytes that it can write to each file, as if the disk were then full. None: no limit.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    arguments = ("--night", str(night), "--workspace", str(home / str(night)))
-    command = [sys.executable, "-m", f"tasks.{step}", *arguments]
+    arguments = ("--night", str(night), "--workspace", str(home / str(night)), "--params", str(params))
+    limit = [] if max_file_bytes is None else ["prlimit", f"--fsize={max_file_bytes}"]
+    command = [*limit, sys.executable, "-m", f"tasks.{step}", *arguments]
     with tempfile.TemporaryFile("w+") as rest:
         process = subprocess.Popen(
             command, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -173,13 +184,17 @@ def read_tables() -> Tables:
     return {name: Counter(lines) for name, lines in rows.items()}
 
 
-def format_table(counts: Mapping[str, KillCounts]) -> str:
-    """Return one line for each step, and one for all."""
-    names = list(asdict(KillCounts()))
+def format_table(counts: Mapping[str, Any]) -> str:
+    """Return one line for each step, and one for all.
+
+    Args:
+        counts: step -> its counts, as a dataclass of numbers.
+    """
+    names = list(asdict(next(iter(counts.values()))))
     rows = [[step, *(getattr(c, name) for name in names)] for step, c in counts.items()]
     total = ["all", *(sum(getattr(c, name) for c in counts.values()) for name in names)]
     header = ["step", *(name.replace("_", " ") for name in names)]
-    return "\n".join("".join(f"{cell!s:>12}" for cell in row) for row in [header, *rows, total])
+    return "\n".join("".join(f"{cell!s:>16}" for cell in row) for row in [header, *rows, total])
 
 
 def _steps_of_nights(landing: Path) -> Iterator[tuple[date, str]]:

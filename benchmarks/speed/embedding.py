@@ -142,7 +142,7 @@ def benchmark_pipeline(files: Sequence[Path], repeats: int) -> PartResult:
     encode = encoders.undercurrent(MODEL, torch.device("cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with DecoderPool(Path(), SAMPLING, LIMITS, 1) as pool:
+    with DecoderPool(Path("/"), SAMPLING, LIMITS, 1) as pool:
         names = [str(path) for path in files] * 2
         clips = list(pool.decode(names))
         seconds = time_contenders(
@@ -225,7 +225,7 @@ def _peak_in_subprocess(files: Sequence[Path], count: int) -> int:
 
 def _peak_of_encoding(names: Sequence[str]) -> int:
     encode = encoders.undercurrent(MODEL, torch.device("cpu"))
-    with DecoderPool(Path(), SAMPLING, LIMITS, 2) as pool:
+    with DecoderPool(Path("/"), SAMPLING, LIMITS, 2) as pool:
         encode_clips(pool.decode(names), encode, BATCH_SIZE)
     return peak_mib()
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -123,6 +124,19 @@ def test_the_docs_keep_every_validation_of_a_night(tmp_path):
     _validate(tmp_path, Rows(["a"] * 3, [1] * 3))
     assert len(list((tmp_path / "site" / "validations").glob("events/2026-03-05/*/*.html"))) == 2
     assert [validation["success"] for validation in _stored(tmp_path)] == [False, True]
+
+
+def test_a_file_that_could_not_be_written_whole_does_not_stop_later_validations(tmp_path, monkeypatch):
+    rows = Rows(["a", "b", "c"], [0, 1, 2])
+    _validate(tmp_path, rows)
+    stored = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*.json")}
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError("File too large")))
+    with pytest.raises(OSError, match="too large"):
+        _validate(tmp_path, rows)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in (tmp_path / "store").rglob("*.json")} == stored
+    assert len(stored) == 2  # the suite and its validation
+    _validate(tmp_path, rows)
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_an_error(tmp_path):

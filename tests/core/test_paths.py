@@ -1,5 +1,6 @@
 import shutil
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -112,11 +113,18 @@ def test_a_stage_of_dvc_has_its_workspace_in_the_project(monkeypatch, home):
     assert paths.default_workspace(DAY) == PROJECT_ROOT / "night"
 
 
+def test_colons_separate_the_folders_of_media(monkeypatch, tmp_path):
+    assert paths.media_roots() == ()
+    monkeypatch.setenv("UNDERCURRENT_MEDIA_ROOTS", f"{tmp_path}/a:/b/../c:")
+    assert paths.media_roots() == (tmp_path / "a", Path("/c"))
+
+
 @pytest.mark.parametrize(
     ("variable", "folder"),
     [
         ("UNDERCURRENT_HOME", paths.unchecked_home),
         ("UNDERCURRENT_LANDING", paths.landing),
+        ("UNDERCURRENT_MEDIA_ROOTS", paths.media_roots),
         ("UNDERCURRENT_WAREHOUSE", paths.warehouse),
         ("UNDERCURRENT_RECORD", paths.record),
     ],

@@ -190,6 +190,39 @@ def test_any_json_lines_give_the_rows_and_rejects_of_the_strict_parser(tmp_path_
     assert _outcome(_fast, path, name) == _outcome(_strict, path, name)
 
 
+@st.composite
+def _damaged(draw, content):
+    """The bytes with some of them replaced, removed or repeated."""
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = start + draw(st.integers(0, 16))
+        content = content[:start] + draw(st.binary(max_size=8)) + content[end:]
+    return content
+
+
+def _file_bytes(folder, name, suffix):
+    """The bytes of a good file."""
+    path = folder / f"good{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(PLAIN[name]), path)
+        return path.read_bytes()
+    text = "\n".join(map(json.dumps, PLAIN[name])).encode()
+    return gzip.compress(text, mtime=0) if suffix == ".jsonl.gz" else text
+
+
+@pytest.mark.parametrize("suffix", landing.SUFFIXES)
+@pytest.mark.parametrize("name", ["events", "videos", "users"])
+@given(data=st.data())
+def test_any_bytes_are_rows_and_rejects_or_one_sentence(tmp_path_factory, name, suffix, data):
+    folder = tmp_path_factory.mktemp("bytes")
+    content = _file_bytes(folder, name, suffix)
+    path = folder / f"f{suffix}"
+    path.write_bytes(data.draw(st.one_of(_damaged(content), st.binary(max_size=200))))
+    outcome = _outcome(_fast, path, name)
+    assert outcome == _outcome(_strict, path, name)
+    assert "\n" not in outcome
+
+
 def _column(values):
     """A column of the first type that holds the values, in the order that a writer would try."""
     for arrow_type in (None, pa.string(), pa.float64(), pa.string()):

@@ -22,9 +22,9 @@ SAMPLING = SamplingConfig(5.0, 40, 2, 32, "squash", 16_000)
 NOISE = np.random.default_rng(1)
 
 
-def reject_reason(uri: str, landing: Path) -> str:
+def reject_reason(uri: str, landing: Path, *roots: Path) -> str:
     with pytest.raises(UnreadableMedia) as caught:
-        resolve_media_uri(uri, landing)
+        resolve_media_uri(uri, landing, roots)
     return caught.value.reason
 
 
@@ -64,8 +64,41 @@ def requested_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_relative_uris_start_at_the_landing_folder(tmp_path: Path) -> None:
     assert resolve_media_uri("media/v.mp4", tmp_path) == tmp_path / "media/v.mp4"
-    assert resolve_media_uri("media/../v.mp4", tmp_path) == tmp_path / "media/../v.mp4"
-    assert resolve_media_uri("/elsewhere/v.mp4", tmp_path) == Path("/elsewhere/v.mp4")
+    assert resolve_media_uri("media/../v.mp4", tmp_path) == tmp_path / "v.mp4"
+
+
+def test_an_absolute_path_must_lie_in_an_allowed_folder(tmp_path: Path) -> None:
+    landing, root = tmp_path / "landing", tmp_path / "media"
+    for allowed in (f"{landing}/v.mp4", f"{root}/v.mp4", f"{root}/../landing/v.mp4"):
+        assert resolve_media_uri(allowed, landing, [root]) == Path(allowed).resolve()
+    for refused in (f"{tmp_path}/v.mp4", f"{root}x/v.mp4", f"{root}/../v.mp4", "/etc/passwd", "/dev/zero"):
+        assert reject_reason(refused, landing, root) == "outside_media_roots"
+    assert reject_reason("/etc/passwd", storage_path("s3://bucket/landing")) == "outside_media_roots"
+
+
+def test_a_link_must_not_lead_out_of_the_allowed_folders(tmp_path: Path) -> None:
+    landing, outside = tmp_path / "landing", tmp_path / "outside"
+    for folder in (landing, outside):
+        folder.mkdir()
+        (folder / "v.mp4").touch()
+    (landing / "inside.mp4").symlink_to("v.mp4")
+    (landing / "file.mp4").symlink_to(outside / "v.mp4")
+    (landing / "folder").symlink_to(outside)
+    (landing / "chain.mp4").symlink_to("folder/v.mp4")
+    assert resolve_media_uri("inside.mp4", landing) == landing / "v.mp4"
+    for uri in ("file.mp4", "folder/v.mp4", "folder/gone.mp4", "chain.mp4"):
+        assert reject_reason(uri, landing) == "outside_media_roots"
+        assert resolve_media_uri(uri, landing, [outside]).is_relative_to(outside)
+
+
+def test_a_landing_folder_that_is_a_link_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "landing").symlink_to("real")
+    assert resolve_media_uri("v.mp4", tmp_path / "landing") == tmp_path / "real" / "v.mp4"
+
+
+def test_a_path_with_nul_is_missing(tmp_path: Path) -> None:
+    assert reject_reason("a\0b", tmp_path) == "missing_media"
 
 
 @pytest.mark.parametrize(
@@ -293,7 +326,7 @@ def test_a_path_out_of_a_landing_folder_on_s3_is_refused(s3: Any, tmp_path: Path
     landing = storage_path("s3://bucket/landing")
     with pytest.raises(UnreadableMedia, match="leads out"):
         resolve_media_uri("../other/v.mp4", landing)
-    assert resolve_media_uri(str(tmp_path / "v.mp4"), landing) == tmp_path / "v.mp4"
+    assert resolve_media_uri(str(tmp_path / "v.mp4"), landing, [tmp_path]) == tmp_path / "v.mp4"
 
 
 @pytest.mark.parametrize(("code", "may_recover"), [("SignatureDoesNotMatch", False), ("SlowDown", True)])

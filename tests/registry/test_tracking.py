@@ -1,9 +1,30 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
+from core.paths import PROJECT_ROOT
 from registry import tracking
+
+KILLED = """
+import os, signal
+from alembic.ddl.impl import DefaultImpl
+from registry import tracking
+DefaultImpl.add_column = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+tracking.client().search_experiments()
+"""
+
+
+def test_a_database_whose_creation_was_killed_is_created_again(home: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (home / "mlflow" / "mlflow.db").exists()
+    assert tracking.client().search_experiments()
 
 
 @pytest.mark.parametrize(

@@ -224,10 +224,25 @@ def test_an_impossible_s3_uri_is_one_reject(night: Night) -> None:
     assert {row["video_id"] for row in features(modality="text")} == {"v0", "v1"}
 
 
+def test_a_file_outside_the_landing_folder_is_read_only_if_its_folder_is_named(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "archive" / "v1.mp4")
+    catalogue({"v1": {"media_uri": str(tmp_path / "archive" / "v1.mp4")}})
+    embed.run(PARAMS, night)
+    assert [reason for _, reason, *_ in rejects()] == ["outside_media_roots"]
+    assert features(modality="visual") == []
+    monkeypatch.setenv("UNDERCURRENT_MEDIA_ROOTS", str(tmp_path / "archive"))
+    embed.run(PARAMS, night)
+    assert rejects() == []
+    assert {row["video_id"] for row in features(modality="visual")} == {"v1"}
+
+
 @pytest.fixture
-def real_media(shared_data: Path, night: Night) -> tuple[RunManifest, Path]:
+def real_media(shared_data: Path, night: Night, monkeypatch: pytest.MonkeyPatch) -> tuple[RunManifest, Path]:
     """Embed all real clips, the good and the damaged ones."""
     folder = shared_data / "media"
+    monkeypatch.setenv("UNDERCURRENT_MEDIA_ROOTS", str(folder))
     files = sorted(path for kind in ("clean", "odd") for path in (folder / kind).iterdir())
     catalogue({path.name: {"media_uri": str(path)} for path in files})
     return embed.run(replace(PARAMS, decode_workers=2), night), folder
