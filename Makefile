@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 BENCH ?= speed.dag_import
+CHAOS ?= nights
 PROFILE ?= default
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -44,10 +45,10 @@ docs: setup ## build the documentation site in build/site; broken links fail
 bench: setup ## run a benchmark: make bench BENCH=quality.nights ARGS="--source segmm --path DIR --first 2024-01-03"
 	@$(PYTHON) -m benchmarks.$(BENCH) $(ARGS)
 
-chaos: setup ## kill steps of the lake half at random moments and compare the tables: make chaos ARGS="--kills 300"
-	@$(PYTHON) -m benchmarks.chaos.lake $(ARGS)
+chaos: setup ## disturb steps of nights at random moments and compare the results: make chaos; CHAOS=lake kills the lake half only
+	@$(PYTHON) -m benchmarks.chaos.$(CHAOS) $(ARGS)
 
-audit: setup ## write build/sbom.cdx.json (CycloneDX), and list known vulnerabilities: make audit [ARGS=--offline]
+audit: setup ## write build/sbom.cdx.json (CycloneDX), and list known vulnerabilities: make audit; ARGS=--offline asks no database
 	@$(PYTHON) scripts/audit.py $(ARGS)
 
 reproduce: setup ## reproduce a recorded night from its tag: make reproduce NIGHT=2026-03-12 (or 2026-03-12.2)
