@@ -39,8 +39,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout.set(SMALL)
     _plant_lake_half(checkout)
     checkout("dvc", "repro")
-    checkout("python", "-m", "tasks.promote", "--night", NIGHT)
-    checkout("python", "-m", "tasks.record", "--night", NIGHT)
+    checkout("python", "-m", "tasks.promote", "--night", NIGHT, "--workspace", "night")
+    checkout("python", "-m", "tasks.record", "--night", NIGHT, "--workspace", "night")
     checkout("git", "add", "--all")
     checkout("git", "commit", "--quiet", "--message", "night")
     return checkout
@@ -113,7 +113,7 @@ def test_every_plot_is_drawn_for_both_revisions(checkout: Checkout) -> None:
 
 @pytest.mark.usefixtures("experiment")
 def test_an_experiment_promoted_by_hand_does_not_replace_an_uncompared_champion(checkout: Checkout) -> None:
-    checkout("python", "-m", "tasks.promote", "--night", NIGHT)
+    checkout("python", "-m", "tasks.promote", "--night", NIGHT, "--workspace", "night")
     facts = checkout.run_manifest("promote")["facts"]
     assert "compared with no champion, but the champion is now 1" in facts["outcome"]
     assert (facts["version"], facts["champion"]) == ("2", "1")

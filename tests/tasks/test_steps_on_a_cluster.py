@@ -88,11 +88,10 @@ def test_a_cluster_without_a_shared_folder_gives_the_digests_of_one_process(
 
 @pytest.mark.timeout(600)
 def test_a_cluster_refuses_a_folder_that_its_workers_do_not_see(local_platform, tmp_path, monkeypatch):
-    (tmp_path / "cluster").mkdir()
     monkeypatch.setenv("UNDERCURRENT_SPARK_MASTER", MASTER)
     monkeypatch.setenv("UNDERCURRENT_SPARK_DRIVER_HOST", DRIVER_HOST)
     Lake().commit("sequences", [], [], {str(DAY): None})  # the night's sequences are built again
-    with spark_cluster(tmp_path / "cluster", {}):
+    with spark_cluster(tmp_path, {}):  # its machines see this folder as empty
         done = _run(tmp_path, "sequences")
     assert done.returncode == REFUSED_INPUT, done.stderr[:6000]
     assert "does not see" in done.stderr

@@ -31,7 +31,8 @@ YESTERDAY = DAY - timedelta(1)
 
 def _land(landing: Path) -> None:
     land(landing, "videos", YESTERDAY, [{"video_id": "v1", "duration_ms": 9000}])
-    land(landing, "users", YESTERDAY, [{"user_id": user, "age_band": "18-24"} for user in (LEAVER, STAYER)])
+    profile = {"age_band": "18-24", "city_tier": "1", "device": "phone"}
+    land(landing, "users", YESTERDAY, [{"user_id": user, **profile} for user in (LEAVER, STAYER)])
     for n, day in enumerate((YESTERDAY, DAY)):
         events = [
             event(10 * n + i, user, video, "view", at(day, 8, i), watch_ms=1000)
