@@ -58,6 +58,7 @@ def test_only_an_approved_challenger_becomes_the_champion(
         for answer, day in days.items():
             run_promotion(api, supervisor, day, answer)
         # Only a new champion is announced to the DAGs that wait for it.
+        supervisor.wait_for(lambda: bool(api.asset_runs("undercurrent_model")), "the event", timeout=60)
         assert api.asset_runs("undercurrent_model") == [f"approval-{days[APPROVE]}"]
     outcomes = {a: read_manifest(w / "run_manifests", "promote")["facts"] for a, w in workspaces.items()}
     assert outcomes[REJECT]["outcome"] == "does not become champion: admin rejected it"

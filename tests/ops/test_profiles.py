@@ -102,7 +102,10 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 def listening_addresses(home: Path) -> set[str]:
     """The addresses that the processes of a home listen on."""
-    connections = [c for process in processes_of(home) for c in process.net_connections("tcp")]
+    connections = []
+    for process in processes_of(home):
+        with suppress(psutil.NoSuchProcess):  # short processes end meanwhile
+            connections += process.net_connections("tcp")
     listening = [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN]
     return {address.removeprefix("::ffff:") for address in listening}  # Java writes IPv4 as IPv6
 
