@@ -122,7 +122,9 @@ class AirflowClient:
 
     def asset_runs(self, asset: str) -> list[str]:
         """Return the ids of the runs that announced a new version of an asset."""
-        assets = self._request("GET", "/api/v2/assets", params={"name_pattern": asset})["assets"]
+        # An asset that no DAG waits for is not active, but has events.
+        query = {"name_pattern": asset, "only_active": "false"}
+        assets = self._request("GET", "/api/v2/assets", params=query)["assets"]
         if not assets:  # no event yet
             return []
         params = {"asset_id": assets[0]["id"]}
