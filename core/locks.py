@@ -48,11 +48,12 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[IO[str]]:
 def _file_lock(path: Path, purpose: str) -> Iterator[IO[str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        _wait(lambda: _try_file_lock(lock), f"{purpose}; waiting for it ({path})", FILE_POLL_SECONDS)
+        _wait(lambda: try_file_lock(lock), f"{purpose}; waiting for it ({path})", FILE_POLL_SECONDS)
         yield lock
 
 
-def _try_file_lock(lock: IO[str]) -> bool:
+def try_file_lock(lock: IO[str]) -> bool:
+    """Lock an open file until it is closed, unless another process has locked it. Return whether it did."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,8 +16,15 @@ WHOLE_VIDEO = -1  # `features.segment` of a vector of the whole video
 # Context of an interaction that sequences keep -> its column in `sequences`.
 CONTEXT_COLUMNS = {"device": "devices", "network": "networks"}
 
-# The bits of `sequences.behaviours`, in this order.
-BEHAVIOURS = ("viewed", "liked", "commented", "shared", "followed", "disliked")
+BEHAVIOUR_EVENTS = {  # behaviour -> the event type that logs it
+    "viewed": "view",
+    "liked": "like",
+    "commented": "comment",
+    "shared": "share",
+    "followed": "follow",
+    "disliked": "dislike",
+}
+BEHAVIOURS = tuple(BEHAVIOUR_EVENTS)  # the bits of `sequences.behaviours`, in this order
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,14 @@ from ops.operators import NIGHT_SCHEMA, StepOperator
 # step -> what it does, its time limit in minutes, its pool
 TASK_SETTINGS = {
     "ingest": ("Reads the landing files into the lake, each file once.", 60, "heavy"),
-    "clean": ("Cleans the events (Spark) and stores rejected ones in `rejects` with a reason.", 120, "heavy"),
+    "clean": ("Cleans the events and stores rejected ones in `rejects` with a reason.", 120, "heavy"),
     "embed": ("Embeds the frames, captions and audio of new videos.", 360, "gpu"),
     "check": (
         "Checks events, interactions and vectors. A failed check of severity error blocks the night.",
         60,
         "heavy",
     ),
-    "sequences": ("Builds the sequence of each user at the end of the day (Spark).", 120, "heavy"),
+    "sequences": ("Builds the sequence of each user at the end of the day.", 120, "heavy"),
     "snapshot": ("Pins the table versions and writes the files that the model half reads.", 60, "heavy"),
     "align": ("Aligns the modalities by contrastive learning (InfoNCE).", 120, "gpu"),
     "train": ("Trains the challenger of the night.", 360, "gpu"),

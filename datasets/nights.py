@@ -6,17 +6,10 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from core.tables import BEHAVIOUR_EVENTS
 from datasets.landing_form import Release
 from models.data.labels import POSITIVE_BEHAVIOURS, is_positive
 
-EVENT_TYPES = {
-    "viewed": "view",
-    "liked": "like",
-    "commented": "comment",
-    "shared": "share",
-    "followed": "follow",
-    "disliked": "dislike",
-}
 EVENT_FIELDS = {"user_id": pl.String, "video_id": pl.String, "event_type": pl.String, "watch_ms": pl.Int64}
 VIDEO_FIELDS = {"video_id": pl.String, "duration_ms": pl.Int64}
 
@@ -79,7 +72,7 @@ def _new_positives(events: pl.DataFrame, release: Release, positive_watch_ratio:
             *(pl.DataFrame(rows, VIDEO_FIELDS) for rows in release.days_by_type.get("videos", {}).values()),
         ]
     ).unique("video_id", keep="any")
-    behaviours = {name: (pl.col("event_type") == kind).any() for name, kind in EVENT_TYPES.items()}
+    behaviours = {name: (pl.col("event_type") == kind).any() for name, kind in BEHAVIOUR_EVENTS.items()}
     by_day = events.group_by("user_id", "video_id", "day").agg(pl.max("watch_ms"), **behaviours)
     by_day = by_day.join(videos, on="video_id").with_columns(
         watch_ratio=pl.col("watch_ms") / pl.col("duration_ms"),

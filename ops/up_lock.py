@@ -1,13 +1,11 @@
 """The lock of a running `make up`: one per home. `make down` finds the process through it."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from core import paths
+from core import locks, paths
 from core.errors import InputError
 
 
@@ -21,7 +19,7 @@ def hold() -> Iterator[None]:
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+", encoding="utf-8") as file:
-        if not _try_lock(file):
+        if not locks.try_file_lock(file):
             raise InputError(f"`make up` is running in {paths.home()}; end it with `make down`")
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -33,18 +31,12 @@ def holder() -> int | None:
     """Return the process id of the `make up` of this home. None: none runs."""
     try:
         with _path().open("r+", encoding="utf-8") as file:
-            return None if _try_lock(file) else int(file.read() or 0) or None  # empty: it is starting
+            return (
+                None if locks.try_file_lock(file) else int(file.read() or 0) or None
+            )  # empty: it is starting
     except FileNotFoundError:
         return None
 
 
 def _path() -> Path:
     return paths.home() / "profile" / "up.pid"
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -16,7 +16,7 @@ import polars as pl
 
 from core.config import CleanConfig
 from core.storage import StoragePath, create_folder
-from core.tables import INTERACTIONS, REJECTS
+from core.tables import BEHAVIOUR_EVENTS, INTERACTIONS, REJECTS
 from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
 from spark_jobs.staging import stage_parquet
@@ -24,14 +24,6 @@ from spark_jobs.staging import stage_parquet
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike")
-BEHAVIOUR_EVENTS = {
-    "viewed": "view",
-    "liked": "like",
-    "commented": "comment",
-    "shared": "share",
-    "followed": "follow",
-    "disliked": "dislike",
-}
 CONTEXT = ("device", "network", "utc_offset_minutes", "feed_position")
 TEXT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "device")  # of a rejected record
 # Columns with few texts. Integer codes take less memory than texts.

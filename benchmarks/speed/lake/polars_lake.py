@@ -16,8 +16,9 @@ import polars as pl
 from benchmarks.result import peak_mib
 from core.config import CleanConfig, load_params
 from core.paths import PROJECT_ROOT, parse_day
+from core.tables import BEHAVIOUR_EVENTS
 from core.time_split import split_by_time
-from spark_jobs.clean import BEHAVIOUR_EVENTS, EVENT_TYPES
+from spark_jobs.clean import EVENT_TYPES
 
 ORDER = ("t", "file", "line")  # of events with one key
 
