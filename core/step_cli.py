@@ -56,20 +56,22 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
     """
     sys.excepthook = print_redacted_traceback
     args = _build_parser(step, doc).parse_args(argv)
-    night = None
     try:
         logs.start(step, args.night)
         day = parse_day(args.night)
         workspace = args.workspace.resolve() if args.workspace else paths.default_workspace(day)
         night = Night(day, workspace, args.params)
         section = load_params(args.params).section(step)
+    except InputError as error:  # nothing has started, so an earlier run of the night still stands
+        return _report(step, Failure(REFUSED_INPUT, str(error)))
+    try:
         run_step(step, run, section, night)
     except InputError as error:
-        return _report(step, night, REFUSED_INPUT, error)
+        return _end_early(step, night, Failure(REFUSED_INPUT, str(error)))
     except ChecksBlocked as blocked:
-        return _report(step, night, CHECKS_BLOCKED, blocked)
+        return _end_early(step, night, Failure(CHECKS_BLOCKED, str(blocked)))
     except ServiceUnavailableError as error:
-        return _report(step, night, FAILED, error)
+        return _end_early(step, night, Failure(FAILED, str(error)))
     except Exception as error:  # a bug: Python prints its traceback
         _write_failure(step, night, Failure(FAILED, f"{type(error).__name__}: {error}"))
         raise
@@ -83,16 +85,21 @@ def print_redacted_traceback(
     logs.write("".join(traceback.format_exception(error_type, error, trace)), "ERROR")
 
 
-def _report(step: str, night: Night | None, exit_code: int, error: Exception) -> int:
-    """Print why the step ended early, store it in the workspace, and return the exit code."""
-    failure = Failure(exit_code, str(error))
+def _report(step: str, failure: Failure) -> int:
+    """Print why the step ended early, and return its exit code."""
     logs.write(f"{step}: {failure.outcome}: {failure.reason}", "ERROR")
+    return failure.exit_code
+
+
+def _end_early(step: str, night: Night, failure: Failure) -> int:
+    """Print why the step ended early, store it in the workspace, and return its exit code."""
+    exit_code = _report(step, failure)
     _write_failure(step, night, failure)
     return exit_code
 
 
-def _write_failure(step: str, night: Night | None, failure: Failure) -> None:
-    if night is None or not _is_first_process():
+def _write_failure(step: str, night: Night, failure: Failure) -> None:
+    if not _is_first_process():
         return
     try:
         write_failure(night.workspace, step, replace(failure, reason=redact_credentials(failure.reason)))

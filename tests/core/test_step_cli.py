@@ -76,11 +76,19 @@ def test_a_bug_is_stored_as_a_failure(tmp_path):
     assert read_failure(tmp_path, "record") == Failure(1, "KeyError: 'bug'")
 
 
-def test_a_failure_that_cannot_be_stored_does_not_hide_the_reason(tmp_path, capsys):
-    (tmp_path / "failures").write_text("not a folder")
-    assert _run_main(tmp_path, lambda params, night: _raise(InputError("no such file")), "--params=x") == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("record: refused: x")
+def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path, capsys):
+    _run_main(tmp_path, lambda params, night: RunManifest())
+    assert _run_main(tmp_path, lambda params, night: RunManifest(), "--params=x") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("record: refused: x")
+    assert (tmp_path / "run_manifests" / "record.json").exists()
+    assert read_failure(tmp_path, "record") is None
+
+
+def test_a_failure_that_cannot_be_stored_does_not_hide_the_reason(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(step_cli, "write_failure", lambda *_: _raise(OSError("the disk is full")))
+    assert _run_main(tmp_path, lambda params, night: _raise(InputError("no such file"))) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first.startswith("record: refused: no such file")
     assert second.startswith("record: the failure cannot be stored")
 
 
