@@ -1,11 +1,15 @@
 """The verdict of the gate: `gate` writes it, `promote` and `report` read it with a strict schema."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from core import schema
 from core.errors import InputError
 from core.paths import Night
 from core.run_manifests import read_json
+
+PROMOTED, NOT_PROMOTED, REFUSED = "promoted", "not promoted", "refused"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,21 @@ class Verdict:
     def compared_champions(self) -> list[str | None]:
         """The champions that the challenger may replace. None stands for no champion."""
         return [self.champion] + ([self.incumbent] if self.incumbent else [])
+
+
+def night_outcome(promote: bool, promotion: Mapping[str, Any]) -> str:
+    """Return how a night ended: promoted, not promoted although the gate allowed it, or refused.
+
+    A promotion can lack the approval of a person, meet a freeze, or be left out in an experiment.
+
+    Args:
+        promote: Whether the gate allowed it.
+        promotion: The facts of the step `promote`.
+    """
+    if not promote:
+        return REFUSED
+    version = promotion.get("version")
+    return PROMOTED if version is not None and version == promotion.get("champion") else NOT_PROMOTED
 
 
 def read_verdict(night: Night) -> Verdict:

@@ -21,7 +21,7 @@ from core.step_graph import STEPS
 from core.tables import MODALITIES
 from core.time_split import TEST_FOLD
 from evaluation.gate_inputs import DETAILS_FILE, MANIFEST_FILE
-from evaluation.verdict import Verdict, read_verdict
+from evaluation.verdict import night_outcome, read_verdict
 from models.evaluation.metrics import classify_difference
 from reporting import plots
 from reporting.users import example_users
@@ -94,7 +94,7 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "night": str(night.day),
         "verdict": verdict,
         "promotion": promotion,
-        "headline": _headline(verdict, promotion),
+        "headline": night_outcome(verdict.promote, promotion or {}).capitalize(),
         "primary_metric": metrics["primary_metric"],
         "primary_difference": metrics["differences"].get(reference, {}).get(metrics["primary_metric"]) or {},
         "reference": MODEL_LABELS[reference],
@@ -116,15 +116,6 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "example_users": example_users(night, params.example_users, modalities),
         "champion": manifest["champion"],
     }
-
-
-def _headline(verdict: Verdict, promotion: Mapping[str, Any] | None) -> str:
-    """Return how the night ended. A model that passed the gate can still lack the approval of a person."""
-    if not verdict.promote:
-        return "Refused"
-    if promotion and promotion["version"] and promotion["champion"] != promotion["version"]:
-        return "Passed, not promoted"
-    return "Promoted"
 
 
 def format_number(value: Any, digits: int = 4) -> str:

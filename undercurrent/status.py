@@ -9,14 +9,13 @@ from core import paths
 from core.errors import InputError, ServiceUnavailableError
 from core.paths import Night, parse_day
 from core.step_graph import STEPS
-from evaluation.verdict import read_verdict
+from evaluation.verdict import NOT_PROMOTED, night_outcome, read_verdict
 from lake import landing
 from undercurrent.step_state import DONE, NOT_RUN, StepState, changed_upstream, read_state
 from undercurrent.text_table import format_table
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 MAX_REASON = 120  # characters in a table; the report and `--json` have the whole sentence
-NOT_PROMOTED = "not promoted"  # although the verdict allows it, such as in a freeze
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _read_night(night: Night) -> NightStatus:
     if state != COMPLETE:
         return status
     verdict, facts = read_verdict(night), states["promote"].manifest["facts"]
-    outcome = _verdict(verdict.promote, facts)
+    outcome = night_outcome(verdict.promote, facts)
     reason = str(facts.get("outcome")) if outcome == NOT_PROMOTED else verdict.summary
     return replace(status, verdict=outcome, champion=facts.get("champion"), reason=reason)
 
@@ -136,13 +135,6 @@ def _where_it_stopped(states: Mapping[str, StepState]) -> tuple[str, str | None,
 
 def _missing_days(clean: StepState) -> tuple[str, ...]:
     return tuple(clean.manifest["facts"].get("missing_days", ())) if clean.outcome == DONE else ()
-
-
-def _verdict(promote: bool, facts: dict) -> str:
-    if not promote:
-        return "refused"
-    is_champion = facts.get("version") is not None and facts.get("version") == facts.get("champion")
-    return "promoted" if is_champion else NOT_PROMOTED
 
 
 def _landed_days(problems: list[str]) -> list[date]:

@@ -12,10 +12,9 @@ from core.config import load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, write_json, write_manifest
-from evaluation.verdict import read_verdict
 from reporting.users import MAX_RECOMMENDED, MAX_WATCHED, example_users
 from tasks import gate, report
-from tests.support.workspaces import MODALITIES, sample_night
+from tests.support.workspaces import DAY, MODALITIES, sample_night
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 NUM_RECOMMENDED = PARAMS.report.example_users * MAX_RECOMMENDED
@@ -62,7 +61,18 @@ def night(tmp_path) -> Night:
     return sample_night(tmp_path / "night")
 
 
+STAMP = {"night": str(DAY), "seconds": 1.0, "peak_memory_mib": 5}
+
+
+def _promoted(night: Night) -> None:
+    facts = {"version": "4", "model": "undercurrent", "outcome": "is now the champion and replaces version 3"}
+    facts |= {"champion": "4", "challenger": "4", "previous": "3"}
+    digests = {"bundle_digest": "b" * 64}
+    write_manifest(night.run_manifests, "promote", RunManifest(facts=facts, digests=digests), STAMP)
+
+
 def test_the_page_shows_the_verdict_and_every_condition(night):
+    _promoted(night)
     _, page = page_of(night)
     verdict = json.loads((night.workspace / "gate/verdict.json").read_text())
     assert page.words.index("Promoted") < page.words.index("conditions")
@@ -70,20 +80,6 @@ def test_the_page_shows_the_verdict_and_every_condition(night):
         assert condition["name"].replace("_", " ") in page.words
         assert condition["reason"] in page.words
     assert not page.open
-
-
-@pytest.mark.parametrize(
-    ("promotion", "headline"),
-    [
-        (None, "Promoted"),
-        ({"version": None, "champion": None}, "Promoted"),  # an experiment: the registry was not asked
-        ({"version": "4", "champion": "4"}, "Promoted"),
-        ({"version": "4", "champion": "3"}, "Passed, not promoted"),
-    ],
-)
-def test_a_model_without_approval_is_not_called_promoted(night, promotion, headline):
-    gate.run(PARAMS.gate, night)
-    assert report._headline(read_verdict(night), promotion) == headline
 
 
 def test_a_refused_night_has_its_reason(night):
@@ -197,14 +193,9 @@ def test_embedding_drift_or_why_there_is_none(night, tmp_path):
 
 
 def test_promotion_and_record_are_shown(night):
-    facts = {"version": "4", "model": "undercurrent", "outcome": "is now the champion and replaces version 3"}
-    facts |= {"champion": "4", "challenger": "4", "previous": "3"}
-    stamp = {"night": str(night.day), "seconds": 1.0, "peak_memory_mib": 5}
-    write_manifest(
-        night.run_manifests, "promote", RunManifest(facts=facts, digests={"bundle_digest": "b" * 64}), stamp
-    )
+    _promoted(night)
     record = {"tag": "night/2026-03-12", "repository": "/r"}
-    write_manifest(night.run_manifests, "record", RunManifest(facts=record), stamp)
+    write_manifest(night.run_manifests, "record", RunManifest(facts=record), STAMP)
     _, page = page_of(night)
     assert "Version 4 of undercurrent is now the champion and replaces version 3" in page.words
     assert "night/2026-03-12" in page.words
