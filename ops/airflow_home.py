@@ -25,7 +25,7 @@ def folder() -> Path:
 
 def airflow_command(*arguments: str) -> list[str]:
     """Return an `airflow` command as an argument list."""
-    return [sys.executable, "-m", "airflow", *arguments]
+    return [sys.executable, "-m", "ops.airflow_process", *arguments]
 
 
 def build_environment(port: int) -> dict[str, str]:

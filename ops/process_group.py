@@ -69,7 +69,14 @@ def _kill_with_parent(parent_pid: int) -> Callable[[], None]:
     """
 
     def set_death_signal() -> None:
-        if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0 or os.getppid() != parent_pid:
+        die_with_parent()
+        if os.getppid() != parent_pid:
             os._exit(1)
 
     return set_death_signal
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process as soon as the thread that started it ends."""
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        os._exit(1)

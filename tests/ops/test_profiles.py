@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -75,6 +75,25 @@ def home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder / "home"
 
 
+@pytest.fixture
+def free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server uses the port of another one on this machine."""
+    for server in SERVERS:
+        monkeypatch.setenv(f"UNDERCURRENT_{server}_PORT", str(free_port()))
+
+
+@contextmanager
+def running(profile: str, home: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run `make up`. It is killed at the end, if it still runs then. No process of the home may be left."""
+    process = start(profile, home)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+    assert eventually(lambda: processes_of(home) == []), processes_of(home)
+
+
 def start(profile: str, home: Path) -> "subprocess.Popen[str]":
     """Start `make up`, and wait until it has printed the addresses."""
     log = home.parent / "up.log"
@@ -129,19 +148,16 @@ def make_down() -> int:
 )
 @pytest.mark.timeout(1800)
 def test_a_night_runs_on_postgres_and_s3_and_make_down_ends_every_process(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, free_ports: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text())
     for section, values in (SMALL | {"gate": LENIENT_GATE}).items():
         params[section] |= values
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.setenv("UNDERCURRENT_PARAMS", str(tmp_path / "params.yaml"))
-    for server in SERVERS:
-        monkeypatch.setenv(f"UNDERCURRENT_{server}_PORT", str(free_port()))
     simulate = [sys.executable, "-m", "simulator", "make", "--params", str(tmp_path / "params.yaml")]
     subprocess.run(simulate, cwd=PROJECT_ROOT, check=True)
-    process = start("postgres", home)
-    try:
+    with running("postgres", home) as process:
         champion = json.loads(in_shell(home, CLIENT, NIGHT).splitlines()[-1])
         assert champion["night"] == NIGHT
         assert "MLmodel" in champion["files"]
@@ -152,24 +168,13 @@ def test_a_night_runs_on_postgres_and_s3_and_make_down_ends_every_process(
         assert listening_addresses(home) == {LOOPBACK}
         assert make_down() == DONE
         assert process.wait(30) == DONE
-    finally:
-        process.kill()
-        process.wait()
-    assert eventually(lambda: processes_of(home) == []), processes_of(home)
 
 
-def test_make_down_ends_the_default_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for server in SERVERS:
-        monkeypatch.setenv(f"UNDERCURRENT_{server}_PORT", str(free_port()))
-    process = start("default", home)
-    try:
+def test_make_down_ends_the_default_profile(home: Path, free_ports: None) -> None:
+    with running("default", home) as process:
         assert listening_addresses(home) == {LOOPBACK}
         assert make_down() == DONE
         assert process.wait(30) == DONE
-    finally:
-        process.kill()
-        process.wait()
-    assert eventually(lambda: processes_of(home) == []), processes_of(home)
 
 
 def test_a_profile_that_does_not_exist_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
