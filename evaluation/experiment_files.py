@@ -36,16 +36,21 @@ def headline_metrics(details: Mapping[str, Any]) -> dict[str, float | None]:
     k = primary.partition("@")[2]
     challenger, slices = details["models"]["challenger"], details["slices"]
     names = (f"ndcg@{k}", f"recall@{k}", f"mrr@{k}", f"coverage@{k}", "auc", "calibration_error")
-    weights = details["modality_weights"]
     best_baseline = max(BASELINE_LABELS, key=lambda name: details["models"][name][primary])
     return {
         **{name: challenger.get(name) for name in names},
         **{f"ndcg@{k}_{s}": slices.get(s, {}).get("challenger") for s in ("cold_users", "new_videos")},
         "gain_over_champion": _mean_gain(details, "champion"),
         "gain_over_best_baseline": _mean_gain(details, best_baseline),
-        "modality_entropy": weights["entropy"] / weights["max_entropy"] if weights.get("entropy") else None,
+        "modality_entropy": _relative_entropy(details["modality_weights"]),
         "embedding_drift": details["embedding_drift"]["max_p95_drift"],
     }
+
+
+def _relative_entropy(weights: Mapping[str, Any]) -> float | None:
+    """Return the mean entropy relative to equal weights. None without weights or with one modality only."""
+    entropy, max_entropy = weights.get("entropy"), weights.get("max_entropy")
+    return None if entropy is None or not max_entropy else entropy / max_entropy
 
 
 def _mean_gain(details: Mapping[str, Any], reference: str) -> float | None:
