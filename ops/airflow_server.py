@@ -31,12 +31,22 @@ def start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
     environment = airflow_home.build_environment(port)
     logs = airflow_home.folder() / "components"
     airflow_home.initialise(environment, logs / "prepare.log")
-    api = _client(port)
+    api = client(port)
     with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
-        supervisor.wait_for(api.is_healthy, "Airflow", timeout=240)
-        api.log_in()
-        supervisor.wait_for(lambda: api.has_dag(DAG_ID), f"the DAG {DAG_ID}", timeout=120)
+        wait_until_ready(api, supervisor)
         yield api, supervisor
+
+
+def wait_until_ready(api: AirflowClient, supervisor: Supervisor) -> None:
+    """Log in, and wait until every component is healthy and the DAGs are parsed.
+
+    Raises:
+        ComponentDiedError: a component keeps dying.
+        TimeoutError: Airflow was not ready in time.
+    """
+    supervisor.wait_for(api.is_healthy, "Airflow", timeout=240)
+    api.log_in()
+    supervisor.wait_for(lambda: api.has_dag(DAG_ID), f"the DAG {DAG_ID}", timeout=120)
 
 
 @contextmanager
@@ -46,7 +56,7 @@ def attach_or_start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
     Raises:
         InputError: another program uses the port.
     """
-    api = _client(port)
+    api = client(port)
     if not api.is_healthy():
         print("starting Airflow (about 30 s)", file=sys.stderr)
         with start(port) as started:
@@ -62,5 +72,6 @@ def attach_or_start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
     yield api, Supervisor([], airflow_home.folder() / "components")
 
 
-def _client(port: int) -> AirflowClient:
+def client(port: int) -> AirflowClient:
+    """Return a client of the API server on this port. It is not logged in."""
     return AirflowClient(f"http://{LOOPBACK}:{port}", airflow_home.USER, airflow_home.get_password())

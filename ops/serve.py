@@ -11,8 +11,7 @@ from pathlib import Path
 
 from core import paths
 from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from ops import airflow_home, components, mlflow_web, ports, profiles, up_lock
-from ops.airflow_api import AirflowClient
+from ops import airflow_home, airflow_server, components, mlflow_web, ports, profiles, up_lock
 from ops.ports import LOOPBACK, Ports
 from ops.profiles import Profile
 from ops.supervisor import ComponentDiedError, Supervisor
@@ -89,12 +88,9 @@ def _services(profile: Profile, server_ports: Ports, logs: Path) -> Iterator[Sup
         components.night_web(server_ports),
         *profile.workers,
     ]
-    api = AirflowClient(
-        f"http://{LOOPBACK}:{server_ports.airflow}", airflow_home.USER, airflow_home.get_password()
-    )
     print("up: starting Airflow and MLflow (about 30 s)", file=sys.stderr)
     with Supervisor(services, logs) as supervisor:
-        supervisor.wait_for(api.is_healthy, "Airflow", timeout=180)
+        airflow_server.wait_until_ready(airflow_server.client(server_ports.airflow), supervisor)
         yield supervisor
 
 
