@@ -1,7 +1,9 @@
 """What the tests share: a home of their own, one Spark context, the real data where it is at hand."""
 
+import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from media import fetch
 from spark_jobs.context import spark_context, spark_session
 from tests.support.postgres import postgres
 from tests.support.s3_server import client, seaweedfs
+
+if not hasattr(main := sys.modules["__main__"], "__file__"):  # a worker of pytest-xdist
+    # PySpark takes a main module without a file for one of its doctests, and exits.
+    main.__file__ = importlib.util.find_spec("pytest.__main__").origin  # type: ignore[union-attr]
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
