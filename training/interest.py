@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -194,8 +194,9 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     assert isinstance(model, InterestModelConfig)
     first_fold = snapshot.validation_folds[0]
     config = build_model_config(model, snapshot, first_fold, width)
-    selection = build_training_setup(model.objective, snapshot, config, first_fold)
     folds = [snapshot.fold(name, config) for name in snapshot.validation_folds]
+    objective = replace(model.objective, horizon=bounded_horizon(model.objective.horizon, folds))
+    selection = build_training_setup(objective, snapshot, config, first_fold)
     counted = count_validation_choices(snapshot, config, params.seed)
     validation = ChoiceValidation.from_counted(folds, counted) if counted else NdcgValidation(folds)
     checkpoints = _checkpoints(params, snapshot)
@@ -208,7 +209,7 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
 
     seed_everything(params.seed)
     final_config = build_model_config(model, snapshot, TEST_FOLD, width)
-    final = build_training_setup(model.objective, snapshot, final_config, TEST_FOLD)
+    final = build_training_setup(objective, snapshot, final_config, TEST_FOLD)
     num_epochs = int(best_epoch(curve)["epoch"])
     fit_interest_model(final.scorer, None, params, final.objective, num_epochs, checkpoints[1:])
     final.model.copy_calibration(selection.model)
@@ -217,6 +218,19 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     for checkpoint in checkpoints:
         checkpoint.remove()
     return TrainedModel(final.scorer, folds, curve)
+
+
+def bounded_horizon(horizon: int, folds: Sequence[Fold]) -> int:
+    """Return the horizon of training, at most the largest number of targets that a user has in these folds.
+
+    Training then asks what the evaluation asks. If only the next item of each user is predicted, it is 1.
+
+    Args:
+        horizon: `train.model.objective.horizon`. It is kept if there are no targets.
+        folds: The validation folds.
+    """
+    most = max((fold.targets.most_per_user for fold in folds), default=0)
+    return min(horizon, most) if most else horizon
 
 
 def _checkpoints(params: TrainConfig, snapshot: SnapshotReader) -> list[Checkpoint]:

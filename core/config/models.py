@@ -46,7 +46,8 @@ class ObjectiveConfig:
         num_negatives: videos that a step samples for retrieval's softmax, with logQ correction. 0 uses all
             videos, exactly.
         id_dropout: share of the videos that a step treats as new, so that content learns to rank without IDs.
-        horizon: the target of a state is drawn from this many next positives.
+        horizon: the target of a state is drawn from this many next positives, at most from as many as a user
+            has on a validation day.
         recency_half_life_days: a positive this many days before the last training day counts half. This
             applies to retrieval's loss and to its initial popularity. 0 gives all positives the same weight.
     """

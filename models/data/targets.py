@@ -26,6 +26,11 @@ class Targets:
         """The users that have a target, sorted."""
         return self.user_P.unique()
 
+    @property
+    def most_per_user(self) -> int:
+        """The largest number of targets of a user. 0 without targets."""
+        return int(self.user_P.bincount().max()) if len(self.user_P) else 0
+
     def for_users(self, users_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pairs of these users: the position in `users_B`, and the row of the video.
 

@@ -50,7 +50,7 @@ def run_promotion(api: AirflowClient, supervisor: Supervisor, day: date, answer:
 def test_only_an_approved_challenger_becomes_the_champion(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("UNDERCURRENT_APPROVAL_HOURS", "0.008")  # the answers below come earlier
+    monkeypatch.setenv("UNDERCURRENT_APPROVAL_HOURS", "0.02")  # the answers below come earlier
     days = {REJECT: date(2026, 3, 10), None: date(2026, 3, 11), APPROVE: date(2026, 3, 12)}
     workspaces = {answer: judged_night(home, day) for answer, day in days.items()}
     with airflow_server.start(free_port()) as (api, supervisor):

@@ -103,6 +103,18 @@ def test_a_checkpoint_of_another_run_is_ignored(tmp_path: Path) -> None:
     assert train_model(checkpoint=Checkpoint(path, "this run", min_interval=0))[0] == train_model()[0]
 
 
+def fold_with_targets(*users: int) -> Fold:
+    return replace(VALIDATION.folds[0], targets=Targets(torch.tensor(users).long(), torch.arange(len(users))))
+
+
+def test_the_horizon_is_at_most_the_largest_number_of_targets_of_a_user() -> None:
+    next_item, next_day = fold_with_targets(0, 1, 2), fold_with_targets(0, 1, 1, 1)
+    assert interest.bounded_horizon(20, [next_item]) == 1
+    assert interest.bounded_horizon(20, [next_item, next_day]) == 3
+    assert interest.bounded_horizon(2, [next_day]) == 2
+    assert interest.bounded_horizon(20, [fold_with_targets()]) == 20
+
+
 def write_checkpoint(path: Path, identity: str = "this run") -> bytes:
     """Write the checkpoint of an unfinished run with this identity, and return its bytes."""
     train_model(checkpoint=Checkpoint(path, identity, min_interval=0))
