@@ -21,6 +21,7 @@ from core.config.model_half import (
     SnapshotConfig,
     TrainConfig,
 )
+from core.config.privacy import PrivacyConfig
 from core.config.simulator import SimulatorConfig
 from core.errors import InputError
 from core.schema import build_dataclass
@@ -34,6 +35,7 @@ class Params:
 
     night: str
     simulator: SimulatorConfig
+    privacy: PrivacyConfig
     ingest: IngestConfig
     clean: CleanConfig
     sequences: SequencesConfig
