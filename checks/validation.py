@@ -27,7 +27,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.validator.validation_statistics import calc_validation_statistics
 from pyspark.sql import DataFrame
 
-from checks.data_docs import VIEW, write_index
+from checks.data_docs import RENDERER, VIEW, write_index
 from checks.night_tables import NightTables
 from checks.outcome import ExpectationResult
 from checks.suite import Suite, metric_of
@@ -214,7 +214,7 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
                 "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
                 "site_section_builders": {
                     "expectations": {"view": VIEW},
-                    "validations": {"view": VIEW},
+                    "validations": {"view": VIEW, "renderer": RENDERER},
                     "profiling": "None",
                 },
             }
