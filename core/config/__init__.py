@@ -1,5 +1,7 @@
 """params.yaml as frozen dataclasses, with one section for each step and units in the names.
 
+The sections `simulator` and `privacy` belong to no step.
+
 Keys may be neither missing nor unknown. Values must have the declared type and lie within their bounds. An
 error names the file, the section and the key.
 """
