@@ -2,19 +2,29 @@
 
 The templates of Great Expectations load styles, scripts and a logo from other servers. Offline they are
 unreadable, and online those servers can track each reader. `OfflineView` replaces the templates that do so.
+
+The templates do not escape examples of values either. A value such as `<script>…` would run in the browser of
+each reader, so `EscapingRenderer` escapes them.
 """
 
+import html
 import json
 import shutil
+from copy import deepcopy
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.render import RenderedDocumentContent
+from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 STYLESHEET = "data_docs.css"
-VIEW = {"module_name": "checks.data_docs", "class_name": "OfflineView"}  # for the configuration of a site
+# For the configuration of a site.
+VIEW = {"module_name": "checks.data_docs", "class_name": "OfflineView"}
+RENDERER = {"module_name": "checks.data_docs", "class_name": "EscapingRenderer"}
 
 
 class OfflineView(DefaultJinjaPageView):
@@ -24,6 +34,28 @@ class OfflineView(DefaultJinjaPageView):
         super().__init__(**directories)
         assert self.env.loader is not None  # it is set above
         self.env.loader = ChoiceLoader([PackageLoader("checks"), self.env.loader])
+
+
+class EscapingRenderer(ValidationResultsPageRenderer):
+    """The content of a page of results, with all values of the data escaped."""
+
+    def render(
+        self, validation_results: ExpectationSuiteValidationResult, suite_parameters: Any = None
+    ) -> RenderedDocumentContent:
+        """Return the content. The stored results stay as they are."""
+        escaped = deepcopy(validation_results)
+        for result in escaped.results:
+            result.result = _escape(result.result)
+        return super().render(escaped, suite_parameters)
+
+
+def _escape(value: Any) -> Any:
+    """Return a part of a result with all texts in it escaped for HTML."""
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, dict):
+        return {_escape(name): _escape(item) for name, item in value.items()}
+    return [_escape(item) for item in value] if isinstance(value, list) else value
 
 
 def write_index(site: Path, store: Path) -> None:

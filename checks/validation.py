@@ -27,17 +27,24 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.validator.validation_statistics import calc_validation_statistics
 from pyspark.sql import DataFrame
 
-from checks.data_docs import VIEW, write_index
+from checks.data_docs import RENDERER, VIEW, write_index
 from checks.night_tables import NightTables
 from checks.outcome import ExpectationResult
 from checks.suite import Suite, metric_of
 
 COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
 NUM_EXAMPLES = 20
+USER_COLUMNS = ("user_id", "record")  # `record` is the text of a reject
+HIDDEN = "hidden"
 
 
 def validate(
-    suites: Sequence[Suite], tables: NightTables, run_name: str, store: Path, site: Path
+    suites: Sequence[Suite],
+    tables: NightTables,
+    run_name: str,
+    store: Path,
+    site: Path,
+    hide_users: bool = False,
 ) -> list[ExpectationResult]:
     """Validate the suites and write the Data Docs.
 
@@ -47,12 +54,13 @@ def validate(
         run_name: name of the run in the Data Docs, which is the night.
         store: folder of suites and validations. It is created if it is missing.
         site: folder of the pages. It is created if it is missing.
+        hide_users: whether examples show `hidden` in place of ids of users and of rejected records.
 
     Returns:
         One result for each expectation, in the order of the suites.
     """
     context = _context(store, site)
-    validations = [_validate_suite(context, suite, tables) for suite in suites]
+    validations = [_validate_suite(context, suite, tables, hide_users) for suite in suites]
     _publish(context, validations, RunIdentifier(run_name, datetime.now(UTC)))
     write_index(site, store)
     return [
@@ -63,7 +71,7 @@ def validate(
 
 
 def _validate_suite(
-    context: AbstractDataContext, suite: Suite, tables: NightTables
+    context: AbstractDataContext, suite: Suite, tables: NightTables, hide_users: bool
 ) -> ExpectationSuiteValidationResult:
     batch = _batch(context, suite.table, tables.select(suite.rows, suite.reads))
     gx_suite = gx.ExpectationSuite(name=suite.table, expectations=[copy(e) for e in suite.expectations])
@@ -77,10 +85,8 @@ def _validate_suite(
         _config(result).meta["metric"]: result for result in map(_require_evaluated, validation.results)
     }
     in_order = [evaluated[metric_of(expectation)] for expectation in suite.expectations]
-    validation.results = [
-        _pass_if_skipped(suite.table, result if result.success else _with_examples(batch, result, examples))
-        for result in in_order
-    ]
+    detailed = [r if r.success else _with_examples(batch, r, examples, hide_users) for r in in_order]
+    validation.results = [_pass_if_skipped(suite.table, result) for result in detailed]
     statistics = calc_validation_statistics(validation.results)._asdict()
     validation.success = statistics.pop("success")
     validation.statistics = statistics
@@ -107,7 +113,7 @@ def _batch(context: AbstractDataContext, table: str, rows: pd.DataFrame | DataFr
 
 
 def _with_examples(
-    batch: Batch, result: ExpectationValidationResult, result_format: dict[str, Any]
+    batch: Batch, result: ExpectationValidationResult, result_format: dict[str, Any], hide_users: bool
 ) -> ExpectationValidationResult:
     """Validate a failed expectation again, with examples of unexpected rows."""
     detailed = _require_evaluated(
@@ -115,7 +121,16 @@ def _with_examples(
     )
     if examples := detailed.result.get("partial_unexpected_index_list"):
         detailed.result["unexpected_index_list"] = examples  # the pages show row ids of this list only
+    if hide_users:
+        detailed.result = {name: _without_users(value) for name, value in detailed.result.items()}
     return detailed
+
+
+def _without_users(value: Any) -> Any:
+    """Return a part of a result with `hidden` in all columns that name users."""
+    if isinstance(value, dict):
+        return {k: HIDDEN if k in USER_COLUMNS else _without_users(v) for k, v in value.items()}
+    return [_without_users(item) for item in value] if isinstance(value, list) else value
 
 
 def _require_evaluated(result: ExpectationValidationResult) -> ExpectationValidationResult:
@@ -199,7 +214,7 @@ def _context(store: Path, site: Path) -> AbstractDataContext:
                 "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
                 "site_section_builders": {
                     "expectations": {"view": VIEW},
-                    "validations": {"view": VIEW},
+                    "validations": {"view": VIEW, "renderer": RENDERER},
                     "profiling": "None",
                 },
             }

@@ -16,5 +16,6 @@ S3_ACCESS_KEY=$(random 10)
 S3_SECRET_KEY=$(random 20)
 SPARK_SECRET=$(random 32)
 MLFLOW_PASSWORD=$(random 12)
+PSEUDONYM_KEY=$(random 32)
 END
 echo "init-env: wrote deploy/.env" >&2

@@ -84,7 +84,7 @@ def run_backfill(
         runs = [run for run in api.runs(DAG_ID) if run["queued_at"] >= backfill["created_at"]]
         run_ids = {run["partition_key"]: run["dag_run_id"] for run in runs if run["run_type"] == "backfill"}
         try:
-            return {str(night): _follow(api, supervisor, run_ids.get(str(night))) for night in nights}
+            return {night: _follow(api, supervisor, night, run_ids.get(night)) for night in map(str, nights)}
         except BaseException:
             api.cancel_backfill(backfill["id"])  # else its runs wait for the next Airflow of this home
             raise
@@ -108,10 +108,11 @@ def _create(api: AirflowClient, nights: Sequence[date], conf: Mapping[str, Any],
         time.sleep(2)
 
 
-def _follow(api: AirflowClient, supervisor: Supervisor, run_id: str | None) -> str:
-    """Wait for the end of a run and return its state in words."""
+def _follow(api: AirflowClient, supervisor: Supervisor, night: str, run_id: str | None) -> str:
+    """Wait for the end of the run of a night and return its state in words."""
     if run_id is None:
         return "skipped: it ran before, and force is off"
+    print(f"backfill: night {night} is the run {run_id}", file=sys.stderr)
     state = watch_run(api, supervisor, DAG_ID, run_id, timeout=float("inf"))
     failure = run_outcome.find_failure(api, DAG_ID, run_id) if state == "failed" else None
     return f"{state}: {failure.reason}" if failure else state

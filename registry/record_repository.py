@@ -187,3 +187,16 @@ def revision_tags(folder: Path, day: date) -> list[str]:
 def revision_tag(day: date, revision: int) -> str:
     """Return the tag of a night's revision. Revisions count from 1."""
     return f"night/{day}" + (f".{revision}" if revision > 1 else "")
+
+
+def read_in_all_nights(folder: Path, name: str) -> dict[str, str]:
+    """Return tag -> content of a committed file, for all recorded nights.
+
+    Args:
+        folder: The folder of the record.
+        name: Path of the file in the record.
+    """
+    if not (folder / ".git").exists():
+        return {}
+    tags = run_command(["git", "tag", "--list", "night/*"], folder).split()
+    return {tag: run_command(["git", "show", f"{tag}:{name}"], folder) for tag in tags}

@@ -180,6 +180,7 @@ def log_run(
     curve: Sequence[Mapping[str, float]],
     final_metrics: Mapping[str, float],
     dataset: DatasetInput | None = None,
+    system_metrics: Sequence[Metric] = (),
 ) -> str:
     """Log one training run, below the run of its night.
 
@@ -189,6 +190,7 @@ def log_run(
         curve: One row per epoch, with the key `epoch`.
         final_metrics: Logged with the prefix `final_`.
         dataset: What the model was trained on.
+        system_metrics: Samples of the machine during the training.
 
     Returns:
         The id of the run.
@@ -204,7 +206,7 @@ def log_run(
         if dataset:
             mlflow_client.log_inputs(run_id, [dataset])
         mlflow_client.log_batch(run_id, params=[Param(*item) for item in _flat_params(params)])
-        points = list(_curve_points(curve, final_metrics, run.info.start_time))
+        points = [*_curve_points(curve, final_metrics, run.info.start_time), *system_metrics]
         for start in range(0, len(points), METRICS_PER_REQUEST):
             mlflow_client.log_batch(run_id, metrics=points[start : start + METRICS_PER_REQUEST])
         mlflow_client.set_terminated(run_id)

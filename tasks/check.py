@@ -20,7 +20,7 @@ from checks.suite import NightFacts
 from checks.suites import night_suites
 from checks.validation import validate
 from core import hashing, paths, production, step_cli
-from core.config import CheckConfig
+from core.config import CheckConfig, load_params
 from core.errors import ChecksBlocked
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT
@@ -45,7 +45,12 @@ def run(params: CheckConfig, night: Night) -> RunManifest:
     facts = night_facts(lake, night)
     tables = NightTables(night_files(lake, facts), lambda: spark_session("check"))
     expectation_results = validate(
-        night_suites(facts, params), tables, str(night.day), paths.home() / "checks", data_docs
+        night_suites(facts, params),
+        tables,
+        str(night.day),
+        paths.home() / "checks",
+        data_docs,
+        hide_users=load_params(night.params_path).privacy.pseudonymise,
     )
     if spark := SparkSession.getActiveSession():
         spark.stop()

@@ -22,6 +22,7 @@ from core import hashing, paths, production, step_cli
 from core.config import IngestConfig, load_params
 from core.errors import InputError
 from core.paths import Night
+from core.pseudonyms import require_key
 from core.records import LANDED_FINGERPRINT, LANDING_TYPES, LandingType
 from core.run_manifests import RowCounts, RunManifest
 from core.storage import StoragePath, require_access
@@ -55,9 +56,10 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
     """Ingest every day up to the night that has new or changed files.
 
     Raises:
-        InputError: The night has no events, a file or folder cannot be read, or params.yaml names a profile
-            column that no user has.
+        InputError: The night has no events, a file or folder cannot be read, params.yaml names a profile
+            column that no user has, or users must be pseudonymised and the key is missing.
     """
+    require_key(load_params(night.params_path).privacy)
     root, lake = paths.landing(), Lake()
     require_access(root)
     landing.check_folder_names(root)

@@ -114,6 +114,7 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "run_manifests": run_manifests,
         "timings": _timings(run_manifests),
         "example_users": example_users(night, params.example_users, modalities),
+        "pseudonym_key": run_manifests.get("snapshot", {}).get("facts", {}).get("pseudonym_key"),
         "champion": manifest["champion"],
     }
 

@@ -19,10 +19,12 @@ from pyiceberg.expressions import And, BooleanExpression
 from safetensors.numpy import save_file
 
 from core import step_cli
+from core.config import load_params
 from core.config.model_half import SnapshotConfig
 from core.errors import InputError
 from core.hashing import hash_folder
 from core.paths import Night
+from core.pseudonyms import require_key
 from core.run_manifests import RunManifest, read_manifest, write_json
 from core.tables import BEHAVIOURS, TABLES
 from core.time_split import TEST_FOLD, TimeSplit
@@ -37,6 +39,7 @@ from lake.profile_columns import require_profile_columns
 from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, is_positive
 from registry import model_registry
 from snapshots.parquet_parts import ParquetParts
+from snapshots.pseudonymised_files import pseudonymise_files
 
 LAKE_TABLES = ("users", "videos", "interactions", "sequences", "features")
 RANGE_ROWS = 1 << 20  # interactions and profiles of a range of users, some 500 MiB in all tables together
@@ -47,9 +50,11 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
     """Write the files of the snapshot, and pin the table versions that they come from.
 
     Raises:
-        InputError: There is no sequence to train on, or no interaction to test on.
+        InputError: There is no sequence to train on, or no interaction to test on. Or users must be
+            pseudonymised, and the key is missing.
         ServiceUnavailableError: MLflow does not answer.
     """
+    key = require_key(load_params(night.params_path).privacy)
     lake, out = visible_lake(night.day), night.fresh_folder("snapshot")
     versions = {name: lake.version(name) for name in LAKE_TABLES}
     lake.pin(versions)
@@ -63,6 +68,8 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
         for users in _user_ranges(lake, split):
             for name, part in _user_tables(lake, params, video_ids, split, users).items():
                 files.append(name, part)
+    if key:
+        pseudonymise_files(out, key)
     _require_interactions(files.num_rows, split)
     require_profile_columns(lake, params, split.known_until[TEST_FOLD])
     fingerprints = read_manifest(night.run_manifests, "embed")["facts"]["fingerprints"]
@@ -79,7 +86,8 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
         **model_registry.fetch_compared_models(out, night.day),
     }
     write_json(out / "manifest.json", manifest)
-    return RunManifest(reads=versions, digests=hash_folder(out), facts=manifest)
+    facts = manifest | {"pseudonym_key": key.fingerprint if key else None}
+    return RunManifest(reads=versions, digests=hash_folder(out), facts=facts)
 
 
 def _read_split(night: Night) -> TimeSplit:

@@ -20,6 +20,7 @@ from models import distributed
 from models.bundle import save_bundle
 from models.seeding import seed_everything
 from registry import tracking
+from registry.system_metrics import sample_system_metrics
 from snapshots.reader import SnapshotReader
 from training.baseline import train_baseline
 from training.interest import best_epoch, train_interest_model
@@ -37,10 +38,13 @@ def run(params: TrainConfig, night: Night) -> RunManifest:
         FloatingPointError: A loss or gradient is not finite.
     """
     with distributed.process_group():
-        curve, facts = train_and_save(params, night)
+        with sample_system_metrics() as samples:
+            curve, facts = train_and_save(params, night)
         if distributed.get_rank() == 0:
             dataset = tracking.snapshot_dataset(night)
-            facts["mlflow_run"] = tracking.log_run(str(night.day), asdict(params), curve, facts, dataset)
+            facts["mlflow_run"] = tracking.log_run(
+                str(night.day), asdict(params), curve, facts, dataset, samples
+            )
     return RunManifest(digests=hash_folder(night.folder("train")), facts=facts)
 
 

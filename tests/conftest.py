@@ -35,6 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith(("UNDERCURRENT_", "DVC_")) and name != "UNDERCURRENT_SHARED_DATA":
             monkeypatch.delenv(name)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
     folder = tmp_path / "home"
     monkeypatch.setenv("UNDERCURRENT_HOME", str(folder))
     return folder

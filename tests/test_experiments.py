@@ -55,6 +55,19 @@ def _plant_lake_half(checkout: Checkout) -> None:
     checkout("dvc", "commit", "--force", *LAKE_HALF)
 
 
+@pytest.mark.timeout(900)
+def test_an_experiment_in_a_folder_of_its_own_leaves_the_workspace_as_it_is(checkout: Checkout) -> None:
+    """It comes first, because it needs a workspace without experiments."""
+    night = ("params.yaml", "night/gate/verdict.json", "night/run_manifests/gate.json")
+    before = [(checkout.folder / name).read_bytes() for name in night], checkout.production()
+    copied = ("--copy-paths", "var/landing", "--copy-paths", "night")
+    run = ("dvc", "exp", "run", "--temp", "--name", "strict", "-S", "gate.min_users=6", *copied)
+    output = checkout("env", f"UNDERCURRENT_HOME={checkout.folder / 'var'}", *run).stdout
+    assert "Stage 'train' didn't change, skipping" in output
+    assert ([(checkout.folder / name).read_bytes() for name in night], checkout.production()) == before
+    assert "Removed experiments: 'strict'" in checkout("dvc", "exp", "remove", "strict").stdout
+
+
 @pytest.fixture(scope="module")
 def experiment(checkout: Checkout) -> dict[str, str]:
     """What production reads, before and after an experiment."""

@@ -14,13 +14,16 @@ import sqlalchemy
 
 from core.errors import FAILED
 from core.paths import PROJECT_ROOT
+from core.pseudonyms import KEY_VARIABLE
 from tests.support.landing_files import at, event, land
 from tests.support.postgres import create_database
+from tests.support.pseudonyms import private_params
 from tests.support.workspaces import sample_night
 
 STEPS = ("ingest", "gate", "promote", "record", "report")
 NIGHT = date(2026, 3, 12)
 PASSWORD, WEBHOOK_TOKEN = "pa55word-of-postgres", "t0ken-of-the-webhook"
+PSEUDONYM_SECRET = "a-secret-key-of-the-pseudonyms-of-users"
 
 
 @dataclass
@@ -40,7 +43,11 @@ class RemoteNight:
     printed: list[str] = field(default_factory=list)
 
     def run(self, step: str, **environment: str) -> int:
-        options = {"night": NIGHT, "workspace": self.folder / "night"}
+        options = {
+            "night": NIGHT,
+            "workspace": self.folder / "night",
+            "params": private_params(self.folder),
+        }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         command = [sys.executable, "-m", f"tasks.{step}", *arguments]
         done = subprocess.run(
@@ -86,6 +93,7 @@ def night(tmp_path: Path, s3: Any, postgres_uri: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("UNDERCURRENT_CATALOG_URI", databases[0])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", databases[1])
     monkeypatch.setenv("UNDERCURRENT_RECORD_REMOTE", "s3://bucket/record")
+    monkeypatch.setenv(KEY_VARIABLE, PSEUDONYM_SECRET)
     monkeypatch.setenv("UNDERCURRENT_ALERT_WEBHOOK", f"https://hooks.example/{WEBHOOK_TOKEN}")
     land(tmp_path / "home" / "landing", "events", NIGHT, [event(1, "u1", "v1", "view", at(NIGHT, 8))])
     (sample_night(tmp_path / "night", NIGHT, champion=None).folder("check") / "results.json").write_text("{}")
@@ -100,7 +108,7 @@ def test_no_secret_is_in_any_output(night: RemoteNight) -> None:
     outputs = dict(night.outputs())
     for text in ("artifacts/model_card.md", f"night/{NIGHT}", "127.0.0.1:1"):  # the search reaches all places
         assert any(text in name or text.encode() in content for name, content in outputs.items())
-    secrets = (PASSWORD, WEBHOOK_TOKEN, os.environ["AWS_SECRET_ACCESS_KEY"])
+    secrets = (PASSWORD, WEBHOOK_TOKEN, PSEUDONYM_SECRET, os.environ["AWS_SECRET_ACCESS_KEY"])
     found = [
         (secret, name)
         for name, content in outputs.items()

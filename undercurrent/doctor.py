@@ -15,6 +15,7 @@ from core import paths
 from core.config import load_params
 from core.errors import InputError, ServiceUnavailableError
 from core.paths import PROJECT_ROOT
+from core.pseudonyms import require_key
 from core.storage import StoragePath, is_local, require_access, storage_path
 from ops import ports
 from undercurrent.text_table import format_table
@@ -40,9 +41,9 @@ VARIABLES = frozenset(
         "AIRFLOW_PORT", "ALERT_EMAIL", "ALERT_SLACK", "ALERT_WEBHOOK", "APPROVAL_HOURS",
         "CATALOG_URI", "DEADLINE_MINUTES", "EMBED_SHARD", "HOME", "LANDING", "LOCK_DATABASE",
         "LOG_FORMAT", "MEDIA_ROOTS", "METRICS_FOLDER", "MLFLOW_PASSWORD", "MLFLOW_PORT", "MODEL",
-        "OWNER_LINK", "PAGES_PORT", "PARAMS", "POSTGRES_PORT", "PROMOTE", "RECORD", "RECORD_REMOTE",
-        "S3_PORT", "SHARED_DATA", "SPARK_CONNECTION", "SPARK_DRIVER_HOST", "SPARK_MASTER", "SPARK_MEMORY",
-        "SPARK_PORT", "SPARK_PYTHON", "WAREHOUSE",
+        "OWNER_LINK", "PAGES_PORT", "PARAMS", "POSTGRES_PORT", "PROMOTE", "PSEUDONYM_KEY", "RECORD",
+        "RECORD_REMOTE", "S3_PORT", "SHARED_DATA", "SPARK_CONNECTION", "SPARK_DRIVER_HOST", "SPARK_MASTER",
+        "SPARK_MEMORY", "SPARK_PORT", "SPARK_PYTHON", "WAREHOUSE",
     )
 )  # fmt: skip
 # A doctor waits for MLflow for seconds, not minutes. Set variables are kept.
@@ -82,6 +83,7 @@ def examine(params_path: Path) -> list[Check]:
         "git": _git,
         "settings": _settings,
         "parameters": lambda: _parameters(params_path),
+        "pseudonyms": lambda: _pseudonyms(params_path),
         "home": _home,
         "disk": _disk,
         "memory": _memory,
@@ -169,6 +171,11 @@ def _parameters(path: Path) -> str:
             f" {record.author_email!r} are no git identity; write a name and an address"
         )
     return f"{path}; commits of the record by {record.author_name} <{record.author_email}>"
+
+
+def _pseudonyms(path: Path) -> str:
+    key = require_key(load_params(path).privacy)
+    return f"made with the key {key.fingerprint}" if key else "off: files of nights have the ids of users"
 
 
 def _home() -> str:

@@ -6,6 +6,7 @@ deletion goes on. A killed deletion that is started again continues its certific
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import shutil
@@ -24,7 +25,8 @@ from tqdm import tqdm
 from core import hashing, paths
 from core.config import Params
 from core.errors import InputError
-from core.run_manifests import read_json, write_json, write_text
+from core.pseudonyms import KEY_VARIABLE, PseudonymKey, read_keys
+from core.run_manifests import read_json, read_manifest, write_json, write_text
 from core.storage import relative_name, replace_file
 from lake.audits import visible_lake, write_audit
 from lake.client import Lake
@@ -40,10 +42,12 @@ from lake.forgetting import (
 from lake.landing import LandingLimits
 from lake.user_records import USER_ID, UserRecords
 from registry.record_objects import delete_recorded_files
+from registry.record_repository import read_in_all_nights
 
 KIB = 1 << 10
 PARQUET_MAGIC = b"PAR1"
 CHECK_FOLDERS = {"check", "checks", "data_docs"}  # results of the data checks, with examples of values
+SNAPSHOT_MANIFEST = "run_manifests/snapshot.json"
 NOT_SEARCHED = ("airflow", "mlflow", "forgotten")  # folders of the home that hold no rows of users
 
 
@@ -63,11 +67,13 @@ def forget(user_ids: Collection[str], params: Params) -> Path:
     """Delete users from landing files, tables, the nights' files and the record. Return the certificate.
 
     Raises:
-        InputError: An id is empty, or a landing file cannot be read.
+        InputError: An id is empty, a landing file cannot be read, or the key of some pseudonyms is missing.
     """
     if not user_ids or not all(user_id.strip() for user_id in user_ids):
         raise InputError("no user is named; give ids with --user-id or --user-ids")
-    users, lake = UserRecords(user_ids), Lake()
+    pseudonyms = {key.pseudonym(user_id) for key in _require_all_keys() for user_id in user_ids}
+    users, users_of_files = UserRecords(user_ids), UserRecords({*user_ids, *pseudonyms})
+    lake = Lake()
     with ExitStack() as locks:
         for lock in WRITER_LOCKS:
             locks.enter_context(lake.lock(lock))
@@ -76,10 +82,36 @@ def forget(user_ids: Collection[str], params: Params) -> Path:
         for name in tqdm(USER_TABLES, "forget: tables", unit="table"):
             forget_in_table(lake, name, users, partial(certificate.add, "tables"))
         _follow_landing_files(lake, certificate)
-    _forget_in_home(users, certificate)
-    deleted, nights = delete_recorded_files(paths.record(), params.record, _has_rows(users))
+    _forget_in_home(users_of_files, certificate)
+    deleted, nights = delete_recorded_files(paths.record(), params.record, _has_rows(users_of_files))
     certificate.finish(deleted, nights)
     return certificate.path
+
+
+def _require_all_keys() -> list[PseudonymKey]:
+    """Return the keys of all pseudonyms in the files of the nights and of the record.
+
+    Raises:
+        InputError: A night has pseudonyms of a key that is not given, so its files cannot be searched.
+    """
+    keys = read_keys()
+    known = {None, *(key.fingerprint for key in keys)}
+    for name, facts in _snapshot_facts():
+        if (fingerprint := facts.get("pseudonym_key")) not in known:
+            raise InputError(
+                f"{name} has pseudonyms of the key {fingerprint}, which is not in {KEY_VARIABLE}; add that"
+                " key to it, after a comma"
+            )
+    return keys
+
+
+def _snapshot_facts() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each snapshot in the home and in the record, with the facts of its run manifest."""
+    for path in _searched_files(paths.home()):
+        if path.match(SNAPSHOT_MANIFEST):
+            yield str(path.parent.parent), read_manifest(path.parent, "snapshot")["facts"]
+    for tag, text in read_in_all_nights(paths.record(), f"night/{SNAPSHOT_MANIFEST}").items():
+        yield tag, json.loads(text)["facts"]
 
 
 class Certificate:

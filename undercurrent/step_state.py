@@ -8,6 +8,7 @@ from typing import Any
 from core.config import Params
 from core.failures import read_failure
 from core.paths import Night
+from core.pseudonyms import require_key
 from core.run_manifests import read_json
 from core.step_data import STEP_DATA
 from core.step_graph import STEPS
@@ -80,7 +81,7 @@ def plan_step(night: Night, step: str, params: Params, commit: str) -> PlannedSt
         commit: The present code, see `core.step_cli.code_commit`.
 
     Raises:
-        InputError: A run manifest or failure is damaged.
+        InputError: A run manifest or failure is damaged, or the key of the pseudonyms is missing.
     """
     reasons = tuple(_reasons_to_run(night, step, params, commit))
     data = STEP_DATA[step]
@@ -95,9 +96,18 @@ def _reasons_to_run(night: Night, step: str, params: Params, commit: str) -> lis
     if state.manifest["night"] != str(night.day):
         reasons.append(f"the workspace holds the night {state.manifest['night']}")
     reasons += _changed_params(state.manifest["params"], asdict(params.section(step)))
+    if step == "snapshot":
+        reasons += _changed_key(state.manifest["facts"], params)
     if state.manifest["commit"] != commit:
         reasons.append(f"code {state.manifest['commit']} → {commit}")
     return reasons + changed_upstream(state, [read_state(night, upstream) for upstream in STEPS[step]])
+
+
+def _changed_key(facts: Mapping[str, Any], params: Params) -> list[str]:
+    """Return `pseudonym_key old → new` if the snapshot has pseudonyms of another key, or ids."""
+    key = require_key(params.privacy)
+    old, new = facts.get("pseudonym_key"), key.fingerprint if key else None
+    return [] if old == new else [_describe_change("pseudonym_key", old, new)]
 
 
 def changed_upstream(state: StepState, upstream: Sequence[StepState]) -> list[str]:

@@ -1,5 +1,7 @@
 """params.yaml as frozen dataclasses, with one section for each step and units in the names.
 
+The sections `simulator` and `privacy` belong to no step.
+
 Keys may be neither missing nor unknown. Values must have the declared type and lie within their bounds. An
 error names the file, the section and the key.
 """
@@ -21,6 +23,7 @@ from core.config.model_half import (
     SnapshotConfig,
     TrainConfig,
 )
+from core.config.privacy import PrivacyConfig
 from core.config.simulator import SimulatorConfig
 from core.errors import InputError
 from core.schema import build_dataclass
@@ -34,6 +37,7 @@ class Params:
 
     night: str
     simulator: SimulatorConfig
+    privacy: PrivacyConfig
     ingest: IngestConfig
     clean: CleanConfig
     sequences: SequencesConfig

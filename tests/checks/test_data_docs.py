@@ -1,11 +1,17 @@
+import html
 import re
 from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from great_expectations.expectations import ExpectColumnValuesToBeBetween, ExpectTableRowCountToBeBetween
+from great_expectations.expectations import (
+    ExpectColumnValuesToBeBetween,
+    ExpectColumnValuesToBeInSet,
+    ExpectTableRowCountToBeBetween,
+)
 
+from checks.expectations import ExpectColumnPsiToBeAtMost, ExpectKeyToBeUnique
 from checks.night_tables import NightTables
 from checks.suite import Suite, expect
 from checks.validation import validate
@@ -82,3 +88,25 @@ def test_the_index_tells_what_blocks_from_what_warns(site):
     assert len(blocked) == len(warned) == 2
     assert all("1 of 2" in row and "<td>rows</td>" in row for row in blocked)
     assert all("1 of 2" in row and "<td>low</td>" in row for row in warned)
+
+
+MARKUP = "<script>alert(1)</script>"
+
+
+def test_values_of_the_data_are_no_html(tmp_path):
+    rows = Rows()
+    rows.rows = pd.DataFrame({"name": [MARKUP, MARKUP]})
+    name = {"column": "name", "severity": "warn"}
+    expectations = [
+        expect(ExpectKeyToBeUnique, "repeated", "repeated names", columns=["name"]),
+        expect(ExpectColumnValuesToBeInSet, "unknown", "unknown names", value_set=["a"], **name),
+        expect(ExpectColumnPsiToBeAtMost, "psi", "shift", usual_shares={MARKUP: 0.1}, max_value=0.1, **name),
+    ]
+    suite = Suite("events", (), "", ("name",), expectations)
+    results = validate([suite], rows, "2026-03-05", tmp_path / "store", tmp_path / "site")
+    assert [result.outcome for result in results] == ["failed"] * 3
+    texts = [page.read_text(encoding="utf-8") for page in (tmp_path / "site").glob("**/*.html")]
+    assert not [text for text in texts if "<script" in text]
+    assert [text for text in texts if html.escape(MARKUP) in text]
+    (stored,) = (tmp_path / "store" / "validations").rglob("*.json")
+    assert MARKUP in stored.read_text(encoding="utf-8")

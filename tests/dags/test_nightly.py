@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import pendulum
 import pytest
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
+from airflow.utils.types import DagRunType
 
 from core.paths import PROJECT_ROOT
 from core.step_graph import STEPS
@@ -122,6 +124,17 @@ def test_backfill_schedule_and_form_mean_the_same_night(timetable: CronPartition
     scheduled = timetable._get_partition_info(run_date=pendulum.datetime(2026, 3, 11, 2))
     assert scheduled == (backfilled[0].partition_date, "2026-03-10")
     assert timetable.resolve_partition_date("2026-03-10") == backfilled[0].partition_date
+
+
+@pytest.mark.parametrize("run_type", [DagRunType.SCHEDULED, DagRunType.BACKFILL_JOB])
+def test_the_id_of_a_run_of_airflow_holds_its_night_before_a_random_text(
+    timetable: CronPartitionTimetable, run_type: DagRunType
+) -> None:
+    """What docs/how-to/backfill.md says."""
+    start = pendulum.datetime(2026, 3, 10, 2)
+    times = {"run_after": start, "data_interval": None}
+    run_id = timetable.generate_run_id(run_type=run_type, partition_key="2026-03-10", **times)
+    assert re.fullmatch(rf"{run_type}__2026-03-10T02:00:00\+00:00__2026-03-10__\w+", run_id)
 
 
 def test_unpausing_a_dag_with_earlier_runs_starts_the_newest_ended_night_only(

@@ -4,6 +4,7 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -67,6 +68,15 @@ def test_three_nights_run_in_order_and_only_the_newest_gets_a_model(home: Path) 
 def steps_of(home: Path, night: date) -> set[str]:
     """The steps of a night that completed."""
     return {path.stem for path in (home / "nights" / str(night) / "run_manifests").glob("*.json")}
+
+
+def test_the_run_of_a_night_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(backfill, "watch_run", lambda *_, **__: "success")
+    run_id = "backfill__2026-03-05T02:00:00+00:00__2026-03-05__Ab12"
+    assert backfill._follow(Mock(), Mock(), "2026-03-05", run_id) == "success"
+    assert f"night 2026-03-05 is the run {run_id}" in capsys.readouterr().err
 
 
 def test_both_days_of_a_range_are_included() -> None:

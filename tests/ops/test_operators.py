@@ -104,6 +104,14 @@ def test_passwords_in_the_step_output_are_redacted(tmp_path: Path, monkeypatch: 
     assert "s3cret" not in "".join(lines)
 
 
+def test_the_output_of_a_step_is_not_passed_on_in_xcom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = step(tmp_path, monkeypatch, "print('a secret')")
+    # Airflow stores what a task returns, and what it pushes through its instance, which is not here.
+    assert probe.execute(context("2026-03-09")) is None
+
+
 def test_the_step_gets_the_night_the_workspace_and_the_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -20,6 +20,7 @@ from core.tables import TABLES
 from lake import audits
 from lake.client import Lake, on_days
 from tasks import check
+from tests.support.pseudonyms import private_params
 
 PARAMS: CheckConfig = load_params(PROJECT_ROOT / "params.yaml").check
 DAY = date(2026, 3, 5)
@@ -73,8 +74,8 @@ def _vector(video: str, modality: str, **changes) -> dict:
     return plain | {"fingerprint": "f", "day": DAY} | changes
 
 
-def _reject(n: int, reason: str, received: date = DAY) -> dict:
-    row = {"step": "clean", "reason": reason, "received_day": received, "source_file": "p"}
+def _reject(n: int, reason: str, received: date = DAY, **changes) -> dict:
+    row = {"step": "clean", "reason": reason, "received_day": received, "source_file": "p"} | changes
     return row | {"source_line": n, "day": received - timedelta(1)}
 
 
@@ -378,3 +379,23 @@ def test_an_experiment_writes_no_audit(night, monkeypatch, capsys):
     assert check.run(PARAMS, night).facts["outcome"] == "passed"
     assert "the outcome is not stored for later nights" in capsys.readouterr().err
     assert audits.visible_lake(DAY + timedelta(1)).hidden_days == {DAY}
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+def test_examples_name_users_only_without_pseudonyms(night, home, tmp_path, is_private):
+    named = {"user_id": "ann-of-the-examples"}
+    _put(Lake(), "interactions", [_interaction(1, **named), _interaction(1, **named)])
+    _put(Lake(), "rejects", [_reject(1, "bot", record=json.dumps(named)) | {"reason": None}])
+    if is_private:
+        night = dataclasses.replace(night, params_path=private_params(tmp_path))
+    sentence = _blocked_by(night)
+    assert "interactions.duplicate_rows is 2" in sentence
+    assert "rejects.missing_reasons is 1" in sentence
+    naming = [
+        path
+        for name in ("*.html", "*.json")
+        for path in home.rglob(name)
+        if named["user_id"] in path.read_text()
+    ]
+    tables = {path.relative_to(home).parts[2] for path in naming}
+    assert tables == (set() if is_private else {"interactions", "rejects"})

@@ -12,6 +12,7 @@ from core.paths import PROJECT_ROOT, Night
 from lake.client import Lake, on_days
 from tasks import ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform, timedelta
+from tests.support.pseudonyms import private_params
 
 PARAMS = IngestConfig(batch_rows=7, max_record_kib=64, max_file_mib=64)
 
@@ -369,3 +370,10 @@ def test_a_profile_column_that_no_user_has_is_refused(landing, night, tmp_path):
 def test_profile_columns_are_not_needed_without_profiles(landing, night):
     land(landing, "events", DAY, [event(1, "u", "v", "view", at(DAY, 8))])
     assert ingest.run(PARAMS, night).row_counts.kept == 1
+
+
+def test_a_night_with_pseudonyms_and_no_key_is_refused_before_it_is_read(landing, night, tmp_path):
+    small_platform(landing)
+    with pytest.raises(InputError, match=r"privacy\.pseudonymise is true, but UNDERCURRENT_PSEUDONYM_KEY"):
+        ingest.run(PARAMS, replace(night, params_path=private_params(tmp_path)))
+    assert not Lake().scan("events").num_rows

@@ -295,3 +295,9 @@ def test_missing_days_are_shown(night):
     path = night.workspace / "snapshot" / "manifest.json"
     write_json(path, json.loads(path.read_text()) | {"missing_days": ["2026-03-09", "2026-03-10"]})
     assert "Tonight's data leaves out 2026-03-09, 2026-03-10." in page_of(night)[1].words
+
+
+def test_the_key_of_pseudonyms_is_shown_by_its_fingerprint(night):
+    assert "pseudonyms" not in page_of(night)[1].words
+    write_manifest(night.run_manifests, "snapshot", RunManifest(facts={"pseudonym_key": "12ab34cd"}), STAMP)
+    assert "The names are pseudonyms, made with the key 12ab34cd." in page_of(night)[1].words

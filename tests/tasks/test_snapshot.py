@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from core.config import IngestConfig, load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
+from core.pseudonyms import KEY_VARIABLE
 from core.run_manifests import RunManifest, write_manifest
 from core.tables import FEATURES, INTERACTIONS
 from features import item_features
@@ -19,6 +20,7 @@ from lake.client import Lake
 from tasks import clean, ingest, sequences, snapshot
 from tests.support.killed_runs import killed
 from tests.support.landing_files import DAY, at, event, land, small_platform
+from tests.support.pseudonyms import KEY, SECRET, private_params
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 pytestmark = pytest.mark.usefixtures("keep_spark")
@@ -347,3 +349,29 @@ def test_a_blocked_day_is_not_in_the_snapshot(night):
     assert facts["missing_days"] == []
     assert (facts["folds"]["valid_1"], facts["folds"]["valid_2"]) == (str(DAY - timedelta(2)), str(blocked))
     assert sum(num_seen.values()) < sum(len(row["video_rows"]) for row in _read(night, "seen_items"))
+
+
+def _tables(night: Night) -> dict[str, list[dict]]:
+    """Return file name -> rows, of all Parquet files of the snapshot."""
+    return {path.stem: _read(night, path.stem) for path in (night.workspace / "snapshot").glob("*.parquet")}
+
+
+def test_pseudonyms_replace_the_ids_in_all_files(night, monkeypatch, tmp_path):
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    plain_manifest = snapshot.run(PARAMS.snapshot, night)
+    plain = _tables(night)
+    hidden_manifest = snapshot.run(PARAMS.snapshot, replace(night, params_path=private_params(tmp_path)))
+    hidden = _tables(night)
+    assert plain_manifest.facts["pseudonym_key"] is None
+    assert hidden_manifest.facts["pseudonym_key"] == KEY.fingerprint
+    for name, rows in plain.items():
+        if name.startswith(("catalogue", "item_statistics")):
+            assert hidden[name] == rows
+        else:
+            named = [row | {"user_id": KEY.pseudonym(row["user_id"])} for row in rows]
+            assert hidden[name] == sorted(named, key=lambda row: row["user_id"]), name
+
+
+def test_pseudonyms_without_a_key_are_refused(night, tmp_path):
+    with pytest.raises(InputError, match=f"{KEY_VARIABLE} is not set"):
+        snapshot.run(PARAMS.snapshot, replace(night, params_path=private_params(tmp_path)))

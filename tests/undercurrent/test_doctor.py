@@ -7,7 +7,9 @@ import pytest
 
 from core.errors import DONE, FAILED
 from core.paths import PROJECT_ROOT
+from core.pseudonyms import KEY_VARIABLE
 from tests.support.command_line import undercurrent
+from tests.support.pseudonyms import KEY, SECRET, private_params
 from undercurrent import doctor
 from undercurrent.doctor import PASSED, VARIABLES, WARNING, Check, examine
 
@@ -125,3 +127,14 @@ def test_a_record_without_a_git_identity_is_refused(tmp_path):
     check = _check("parameters", params)
     assert check.outcome == doctor.FAILED
     assert "record.author_email 'me' are no git identity; write a name and an address" in check.message
+
+
+def test_pseudonyms_need_a_key_and_the_key_is_shown_by_its_fingerprint(monkeypatch, tmp_path):
+    path = private_params(tmp_path)
+    assert _check("pseudonyms").outcome == PASSED
+    assert _check("pseudonyms", path).outcome == doctor.FAILED
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    check = _check("pseudonyms", path)
+    assert check.outcome == PASSED
+    assert KEY.fingerprint in check.message
+    assert SECRET not in check.message

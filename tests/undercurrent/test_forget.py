@@ -14,13 +14,17 @@ from core import paths
 from core.config import load_params
 from core.errors import DONE, REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT, Night
+from core.pseudonyms import KEY_VARIABLE, PseudonymKey
+from core.run_manifests import RunManifest, write_manifest
 from core.storage import arrow_source, list_files_below, storage_path
 from core.tables import TABLES
 from lake.audits import visible_lake, write_audit
 from lake.client import Lake
+from registry.record_repository import locked_repository
 from tasks import clean, ingest
 from tests.support.command_line import undercurrent
 from tests.support.landing_files import DAY, at, event, land
+from tests.support.pseudonyms import KEY, SECRET
 from undercurrent import forget
 from undercurrent.reproduce import reproduce
 
@@ -241,3 +245,62 @@ def test_a_night_that_lost_files_is_not_reproduced(home, monkeypatch, tmp_path):
     assert undercurrent("forget", "--user-id", LEAVER) == DONE
     with pytest.raises(InputError, match=r"night/2026-03-12 cannot be reproduced: .*forgotten.*\.json"):
         reproduce("night/2026-03-12", tmp_path / "again")
+
+
+OLD_KEY = PseudonymKey("fedcba9876543210" * 2)
+
+
+@pytest.fixture
+def private_night(night: Night) -> Night:
+    """The night with pseudonyms in the files of the model half and on the pages."""
+    names = [KEY.pseudonym(user) for user in (LEAVER, STAYER)]
+    for folder, name in (("snapshot", "users_test"), ("evaluate", "recommendations")):
+        pq.write_table(pa.table({"user_id": names}), night.folder(folder) / f"{name}.parquet")
+    for page, name in zip(("l", "s"), names, strict=True):
+        (night.folder("report") / f"{page}.html").write_text(f"<b>{name}</b>")
+    _write_key(night, KEY)
+    return night
+
+
+def _write_key(night: Night, key: PseudonymKey) -> None:
+    manifest = RunManifest(facts={"pseudonym_key": key.fingerprint})
+    write_manifest(night.run_manifests, "snapshot", manifest, {})
+
+
+def test_files_with_pseudonyms_lose_the_user_and_keep_others(private_night, home, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    assert len(_names(home, KEY.pseudonym(LEAVER))) == 3
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    assert _names(home, KEY.pseudonym(LEAVER)) == _names(home, LEAVER) == []
+    assert len(_names(home, KEY.pseudonym(STAYER))) == 3
+
+
+def test_nothing_is_deleted_without_the_key_of_some_pseudonyms(private_night, home, monkeypatch, capsys):
+    before = _names(home, LEAVER)
+    monkeypatch.setenv(KEY_VARIABLE, OLD_KEY.secret)
+    assert undercurrent("forget", "--user-id", LEAVER) == REFUSED_INPUT
+    assert f"{private_night.workspace} has pseudonyms of the key {KEY.fingerprint}" in capsys.readouterr().err
+    assert _names(home, LEAVER) == before
+
+
+def test_older_keys_are_searched_too(private_night, home, monkeypatch):
+    earlier = Night(YESTERDAY, home / "nights" / str(YESTERDAY))
+    pq.write_table(
+        pa.table({"user_id": [OLD_KEY.pseudonym(LEAVER)]}), earlier.folder("snapshot") / "a.parquet"
+    )
+    _write_key(earlier, OLD_KEY)
+    monkeypatch.setenv(KEY_VARIABLE, f"{SECRET},{OLD_KEY.secret}")
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    assert _names(home, KEY.pseudonym(LEAVER)) == _names(home, OLD_KEY.pseudonym(LEAVER)) == []
+
+
+def test_keys_of_recorded_nights_are_needed_too(night, home, capsys):
+    with locked_repository(paths.record(), PARAMS.record) as record:
+        recorded = Night(DAY, record.folder / "night")
+        _write_key(recorded, KEY)
+        record.git("add", "--all")
+        record.git("commit", "-m", "a night")
+        record.git("tag", f"night/{DAY}")
+    shutil.rmtree(recorded.workspace)
+    assert undercurrent("forget", "--user-id", LEAVER) == REFUSED_INPUT
+    assert f"night/{DAY} has pseudonyms of the key {KEY.fingerprint}" in capsys.readouterr().err

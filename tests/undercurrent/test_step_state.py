@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from core.config import load_params
+from core.config import PrivacyConfig, load_params
 from core.failures import Failure, write_failure
 from core.paths import PROJECT_ROOT, Night
+from core.pseudonyms import KEY_VARIABLE
 from core.run_manifests import RunManifest, write_manifest
+from tests.support.pseudonyms import KEY, SECRET
 from undercurrent.step_state import plan_step, read_state
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
@@ -60,6 +62,15 @@ def test_a_changed_parameter_of_the_model_is_named_by_its_path(night):
     model = replace(PARAMS.train.model, dropout=0.5)
     changed = replace(PARAMS, train=replace(PARAMS.train, model=model))
     assert _reasons(night, "train", changed) == ("model.dropout 0.2 → 0.5",)
+
+
+def test_a_changed_key_of_the_pseudonyms_is_named_by_its_fingerprint(night, monkeypatch):
+    for number, step in enumerate(("embed", "check", "sequences", "snapshot"), 3):
+        _complete(night, step, f"0{number}:00")
+    assert _reasons(night, "snapshot") == ()
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    private = replace(PARAMS, privacy=PrivacyConfig(pseudonymise=True))
+    assert _reasons(night, "snapshot", private) == (f"pseudonym_key None → {KEY.fingerprint}",)
 
 
 def test_an_upstream_step_that_ran_later_is_named(night):
