@@ -8,6 +8,8 @@ Exit codes:
 """
 
 import argparse
+import atexit
+import gc
 import os
 import resource
 import subprocess
@@ -55,6 +57,8 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         The exit code. Other exceptions, such as bugs, are raised. Python then exits with 1.
     """
     sys.excepthook = print_redacted_traceback
+    # As Python ends, it would search the objects of all imported packages for cycles, for up to a second.
+    atexit.register(gc.freeze)
     args = _build_parser(step, doc).parse_args(argv)
     try:
         logs.start(step, args.night)

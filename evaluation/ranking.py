@@ -39,10 +39,17 @@ def load_scorer(folder: Path, snapshot: SnapshotReader) -> Scorer:
         if current != fingerprint:
             raise InputError(
                 f"{folder / 'model.json'}: {name} was trained on features of encoder {fingerprint}, but the"
-                f" snapshot has {current}; train again, or restore section embed of params.yaml"
+                f" snapshot has {current}; {_remedy(folder)}, or restore section embed of params.yaml"
             )
     fold = snapshot.fold(TEST_FOLD, model.config)
     return Scorer(model, fold.item_table, fold.users, fold.day)
+
+
+def _remedy(folder: Path) -> str:
+    """Return what to do about a model of other encoders. Only the challenger can be trained again."""
+    if folder.name == "train":
+        return "train again"
+    return "remove the alias champion in MLflow and run the night again from the step snapshot"
 
 
 def read_test_targets(scorer: Scorer, snapshot: SnapshotReader) -> Targets:

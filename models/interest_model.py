@@ -196,7 +196,8 @@ class InterestModel(nn.Module):
             average_users: Of `models.evaluation.scoring.average_users`.
         """
         self.average_z_2D.copy_(average_users.z_ND)
-        self.average_u_2W.copy_(average_users.u_NW)
+        # Without a content part u has M numbers.
+        self.average_u_2W.zero_()[:, -average_users.u_NW.shape[1] :] = average_users.u_NW
         if average_users.modality_z_NMD is not None:
             self.average_modality_z_2MD.copy_(average_users.modality_z_NMD)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from models.baselines import Baseline
 from models.data.folds import Fold
 from models.data.items import ItemTable
-from models.data.sequences import SequenceBatch
+from models.data.sequences import SequenceBatch, Sequences
 from models.data.targets import Targets
-from models.data.user_state import UserState
+from models.data.user_state import UserState, concat_states
 from models.data.users import UserData
 from models.evaluation.metrics import ndcg
 from models.interest_model import InterestModel
@@ -83,25 +83,34 @@ class Scorer:
         return self.model.encode_user(self.batch(users_B), self.user_data.profiles.select(users_B), items)
 
 
+def averaged_users(sequences: Sequences) -> Tensor:
+    """Return the users whose mean is the average user: at most `AVERAGED_USERS` that have a sequence."""
+    users = sequences.lengths.nonzero().squeeze(1)
+    num_averaged = min(len(users), AVERAGED_USERS)
+    sample = users[torch.arange(num_averaged) * len(users) // max(num_averaged, 1)]
+    return sample if len(sample) else torch.zeros(1, dtype=torch.long)
+
+
 @torch.no_grad()
-def average_users(scorer: Scorer) -> UserState:
+def average_users(scorer: Scorer, items: Any = None, state: UserState | None = None) -> UserState:
     """Return the mean state of the users that have a sequence, with and without their sequences.
 
     Args:
         scorer: The model and its data. The model is set to evaluation mode.
+        items: What `model.encode_items` returned. None: the videos are encoded here.
+        state: State of `averaged_users` after their last interaction. None: they are encoded here.
 
     Returns:
         Two rows: the average user without a sequence, who has a profile only, and the one with a sequence.
     """
     model, user_data = scorer.model.eval(), scorer.user_data
-    items: Any = model.encode_items(scorer.item_table)
-    users = user_data.sequences.lengths.nonzero().squeeze(1)
-    num_averaged = min(len(users), AVERAGED_USERS)
-    sample = users[torch.arange(num_averaged) * len(users) // max(num_averaged, 1)]
-    if not len(sample):
-        sample = torch.zeros(1, dtype=torch.long)
-    batches = [user_data.sequences.padded_batch(sample, length) for length in (0, model.config.max_length)]
-    states = [model.encode_user(batch, user_data.profiles.select(sample), items) for batch in batches]
+    users = averaged_users(user_data.sequences)
+    items = model.encode_items(scorer.item_table) if items is None else items
+    no_events = user_data.sequences.padded_batch(users, 0)
+    states = [
+        model.encode_user(no_events, user_data.profiles.select(users), items),
+        scorer.encode_user(users, items) if state is None else state,
+    ]
     modality_z = [state.modality_z_NMD.mean(0) for state in states if state.modality_z_NMD is not None]
     return UserState(
         torch.stack([state.z_ND.mean(0) for state in states]),
@@ -223,9 +232,7 @@ def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
     model, users = scorer.model.eval(), user_N.unique()
     items: Any = model.encode_items(scorer.item_table)
     states = [scorer.encode_user(users_B, items) for users_B in users.split(CHUNK_USERS)]
-    user_state = UserState(
-        torch.cat([state.z_ND for state in states]), torch.cat([state.u_NW for state in states])
-    )
+    user_state = concat_states(states)
     position_N = torch.searchsorted(users, user_N)
     parts = zip(position_N.split(CHUNK_INTERACTIONS), row_N.split(CHUNK_INTERACTIONS), strict=True)
     return torch.cat(

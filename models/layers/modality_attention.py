@@ -24,7 +24,14 @@ def modality_weights(affinity: Tensor, has: Tensor, dim: int) -> Tensor:
 
 
 def affinity(u_NW: Tensor, x_NMD: Tensor) -> Tensor:
-    """Return the logits uᵀ x̃ₘ / √D + tₘ [N, M]. The last M numbers of u are t, the log modality weights."""
+    """Return the logits uᵀ x̃ₘ / √D + tₘ [N, M].
+
+    Args:
+        u_NW: The last M numbers are t, the log modality weights. Without a content part there are no others.
+        x_NMD: Modality embeddings.
+    """
+    if u_NW.shape[-1] == x_NMD.shape[-2]:
+        return u_NW.to(x_NMD.dtype)
     u_ND, tag_NM = u_NW.split([x_NMD.shape[-1], x_NMD.shape[-2]], -1)
     return (x_NMD * u_ND.unsqueeze(-2)).sum(-1) * u_ND.shape[-1] ** -0.5 + tag_NM
 

@@ -20,7 +20,8 @@ class ModalityPreference(nn.Module):
     Args:
         num_modalities: M.
         width: D.
-        uses_content: Whether there is a content part. Without it α does not depend on the video.
+        uses_content: Whether there is a content part. Without it u has M numbers, and α does not depend on
+            the video.
     """
 
     def __init__(self, num_modalities: int, width: int, uses_content: bool) -> None:
@@ -49,7 +50,7 @@ class ModalityPreference(nn.Module):
         agreement_BSM = modality_agreement(x_BTMD.detach(), liked_BT, batch.mask_BT)
         logit_BSM = self.from_agreement(agreement_BSM) + self.from_profile(s_BD).unsqueeze(1)
         if not self.uses_content:
-            return nn.functional.pad(logit_BSM, (s_BD.shape[1], 0))
+            return logit_BSM
         sum_BSX = nn.functional.pad((x_BTMD.flatten(2) * liked_BT.unsqueeze(2)).cumsum(1), (0, 0, 1, 0))
         count_BS1 = nn.functional.pad(liked_BT.cumsum(1), (1, 0)).unsqueeze(2)
         s_BSD = s_BD.unsqueeze(1).expand(-1, sum_BSX.shape[1], -1)

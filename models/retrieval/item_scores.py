@@ -59,7 +59,7 @@ def score_all_pairs(
 
     Args:
         z_ND: User embeddings.
-        u_NW: Modality preferences.
+        u_NW: Modality preferences, with or without a content part (`affinity`).
         items: The videos.
         modality_z_NMD: One vector for each modality that replaces z in the content part.
 
@@ -67,10 +67,12 @@ def score_all_pairs(
         score_NV and the modality weights alpha_MNV.
     """
     x_MDV, scale = items.x_VMD.permute(1, 2, 0), z_ND.shape[-1] ** -0.5
-    u_ND, tag_NM = u_NW.split([x_MDV.shape[1], len(x_MDV)], 1)
-    alpha_MNV = modality_weights(
-        (u_ND @ x_MDV) * scale + tag_NM.T.unsqueeze(2), items.has_VM.T[:, None, :], 0
-    )
+    tag_MN1 = u_NW[:, u_NW.shape[1] - len(x_MDV) :].T.unsqueeze(2)
+    if u_NW.shape[1] == len(x_MDV):
+        logit_MNV = tag_MN1.expand(-1, -1, len(items))
+    else:
+        logit_MNV = (u_NW[:, : x_MDV.shape[1]] @ x_MDV) * scale + tag_MN1
+    alpha_MNV = modality_weights(logit_MNV, items.has_VM.T[:, None, :], 0)
     user_vectors = z_ND if modality_z_NMD is None else modality_z_NMD.transpose(0, 1)
     content_NV = (alpha_MNV * (user_vectors @ x_MDV)).sum(0)
     identity_NV = z_ND @ items.identity_VD.T

@@ -150,6 +150,17 @@ def test_a_mistyped_parameter_ends_a_step_without_a_traceback(tmp_path):
     ]
 
 
+def test_a_step_that_ends_does_not_search_the_imported_packages_for_cycles():
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"  # the last to be called
+        "from core import step_cli\n"
+        "step_cli.main('gate', None, None, ['--night', 'no day'])"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "True\n"
+
+
 def test_peak_memory_includes_running_children():
     before = step_cli.peak_memory_mib()
     code = "x = bytearray(200 << 20); print('ready', flush=True); input()"

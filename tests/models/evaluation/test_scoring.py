@@ -167,6 +167,15 @@ def test_the_average_users_are_a_sample_of_many(monkeypatch: pytest.MonkeyPatch)
     assert torch.allclose(average_users(scorer).z_ND[1], expected_D, atol=1e-6)
 
 
+def test_the_average_users_keep_the_shape_of_the_bundle_in_every_fusion() -> None:
+    for fusion in ("user", "attention", "uniform", "late"):
+        scorer = scorer_with_days(model := make_model(fusion=fusion))
+        model.set_average_users(average := average_users(scorer))
+        assert model.average_u_2W.shape == (2, 8 + 3)
+        assert torch.equal(model.average_u_2W[:, -average.u_NW.shape[1] :], average.u_NW)
+        assert not model.average_u_2W[:, : -average.u_NW.shape[1]].any()
+
+
 def test_without_a_fitted_ranker_final_scores_are_those_of_retrieval() -> None:
     model = make_model(rerank={}, sources=["trending"])
     scorer = scorer_with_days(model)

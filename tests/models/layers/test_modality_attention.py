@@ -48,6 +48,18 @@ def test_pair_scores_equal_catalogue_scores(model: InterestModel, own: bool) -> 
         assert torch.allclose(score_N, score_NV[:, video], atol=1e-5)
 
 
+def test_without_a_content_part_scores_are_those_of_an_empty_one(model: InterestModel) -> None:
+    items, rows_N = model.encode_items(make_item_table()), torch.arange(4)
+    z_ND, tag_NM = torch.randn(4, 8), torch.randn(4, 3)
+    empty_NW = torch.nn.functional.pad(tag_NM, (8, 0))
+    for score in (
+        lambda u_NW: score_all_pairs(z_ND, u_NW, items)[0],
+        lambda u_NW: score_pairs(z_ND, u_NW, items, rows_N),
+        lambda u_NW: fuse_modalities(u_NW, items, rows_N)[0],
+    ):
+        assert torch.equal(score(tag_NM), score(empty_NW))
+
+
 def test_modality_logits_of_the_user_hold_for_every_video(model: InterestModel) -> None:
     items = model.encode_items(make_item_table())
     u_NW = torch.zeros(1, 11)

@@ -55,8 +55,9 @@ def test_all_modalities_have_the_same_weight_before_training(uses_content: bool)
     preference = ModalityPreference(M, 8, uses_content)
     batch, items = sequences.padded_batch(all_users(sequences), T), model.encode_items(make_item_table())
     u_BSW = preference(items, batch, torch.randn(B, 8))
-    assert not u_BSW[..., 8:].any()
-    assert bool(u_BSW[..., :8].any()) is uses_content
+    assert not u_BSW[..., -M:].any()
+    assert u_BSW.shape[-1] == (8 + M if uses_content else M)
+    assert bool(u_BSW[..., :-M].any()) is uses_content
 
 
 def test_the_profile_and_the_liked_videos_change_the_preference() -> None:

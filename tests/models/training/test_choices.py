@@ -11,10 +11,18 @@ from models.data.items import ItemTable
 from models.data.sequences import SeenItems
 from models.data.targets import Targets
 from models.data.users import UserData
+from models.evaluation import scoring
+from models.evaluation.scoring import Scorer, average_users
 from models.ranking.final_ranker import ChoiceData
 from models.training import choices
-from models.training.choices import collect_choices
-from tests.support.model_inputs import make_profiles, make_sequences
+from models.training.choices import add_sequence_scores, collect_choices
+from tests.support.model_inputs import (
+    make_item_table,
+    make_model,
+    make_profiles,
+    make_sequences,
+    make_user_data,
+)
 
 USERS, VIDEOS, DAY = 6, 40, 20
 TARGETS = Targets(torch.tensor([1, 1, 3, 4]), torch.tensor([5, 7, 5, 30]))
@@ -143,3 +151,35 @@ def test_a_day_without_targets_has_no_choices() -> None:
     nothing = Targets(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
     data = collect_choices(score, replace(make_fold(), targets=nothing), seed=1)
     assert data.is_target_BC.shape[0] == 0
+
+
+@pytest.mark.parametrize("fusion", ["user", "late"])
+def test_sequence_scores_are_personal_and_each_user_is_encoded_once(
+    monkeypatch: pytest.MonkeyPatch, fusion: str
+) -> None:
+    monkeypatch.setattr(scoring, "AVERAGED_USERS", 2)  # so that some users choose and are not averaged
+    model, items, users = make_model(fusion=fusion).eval(), make_item_table(), make_user_data()
+    day = replace(
+        collect_choices(score, make_fold(), seed=1),
+        users_B=torch.tensor([3, 0, 2]),
+        rows_C=torch.tensor([1, 4, 7]),
+        source_SBC=torch.zeros(1, 3, 3),
+    )
+    encoded: list[Tensor] = []
+    encode_user = Scorer.encode_user
+
+    def count(scorer: Scorer, users_B: Tensor, items: object) -> object:
+        encoded.append(users_B)
+        return encode_user(scorer, users_B, items)
+
+    with monkeypatch.context() as context:
+        context.setattr(Scorer, "encode_user", count)
+        [result] = add_sequence_scores(model, [Fold(DAY, items, users, TARGETS)], [day])
+    scorer = Scorer(model, items, users)
+    embedded = model.encode_items(items)
+    score_BV, _ = model.score_items(scorer.encode_user(day.users_B, embedded), embedded)
+    lengths_B = users.sequences.lengths[day.users_B]
+    expected_BV = model.personal_scores(score_BV, lengths_B, embedded, average_users(scorer))
+    assert torch.allclose(result.source_SBC[0], expected_BV[:, day.rows_C], atol=1e-5)
+    assert torch.equal(result.source_SBC[1:], day.source_SBC)
+    assert torch.cat(encoded).tolist() == [0, 1, 2, 3]
