@@ -360,3 +360,23 @@ def test_a_blocked_day_is_not_in_the_snapshot(night):
     assert facts["missing_days"] == []
     assert (facts["folds"]["valid_1"], facts["folds"]["valid_2"]) == (str(DAY - timedelta(2)), str(blocked))
     assert sum(num_seen.values()) < sum(len(row["video_rows"]) for row in _read(night, "seen_items"))
+
+
+def test_a_lake_of_several_nights_gives_the_files_of_a_full_build(landing, tmp_path, monkeypatch):
+    """Yesterday is blocked while the night first runs. Then it is repaired, and a late event joins it."""
+    small_platform(landing)
+    for days_ago, outcome in ((2, "passed"), (1, "blocked"), (0, "passed")):
+        night = Night(DAY - timedelta(days_ago), tmp_path / f"{days_ago}-days-ago")
+        _fill_lake(landing, night)
+        audits.write_audit(night.day, outcome)
+    late = event(9001, "u0", "v7", "view", at(DAY - timedelta(1), 23))
+    land(landing, "events", DAY, [late], "late.jsonl")
+    audits.write_audit(DAY - timedelta(1), "passed")
+    _fill_lake(landing, night)
+    continued = snapshot.run(PARAMS.snapshot, night)
+    assert continued.facts["missing_days"] == []
+    monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "full"))
+    night = Night(DAY, tmp_path / "full-night")
+    _fill_lake(landing, night)
+    assert snapshot.run(PARAMS.snapshot, night).digests == continued.digests
