@@ -39,9 +39,18 @@ STEP_DATA: Mapping[str, StepData] = MappingProxyType(
             ),
             ("audits", "check/"),
         ),
-        "sequences": StepData(("interactions",), ("sequences",)),
+        "sequences": StepData(("interactions",), ("sequences", "item_statistics")),
         "snapshot": StepData(
-            ("users", "videos", "interactions", "sequences", "features", "registry"), ("snapshot/",)
+            (
+                "users",
+                "videos",
+                "interactions",
+                "item_statistics",
+                "sequences",
+                "features",
+                "registry",
+            ),
+            ("snapshot/",),
         ),
         "align": StepData(("snapshot/",), ("align/",)),
         "train": StepData(("snapshot/", "align/"), ("train/",)),

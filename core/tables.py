@@ -188,6 +188,17 @@ INTERACTIONS = _table(
     day=pa.date32(),
 )
 
+ITEM_STATISTICS = _table(
+    "item_statistics",
+    "what the interactions of `day` tell about a video: how many have a view, and the known sentiments of"
+    " comments in rising order",
+    ("day",),
+    video_id=pa.string(),
+    num_interactions=pa.int64(),
+    comment_sentiments=pa.list_(pa.float64()),
+    day=pa.date32(),
+)
+
 SEQUENCES = _table(
     "sequences",
     "a user's newest `max_length` interactions up to the end of `day`, oldest first",
@@ -230,6 +241,7 @@ TABLES = {
         AUDITS,
         REJECTS,
         INTERACTIONS,
+        ITEM_STATISTICS,
         SEQUENCES,
         FEATURES,
     )

@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -51,6 +51,7 @@ from core.storage import (
 from core.tables import TABLES, TableSpec
 
 NAMESPACE = "undercurrent"
+EPOCH = date(1970, 1, 1)  # Iceberg counts the days of a partition from here
 SCHEMA_DIGEST_PROPERTY = "undercurrent.schema"
 INPUT_DIGEST_PREFIX = "undercurrent.inputs."
 METADATA_PROPERTIES = {
@@ -62,7 +63,15 @@ METADATA_PROPERTIES = {
     "write.metadata.metrics.column.record": "counts",
 }
 # Tables whose rows come from the landing folder of their `day`, directly or through another table.
-TABLES_HIDDEN_BY_DAY = ("landings", "events", "users", "videos", "features", "interactions")
+TABLES_HIDDEN_BY_DAY = (
+    "landings",
+    "events",
+    "users",
+    "videos",
+    "features",
+    "interactions",
+    "item_statistics",
+)
 
 Partition = Mapping[str, Any]  # column -> value, or a frozenset of values; a conjunction
 
@@ -296,6 +305,20 @@ class Lake:
         with explained_errors(self.warehouse):
             tasks = self._scan(name, row_filter, ("*",), None).plan_files()
             return sorted(task.file.file_path for task in tasks)
+
+    def data_files_by_day(
+        self, name: str, row_filter: BooleanExpression | str | None = None
+    ) -> dict[date, list[str]]:
+        """Return partition day -> the paths of its Parquet files. The filter is as for `data_files`."""
+        if self.table(name).current_snapshot() is None:
+            return {}
+        position = TABLES[name].partition.index("day")
+        files: dict[date, list[str]] = {}
+        with explained_errors(self.warehouse):
+            for task in self._scan(name, row_filter, ("*",), None).plan_files():
+                day = EPOCH + timedelta(task.file.partition[position])
+                files.setdefault(day, []).append(task.file.file_path)
+        return {day: sorted(paths) for day, paths in sorted(files.items())}
 
     def lazy_scan(self, name: str, row_filter: BooleanExpression | str | None = None) -> pl.LazyFrame:
         """Return a polars query over the rows. It reads only what its result needs.

@@ -36,7 +36,7 @@ from lake.user_records import USER_ID, UserRecords, count_true
 
 USER_TABLES = ("events", "users", "interactions", "sequences", "rejects")
 # The locks of all that write files of these tables. Files that are not committed belong to their holders.
-WRITER_LOCKS = ("ingest", "clean", "embed", "sequences", MAINTENANCE_LOCK)
+WRITER_LOCKS = ("ingest", "clean", "embed", "sequences", "snapshot", MAINTENANCE_LOCK)
 LANDING_TYPES_OF_USERS = tuple(
     name for name, landing_type in LANDING_TYPES.items() if landing_type.table in (EVENTS, USERS)
 )

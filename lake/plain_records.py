@@ -192,9 +192,8 @@ def _text_by_name(fields: Mapping[str, pl.Series], length: int) -> PlainValues:
     """Accept text, whole numbers and truth values. The entries have the order of the fields."""
     texts = {name: _profile_text(values) for name, values in fields.items()}
     if not texts:
-        return PlainValues(
-            pl.Series([[]] * length, dtype=TEXT_ENTRIES), pl.Series([True] * length, dtype=pl.Boolean)
-        )
+        no_entries, is_plain = pl.Series([[]], dtype=TEXT_ENTRIES), pl.Series([True])
+        return PlainValues(no_entries.new_from_index(0, length), is_plain.new_from_index(0, length))
     entries = [
         pl.when(values.is_not_null()).then(pl.struct(pl.lit(name).alias("key"), values.alias("value")))
         for name, (values, _) in texts.items()

@@ -21,7 +21,7 @@ from ops import night_results, process_group, telemetry
 
 PROGRESS_SECONDS = "10"  # how often tqdm may write into a task's log
 DISTRIBUTED_STEPS = ("align", "train")  # torchrun can share them between GPUs
-SPARK_STEPS = ("clean", "check", "sequences")
+SPARK_STEPS = ("clean", "check", "sequences", "snapshot")
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each
 LOG_WIDTH = 100  # Airflow's log page cuts longer lines off
 TAIL_LINES = 20  # of the output, for alerts

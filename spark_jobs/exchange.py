@@ -106,7 +106,12 @@ def count_buckets(scheduler: TaskScheduler, paths: Sequence[str]) -> int:
 
 
 def split_by_user(
-    scheduler: TaskScheduler, paths: Sequence[str], kernel: Kernel, folder: StoragePath, num_buckets: int
+    scheduler: TaskScheduler,
+    paths: Sequence[str],
+    kernel: Kernel,
+    folder: StoragePath,
+    num_buckets: int,
+    columns: Sequence[str] = ("*",),
 ) -> int:
     """Run stage one: apply a kernel to the rows of Parquet files, and split the result by user.
 
@@ -116,6 +121,7 @@ def split_by_user(
         kernel: returns the rows to hand over, with the column `user_id`. It sees a part of a file at a time.
         folder: the folder of the exchanged rows.
         num_buckets: the number of buckets.
+        columns: the columns that the kernel needs. Others are not read.
 
     Returns:
         The number of rows that were handed over.
@@ -124,7 +130,7 @@ def split_by_user(
         InputError: A worker does not see the folder.
     """
     create_folder(folder)
-    split = partial(_split_file, kernel=kernel, folder=folder, num_buckets=num_buckets)
+    split = partial(_split_file, kernel=kernel, folder=folder, num_buckets=num_buckets, columns=columns)
     return sum(scheduler.run(split, list(enumerate(paths))))
 
 
@@ -165,10 +171,16 @@ def _require_shared(folder: StoragePath) -> None:
         )
 
 
-def _split_file(numbered_path: tuple[int, str], kernel: Kernel, folder: StoragePath, num_buckets: int) -> int:
+def _split_file(
+    numbered_path: tuple[int, str],
+    kernel: Kernel,
+    folder: StoragePath,
+    num_buckets: int,
+    columns: Sequence[str] = ("*",),
+) -> int:
     _require_shared(folder)
     number, path = numbered_path
-    rows = pl.scan_parquet(path)
+    rows = pl.scan_parquet(path).select(columns)
     num_rows = rows.select(pl.len()).collect().item()
     handed_over = 0
     for batch, start in enumerate(range(0, max(num_rows, 1), BATCH_ROWS)):

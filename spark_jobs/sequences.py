@@ -28,6 +28,8 @@ COLUMNS = {
     "network": "networks",
 }
 
+ROW_GROUP_USERS = 1 << 13  # `snapshot` reads one range of users after the other
+
 
 @dataclass(frozen=True)
 class SequenceFolders:
@@ -122,5 +124,5 @@ def build_bucket(
         sequences = continue_sequences(sequences, interactions.filter(is_known), max_length)
         interactions = interactions.filter(~is_known)
         rows = sequences.with_columns(pl.lit(day).alias("day"))
-        paths += stage_parquet(rows, SEQUENCES, ["user_id"], folders.staging, bucket)
+        paths += stage_parquet(rows, SEQUENCES, ["user_id"], folders.staging, bucket, ROW_GROUP_USERS)
     return paths

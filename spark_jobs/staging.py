@@ -8,7 +8,12 @@ from core.tables import TableSpec
 
 
 def stage_parquet(
-    rows: pl.DataFrame, spec: TableSpec, order: list[str], folder: StoragePath, bucket: int
+    rows: pl.DataFrame,
+    spec: TableSpec,
+    order: list[str],
+    folder: StoragePath,
+    bucket: int,
+    row_group_rows: int = 1 << 20,
 ) -> list[StoragePath]:
     """Write rows into a staging folder of their table. Readers see them only after the commit.
 
@@ -18,6 +23,7 @@ def stage_parquet(
         order: columns by which a file is sorted.
         folder: the staging folder (`Lake.create_staging_folder`).
         bucket: number of the bucket that holds the rows. It is part of the names of the files.
+        row_group_rows: rows of a row group. A reader of a range of keys skips other row groups.
 
     Returns:
         The paths of the files, one for each `day`.
@@ -27,5 +33,6 @@ def stage_parquet(
     for (day,), rows_of_day in sorted(days.items()):
         paths.append(folder / f"{day}-{bucket:05d}.parquet")
         with explained_errors(folder), paths[-1].open("wb") as file:
-            pq.write_table(rows_of_day.select(spec.schema.names).to_arrow().cast(spec.schema), file)
+            table = rows_of_day.select(spec.schema.names).to_arrow().cast(spec.schema)
+            pq.write_table(table, file, row_group_size=row_group_rows)
     return paths

@@ -5,6 +5,9 @@ Serving reads those of the night itself. So nothing later is used for anything e
 
 Validation takes the newest days before the night that are not blocked. A day is built again only if the
 interactions up to it have changed.
+
+The step also counts the item statistics of each day, from which `snapshot` sums those of a fold. A day is
+counted again only if its own interactions have changed.
 """
 
 import sys
@@ -23,11 +26,12 @@ from lake.audits import visible_lake
 from lake.client import Lake, days_between, on_days, up_to_day
 from spark_jobs.cleaned_days import cleaned_days
 from spark_jobs.exchange import count_buckets, deleted_at_end, split_by_user, task_scheduler
+from spark_jobs.item_statistics import stage_item_statistics
 from spark_jobs.sequences import SequenceFolders, build_bucket, engaged_interactions, stored_sequences
 
 
 def run(params: SequencesConfig, night: Night) -> RunManifest:
-    """Build the sequences at the end of each day whose inputs changed."""
+    """Build the sequences and the item statistics of each day whose inputs changed."""
     lake = visible_lake(night.day)
     split = split_by_time(night.day, lake.hidden_days, params.validation_days, _first_day(lake))
     days = [*split.known_until.values(), split.test_day]
@@ -42,14 +46,16 @@ def run(params: SequencesConfig, night: Night) -> RunManifest:
             base_day = _newest_valid_day(lake, digest, stored_digests, min(days_to_build))
             built = {day: input_digests[day] for day in days_to_build}
             _build_sequences(lake, params.max_length, base_day, built)
+        counted_days = _count_items(lake, night.day)
     return RunManifest(
         reads=reads,
-        writes={"sequences": lake.version("sequences")},
+        writes={name: lake.version(name) for name in ("sequences", "item_statistics")},
         digests={str(day): input_digests[day] for day in days},
         facts={
             "folds": split.to_json(),
             "days": [str(day) for day in days_to_build],
             "continued_from": str(base_day) if base_day else None,
+            "counted_days": [str(day) for day in counted_days],
         },
     )
 
@@ -125,6 +131,31 @@ def _run_tasks(
         split_by_user(scheduler, paths, engaged_interactions, folders.interactions, num_buckets)
         build = partial(build_bucket, folders=folders, days=days, max_length=max_length)
         return [path for paths in scheduler.run(build, range(num_buckets)) for path in paths]
+
+
+def _count_items(lake: Lake, until: date) -> list[date]:
+    """Count the item statistics of the days whose files changed, and return these days."""
+    files = lake.data_files_by_day("interactions", up_to_day(until))
+    stored = lake.input_digests("item_statistics")
+    digests = {day: hashing.hash_lines(paths) for day, paths in files.items()}
+    changed = sorted(day for day in digests if stored.get(str(day)) != digests[day])
+    without_files = {date.fromisoformat(day) for day in stored} - digests.keys() - lake.hidden_days
+    withdrawn = sorted(day for day in without_files if day <= until)
+    if not changed and not withdrawn:
+        return []
+    paths = [path for day in changed for path in files[day]]
+    folder = lake.create_staging_folder("item_statistics")
+    with task_scheduler("sequences", paths) as scheduler:
+        count = partial(stage_item_statistics, folder=folder)
+        staged = scheduler.run(count, [files[day] for day in changed])
+    replaced = [*changed, *withdrawn]
+    lake.commit(
+        "item_statistics",
+        [{"day": day} for day in replaced],
+        [path for paths in staged for path in paths],
+        {str(day): digests.get(day) for day in replaced},
+    )
+    return changed
 
 
 if __name__ == "__main__":

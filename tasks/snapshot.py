@@ -4,17 +4,22 @@ The files come from pinned table versions of the lake. From here on DVC tracks a
 
 Rows of users are read and written for one range of users after the other, so memory does not grow with the
 length of history. The catalogue, the item statistics and the vectors are whole in memory, as in the model.
+
+Only the videos that users have seen need all interactions. They are collected in one exchange by user, and
+written for one bucket of users after the other.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyiceberg.expressions import And, BooleanExpression
 from safetensors.numpy import save_file
 
@@ -26,6 +31,7 @@ from core.hashing import hash_folder
 from core.paths import Night
 from core.pseudonyms import require_key
 from core.run_manifests import RunManifest, read_manifest, write_json
+from core.storage import StoragePath, arrow_source
 from core.tables import BEHAVIOURS, TABLES
 from core.time_split import TEST_FOLD, TimeSplit
 from features.item_features import item_statistics
@@ -40,8 +46,10 @@ from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, 
 from registry import model_registry
 from snapshots.parquet_parts import ParquetParts
 from snapshots.pseudonymised_files import pseudonymise_files
+from spark_jobs.exchange import count_buckets, deleted_at_end, split_by_user, task_scheduler
+from spark_jobs.seen_items import COLUMNS, SEEN_ITEMS, SeenItemsFolders, watched_pairs, write_seen_items
 
-LAKE_TABLES = ("users", "videos", "interactions", "sequences", "features")
+LAKE_TABLES = ("users", "videos", "interactions", "item_statistics", "sequences", "features")
 RANGE_ROWS = 1 << 20  # interactions and profiles of a range of users, some 500 MiB in all tables together
 RANGE_RECORDS = 1 << 20  # catalogue records of a range of videos, some 500 MiB
 
@@ -68,6 +76,8 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
         for users in _user_ranges(lake, split):
             for name, part in _user_tables(lake, params, video_ids, split, users).items():
                 files.append(name, part)
+        for part in _seen_items(lake, video_ids, split.known_until[TEST_FOLD]):
+            files.append("seen_items", part)
     if key:
         pseudonymise_files(out, key)
     _require_interactions(files.num_rows, split)
@@ -91,26 +101,28 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
 
 
 def _read_split(night: Night) -> TimeSplit:
-    """Return the folds for which the step sequences built sequences.
+    """Return the folds for which the step sequences built sequences and counted item statistics.
 
     Raises:
         InputError: Its run manifest is missing or of an older version.
     """
     facts = read_manifest(night.run_manifests, "sequences")["facts"]
-    if "folds" not in facts:
-        raise InputError(
-            f"{night.run_manifests / 'sequences.json'} has no folds: another version wrote it; run"
-            f" `python -m tasks.sequences --night {night.day}` again"
-        )
+    for key in ("folds", "counted_days"):
+        if key not in facts:
+            raise InputError(
+                f"{night.run_manifests / 'sequences.json'} has no {key}: another version wrote it; run"
+                f" `python -m tasks.sequences --night {night.day}` again"
+            )
     return TimeSplit.from_json(facts["folds"])
 
 
 def _user_ranges(lake: Lake, split: TimeSplit) -> list[KeyRange]:
     """Divide the users into ranges of `RANGE_ROWS` rows that the snapshot reads."""
-    interactions = lake.lazy_scan("interactions", up_to_day(split.test_day))
+    sequences = lake.lazy_scan("sequences", on_days(*split.known_until.values()))
+    interactions = lake.lazy_scan("interactions", on_days(*split.folds.values()))
     profiles = lake.lazy_scan("users", up_to_day(split.known_until[TEST_FOLD]))
-    rows = pl.concat([interactions.select("user_id"), profiles.select("user_id")])
-    return divide_keys(rows, "user_id", RANGE_ROWS)
+    rows = [sequences.select("user_id", "behaviours").explode("behaviours"), interactions, profiles]
+    return divide_keys(pl.concat([part.select("user_id") for part in rows]), "user_id", RANGE_ROWS)
 
 
 def _user_tables(
@@ -118,8 +130,7 @@ def _user_tables(
 ) -> dict[str, pa.Table]:
     """Return file name -> the rows of a range of users.
 
-    These are the sequences that each fold knows, the interactions of its day, all that the users have seen,
-    and their profiles.
+    These are the sequences that each fold knows, the interactions of its day, and the users' profiles.
     """
     tables = {
         f"sequences_{fold}": _sequences(lake, params, video_ids, day, users)
@@ -132,8 +143,7 @@ def _user_tables(
     chunks = [chunk for table in tables.values() for chunk in table["user_id"].chunks]
     user_ids = pc.unique(pa.chunked_array(chunks, pa.string()))
     profiles = read_user_profiles(lake, params, user_ids, split, users)
-    tables |= {f"users_{fold}": table for fold, table in profiles.items()}
-    return tables | {"seen_items": _seen_items(lake, video_ids, split.known_until[TEST_FOLD], users)}
+    return tables | {f"users_{fold}": table for fold, table in profiles.items()}
 
 
 def _require_interactions(num_rows: Mapping[str, int], split: TimeSplit) -> None:
@@ -232,12 +242,10 @@ def _interactions(
     )
 
 
-def _scan_range(
-    lake: Lake, name: str, days: BooleanExpression, users: KeyRange, columns: Sequence[str] = ("*",)
-) -> pa.Table:
+def _scan_range(lake: Lake, name: str, days: BooleanExpression, users: KeyRange) -> pa.Table:
     """Return the rows of a range of users. Without rows, pyiceberg gives other types than with them."""
-    rows = lake.scan(name, And(days, users.filter()), columns)
-    return rows if rows.num_rows else TABLES[name].schema.empty_table().select(rows.column_names)
+    rows = lake.scan(name, And(days, users.filter()))
+    return rows if rows.num_rows else TABLES[name].schema.empty_table()
 
 
 def _any_true(columns: list[pa.Array]) -> pa.Array:
@@ -252,38 +260,54 @@ def _video_rows(ids: pa.Array, video_ids: pa.ChunkedArray) -> pa.Array:
     """Return the catalogue row of each video id.
 
     Raises:
-        InputError: An id is not in the catalogue, because its day was cleaned with another catalogue.
+        InputError: As `_require_videos`.
     """
     rows = pc.index_in(ids, video_ids.combine_chunks()).cast(pa.int32())
+    _require_videos(rows)
+    return rows
+
+
+def _require_videos(rows: pa.Array) -> None:
+    """Check that each video has a row.
+
+    Raises:
+        InputError: One is not in the catalogue, because its day was cleaned with another catalogue.
+    """
     if rows.null_count:
         raise InputError(
             f"{rows.null_count} interactions have videos that are not in the catalogue of this night; run"
             " `python -m tasks.clean` and `python -m tasks.sequences` for this night again"
         )
-    return rows
 
 
-def _seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date, users: KeyRange) -> pa.Table:
-    """Return all distinct videos that each user watched up to a day, with the first day of each.
+def _seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> Iterator[pa.Table]:
+    """Yield all distinct videos that each user watched up to a day, with the first day of each.
 
-    Sequences are too short for this, because they hold only the newest interactions.
+    Each table has the users of one bucket. Sequences are too short for this, because they hold only the
+    newest interactions.
+
+    Raises:
+        InputError: As `_require_videos`.
     """
-    columns = ("user_id", "video_id", "day", *BEHAVIOURS)
-    table = _scan_range(lake, "interactions", up_to_day(until), users, columns)
-    table = table.filter(_any_true([table[name] for name in BEHAVIOURS]))
-    events = pa.table(
-        {
-            "user_id": table["user_id"],
-            "video_row": _video_rows(table["video_id"], video_ids),
-            "first_day": table["day"],
-        }
-    )
-    pairs = events.group_by(["user_id", "video_row"]).aggregate([("first_day", "min")])
-    ordered = pairs.sort_by([("user_id", "ascending"), ("video_row", "ascending")])
-    lists = ordered.group_by("user_id", use_threads=False).aggregate(
-        [("video_row", "list"), ("first_day_min", "list")]
-    )
-    return lists.rename_columns({"video_row_list": "video_rows", "first_day_min_list": "first_days"})
+    with (
+        lake.lock("snapshot"),
+        deleted_at_end(lake.create_staging_folder("interactions")) as exchange,
+    ):
+        folders = SeenItemsFolders(exchange)
+        catalogue = pl.DataFrame({"video_id": video_ids}).with_row_index("video_row")
+        catalogue.cast({"video_row": pl.Int32}).write_parquet(str(folders.catalogue))
+        for path in _collect_seen_items(lake.data_files("interactions", up_to_day(until)), folders):
+            part = pq.read_table(arrow_source(path), schema=SEEN_ITEMS)
+            _require_videos(pc.list_flatten(part["video_rows"]))
+            yield part
+
+
+def _collect_seen_items(paths: Sequence[str], folders: SeenItemsFolders) -> list[StoragePath]:
+    """Write one file for each bucket of users, and return their paths."""
+    with task_scheduler("snapshot", paths) as scheduler:
+        num_buckets = count_buckets(scheduler, paths)
+        split_by_user(scheduler, paths, watched_pairs, folders.pairs, num_buckets, COLUMNS)
+        return scheduler.run(partial(write_seen_items, folders=folders), range(num_buckets))
 
 
 def _write_features(

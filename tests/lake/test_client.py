@@ -62,6 +62,18 @@ def test_scans_and_files_filter_by_day():
     assert len(lake.data_files("landings", on_days(SECOND))) == 1
 
 
+def test_files_are_listed_by_day():
+    lake = Lake()
+    assert lake.data_files_by_day("landings") == {}
+    lake.write("landings", _rows(SECOND, FIRST))
+    lake.write("landings", _rows(SECOND, kind="users"))
+    files = lake.data_files_by_day("landings")
+    assert {day: len(paths) for day, paths in files.items()} == {FIRST: 1, SECOND: 2}
+    assert all(paths == lake.data_files("landings", on_days(day)) for day, paths in files.items())
+    assert list(lake.data_files_by_day("landings", up_to_day(FIRST))) == [FIRST]
+    assert list(Lake(hidden_days=[FIRST]).data_files_by_day("landings")) == [SECOND]
+
+
 def test_a_lazy_scan_reads_the_rows_that_a_scan_reads():
     lake = Lake()
     assert lake.lazy_scan("landings").collect().columns == LANDINGS.schema.names

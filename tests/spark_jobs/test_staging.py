@@ -27,6 +27,13 @@ def test_each_day_is_one_sorted_file_that_the_lake_can_add():
     assert sorted(lake.scan("rejects")["source_line"].to_pylist()) == [1, 2, 3, 4, 5]
 
 
+def test_a_file_has_row_groups_of_the_wanted_size(tmp_path):
+    rows = _rejects([3, 1, 2], DAYS[0])
+    (path,) = stage_parquet(rows, REJECTS, ["source_line"], tmp_path, 0, row_group_rows=2)
+    groups = [pq.ParquetFile(path).read_row_group(number)["source_line"].to_pylist() for number in range(2)]
+    assert groups == [[1, 2], [3]]
+
+
 def test_no_rows_give_no_file(tmp_path):
     assert stage_parquet(_rejects([1], DAYS[0]).clear(), REJECTS, ["source_line"], tmp_path, 0) == []
 

@@ -1,6 +1,8 @@
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from core.config import IngestConfig, SequencesConfig, load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.tables import BEHAVIOURS, INTERACTIONS, LANDINGS
+from features.item_features import item_statistics
 from lake import audits
-from lake.client import Lake, on_days
+from lake.client import Lake, on_days, up_to_day
+from lake.data_files import list_data_files
+from lake.maintenance import compact
 from spark_jobs import exchange
 from tasks import clean, ingest, sequences
 from tests.support.landing_files import DAY, at, event, land, small_platform
@@ -129,6 +134,36 @@ def test_sequences_whose_files_are_gone_are_not_continued(landing, night):
     assert (facts["days"], facts["continued_from"]) == ([str(DAY)], None)
 
 
+def _statistics(night: Night) -> dict[str, tuple[int, float | None, int]]:
+    """Return video -> number of interactions, mean sentiment and comments, as `snapshot` sums them."""
+    videos = pa.chunked_array([["a-new-one", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7"]])
+    table = item_statistics(audits.visible_lake(night.day), videos, {"all": night.day})["all"]
+    return dict(zip(videos.to_pylist(), map(tuple, map(dict.values, table.to_pylist())), strict=True))
+
+
+def test_only_days_with_new_files_are_counted(landing, night):
+    _clean_days(landing, night, days=4)
+    assert _run(night)["counted_days"] == [_days_before(days) for days in (3, 2, 1, 0)]
+    before = _statistics(night)
+    assert _run(night)["counted_days"] == []
+    late = event(900, "u0", "v7", "view", at(DAY - timedelta(1), 23))
+    land(landing, "events", DAY, [late], "late.jsonl")
+    _ingest_and_clean(night)
+    assert _run(night)["counted_days"] == [_days_before(1)]
+    assert _statistics(night) == before | {"v7": (before["v7"][0] + 1, *before["v7"][1:])}
+
+
+def test_a_large_night_has_the_same_item_statistics_on_spark(landing, night, monkeypatch):
+    _clean_days(landing, night, days=4)
+    _run(night)
+    rows = sorted(map(str, Lake().scan("item_statistics").to_pylist()))
+    days = [DAY - timedelta(n) for n in range(4)]
+    Lake().commit("item_statistics", [{"day": day} for day in days], [], {str(day): None for day in days})
+    monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", -1)
+    assert len(_run(night)["counted_days"]) == 4
+    assert sorted(map(str, Lake().scan("item_statistics").to_pylist())) == rows
+
+
 # The rest builds nights without Spark, to try many of them.
 
 FIRST_DAY = DAY - timedelta(9)
@@ -166,12 +201,17 @@ CHANGE = st.fixed_dictionaries(
 )
 
 
-def _write_day(day: date, rows: Sequence[dict[str, Any]]) -> None:
-    """Replace a day's interactions as `clean` does. An event may happen a second before or after its day."""
+def _interactions(day: date, rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Return the interactions of a day. An event may happen a second before or after its day."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     starts = [midnight + timedelta(seconds=row["second"]) for row in rows]
     written = [{**row, "day": day, "started_at": start} for row, start in zip(rows, starts, strict=True)]
-    table = pa.Table.from_pylist(written, INTERACTIONS.schema)
+    return pa.Table.from_pylist(written, INTERACTIONS.schema)
+
+
+def _write_day(day: date, rows: Sequence[dict[str, Any]]) -> None:
+    """Replace a day's interactions as `clean` does."""
+    table = _interactions(day, rows)
     digest = hashing.hash_lines([str(table.to_pylist())])
     Lake().write("interactions", table, [{"day": day}], {str(day): f"{digest}|key"})
 
@@ -230,3 +270,60 @@ def test_continued_sequences_are_those_of_a_full_build(
         manifest = sequences.run(params, night)
         for day in map(date.fromisoformat, manifest.digests):
             assert _stored(day) == _full_build(night.day, day, max_length), day
+
+
+COMMENTED = st.builds(
+    lambda video, viewed, sentiment: (
+        _interaction("a", video, 0, False, None) | {"viewed": viewed, "comment_sentiment": sentiment}
+    ),
+    video=st.sampled_from("vw"),
+    viewed=st.booleans(),
+    sentiment=st.sampled_from([None, 0.1, 0.2, -0.7]),
+)
+COUNT_CHANGE = st.one_of(
+    st.tuples(
+        st.just("clean"),
+        st.integers(0, 3).map(lambda days: DAY - timedelta(days)),
+        st.lists(COMMENTED, max_size=4),
+    ),
+    st.tuples(st.just("audit"), st.just(DAY - timedelta(1)), st.sampled_from(["passed", "blocked"])),
+    st.tuples(st.just("compact"), st.just(DAY), st.none()),
+)
+
+
+def _apply(change: tuple[str, date, Any]) -> None:
+    """Clean a day again, store the outcome of its checks, or join the files of each day."""
+    kind, day, value = change
+    if kind == "clean":
+        half = len(value) // 2
+        _write_day(day, value[:half])
+        Lake().write("interactions", _interactions(day, value[half:]))  # a day has several files
+    elif kind == "audit":
+        audits.write_audit(day, value)
+    else:
+        files = list_data_files(Lake(), "interactions")
+        days = {file.partition for file in files}
+        compact(Lake(), "interactions", [[f for f in files if f.partition == day] for day in days])
+
+
+def _full_count(night: date, video: str) -> tuple[int, float | None, int]:
+    """Count a video in all interactions that the night may see. Sentiments are added in rising order."""
+    rows = audits.visible_lake(night).scan("interactions", up_to_day(night)).to_pylist()
+    of_video = [row for row in rows if row["video_id"] == video]
+    sentiments = sorted(row["comment_sentiment"] for row in of_video if row["comment_sentiment"] is not None)
+    mean = reduce(operator.add, sentiments) / len(sentiments) if sentiments else None
+    return sum(row["viewed"] for row in of_video), mean, len(sentiments)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(COUNT_CHANGE, min_size=1, max_size=3))
+def test_continued_item_statistics_are_those_of_a_full_count(tmp_path_factory, monkeypatch, changes):
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path_factory.mktemp("home")))
+    _write_landings([DAY - timedelta(n) for n in range(4)])
+    for change in changes:
+        _apply(change)
+        sequences._count_items(audits.visible_lake(DAY), DAY)
+        videos = pa.chunked_array([["v", "w"]])
+        table = item_statistics(audits.visible_lake(DAY), videos, {"all": DAY})["all"]
+        counted = [tuple(row.values()) for row in table.to_pylist()]
+        assert counted == [_full_count(DAY, video) for video in ("v", "w")]

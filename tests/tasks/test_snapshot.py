@@ -14,9 +14,9 @@ from core.paths import PROJECT_ROOT, Night
 from core.pseudonyms import KEY_VARIABLE
 from core.run_manifests import RunManifest, write_manifest
 from core.tables import FEATURES, INTERACTIONS
-from features import item_features
 from lake import audits
 from lake.client import Lake
+from spark_jobs import exchange
 from tasks import clean, ingest, sequences, snapshot
 from tests.support.killed_runs import killed
 from tests.support.landing_files import DAY, at, event, land, small_platform
@@ -217,6 +217,7 @@ def test_comment_sentiment_is_of_what_the_fold_knows(night):
     rows = _commented({"v1": [0.5, -0.1, None], "v2": [None]}, DAY - timedelta(3))
     rows += _commented({"v1": [-1.0], "v3": [-1.0]}, DAY - timedelta(2)) + _commented({"v2": [-1.0]}, DAY)
     Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
+    _build_sequences(night)
     snapshot.run(PARAMS.snapshot, night)
     ids = [row["video_id"] for row in _read(night, "catalogue")]
     statistics = {
@@ -247,18 +248,30 @@ def _sorted_tables(night: Night) -> dict[str, list[str]]:
 
 
 def test_small_ranges_of_users_and_videos_give_the_same_rows(night, monkeypatch):
-    """Each user, video and comment is then a range of its own."""
-    rows = _commented({"v1": [0.5, -0.1, 0.7, None], "v2": [None], "v3": [0.25]}, DAY - timedelta(3))
-    Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
+    """Each user and video is then a range of its own, and the users are in several buckets."""
     facts = snapshot.run(PARAMS.snapshot, night).facts
     whole = _sorted_tables(night)
     monkeypatch.setattr(snapshot, "RANGE_ROWS", 1)
     monkeypatch.setattr(snapshot, "RANGE_RECORDS", 1)
-    monkeypatch.setattr(item_features, "MAX_COMMENTS", 1)
+    monkeypatch.setattr(snapshot, "count_buckets", lambda scheduler, paths: 3)
     assert snapshot.run(PARAMS.snapshot, night).facts == facts
     users = pq.ParquetFile(night.workspace / "snapshot" / "users_test.parquet")
     assert users.num_row_groups == facts["num_users"]
     assert _sorted_tables(night) == whole
+
+
+def test_a_large_night_has_the_same_files_on_spark(night, monkeypatch):
+    digests = snapshot.run(PARAMS.snapshot, night).digests
+    monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", -1)
+    assert snapshot.run(PARAMS.snapshot, night).digests == digests
+
+
+def test_a_seen_video_that_is_not_in_the_catalogue_is_refused(night):
+    """No sequence holds the interaction, because they were built before."""
+    rows = _commented({"gone": [None]}, DAY - timedelta(3))
+    Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
+    with pytest.raises(InputError, match="1 interactions have videos that are not in the catalogue"):
+        snapshot.run(PARAMS.snapshot, night)
 
 
 def test_a_repeated_snapshot_has_the_same_digests_after_a_kill(night):
@@ -375,3 +388,23 @@ def test_pseudonyms_replace_the_ids_in_all_files(night, monkeypatch, tmp_path):
 def test_pseudonyms_without_a_key_are_refused(night, tmp_path):
     with pytest.raises(InputError, match=f"{KEY_VARIABLE} is not set"):
         snapshot.run(PARAMS.snapshot, replace(night, params_path=private_params(tmp_path)))
+
+
+def test_a_lake_of_several_nights_gives_the_files_of_a_full_build(landing, tmp_path, monkeypatch):
+    """Yesterday is blocked while the night first runs. Then it is repaired, and a late event joins it."""
+    small_platform(landing)
+    for days_ago, outcome in ((2, "passed"), (1, "blocked"), (0, "passed")):
+        night = Night(DAY - timedelta(days_ago), tmp_path / f"{days_ago}-days-ago")
+        _fill_lake(landing, night)
+        audits.write_audit(night.day, outcome)
+    late = event(9001, "u0", "v7", "view", at(DAY - timedelta(1), 23))
+    land(landing, "events", DAY, [late], "late.jsonl")
+    audits.write_audit(DAY - timedelta(1), "passed")
+    _fill_lake(landing, night)
+    continued = snapshot.run(PARAMS.snapshot, night)
+    assert continued.facts["missing_days"] == []
+    monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "full"))
+    night = Night(DAY, tmp_path / "full-night")
+    _fill_lake(landing, night)
+    assert snapshot.run(PARAMS.snapshot, night).digests == continued.digests

@@ -1,9 +1,13 @@
 """Compare ingest, clean and sequences with one polars script on the events of `simulator stream`.
 
 Both sides run in processes of their own, one after the other. Seconds include the start of Python and of the
-JVM. Two parts can be measured: `whole`, all days in one run, and `night`, one more day on top of the others.
-With 100 days, the night brings 1 % of the events. CPU seconds are those of the process and its children. They
-hardly depend on what else runs. The last line is the JSON result.
+JVM. CPU seconds are those of the process and its children. They hardly depend on what else runs. The last
+line is the JSON result. Three parts can be measured:
+
+- `whole`: all days in one run.
+- `night`: one more day on top of the others. With 100 days, the night brings 1 % of the events.
+- `user`: all days in one run, with a user who has 2 % of all events, and with the same events dealt to all
+  users.
 """
 
 import argparse
@@ -25,11 +29,13 @@ import psutil
 from tqdm import tqdm
 
 from benchmarks.result import publish_result
+from benchmarks.speed.lake import heavy_user
 from core.paths import PROJECT_ROOT
 from lake import audits
 
 STEPS = ("ingest", "clean", "sequences")
-PARTS = ("whole", "night")
+PARTS = ("whole", "night", "user")
+HEAVY_SHARE = 0.02  # of all events, by one user
 SAMPLE_SECONDS = 0.5
 MIB = 1 << 20
 
@@ -61,7 +67,7 @@ def main() -> int:
     parser.add_argument("--events", type=float, default=1e6, help="number of events (default: 1e6)")
     parser.add_argument("--days", type=int, default=7, help="number of days (default: %(default)s)")
     parser.add_argument("--work", type=Path, required=True, help="working folder; it may hold the events")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     parser.add_argument("--no-yardstick", action="store_true", help="leave the polars script out")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/lake-<events>.json")
     args = parser.parse_args()
@@ -85,6 +91,10 @@ def main() -> int:
         figures |= {"history": describe(history), "night": describe(night)}
         ratios["night_over_history"] = round(sum_seconds(night) / sum_seconds(history), 3)
         ratios["night_cpu_over_history_cpu"] = round(sum_cpu_seconds(night) / sum_cpu_seconds(history), 3)
+    if "user" in args.parts:
+        user_figures, user_ratios = measure_heavy_user(args.work, landing, days[-1])
+        figures |= user_figures
+        ratios |= user_ratios
     publish_result(f"lake-{int(args.events):.0e}".replace("+0", ""), figures, ratios, args.keep)
     return 0
 
@@ -145,6 +155,23 @@ def pass_checks(home: Path, night: date) -> None:
     """Store that a night passed its checks, so that the next one sees it."""
     os.environ["UNDERCURRENT_HOME"] = str(home.resolve())
     audits.write_audit(night, "passed")
+
+
+def measure_heavy_user(work: Path, landing: Path, night: date) -> tuple[dict, dict[str, float]]:
+    """Run the steps with a heavy user and without. Return the figures of both, and their ratios."""
+    runs = {}
+    for name, share in (("dealt", 0.0), ("heavy_user", HEAVY_SHARE)):
+        folder = landing.parent / f"landing-{name}"
+        heavy_user.write_landing(landing, folder, share)
+        runs[name], _ = run_steps(work / f"home-{name}", folder, night, fresh=True)
+    ratios = {
+        f"heavy_user_{step}_{measure}": round(
+            getattr(runs["heavy_user"][step], measure) / getattr(runs["dealt"][step], measure), 2
+        )
+        for step in ("clean", "sequences")
+        for measure in ("cpu_seconds", "peak_mib")
+    }
+    return {name: describe(steps) for name, steps in runs.items()}, ratios
 
 
 def run_yardstick(landing: Path, night: date) -> Run:
