@@ -34,6 +34,7 @@ from core.errors import (
     is_full_disk,
 )
 from core.failures import Failure, remove_failure, write_failure
+from core.locks import file_lock
 from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
 from core.run_manifests import RunManifest, write_manifest
 
@@ -121,13 +122,20 @@ def _is_first_process() -> bool:
 def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
     """Run a step, write its run manifest and return its path.
 
-    Of several processes that torchrun started, only distributed rank 0 prints and writes. The others return
-    the path that rank 0 writes to.
+    A step that is started twice in a workspace runs twice in a row, because each run empties its folder. Of
+    several processes that torchrun started, only distributed rank 0 prints and writes. The others return the
+    path that rank 0 writes to.
     """
     path = night.run_manifests / f"{step}.json"
     if not _is_first_process():
         run(section, night)
         return path
+    with file_lock(night.workspace / f".{step}.lock", f"{step} of {night.day}"):
+        _run_first_process(step, run, section, night, path)
+    return path
+
+
+def _run_first_process(step: str, run: StepFunction, section: Any, night: Night, path: Path) -> None:
     for stale in (path, *night.run_manifests.glob(f".{step}.json.*")):  # temporary files of a killed run
         stale.unlink(missing_ok=True)
     remove_failure(night.workspace, step)
@@ -147,7 +155,6 @@ def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
     write_manifest(night.run_manifests, step, manifest, run_info)
     counts = _format_row_counts(manifest)
     logs.write(f"{step}: done in {seconds:.1f} s{counts}; run manifest {path}")
-    return path
 
 
 def code_commit() -> str:

@@ -2,6 +2,9 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,6 +47,19 @@ def test_only_the_first_process_writes_the_run_manifest(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     assert writes_manifest("first of several")
     assert len(calls) == 3
+
+
+def test_a_step_that_is_started_twice_runs_twice_in_a_row(tmp_path):
+    def run(params, night):
+        output = night.fresh_folder("record") / str(threading.get_ident())
+        output.touch()
+        time.sleep(0.2)
+        assert output.exists()  # the other run has not emptied the folder
+        return RunManifest()
+
+    with ThreadPoolExecutor() as pool:
+        codes = [pool.submit(_run_main, tmp_path, run) for _ in range(3)]
+    assert [code.result() for code in codes] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
