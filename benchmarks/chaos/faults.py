@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+
+import psutil
 
 from benchmarks.chaos.servers import MLFLOW, NETWORK, POSTGRES, S3, Servers
 from benchmarks.chaos.step_runs import Ending, Step, StepProcess
@@ -81,9 +83,10 @@ def kill_step(target: Target) -> Ending:
 def kill_jvm(target: Target) -> Ending:
     """Run the step on Spark, and kill Spark's JVM."""
     process = StepProcess(target.step, module=("benchmarks.chaos.spark_step", target.step.name))
-    if jvm := process.find_child("java"):
+    if jvm := process.find_child("org.apache.spark.deploy.SparkSubmit"):
         process.run_for(target.draw.uniform(0, JVM_SECONDS))
-        jvm.kill()
+        with suppress(psutil.NoSuchProcess):  # it ends with its step
+            jvm.kill()
     return process.end()
 
 

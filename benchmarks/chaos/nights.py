@@ -23,12 +23,14 @@ last line is the JSON result.
 """
 
 import argparse
+import math
 import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -186,6 +188,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--faults", type=int, default=22, help="how many (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no fault after that time")
     parser.add_argument("--nights", type=int, default=2, help="nights in a row (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the faults (default: %(default)s)")
     parser.add_argument("--servers", action="store_true", help="use PostgreSQL, S3 and MLflow's server")
@@ -195,7 +198,8 @@ def main() -> int:
     with _folder() as folder, ExitStack() as stack:
         servers = stack.enter_context(run_servers(folder / "servers")) if args.servers else None
         platform = simulate_platform(folder, args.nights, servers)
-        counts = run_faults(platform, folder / "disk", args.faults, args.seed, args.only)
+        until = time.monotonic() + 60 * args.minutes
+        counts = run_faults(platform, folder / "disk", args.faults, args.seed, args.only, until)
     print(format_table(counts))
     figures = {"nights": args.nights, "seed": args.seed}
     by_fault = {name: asdict(fault_counts) for name, fault_counts in counts.items()}
@@ -239,7 +243,12 @@ def _land(source: Path) -> None:
 
 
 def run_faults(
-    platform: Platform, folder: Path, num_faults: int, seed: int, names: Collection[str] = FAULTS.keys()
+    platform: Platform,
+    folder: Path,
+    num_faults: int,
+    seed: int,
+    names: Collection[str] = FAULTS.keys(),
+    until: float = math.inf,
 ) -> dict[str, FaultCounts]:
     """Disturb the steps of nights, and return the counts of each kind of fault.
 
@@ -249,12 +258,15 @@ def run_faults(
         num_faults: how many faults.
         seed: seed of the faults.
         names: the kinds of faults.
+        until: time of the monotonic clock after which no fault begins.
     """
     undisturbed = run_undisturbed(platform, folder / "undisturbed")
     draw, tries = random.Random(seed), Counter[tuple[str, str]]()
     counts = {name: FaultCounts() for name in FAULTS if name in names}
     steps: list[Step] = []
     for number in tqdm(range(num_faults), "chaos", unit="fault"):
+        if time.monotonic() > until:
+            break
         if not steps:
             steps, champion = platform.steps_in(platform.new_home(folder / f"disturbed-{number}")), ""
         step = steps.pop(0)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
@@ -23,7 +23,10 @@ from ops.spark_cluster import is_listening
 from ops.supervisor import Component
 
 POSTGRES, S3, NETWORK, MLFLOW = "postgres", "s3", "network", "mlflow"
-POLL_SECONDS = 0.1
+POLL_SECONDS, START_SECONDS = 0.1, 240.0
+LOG_CHARS = 2000  # of the end of a log that an error shows
+# After a kill, SeaweedFS waits up to twice this long before it answers. Its default is 10 s.
+FAST_ELECTION = "-master.electionTimeout=1s"
 # A step gets the servers' addresses, but no setting of Airflow or of a Spark cluster.
 UNUSED_SETTINGS = ("AIRFLOW__", "SPARK_", "UNDERCURRENT_SPARK_")
 
@@ -71,10 +74,11 @@ class Server:
             with self._log.open("a") as log:
                 command, environment = self._component.command, self._component.environment
                 self._process = process_group.start(command, PROJECT_ROOT, environment, log)
-        until = time.monotonic() + profiles.START_SECONDS
+        until = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if time.monotonic() > until:
-                raise TimeoutError(f"{self._component.name} does not answer; see {self._log}")
+                log_end = self._log.read_text(errors="replace")[-LOG_CHARS:]
+                raise TimeoutError(f"{self._component.name} does not answer:\n{log_end}")
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
@@ -159,7 +163,9 @@ def run_servers(folder: Path) -> Iterator[Servers]:
 
         run(postgres_server.component(postgres), partial(postgres_server.is_ready, postgres), signal.SIGQUIT)
         postgres_server.create_databases(postgres)
-        run(s3_server.component(s3), partial(s3_server.is_ready, s3))
+        store = s3_server.component(s3)
+        store = replace(store, command=[*store.command, FAST_ELECTION])
+        run(store, partial(s3_server.is_ready, s3))
         run(Component(NETWORK, proxy, dict(os.environ)), partial(is_listening, network))
         run(components.mlflow_web(used, settings | database, artifacts), partial(is_listening, mlflow))
         yield Servers(by_name, settings, postgres_server.address(postgres, "postgres"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -139,12 +140,13 @@ class StepProcess:
             return True
         return False
 
-    def find_child(self, name: str) -> psutil.Process | None:
-        """Wait until a program runs below the step. None: the step ended without it."""
+    def find_child(self, text: str) -> psutil.Process | None:
+        """Wait until a process with a text in its command runs below the step. None: the step ended first."""
         while self._process.poll() is None:
-            for child in psutil.Process(self._process.pid).children(recursive=True):
-                if _program_of(child) == name:
-                    return child
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(self._process.pid).children(recursive=True):
+                    if text in " ".join(child.cmdline()):
+                        return child
             time.sleep(POLL_SECONDS)
         return None
 
@@ -165,13 +167,6 @@ class StepProcess:
             raise TimeoutError(f"{self._process.args!r} hangs: {''.join(self._lines)}") from None
         self._reader.join(CHILD_SECONDS)
         return Ending(self._process.returncode, "".join(self._lines))
-
-
-def _program_of(process: psutil.Process) -> str:
-    try:
-        return str(process.name())
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def complete_step(step: Step) -> None:
