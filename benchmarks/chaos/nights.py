@@ -274,13 +274,10 @@ def run_faults(
         target = Target(step, expected.seconds, platform.nights, platform.servers, draw)
         name = draw_fault(target, names, tries)
         ending = FAULTS[name].disturb(target)
-        is_half_promoted = step.name == "promote" and read_champion() not in (
-            champion,
-            expected.outcome.champion,
-        )
+        is_half = is_half_promoted(step.name, champion, expected.outcome.champion)
         actual = repeat_step(step)
-        counts[name].add(ending, is_half_promoted, expected.outcome, actual)
-        tqdm.write(f"{step.night} {step.name}: {name}: exit code {ending.exit_code}: {ending.last_line}")
+        counts[name].add(ending, is_half, expected.outcome, actual)
+        tqdm.write(f"{step.night} {step.name}: {name}: exit code {ending.exit_code}: {ending.reason}")
         if actual != expected.outcome:
             tqdm.write(f"{step.night} {step.name}: {name}: the repeated step differs")
             steps = []  # later steps would differ, too
@@ -314,6 +311,16 @@ def draw_fault(target: Target, names: Collection[str], tries: Counter[tuple[str,
     name = min(possible, key=lambda name: tries[target.step.name, name])
     tries[target.step.name, name] += 1
     return name
+
+
+def is_half_promoted(step: str, before: str, after: str) -> bool:
+    """Return whether a disturbed `promote` left a champion that is neither the old nor the new one.
+
+    Args:
+        step: the name of the step.
+        before, after: digest of the champion's bundle before and after an undisturbed step.
+    """
+    return step == "promote" and read_champion() not in (before, after)
 
 
 def repeat_step(step: Step) -> StepOutcome | None:

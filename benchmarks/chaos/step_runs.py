@@ -81,8 +81,10 @@ class Ending:
         return self.is_done or self.exit_code == -signal.SIGKILL or bool(REASON.search(self.messages))
 
     @property
-    def last_line(self) -> str:
-        """The last line that it printed, which holds the reason or the error."""
+    def reason(self) -> str:
+        """The sentence that gives the reason, else the last line that it printed."""
+        if sentence := REASON.search(self.messages):
+            return sentence.group()
         return (self.messages.strip().splitlines() or [""])[-1]
 
 

@@ -28,7 +28,7 @@ def test_a_step_that_ends_early_gives_its_reason(home: Path) -> None:
     assert not process.run_for(60)
     ending = process.end()
     assert (ending.exit_code, ending.is_done) == (2, False)
-    assert ending.last_line.startswith("gate: refused: ")
+    assert ending.reason.startswith("gate: refused: ")
     with pytest.raises(RuntimeError, match="gate of 2026-03-12 did not complete"):
         complete_step(step)
 
