@@ -158,7 +158,8 @@ def run_servers(folder: Path) -> Iterator[Servers]:
             is_ready: Callable[[], bool],
             stop_signal: signal.Signals = signal.SIGKILL,
         ) -> None:
-            server = Server(component, is_ready, folder / f"{component.name}.log", stop_signal)
+            checked = partial(_with_home, folder, is_ready)
+            server = Server(component, checked, folder / f"{component.name}.log", stop_signal)
             by_name[component.name] = stack.enter_context(server)
 
         run(postgres_server.component(postgres), partial(postgres_server.is_ready, postgres), signal.SIGQUIT)
@@ -169,3 +170,13 @@ def run_servers(folder: Path) -> Iterator[Servers]:
         run(Component(NETWORK, proxy, dict(os.environ)), partial(is_listening, network))
         run(components.mlflow_web(used, settings | database, artifacts), partial(is_listening, mlflow))
         yield Servers(by_name, settings, postgres_server.address(postgres, "postgres"))
+
+
+def _with_home(folder: Path, is_ready: Callable[[], bool]) -> bool:
+    """Ask whether a server answers, with the logins of its own home and not those of the present one."""
+    present_home = os.environ["UNDERCURRENT_HOME"]
+    os.environ["UNDERCURRENT_HOME"] = str(folder)
+    try:
+        return is_ready()
+    finally:
+        os.environ["UNDERCURRENT_HOME"] = present_home
