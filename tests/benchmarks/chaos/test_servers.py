@@ -1,3 +1,4 @@
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -6,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.chaos import servers
 from benchmarks.chaos.servers import Server
 from ops.spark_cluster import is_listening
 from ops.supervisor import Component
@@ -46,3 +48,13 @@ def test_a_stalled_server_goes_on_after_the_stall(server: Server) -> None:
     assert eventually(lambda: process.status() == psutil.STATUS_STOPPED)
     server.resume()
     assert eventually(lambda: process.status() != psutil.STATUS_STOPPED)
+
+
+def test_a_server_is_asked_with_the_logins_of_its_own_home(home: Path, tmp_path: Path) -> None:
+    asked_in: list[str] = []
+    assert not servers._with_home(
+        tmp_path,
+        lambda: bool(asked_in.append(os.environ["UNDERCURRENT_HOME"])),  # type: ignore[func-returns-value]
+    )
+    assert asked_in == [str(tmp_path)]
+    assert os.environ["UNDERCURRENT_HOME"] == str(home)
