@@ -40,12 +40,13 @@ def exclusive_lock(path: Path, purpose: str) -> Iterator[IO[str]]:
         ServiceUnavailableError: The database cannot be reached.
     """
     database = paths.lock_database()
-    with _file_lock(path, purpose) as lock, _database_lock(database, purpose) if database else nullcontext():
+    with file_lock(path, purpose) as lock, _database_lock(database, purpose) if database else nullcontext():
         yield lock
 
 
 @contextmanager
-def _file_lock(path: Path, purpose: str) -> Iterator[IO[str]]:
+def file_lock(path: Path, purpose: str) -> Iterator[IO[str]]:
+    """Hold a lock for the processes that see its file. Else it is like `exclusive_lock`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         _wait(lambda: try_file_lock(lock), f"{purpose}; waiting for it ({path})", FILE_POLL_SECONDS)

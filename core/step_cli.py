@@ -2,7 +2,8 @@
 
 Exit codes:
     0: done.
-    1: failed. A server does not answer, or an exception such as a bug ends Python with its own exit code 1.
+    1: failed. A server does not answer, or the disk is full. An exception such as a bug ends Python with its
+       own exit code 1.
     2: refused input, a mistake of the user. One sentence explains it.
     3: the data checks blocked the night.
 """
@@ -32,8 +33,10 @@ from core.errors import (
     ChecksBlocked,
     InputError,
     ServiceUnavailableError,
+    is_full_disk,
 )
 from core.failures import Failure, remove_failure, write_failure
+from core.locks import file_lock
 from core.paths import PROJECT_ROOT, Night, parse_day, redact_credentials
 from core.run_manifests import RunManifest, write_manifest
 
@@ -76,7 +79,11 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         return _end_early(step, night, Failure(CHECKS_BLOCKED, str(blocked)))
     except ServiceUnavailableError as error:
         return _end_early(step, night, Failure(FAILED, str(error)))
-    except Exception as error:  # a bug: Python prints its traceback
+    except Exception as error:
+        if is_full_disk(error):
+            text = (str(error).splitlines() or [""])[0]
+            return _end_early(step, night, Failure(FAILED, f"the disk is full ({text}); free space on it"))
+        # A bug: Python prints its traceback.
         _write_failure(step, night, Failure(FAILED, f"{type(error).__name__}: {error}"))
         raise
     return DONE
@@ -119,13 +126,20 @@ def _is_first_process() -> bool:
 def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
     """Run a step, write its run manifest and return its path.
 
-    Of several processes that torchrun started, only distributed rank 0 prints and writes. The others return
-    the path that rank 0 writes to.
+    A step that is started twice in a workspace runs twice in a row, because each run empties its folder. Of
+    several processes that torchrun started, only distributed rank 0 prints and writes. The others return the
+    path that rank 0 writes to.
     """
     path = night.run_manifests / f"{step}.json"
     if not _is_first_process():
         run(section, night)
         return path
+    with file_lock(night.workspace / f".{step}.lock", f"{step} of {night.day}"):
+        _run_first_process(step, run, section, night, path)
+    return path
+
+
+def _run_first_process(step: str, run: StepFunction, section: Any, night: Night, path: Path) -> None:
     for stale in (path, *night.run_manifests.glob(f".{step}.json.*")):  # temporary files of a killed run
         stale.unlink(missing_ok=True)
     remove_failure(night.workspace, step)
@@ -145,7 +159,6 @@ def run_step(step: str, run: StepFunction, section: Any, night: Night) -> Path:
     write_manifest(night.run_manifests, step, manifest, run_info)
     counts = _format_row_counts(manifest)
     logs.write(f"{step}: done in {seconds:.1f} s{counts}; run manifest {path}")
-    return path
 
 
 def code_commit() -> str:

@@ -9,20 +9,25 @@ Between driver and workers are only Spark's connections and the storage of the t
 import atexit
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.paths import PROJECT_ROOT
 
 # The JVM runs for seconds and handles few rows: compiling its code thoroughly costs more than it saves.
 JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 LOOPBACK = "127.0.0.1"
+JVM_END_SECONDS = 1.0  # from the last answer of a JVM that is killed to its end
 TASK_PACKAGES = ("core", "lake", "spark_jobs")  # packages whose functions run in tasks
 
 
@@ -60,6 +65,37 @@ def spark_context(name: str) -> SparkContext:
     if not is_local:
         _send_code(context)
     return context
+
+
+@contextmanager
+def explained_jvm_errors() -> Iterator[None]:
+    """Turn an error of a block into one sentence if it has ended because Spark's JVM has ended.
+
+    Py4J reports such an end by many errors, for example as a refused connection.
+
+    Raises:
+        ServiceUnavailableError: The JVM has ended.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _jvm_has_ended(error):
+            raise
+        raise ServiceUnavailableError(
+            "Spark's JVM has ended, perhaps because the machine had no memory left; run the step again, or"
+            " set UNDERCURRENT_SPARK_MEMORY to less than this machine has"
+        ) from error
+
+
+def _jvm_has_ended(error: Exception) -> bool:
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return isinstance(error, PySparkRuntimeError) and error.getCondition() == "JAVA_GATEWAY_EXITED"
+    try:
+        gateway.proc.wait(JVM_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _local_address() -> dict[str, str]:

@@ -72,17 +72,22 @@ def task_scheduler(step: str, paths: Sequence[str]) -> Iterator[TaskScheduler]:
     Args:
         step: the name of the step.
         paths: the Parquet files that its tasks read.
+
+    Raises:
+        ServiceUnavailableError: Spark's JVM has ended.
     """
     if total_bytes(paths) <= MAX_BYTES_IN_PROCESS:
         yield TaskScheduler()
         return
-    from spark_jobs.context import spark_context  # most nights need no Spark, and its import is slow
+    # Most nights need no Spark, and its import is slow.
+    from spark_jobs.context import explained_jvm_errors, spark_context
 
-    spark = spark_context(step)
-    try:
-        yield TaskScheduler(spark)
-    finally:
-        spark.stop()
+    with explained_jvm_errors():
+        spark = spark_context(step)
+        try:
+            yield TaskScheduler(spark)
+        finally:
+            spark.stop()
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from core.run_manifests import RunManifest, read_manifest, write_json
 from lake import audits
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
-from spark_jobs.context import spark_session
+from spark_jobs.context import explained_jvm_errors, spark_session
 
 READ_TABLES = ("events", "interactions", "features", "videos", "users", "sequences", "rejects", "landings")
 
@@ -44,16 +44,13 @@ def run(params: CheckConfig, night: Night) -> RunManifest:
     data_docs = paths.home() / "data_docs"
     facts = night_facts(lake, night)
     tables = NightTables(night_files(lake, facts), lambda: spark_session("check"))
-    expectation_results = validate(
-        night_suites(facts, params),
-        tables,
-        str(night.day),
-        paths.home() / "checks",
-        data_docs,
-        hide_users=load_params(night.params_path).privacy.pseudonymise,
-    )
-    if spark := SparkSession.getActiveSession():
-        spark.stop()
+    hide_users = load_params(night.params_path).privacy.pseudonymise
+    with explained_jvm_errors():
+        expectation_results = validate(
+            night_suites(facts, params), tables, str(night.day), paths.home() / "checks", data_docs, hide_users
+        )
+        if spark := SparkSession.getActiveSession():
+            spark.stop()
     night_outcome = outcome.night_outcome(expectation_results)
     results = {
         "night": str(night.day),

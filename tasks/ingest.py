@@ -213,11 +213,13 @@ def _stage(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
 
 
 def _stage_on_spark(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
-    from spark_jobs.context import spark_context  # most nights need no Spark, and its import is slow
+    # Most nights need no Spark, and its import is slow.
+    from spark_jobs.context import explained_jvm_errors, spark_context
 
-    spark = spark_context("ingest")
-    outcomes = spark.parallelize(tasks, len(tasks)).map(stage_or_refuse).collect()
-    spark.stop()
+    with explained_jvm_errors():
+        spark = spark_context("ingest")
+        outcomes = spark.parallelize(tasks, len(tasks)).map(stage_or_refuse).collect()
+        spark.stop()
     results = []
     for outcome in outcomes:
         if isinstance(outcome, InputError):

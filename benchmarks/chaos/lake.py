@@ -10,23 +10,23 @@ import argparse
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from tqdm import tqdm
 
+from benchmarks.chaos.step_runs import Step, StepProcess, complete_step
 from benchmarks.result import publish_result
 from core.errors import DONE
 from core.paths import PROJECT_ROOT
-from core.run_manifests import read_manifest
 from lake import audits
 from lake.client import Lake
 
@@ -108,80 +108,39 @@ def run_kills(landing: Path, folder: Path, num_kills: int, seed: int) -> dict[st
     """
     undisturbed = run_undisturbed(landing, folder / "undisturbed")
     moments, counts = random.Random(seed), {step: KillCounts() for step in STEPS}
-    steps = list(undisturbed.tables)
-    for number in tqdm(range(num_kills), "chaos", unit="kill"):
-        night, step = steps[number % len(steps)]
-        if number % len(steps) == 0:
-            home = _new_home(landing, folder / "disturbed")
-        moment = moments.uniform(0, undisturbed.seconds[night, step])
-        in_time = run_step(step, night, home, kill_after=moment)
-        run_step(step, night, home)
-        counts[step].add(in_time, undisturbed.tables[night, step], read_tables())
-        _pass_checks(step, night)
+    steps: list[Step] = []
+    for _ in tqdm(range(num_kills), "chaos", unit="kill"):
+        if not steps:
+            steps = _steps_of_nights(_new_home(landing, folder / "disturbed"))
+        step = steps.pop(0)
+        process = StepProcess(step)
+        in_time = process.run_for(moments.uniform(0, undisturbed.seconds[step.night, step.name]))
+        if in_time:
+            process.kill()
+        process.end()
+        complete_step(step)
+        expected = undisturbed.tables[step.night, step.name]
+        counts[step.name].add(in_time, expected, read_tables(step.night))
+        _pass_checks(step)
     return counts
 
 
 def run_undisturbed(landing: Path, home: Path) -> UndisturbedRun:
     """Run all nights without a kill on a new lake."""
-    run, home = UndisturbedRun(), _new_home(landing, home)
-    for night, step in _steps_of_nights(landing):
-        run_step(step, night, home)
-        run.tables[night, step] = read_tables()
-        run.seconds[night, step] = read_manifest(home / str(night) / "run_manifests", step)["seconds"]
-        _pass_checks(step, night)
+    run = UndisturbedRun()
+    for step in _steps_of_nights(_new_home(landing, home)):
+        complete_step(step)
+        run.tables[step.night, step.name] = read_tables(step.night)
+        run.seconds[step.night, step.name] = step.seconds
+        _pass_checks(step)
     return run
 
 
-def run_step(
-    step: str,
-    night: date,
-    home: Path,
-    kill_after: float | None = None,
-    params: Path = PROJECT_ROOT / "params.yaml",
-    max_file_bytes: int | None = None,
-) -> bool:
-    """Run a step in a process of its own, and return whether it was killed.
-
-    Args:
-        step: the step.
-        night: the night.
-        home: UNDERCURRENT_HOME.
-        kill_after: seconds from the start of its work to the kill. None: it is not killed.
-        params: its parameter file.
-        max_file_bytes: bytes that it can write to each file, as if the disk were then full. None: no limit.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    arguments = ("--night", str(night), "--workspace", str(home / str(night)), "--params", str(params))
-    limit = [] if max_file_bytes is None else ["prlimit", f"--fsize={max_file_bytes}"]
-    command = [*limit, sys.executable, "-m", f"tasks.{step}", *arguments]
-    with tempfile.TemporaryFile("w+") as rest:
-        process = subprocess.Popen(
-            command, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            rest.write(line)
-            if line.startswith(f"{step}: night"):  # Python has started, and the work begins
-                break
-        try:
-            _, messages = process.communicate(timeout=kill_after)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return True
-        rest.seek(0)
-        if process.returncode != DONE:
-            raise subprocess.CalledProcessError(process.returncode, command, stderr=rest.read() + messages)
-    return False
-
-
-def read_tables() -> Tables:
-    """Return the rows of all tables of the present home."""
-    lake = Lake()
-    rows = {name: lake.lazy_scan(name).collect().write_ndjson().splitlines() for name in TABLES}
-    return {name: Counter(lines) for name, lines in rows.items()}
+def read_tables(until: date) -> Tables:
+    """Return the rows of all tables of the present home, up to a day."""
+    lake, known = Lake(), pl.col("day") <= until
+    rows = {name: lake.lazy_scan(name).filter(known).collect().write_ndjson() for name in TABLES}
+    return {name: Counter(lines.splitlines()) for name, lines in rows.items()}
 
 
 def format_table(counts: Mapping[str, Any]) -> str:
@@ -197,10 +156,11 @@ def format_table(counts: Mapping[str, Any]) -> str:
     return "\n".join("".join(f"{cell!s:>16}" for cell in row) for row in [header, *rows, total])
 
 
-def _steps_of_nights(landing: Path) -> Iterator[tuple[date, str]]:
-    folders = sorted((landing / "events").iterdir())
-    nights: Sequence[date] = [date.fromisoformat(folder.name.removeprefix("dt=")) for folder in folders]
-    return ((night, step) for night in nights for step in STEPS)
+def _steps_of_nights(home: Path) -> list[Step]:
+    """Return the steps of all nights in order. Each day with events is a night."""
+    folders = sorted((home / "landing" / "events").iterdir())
+    nights = [date.fromisoformat(folder.name.removeprefix("dt=")) for folder in folders]
+    return [Step(name, night, home) for night in nights for name in STEPS]
 
 
 def _new_home(landing: Path, home: Path) -> Path:
@@ -212,10 +172,10 @@ def _new_home(landing: Path, home: Path) -> Path:
     return home
 
 
-def _pass_checks(step: str, night: date) -> None:
+def _pass_checks(step: Step) -> None:
     """Store that the night passed its checks. They are between clean and sequences."""
-    if step == "clean":
-        audits.write_audit(night, "passed")
+    if step.name == "clean":
+        audits.write_audit(step.night, "passed")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
+import errno
+import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,6 +49,19 @@ def test_only_the_first_process_writes_the_run_manifest(tmp_path, monkeypatch):
     assert len(calls) == 3
 
 
+def test_a_step_that_is_started_twice_runs_twice_in_a_row(tmp_path):
+    def run(params, night):
+        output = night.fresh_folder("record") / str(threading.get_ident())
+        output.touch()
+        time.sleep(0.2)
+        assert output.exists()  # the other run has not emptied the folder
+        return RunManifest()
+
+    with ThreadPoolExecutor() as pool:
+        codes = [pool.submit(_run_main, tmp_path, run) for _ in range(3)]
+    assert [code.result() for code in codes] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(InputError("no such file"), 2), (ChecksBlocked("half is gone"), 3)]
 )
@@ -74,6 +92,27 @@ def test_a_bug_is_stored_as_a_failure(tmp_path):
     with pytest.raises(KeyError):
         _run_main(tmp_path, lambda params, night: _raise(KeyError("bug")))
     assert read_failure(tmp_path, "record") == Failure(1, "KeyError: 'bug'")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.parquet"),
+        OSError(errno.EFBIG, os.strerror(errno.EFBIG)),
+        RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_not_a_bug(tmp_path, capsys, error):
+    def run(params, night):
+        try:
+            raise error
+        except Exception as cause:
+            raise ValueError("the file cannot be written") from cause
+
+    assert _run_main(tmp_path, run) == 1
+    reason = "the disk is full (the file cannot be written); free space on it"
+    assert read_failure(tmp_path, "record") == Failure(1, reason)
+    assert capsys.readouterr().err.splitlines()[-1] == f"record: failed: {reason}"
 
 
 def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path, capsys):

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos.tcp_proxy import tcp_proxy
 from core.errors import DONE, REFUSED_INPUT
 from core.paths import PROJECT_ROOT
 from lake.client import Lake
 from tests.support.landing_files import DAY
 from tests.support.postgres import create_database
+from tests.support.processes import free_port
 from tests.support.spark_cluster import DRIVER_HOST, MASTER, spark_cluster
-from tests.support.tcp_proxy import free_port, tcp_proxy
 from tests.tasks.test_steps_on_s3 import Platform
 
 STEPS = ("ingest", "clean", "sequences")

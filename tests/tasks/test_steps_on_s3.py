@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.chaos.tcp_proxy import tcp_proxy
 from core import paths
 from core.errors import DONE, FAILED, REFUSED_INPUT
 from core.hashing import hash_lines
@@ -19,8 +20,8 @@ from lake.client import Lake
 from tests.support.landing_files import DAY, at, event, land, small_platform
 from tests.support.media_files import write_video
 from tests.support.postgres import create_database
+from tests.support.processes import free_port
 from tests.support.s3_server import READER_KEYS
-from tests.support.tcp_proxy import free_port, tcp_proxy
 
 STEPS = ("ingest", "clean", "embed", "check", "sequences", "snapshot")
 LENIENT_CHECK = {"min_rows": 10, "min_embedded_rate": 0.0}

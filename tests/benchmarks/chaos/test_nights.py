@@ -1,53 +1,73 @@
-import subprocess
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from benchmarks.chaos import nights
-from benchmarks.chaos.lake import TABLES, format_table
+from benchmarks.chaos.faults import Target
+from benchmarks.chaos.lake import TABLES, format_table, read_tables
 from benchmarks.chaos.nights import FaultCounts, Platform, StepOutcome, run_faults
+from benchmarks.chaos.step_runs import Ending, Step
 from core.paths import PROJECT_ROOT
-from tests.support.workspaces import sample_night
+from tests.support.landing_files import DAY, small_platform
 
 NIGHT = date(2026, 3, 12)
 PARAMS = PROJECT_ROOT / "params.yaml"
 ROWS = {name: Counter(["a", "b"]) for name in TABLES}
 EXPECTED = StepOutcome({"bundle_digest": "d"}, ROWS, "d")
+DONE, KILLED, BUG = Ending(0, ""), Ending(-9, ""), Ending(1, "Traceback")
 
 
-def evaluated_night(home: Path) -> None:
-    """A night after `evaluate`, whose challenger the gate promotes."""
-    sample_night(home / str(NIGHT), NIGHT, champion=None)
+def land_one_day(home: Path) -> None:
+    """Deliver the landing files of a small platform."""
+    small_platform(home / "landing", days=1)
 
 
 def test_each_difference_to_the_undisturbed_run_is_counted() -> None:
     counts = FaultCounts()
-    counts.add(True, False, EXPECTED, EXPECTED)
-    counts.add(True, False, EXPECTED, StepOutcome({"bundle_digest": "other"}, ROWS, "d"))
-    counts.add(False, True, EXPECTED, StepOutcome({"bundle_digest": "d"}, ROWS, ""))
+    counts.add(KILLED, False, EXPECTED, EXPECTED)
+    counts.add(KILLED, False, EXPECTED, StepOutcome({"bundle_digest": "other"}, ROWS, "d"))
+    counts.add(DONE, True, EXPECTED, StepOutcome({"bundle_digest": "d"}, ROWS, ""))
     lost = ROWS | {"events": Counter(["a", "c", "c"])}
-    counts.add(True, False, EXPECTED, StepOutcome({"bundle_digest": "d"}, lost, "d"))
+    counts.add(BUG, False, EXPECTED, StepOutcome({"bundle_digest": "d"}, lost, "d"))
+    counts.add(BUG, False, EXPECTED, None)
     assert counts == FaultCounts(
-        faults=4, in_time=3, survived=1, rows_lost=1, rows_added=2, half_promotions=1
+        faults=5, ended=4, unclear=2, survived=1, rows_lost=1, rows_added=2, half_promotions=1
     )
-    assert format_table({"promote": counts}).splitlines()[-1].split() == ["all", *"431121"]
+    assert format_table({"kill": counts}).splitlines()[-1].split() == ["all", *"5421121"]
 
 
-@pytest.mark.timeout(600)
-def test_a_night_whose_steps_are_disturbed_promotes_the_same_champion(tmp_path: Path) -> None:
-    platform = Platform([NIGHT], ("gate", "promote"), PARAMS, evaluated_night)
-    counts = run_faults(platform, tmp_path, num_faults=2, seed=1)
-    assert [(c.faults, c.survived) for c in counts.values()] == [(1, 1), (1, 1)]
-    assert not any(c.half_promotions + c.rows_lost + c.rows_added for c in counts.values())
-    assert nights.read_champion()
+def test_a_step_gets_each_kind_of_fault_once_before_one_returns(home: Path) -> None:
+    target, tries = (
+        Target(Step("gate", NIGHT, home), 1.0, [NIGHT], None, Random(3)),
+        Counter[tuple[str, str]](),
+    )
+    names = ("kill", "file limit", "twice", "poison", "s3")
+    drawn = [nights.draw_fault(target, names, tries) for _ in range(6)]
+    assert sorted(drawn[:3]) == sorted(drawn[3:]) == ["file limit", "kill", "twice"]
 
 
-@pytest.mark.timeout(600)
-def test_a_full_disk_stops_a_step_and_a_retry_completes_it(tmp_path: Path) -> None:
-    home = nights._new_home(Platform([NIGHT], (), PARAMS, evaluated_night), tmp_path / "other-home")
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        nights.run_step("gate", NIGHT, home, max_file_bytes=100)
-    assert "File too large" in caught.value.stderr
-    nights.run_step("gate", NIGHT, home)
+def test_a_step_that_is_killed_and_repeated_leaves_the_tables_of_an_undisturbed_run(tmp_path: Path) -> None:
+    platform = Platform([DAY], ("ingest",), PARAMS, land_one_day)
+    (counts,) = run_faults(platform, tmp_path, num_faults=1, seed=1, names=("kill",)).values()
+    assert counts == FaultCounts(faults=1, ended=1, survived=1)
+    assert read_tables(DAY)["events"].total() == 21
+
+
+def test_no_fault_begins_after_the_given_time(tmp_path: Path) -> None:
+    platform = Platform([DAY], (), PARAMS, lambda home: None)
+    counts = run_faults(platform, tmp_path, num_faults=1, seed=1, names=("kill",), until=0.0)
+    assert counts == {"kill": FaultCounts()}
+
+
+@pytest.mark.parametrize(
+    ("step", "champion", "is_half"),
+    [("promote", "old", False), ("promote", "new", False), ("promote", "", True), ("gate", "", False)],
+)
+def test_a_champion_that_is_neither_old_nor_new_is_half_promoted(
+    monkeypatch: pytest.MonkeyPatch, step: str, champion: str, is_half: bool
+) -> None:
+    monkeypatch.setattr(nights, "read_champion", lambda: champion)
+    assert nights.is_half_promoted(step, "old", "new") == is_half

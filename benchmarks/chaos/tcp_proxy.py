@@ -1,7 +1,9 @@
-"""A TCP proxy in a process of its own. If it is killed, a server seems to have stopped."""
+"""A TCP proxy in a process of its own: `python -m benchmarks.chaos.tcp_proxy TARGET PORT [HOST]`.
+
+If it is killed, the connections to its target break. If it is stopped by SIGSTOP, they stall.
+"""
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ def tcp_proxy(target: int, port: int, host: str = "127.0.0.1") -> Iterator[str]:
 
     Yields the process id of the proxy.
     """
-    command = [sys.executable, "-m", "tests.support.tcp_proxy", str(target), str(port), host]
+    command = [sys.executable, "-m", "benchmarks.chaos.tcp_proxy", str(target), str(port), host]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -24,15 +26,13 @@ def tcp_proxy(target: int, port: int, host: str = "127.0.0.1") -> Iterator[str]:
             process.kill()
 
 
-def free_port() -> int:
-    with socket.socket() as free_socket:
-        free_socket.bind(("127.0.0.1", 0))
-        return int(free_socket.getsockname()[1])
-
-
-async def _serve(target: int, port: int, host: str) -> None:
+async def _serve(target: int, port: int, host: str = "127.0.0.1") -> None:
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
+        except ConnectionError:  # the server has stopped, so the client must not wait for it
+            writer.close()
+            return
         await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer))
 
     server = await asyncio.start_server(connect, host, port)
@@ -49,4 +49,4 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
