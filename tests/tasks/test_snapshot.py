@@ -347,3 +347,21 @@ def test_a_blocked_day_is_not_in_the_snapshot(night):
     assert facts["missing_days"] == []
     assert (facts["folds"]["valid_1"], facts["folds"]["valid_2"]) == (str(DAY - timedelta(2)), str(blocked))
     assert sum(num_seen.values()) < sum(len(row["video_rows"]) for row in _read(night, "seen_items"))
+
+
+def test_vectors_of_segments_are_written_only_if_asked_for(night):
+    rows = [_vector("v1", 7.0), _vector("v1", 8.0, segment=1), _vector("v1", 9.0, "other", segment=0)]
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    facts, info = {"fingerprints": {"visual": "f"}}, {"params": {"segment_seconds": 2.5}}
+    write_manifest(night.run_manifests, "embed", RunManifest(facts=facts), info)
+    path = night.workspace / "snapshot" / "features.safetensors"
+    snapshot.run(PARAMS.snapshot, night)
+    without = load_file(path)
+    assert without.keys() == {"visual", "visual.mask"}
+    snapshot.run(replace(PARAMS.snapshot, segments=True), night)
+    tensors = load_file(path)
+    assert all(np.array_equal(tensors[name], value) for name, value in without.items())
+    assert tensors["segments.milliseconds"].tolist() == [2500]
+    assert tensors["visual.segments"].tolist() == [[8.0, 1.0]]
+    row = [row["video_id"] for row in _read(night, "catalogue")].index("v1")
+    assert tensors["visual.segment_rows"].tolist() == [[row, 1]]
