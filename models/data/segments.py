@@ -1,6 +1,7 @@
 """Video segments as tensors: the vectors of each segment, and views with the segment where the user left.
 
-In this module W counts watched segments, O the newest of them before a view, and T the segments of a video.
+In this module X counts the watched segments of all users, O the newest of them before a view, and T the
+segments of a video.
 """
 
 from collections.abc import Mapping
@@ -113,8 +114,8 @@ class SegmentViews:
         user_E: Row of the user. 0 is unknown.
         video_E: Row of the video in the catalogue.
         exit_segment_E: The segment in which the user left, or WATCHED_TO_END.
-        start_E, end_E: Of the segments that the user watched before, as a range of `watched_W3`.
-        watched_W3: Video row, segment and whether the user left in it (1 or 0), of all users.
+        start_E, end_E: Of the segments that the user watched before, as a range of `watched_X3`.
+        watched_X3: Video row, segment and whether the user left in it (1 or 0), of all users.
         history_length: O, the number of newest segments that a model reads.
     """
 
@@ -123,7 +124,7 @@ class SegmentViews:
     exit_segment_E: Tensor
     start_E: Tensor
     end_E: Tensor
-    watched_W3: Tensor
+    watched_X3: Tensor
     history_length: int
 
     def __len__(self) -> int:
@@ -139,8 +140,8 @@ class SegmentViews:
         position_EO = self.end_E[:, None] - 1 - torch.arange(self.history_length)
         mask_EO = position_EO >= self.start_E[:, None]
         # One more segment, so that position 0 exists even if no segment was watched.
-        padded_W3 = F.pad(self.watched_W3, (0, 0, 0, 1))
-        history_EO3 = padded_W3[torch.where(mask_EO, position_EO, len(self.watched_W3))]
+        padded_X3 = F.pad(self.watched_X3, (0, 0, 0, 1))
+        history_EO3 = padded_X3[torch.where(mask_EO, position_EO, len(self.watched_X3))]
         return SegmentInteractions(
             user_B=self.user_E,
             video_B=self.video_E,
@@ -187,7 +188,7 @@ class SegmentLog:
 
     def views(self, segment_table: SegmentTable, history_length: int) -> SegmentViews:
         """Return each view with what the user watched before it."""
-        watched_W3, first_E = self._watched_segments(segment_table)
+        watched_X3, first_E = self._watched_segments(segment_table)
         user_E = torch.arange(len(self.offsets) - 1).repeat_interleave(self.offsets.diff())
         return SegmentViews(
             user_E=user_E + 1,
@@ -195,7 +196,7 @@ class SegmentLog:
             exit_segment_E=self._exit_segments(segment_table),
             start_E=first_E[self.offsets[user_E]],
             end_E=first_E[:-1],
-            watched_W3=watched_W3,
+            watched_X3=watched_X3,
             history_length=history_length,
         )
 
@@ -216,22 +217,22 @@ class SegmentLog:
             segment_table: The segments of all videos.
             history_length: O, the number of newest segments that a model reads.
         """
-        watched_W3, first_E = self._watched_segments(segment_table)
+        watched_X3, first_E = self._watched_segments(segment_table)
         start_N, end_N = first_E[self.offsets[user_N]], first_E[self.offsets[user_N + 1]]
-        return SegmentViews(user_N + 1, video_N, exit_segment_N, start_N, end_N, watched_W3, history_length)
+        return SegmentViews(user_N + 1, video_N, exit_segment_N, start_N, end_N, watched_X3, history_length)
 
     def _exit_segments(self, segment_table: SegmentTable) -> Tensor:
         return exit_segment(self.watched_E, segment_table.duration_V[self.video_E], segment_table.segment_ms)
 
     def _watched_segments(self, segment_table: SegmentTable) -> tuple[Tensor, Tensor]:
-        """Return watched_W3, and the position of the first segment of each view and the end, [E + 1]."""
+        """Return watched_X3, and the position of the first segment of each view and the end, [E + 1]."""
         num_segments_E = segment_table.num_segments_V[self.video_E]
         count_E = (-(-self.watched_E // segment_table.segment_ms)).minimum(num_segments_E)
         first_E = F.pad(count_E.cumsum(0), (1, 0))
-        view_W = torch.arange(len(count_E)).repeat_interleave(count_E)
-        segment_W = torch.arange(len(view_W)) - first_E[view_W]
-        is_exit_W = segment_W == self._exit_segments(segment_table)[view_W]
-        return torch.stack([self.video_E[view_W], segment_W, is_exit_W.long()], 1), first_E
+        view_X = torch.arange(len(count_E)).repeat_interleave(count_E)
+        segment_X = torch.arange(len(view_X)) - first_E[view_X]
+        is_exit_X = segment_X == self._exit_segments(segment_table)[view_X]
+        return torch.stack([self.video_E[view_X], segment_X, is_exit_X.long()], 1), first_E
 
 
 def views_in_order_of_time(

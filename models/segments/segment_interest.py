@@ -8,7 +8,7 @@ neither takes part nor is ranked.
 The scores are also logits: of all ways to end, leaving in segment t has the weight exp(−p_t), and watching to
 the end has the weight 1. So they give the probability to stay until the end of each segment.
 
-In this module B counts interactions, and T counts the segments of the present video.
+In this module B counts views, and T counts the segments of the present video.
 """
 
 from collections.abc import Iterator, Mapping
