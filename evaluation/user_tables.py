@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics import metric_per_user
+from evaluation.segments import segment_columns
 from models.data.targets import Targets
 from models.evaluation.metrics import ndcg, recall
 from models.evaluation.scoring import (
@@ -76,6 +77,7 @@ def recommendations_table(
         `alpha_<modality>`: Modality weights for this user and video.
         `contribution_<modality>`: How much the modality adds to the score, compared with the average video.
         `top_modality`: The modality with the largest contribution. Null if none is positive.
+        `segment_interest`, `segment_stay`: See `segment_columns`. Only with segment interest.
     """
     B, K = ranked.top_BK.shape
     user_N = targets.users.repeat_interleave(K)
@@ -92,6 +94,7 @@ def recommendations_table(
         f"contribution_{modality}": contribution_NM[:, i].numpy() for i, modality in enumerate(modalities)
     }
     columns["top_modality"] = _top_modality(contribution_NM, modalities)
+    columns |= segment_columns(challenger, targets.users, ranked.top_BK)
     return pa.table(columns).filter(pa.array((ranked.score_BK.flatten() > -torch.inf).numpy()))
 
 

@@ -68,6 +68,19 @@ def whole_video_vectors(lake: Lake, until: date, modality: str, fingerprint: str
     yield from selected.collect_batches(chunk_size=BATCH_VECTORS, engine="streaming", maintain_order=False)
 
 
+def segment_vectors(lake: Lake, modality: str, fingerprint: str) -> Iterator[pl.DataFrame]:
+    """Read the vectors of video segments. Landed vectors have none.
+
+    Yields:
+        Batches of `video_id`, `segment` and `vector`, in no particular order.
+    """
+    rows = lake.lazy_scan("features", f"fingerprint = '{fingerprint}'").filter(
+        pl.col("modality") == modality, pl.col("segment") != WHOLE_VIDEO
+    )
+    selected = rows.select("video_id", "segment", "vector")
+    yield from selected.collect_batches(chunk_size=BATCH_VECTORS, engine="streaming", maintain_order=False)
+
+
 def _newest_landed_vectors(lake: Lake, until: date, modality: str) -> pl.LazyFrame:
     """Return the rows of `landed_vectors`, whose vectors are read only when the query runs."""
     newest = pl.from_arrow(landed_vectors(lake, until, (), [modality]))

@@ -183,6 +183,34 @@ def user_differences(difference: NDArray[np.float64], reference: str) -> str | N
         return _svg(figure)
 
 
+def segment_curves(curves: Sequence[Mapping[str, Any]]) -> str:
+    """Plot the interest in each segment of some videos, and the probability to stay after each.
+
+    Args:
+        curves: One row per video, with `rank`, `segment_interest` and `segment_stay`. At most three.
+
+    Returns:
+        The SVG.
+    """
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "segments"}):
+        figure, (left, right) = _figure(2.1, columns=2)
+        for curve, colour in zip(curves, (FIRST, SECOND, THIRD), strict=False):
+            line: dict[str, Any] = {
+                "color": colour,
+                "linewidth": 1.8,
+                "label": f"recommendation {curve['rank']}",
+            }
+            segments = range(1, len(curve["segment_interest"]) + 1)
+            left.plot(segments, curve["segment_interest"], "o-", markersize=4, **line)
+            right.plot([0, *segments], [1.0, *curve["segment_stay"]], **line)
+        left.set(xlabel="segment", title="interest")
+        right.set(xlabel="after segment", ylim=(0, 1.05), title="probability to stay")
+        right.legend(loc="upper right")
+        for axes in (left, right):
+            axes.locator_params(axis="x", integer=True)
+        return _svg(figure)
+
+
 def ablation_differences(variants: Mapping[str, Mapping], metric: str) -> str:
     """Plot the difference of each ablation variant from the full model, as a file for a white background.
 

@@ -47,7 +47,12 @@ def run(params: CheckConfig, night: Night) -> RunManifest:
     hide_users = load_params(night.params_path).privacy.pseudonymise
     with explained_jvm_errors():
         expectation_results = validate(
-            night_suites(facts, params), tables, str(night.day), paths.home() / "checks", data_docs, hide_users
+            night_suites(facts, params),
+            tables,
+            str(night.day),
+            paths.home() / "checks",
+            data_docs,
+            hide_users,
         )
         if spark := SparkSession.getActiveSession():
             spark.stop()

@@ -21,6 +21,7 @@ from evaluation.baselines import rank_counted_baselines
 from evaluation.experiment_files import write_experiment_files
 from evaluation.metrics import challenger_differences, model_metrics
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
+from evaluation.segments import segment_metrics
 from evaluation.slices import VideoSliceRanks, slice_metrics, video_slices
 from evaluation.user_tables import per_user_table, recommendations_table
 from models.seeding import seed_everything
@@ -78,6 +79,7 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         | model_audit.measure_modality_weight_gain(challenger, ranked["challenger"], targets, params),
         "embedding_drift": model_audit.measure_embedding_drift(challenger, snapshot),
         "bundle_digests": bundles,
+        **segment_metrics(challenger, snapshot, params),
     }
     per_user = per_user_table(snapshot, scorers, ranked, weights, targets, params.k)
     recommendations = recommendations_table(snapshot, challenger, ranked["challenger"], weights, targets)

@@ -24,6 +24,7 @@ from evaluation.gate_inputs import DETAILS_FILE, MANIFEST_FILE
 from evaluation.verdict import night_outcome, read_verdict
 from models.evaluation.metrics import classify_difference
 from reporting import plots
+from reporting.segments import segment_plots
 from reporting.users import example_users
 from tasks.gate import REQUIRED_SLICES
 
@@ -90,6 +91,7 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
     modalities = [m for m in MODALITIES if m in manifest["modalities"]]
     alignment = _read_optional(night, "align", "metrics.json")
     directions = _retrieval_directions(alignment.get("modality_pairs", {}))
+    users = example_users(night, params.example_users, modalities)
     return {
         "night": str(night.day),
         "verdict": verdict,
@@ -113,7 +115,9 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "snapshot_manifest": manifest,
         "run_manifests": run_manifests,
         "timings": _timings(run_manifests),
-        "example_users": example_users(night, params.example_users, modalities),
+        "segments": metrics.get("segments"),
+        "example_users": users,
+        "segment_plots": segment_plots(night, [user["user_id"] for user in users]),
         "pseudonym_key": run_manifests.get("snapshot", {}).get("facts", {}).get("pseudonym_key"),
         "champion": manifest["champion"],
     }
@@ -150,7 +154,7 @@ def metric_label(metric: str) -> str:
     name = metric.split("@")[0]
     if name == "gauc":
         return "gAUC"
-    return metric.upper() if name in ("ndcg", "mrr", "auc", "f1") else metric
+    return metric.upper() if name in ("ndcg", "mrr", "auc", "f1", "hr") else metric
 
 
 def _shown_metrics(metrics: Mapping[str, Any]) -> list[str]:

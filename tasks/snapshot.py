@@ -36,7 +36,7 @@ from core.tables import BEHAVIOURS, TABLES
 from core.time_split import TEST_FOLD, TimeSplit
 from features.item_features import item_statistics
 from features.user_profiles import read_user_profiles
-from features.vectors import whole_video_vectors
+from features.vectors import segment_vectors, whole_video_vectors
 from lake.audits import visible_lake
 from lake.client import Lake, on_days, up_to_day
 from lake.key_ranges import KeyRange, divide_keys
@@ -46,6 +46,7 @@ from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, 
 from registry import model_registry
 from snapshots.parquet_parts import ParquetParts
 from snapshots.pseudonymised_files import pseudonymise_files
+from snapshots.segments import segment_tensors
 from spark_jobs.exchange import count_buckets, deleted_at_end, split_by_user, task_scheduler
 from spark_jobs.seen_items import COLUMNS, SEEN_ITEMS, SeenItemsFolders, watched_pairs, write_seen_items
 
@@ -83,7 +84,10 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
     _require_interactions(files.num_rows, split)
     require_profile_columns(lake, params, split.known_until[TEST_FOLD])
     fingerprints = read_manifest(night.run_manifests, "embed")["facts"]["fingerprints"]
-    modalities = _write_features(lake, split.test_day, video_ids, fingerprints, out / "features.safetensors")
+    segments = _segments(lake, night, video_ids, fingerprints) if params.segments else {}
+    modalities = _write_features(
+        lake, split.test_day, video_ids, fingerprints, segments, out / "features.safetensors"
+    )
     manifest = {
         "night": str(night.day),
         "folds": split.to_json(),
@@ -310,8 +314,22 @@ def _collect_seen_items(paths: Sequence[str], folders: SeenItemsFolders) -> list
         return scheduler.run(partial(write_seen_items, folders=folders), range(num_buckets))
 
 
+def _segments(
+    lake: Lake, night: Night, video_ids: pa.ChunkedArray, fingerprints: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Return the tensors of the video segments."""
+    segment_seconds = read_manifest(night.run_manifests, "embed")["params"]["segment_seconds"]
+    vectors = {name: segment_vectors(lake, name, fingerprint) for name, fingerprint in fingerprints.items()}
+    return segment_tensors(vectors, video_ids, round(1000 * segment_seconds))
+
+
 def _write_features(
-    lake: Lake, until: date, video_ids: pa.ChunkedArray, fingerprints: dict[str, str], path: Path
+    lake: Lake,
+    until: date,
+    video_ids: pa.ChunkedArray,
+    fingerprints: dict[str, str],
+    segments: Mapping[str, np.ndarray],
+    path: Path,
 ) -> dict[str, dict]:
     """Write the whole-video vectors [V, F] of each modality and their mask [V].
 
@@ -320,6 +338,7 @@ def _write_features(
         until: Last day of the vectors.
         video_ids: Of the catalogue.
         fingerprints: Modality -> fingerprint of its encoder. Vectors of other encoders are left out.
+        segments: Tensors of the video segments. Empty: none are written.
         path: Of the file.
 
     Returns:
@@ -328,7 +347,7 @@ def _write_features(
     Raises:
         InputError: Vectors of one modality have different widths.
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray] = dict(segments)
     coverage: dict[str, dict] = {}
     for modality, fingerprint in sorted(fingerprints.items()):
         batches = whole_video_vectors(lake, until, modality, fingerprint)

@@ -77,7 +77,13 @@ def train_and_save(params: TrainConfig, night: Night) -> tuple[list[dict[str, fl
         "num_parameters": sum(p.numel() for p in scorer.model.parameters() if p.requires_grad),
         "num_epochs": len(curve),
         **{f"best_{name}": value for name, value in best_epoch(curve).items()},
+        **_segment_facts(trained.segment_curve),
     }
+
+
+def _segment_facts(curve: list[dict[str, float]]) -> dict[str, float]:
+    """Return the facts of the training of segment interest. Empty if it was not trained."""
+    return {f"best_segment_{name}": value for name, value in best_epoch(curve).items()} if curve else {}
 
 
 def _require_divisible_width(model: AnyModelConfig, width: int) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from models.training.objective import Objective, compute_losses
 from models.training.trainer import Callback, LearningRateSchedule, SeedSteps, Trainer, TrainingTask
 from snapshots.reader import SnapshotReader
 from training.model_config import build_model_config
+from training.segments import add_segment_scores, refit_segments, select_segment_epoch
 from training.setup import build_training_setup, calibrate_ranking_heads, projections_path
 from training.validation import ChoiceValidation, NdcgValidation, Validation, count_validation_choices
 
@@ -43,11 +44,13 @@ class TrainedModel:
         scorer: The model, with what is known before the test day.
         validation: The folds that selected the epoch.
         curve: The curve of the selection.
+        segment_curve: That of segment interest. Empty without its source.
     """
 
     scorer: Scorer
     validation: Sequence[Fold]
     curve: list[dict[str, float]]
+    segment_curve: list[dict[str, float]] = field(default_factory=list)
 
 
 class InterestTask(TrainingTask):
@@ -187,7 +190,7 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
         width: D, width of the shared space.
 
     Raises:
-        InputError: A file of the snapshot is damaged, or see `choose_device`.
+        InputError: A file of the snapshot is damaged, or see `choose_device` and `select_segment_epoch`.
         FloatingPointError: A loss or gradient is not finite.
     """
     model = params.model
@@ -200,12 +203,14 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     counted = count_validation_choices(snapshot, config, params.seed)
     validation = ChoiceValidation.from_counted(folds, counted) if counted else NdcgValidation(folds)
     checkpoints = _checkpoints(params, snapshot)
+    segment_curve = select_segment_epoch(selection.model, snapshot, folds, params.seed)
     curve = fit_interest_model(
         selection.scorer, validation, params, selection.objective, params.epochs, checkpoints[:1]
     )
     calibrate_ranking_heads(selection.scorer, snapshot.interactions(first_fold))
     if counted:
-        selection.model.final_ranker.fit(add_sequence_scores(selection.model, folds, counted))
+        choices = add_sequence_scores(selection.model, folds, counted)
+        selection.model.final_ranker.fit(add_segment_scores(selection.model, folds, choices))
 
     seed_everything(params.seed)
     final_config = build_model_config(model, snapshot, TEST_FOLD, width)
@@ -215,9 +220,11 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     final.model.copy_calibration(selection.model)
     final.model.set_average_users(average_users(final.scorer))
     count_sources(final.model.sources, final.scorer.user_data.sequences, final.scorer.item_table)
+    if segment_curve:
+        refit_segments(final.scorer, params.seed, int(best_epoch(segment_curve)["epoch"]))
     for checkpoint in checkpoints:
         checkpoint.remove()
-    return TrainedModel(final.scorer, folds, curve)
+    return TrainedModel(final.scorer, folds, curve, segment_curve)
 
 
 def bounded_horizon(horizon: int, folds: Sequence[Fold]) -> int:

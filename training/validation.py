@@ -15,6 +15,7 @@ from models.devices import to_device
 from models.evaluation.scoring import Scorer, mean_ndcg
 from models.interest_model import InterestModel
 from models.ranking.final_ranker import ChoiceData, FinalRanker
+from models.sources import SEGMENT_SOURCE
 from models.training.choices import add_sequence_scores, collect_choices
 from snapshots.counted_sources import CountedSources
 from snapshots.reader import SnapshotReader
@@ -117,7 +118,7 @@ def count_validation_choices(snapshot: SnapshotReader, config: ModelConfig, seed
         config: Of the model.
         seed: Of the samples.
     """
-    names = config.sources
+    names = [name for name in config.sources if name != SEGMENT_SOURCE]
     if not names:
         return []
     days = [

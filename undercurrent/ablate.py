@@ -29,6 +29,7 @@ from core.schema import replace_nested
 from core.time_split import TEST_FOLD
 from evaluation.metrics import metric_per_user
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
+from models.data.segment_grid import SEGMENT_MS_KEY
 from models.data.sequences import Sequences
 from models.data.targets import Targets
 from models.evaluation.metrics import classify_difference, ndcg, paired_bootstrap
@@ -96,7 +97,7 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
         "shuffled content": Variant(
             "each video has the features of another", transform_features=_shuffle_features
         ),
-        "IDs only": Variant("without features of the content", transform_features=lambda _: {}),
+        "IDs only": Variant("without features of the content", transform_features=_segment_grid),
         "no alignment": Variant(
             "without alignment", train={"model.objective.align_weight": 0.0}, align={"epochs": 0}
         ),
@@ -235,9 +236,15 @@ def _drop_modality(modality: str) -> Callable[[Features], Features]:
 
 
 def _shuffle_features(features: Features) -> Features:
-    """Give all features of a video to one other video."""
-    order_V = torch.randperm(len(next(iter(features.values()), torch.empty(0))))
-    return {name: x[order_V] for name, x in features.items()}
+    """Give all features of a video to one other video. Vectors of segments are left out."""
+    by_video = {name: x for name, x in features.items() if "segment" not in name}
+    order_V = torch.randperm(len(next(iter(by_video.values()), torch.empty(0))))
+    return {**{name: x[order_V] for name, x in by_video.items()}, **_segment_grid(features)}
+
+
+def _segment_grid(features: Features) -> Features:
+    """Return the length of a segment only, if the snapshot has segments."""
+    return {name: x for name, x in features.items() if name == SEGMENT_MS_KEY}
 
 
 def _hide_sequences(scorer: Scorer) -> Scorer:

@@ -1,18 +1,15 @@
-"""Run a night of a simulated platform up to align in a separate lake, and read its tables for benchmarks."""
+"""Run a night of a simulated platform up to align in a separate lake, for benchmarks."""
 
 import json
 import os
 from datetime import timedelta
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 
 from benchmarks.quality.nights import run_command
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night, parse_day
-from lake.client import Lake, up_to_day
 from simulator.ground_truth import FOLDER_NAME
 from snapshots.reader import SnapshotReader
 
@@ -61,18 +58,3 @@ def run_night(path: Path, home: Path) -> SnapshotReader:
         if run_command(home, f"tasks.{step}", *arguments):
             raise InputError(f"{path}: step {step} refused the night {day}; see its message above")
     return SnapshotReader(Night(parse_day(day), workspace, params_path))
-
-
-def read_interactions(snapshot: SnapshotReader) -> pa.Table:
-    """Return all viewed interactions up to the night, by user and time.
-
-    The columns `user_row` and `video_row` are rows of the snapshot's users and videos.
-    """
-    order = [("user_id", "ascending"), ("started_at", "ascending"), ("video_id", "ascending")]
-    table = Lake().scan("interactions", up_to_day(snapshot.night.day)).sort_by(order)
-    users, videos = snapshot.user_ids, snapshot.videos["video_id"]
-    table = table.append_column("user_row", pc.index_in(table["user_id"], users.combine_chunks()))
-    table = table.append_column("video_row", pc.index_in(table["video_id"], videos.combine_chunks()))
-    return table.filter(
-        pc.and_(table["viewed"], pc.and_(pc.is_valid(table["user_row"]), pc.is_valid(table["video_row"])))
-    )

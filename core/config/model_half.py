@@ -14,11 +14,14 @@ class SnapshotConfig:
     Attributes:
         positive_watch_ratio: watch ratio from which an interaction is a positive.
         profile_categories, profile_numbers: profile columns that are read as categories or as numbers.
+        segments: whether the vectors of video segments are written, too. The source `segment_interest` of
+            `train.model.sources` reads them.
     """
 
     positive_watch_ratio: NonNegativeFloat
     profile_categories: tuple[str, ...]
     profile_numbers: tuple[str, ...]
+    segments: bool
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ SourceName = Literal[
     "creator_affinity",
     "category_affinity",
     "content_kernel",
+    "segment_interest",
 ]
 
 
@@ -97,7 +98,8 @@ class InterestModelConfig:
         skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
         warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
         sources: counted scores that the final ranker combines with the score of the sequence model
-            (models/sources/). Empty: the sequence model ranks alone.
+            (models/sources/). Empty: the sequence model ranks alone. `segment_interest` is learned and needs
+            `snapshot.segments`.
         rerank: the value of the predicted behaviours in the order of the best videos.
         objective: the losses.
     """

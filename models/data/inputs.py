@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.config import ModelConfig
 from models.data.items import ALWAYS_AVAILABLE, ItemTable
+from models.data.segments import build_segment_table
 from models.data.sequences import HOURS_PER_DAY, Sequences
 from models.data.users import UserProfiles
 
@@ -31,7 +32,8 @@ def build_item_table(
     Args:
         videos: Column `video_id`, the item features, and these columns if known: `upload_day`, `author_id`,
             `category`, `duration_ms`, `available_until` (date, null: no last day).
-        features: Modality -> vectors [V, F]. `<modality>.mask` -> whether the video has a vector, [V].
+        features: Modality -> vectors [V, F]. `<modality>.mask` -> whether the video has a vector, [V]. With
+            segments also the tensors of `build_segment_table`.
         modalities: Modality that the model reads -> width. All videos lack a modality that is not in
             `features`.
         video_ids: Videos of the model's ID rows, in order.
@@ -42,10 +44,11 @@ def build_item_table(
     no_mask = torch.zeros(V, dtype=torch.bool)
     masks = [features.get(f"{modality}.mask", no_mask).bool() for modality in modalities]
     id_rows = pc.index_in(videos["video_id"], pa.array(video_ids, pa.string()))
+    id_row_V = to_ints(pc.fill_null(id_rows, -1))
     return ItemTable(
         modality_features={m: features.get(m, torch.zeros(V, width)) for m, width in modalities.items()},
         has_VM=torch.stack(masks, 1) if masks else torch.zeros(V, 0, dtype=torch.bool),
-        id_row_V=to_ints(pc.fill_null(id_rows, -1)),
+        id_row_V=id_row_V,
         upload_day_V=_upload_days(videos),
         item_features_VQ=standardise(videos, feature_statistics),
         author_V=_codes_or_none(videos, "author_id"),
@@ -53,6 +56,9 @@ def build_item_table(
         duration_V=to_floats(videos["duration_ms"]) / 1000 if "duration_ms" in videos.schema.names else None,
         attribute_VA=_attribute_codes(videos, attributes) if attributes else None,
         available_until_V=_last_days(videos),
+        segments=build_segment_table(
+            to_ints(_column_or_nulls(videos, "duration_ms").cast(pa.int64())), features, id_row_V + 1
+        ),
     )
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from models.data.segments import SegmentTable
+
 COUNT_BUCKETS = 24  # log2 of the number of a video's training interactions
 ALWAYS_AVAILABLE = 2**31 - 1  # last day of a video that is never withdrawn
 
@@ -27,6 +29,7 @@ class ItemTable:
         attribute_VA: Code of each attribute in the vocabulary of the model. 0 is unknown. None: no attribute.
         available_until_V: Last day on which the video can be watched, counted from 1970.
             `ALWAYS_AVAILABLE`: it has no last day.
+        segments: The segments of the videos. None: the snapshot has none.
     """
 
     modality_features: Mapping[str, Tensor]
@@ -39,6 +42,7 @@ class ItemTable:
     duration_V: Tensor | None = None
     attribute_VA: Tensor | None = None
     available_until_V: Tensor | None = None
+    segments: SegmentTable | None = None
 
     def available_on(self, day: int) -> Tensor:
         """Whether each video can be watched on this day, bool [V]. It can if its days are unknown.
@@ -68,6 +72,7 @@ class ItemTable:
             duration_V=_rows_or_none(self.duration_V, rows, is_present, torch.nan),
             attribute_VA=_rows_or_none(self.attribute_VA, rows, is_present, 0),
             available_until_V=_rows_or_none(self.available_until_V, rows),
+            segments=self.segments.select(rows, is_present) if self.segments else None,
         )
 
 

@@ -83,11 +83,24 @@ def gauc(p_N: Floats, label_N: NDArray[np.bool_], user_N: NDArray[np.int64]) -> 
     Only users with positives and negatives count. None without such a user. AUC over all users also rewards
     knowing which users like much. gAUC measures only the order within a user (DIN, KDD 2018).
     """
+    auc_B, num_interactions_B = auc_by_user(p_N, label_N, user_N)
+    is_defined_B = ~np.isnan(auc_B)
+    if not is_defined_B.any():
+        return None
+    return float(np.average(auc_B[is_defined_B], weights=num_interactions_B[is_defined_B]))
+
+
+def auc_by_user(
+    p_N: Floats, label_N: NDArray[np.bool_], user_N: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the AUC and the number of interactions of each user, by ascending user.
+
+    The AUC is NaN if there are only positives or only negatives.
+    """
     by_user_N = np.argsort(user_N, kind="stable")
     rows_by_user = np.split(by_user_N, np.flatnonzero(np.diff(user_N[by_user_N])) + 1)
-    auc_and_weight = [(auc(p_N[rows], label_N[rows]), len(rows)) for rows in rows_by_user]
-    defined = np.array([pair for pair in auc_and_weight if pair[0] is not None], float)
-    return float(np.average(defined[:, 0], weights=defined[:, 1])) if len(defined) else None
+    auc_B = np.array([auc(p_N[rows], label_N[rows]) for rows in rows_by_user], float)  # None becomes NaN
+    return auc_B, np.array([len(rows) for rows in rows_by_user])
 
 
 def f1(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:

@@ -1,64 +1,26 @@
 """Segment interest: in which video segment would this user leave? (SegMM, arXiv 2504.04237)
 
 A video is cut into segments of a few seconds. The segments that the user watched before meet the segments of
-the present video, by ID and in each modality separately. The lower the score of a segment, the sooner the
+the present video, by ID and in each modality separately. The lower the score of a segment, the likelier the
 user leaves there. There are two differences from the published code: the last layer counts, and padding
 neither takes part nor is ranked.
 
-In this module B counts interactions, and T counts the segments of the present video.
+The scores are also logits: of all ways to end, leaving in segment t has the weight exp(−p_t), and watching to
+the end has the weight 1. So they give the probability to stay until the end of each segment.
+
+In this module B counts views, and T counts the segments of the present video.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-WATCHED_TO_END = -1  # `exit_segment_B` of a video that was watched to its end
+from models.data.segments import WATCHED_TO_END, SegmentInteractions, SegmentTable, SegmentViews
+
 ID_BRANCH = "id"
-
-
-@dataclass(frozen=True)
-class SegmentTable:
-    """Features of the segments of all videos.
-
-    Attributes:
-        features: Modality -> features [V, T, F].
-        has: Modality -> bool [V, T], whether the segment has the modality.
-        num_segments_V: Number of segments of each video.
-    """
-
-    features: Mapping[str, Tensor]
-    has: Mapping[str, Tensor]
-    num_segments_V: Tensor
-
-
-@dataclass(frozen=True)
-class SegmentInteractions:
-    """Interactions to learn from or to score.
-
-    Attributes:
-        user_B: Row of the user. 0 is unknown.
-        video_B: Row of the video in the catalogue.
-        id_row_B: Row of the video's ID embedding. 0 is unknown.
-        exit_segment_B: The segment in which the user left, or WATCHED_TO_END.
-        history_BO2: (video row, segment) of what the user watched before, newest first.
-        history_mask_BO: Bool, which of them exist.
-        history_exit_BO: Bool, in which of them the user left.
-    """
-
-    user_B: Tensor
-    video_B: Tensor
-    id_row_B: Tensor
-    exit_segment_B: Tensor
-    history_BO2: Tensor
-    history_mask_BO: Tensor
-    history_exit_BO: Tensor
-
-    def select(self, rows: Tensor) -> "SegmentInteractions":
-        """Return these interactions only."""
-        return replace(self, **{name: value[rows] for name, value in vars(self).items()})
+CHUNK_VIEWS = 1024  # views that are scored at a time
 
 
 class CrossAttentionLayer(nn.Module):
@@ -95,7 +57,8 @@ class SegmentInterest(nn.Module):
 
     Args:
         modalities: Name -> width of its features. Empty: IDs and positions only.
-        num_users: Number of known users. Row 0 of the embedding stands for the others.
+        num_users: Number of known users. Row 0 of the embedding stands for the others. None: the ID branch
+            reads the IDs of the videos that the user watched, so that it needs no list of users.
         num_videos: Number of known videos. Row 0 of the embedding stands for the others.
         max_segments: T of the longest video.
         width: D.
@@ -106,7 +69,7 @@ class SegmentInterest(nn.Module):
     def __init__(
         self,
         modalities: Mapping[str, int],
-        num_users: int,
+        num_users: int | None,
         num_videos: int,
         max_segments: int,
         width: int = 32,
@@ -118,12 +81,13 @@ class SegmentInterest(nn.Module):
         self.projections = nn.ModuleDict(
             {m: nn.Linear(size, width, bias=False) for m, size in modalities.items()}
         )
-        self.user_embedding = nn.Embedding(num_users + 1, width, padding_idx=0)
+        self.user_embedding = None if num_users is None else nn.Embedding(num_users + 1, width, padding_idx=0)
         self.id_embedding = nn.Embedding(num_videos + 1, width, padding_idx=0)
         self.position_embedding = nn.Embedding(max_segments, width)
         self.exit_embedding = nn.Embedding(2, width)  # whether the user left in a segment watched before
         for table in (self.user_embedding, self.id_embedding, self.position_embedding, self.exit_embedding):
-            nn.init.normal_(table.weight, std=0.02)
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.02)
         self.layers = nn.ModuleDict(
             {
                 branch: nn.ModuleList(CrossAttentionLayer(width, dropout) for _ in range(num_layers))
@@ -157,34 +121,89 @@ class SegmentInterest(nn.Module):
 
         Missing segments are zero.
         """
-        mask_BT = segment_mask(interactions, segment_table)
         if branch == ID_BRANCH:
-            u_BOD = self.user_embedding(interactions.user_B).unsqueeze(1)
-            has_BO = torch.ones(len(interactions.user_B), 1).bool()
-            position_TD = self.position_embedding.weight[: mask_BT.shape[1]]
-            v_BTD = self.id_embedding(interactions.id_row_B).unsqueeze(1) + position_TD
-            has_BT = mask_BT
+            (u_BOD, has_BO), (v_BTD, has_BT) = self._id_inputs(interactions, segment_table)
+        elif branch in segment_table.features:
+            (u_BOD, has_BO), (v_BTD, has_BT) = self._content_inputs(branch, interactions, segment_table)
         else:
-            x_VTF, has_VT = segment_table.features[branch], segment_table.has[branch]
-            video_BO, segment_BO = interactions.history_BO2.unbind(2)
-            has_BO = interactions.history_mask_BO & has_VT[video_BO, segment_BO]
-            has_BT = mask_BT & has_VT[interactions.video_B]
-            history_BOF = x_VTF[video_BO, segment_BO].masked_fill(~has_BO.unsqueeze(2), 0.0)
-            u_BOD = self.projections[branch](history_BOF)
-            u_BOD = u_BOD + self.exit_embedding(interactions.history_exit_BO.long())
-            x_BTF = x_VTF[interactions.video_B].masked_fill(~has_BT.unsqueeze(2), 0.0)
-            v_BTD = self.projections[branch](x_BTF)
+            size = (len(interactions.video_B), segment_table.max_segments)
+            return self.position_embedding.weight.new_zeros(*size, self.position_embedding.embedding_dim)
         for layer in self.layers[branch]:  # type: ignore[attr-defined]  # a ModuleList
             u_BOD, v_BTD = layer(u_BOD, v_BTD, torch.cat([has_BO, has_BT], 1))
         return torch.where(has_BT.unsqueeze(2), v_BTD, 0.0)
 
+    def _id_inputs(
+        self, interactions: SegmentInteractions, segment_table: SegmentTable
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return u_BOD and v_BTD of the ID branch, each with its mask."""
+        has_BT, id_row_V = segment_table.mask(interactions.video_B), segment_table.id_row_V
+        position_TD = self.position_embedding.weight[: has_BT.shape[1]]
+        v_BTD = self.id_embedding(id_row_V[interactions.video_B]).unsqueeze(1) + position_TD
+        if self.user_embedding is not None:
+            u_BOD = self.user_embedding(interactions.user_B).unsqueeze(1)
+            return (u_BOD, torch.ones(len(u_BOD), 1).bool()), (v_BTD, has_BT)
+        video_BO, segment_BO = interactions.history_BO2.unbind(2)
+        u_BOD = self.id_embedding(id_row_V[video_BO]) + self.position_embedding(segment_BO)
+        u_BOD = u_BOD + self.exit_embedding(interactions.history_exit_BO.long())
+        return (u_BOD, interactions.history_mask_BO), (v_BTD, has_BT)
 
-def segment_mask(interactions: SegmentInteractions, segment_table: SegmentTable) -> Tensor:
-    """Return which segments each interaction's video has, bool [B, T]."""
-    max_segments = max(
-        (has.shape[1] for has in segment_table.has.values()), default=int(segment_table.num_segments_V.max())
-    )
-    return torch.arange(max_segments) < segment_table.num_segments_V[interactions.video_B][:, None]
+    def _content_inputs(
+        self, branch: str, interactions: SegmentInteractions, segment_table: SegmentTable
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return u_BOD and v_BTD of a modality, each with its mask."""
+        mask_BT = segment_table.mask(interactions.video_B)
+        video_BO, segment_BO = interactions.history_BO2.unbind(2)
+        x_NF, row_VT = segment_table.features[branch], segment_table.row_VT[branch]
+        row_BO = row_VT[video_BO, segment_BO].masked_fill(~interactions.history_mask_BO, -1)
+        row_BT = row_VT[interactions.video_B].masked_fill(~mask_BT, -1)
+        u_BOD, v_BTD = (self.projections[branch](_rows_or_zero(x_NF, rows)) for rows in (row_BO, row_BT))
+        u_BOD = u_BOD + self.exit_embedding(interactions.history_exit_BO.long())
+        return (u_BOD, row_BO >= 0), (v_BTD, row_BT >= 0)
+
+
+def _rows_or_zero(x_NF: Tensor, rows_BX: Tensor) -> Tensor:
+    """Return x[rows] · √F, [B, X, F], with zeros for row −1.
+
+    Encoders return unit vectors. Their numbers have a mean square of 1 / F, and those of the result of 1.
+    """
+    x_BXF = x_NF[rows_BX.clamp(min=0)] * x_NF.shape[1] ** 0.5
+    return x_BXF.masked_fill((rows_BX < 0).unsqueeze(2), 0.0)
+
+
+@torch.no_grad()
+def interest_in_chunks(
+    model: SegmentInterest, segment_table: SegmentTable, views: SegmentViews
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the interest p_BT in each segment of the video of each view, and which segments exist.
+
+    Args:
+        model: It is set to evaluation mode.
+        segment_table: The segments of all videos.
+        views: Of any number.
+    """
+    model.eval()
+    for rows_B in torch.arange(len(views)).split(CHUNK_VIEWS):
+        batch = views.select(rows_B).batch()
+        yield model(batch, segment_table), segment_table.mask(batch.video_B)
+
+
+def predict_interest(
+    model: SegmentInterest, segment_table: SegmentTable, views: SegmentViews
+) -> tuple[Tensor, Tensor]:
+    """Return the interest p_ET in each segment of the video of each view, and which segments exist."""
+    chunks = list(interest_in_chunks(model, segment_table, views))
+    if not chunks:
+        return torch.zeros(0, segment_table.max_segments), segment_table.mask(views.video_E)
+    p_ET, mask_ET = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+    return p_ET, mask_ET
+
+
+def evaluate_skips(
+    model: SegmentInterest, segment_table: SegmentTable, views: SegmentViews
+) -> dict[str, Tensor]:
+    """Return HR@k and NDCG@k of skip prediction, one value for each view that ended early."""
+    p_ET, mask_ET = predict_interest(model, segment_table, views)
+    return skip_metrics(skip_ranks(p_ET, views.exit_segment_E, mask_ET))
 
 
 def intra_video_loss(p_BT: Tensor, exit_segment_B: Tensor, mask_BT: Tensor) -> Tensor:
@@ -223,10 +242,55 @@ def skip_metrics(rank_E: Tensor, cutoffs: tuple[int, ...] = (1, 5, 10)) -> dict[
     return hits | {f"ndcg@{k}": torch.where(rank_E < k, gain_E, 0.0) for k in cutoffs}
 
 
-def position_baseline(interactions: SegmentInteractions, max_segments: int) -> Tensor:
+def exit_log_probabilities(p_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return ln P of leaving in each segment, and of watching to the end, [B, T + 1].
+
+    The weight of leaving in segment t is exp(−p_t), and that of watching to the end is 1.
+    """
+    return F.pad(-p_BT.masked_fill(~mask_BT, torch.inf), (0, 1)).log_softmax(1)
+
+
+def exit_loss(p_BT: Tensor, exit_segment_B: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return −ln P of how each view ended, as the mean over all views.
+
+    Within a video it orders segments as `intra_video_loss` does. It also learns from views to the end, so
+    that the probabilities of different videos can be compared.
+    """
+    outcome_B = torch.where(exit_segment_B == WATCHED_TO_END, p_BT.shape[1], exit_segment_B)
+    return F.nll_loss(exit_log_probabilities(p_BT, mask_BT), outcome_B)
+
+
+def stay_probabilities(p_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the probability that the user is still there after each segment, [B, T]. It never rises."""
+    return (1 - exit_log_probabilities(p_BT, mask_BT)[:, :-1].exp().cumsum(1)).clamp(0, 1)
+
+
+def expected_watch_share(p_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the expected share of the video that is watched, [B]. 0 for a video without segments.
+
+    On average a user who leaves in a segment has watched half of it.
+    """
+    stay_BT = stay_probabilities(p_BT, mask_BT)
+    watched_BT = (F.pad(stay_BT, (1, 0), value=1.0)[:, :-1] + stay_BT) / 2
+    return watched_BT.masked_fill(~mask_BT, 0.0).sum(1) / mask_BT.sum(1).clamp(min=1)
+
+
+def skip_probability(p_BT: Tensor, mask_BT: Tensor, skip_watch_ratio: float) -> Tensor:
+    """Return the probability that the user leaves before this watch ratio, [B].
+
+    Within a segment all moments are equally likely.
+    """
+    exit_BT = exit_log_probabilities(p_BT, mask_BT)[:, :-1].exp()
+    skipped_B1 = skip_watch_ratio * mask_BT.sum(1, keepdim=True)
+    return (exit_BT * (skipped_B1 - torch.arange(p_BT.shape[1])).clamp(0, 1)).sum(1)
+
+
+def position_baseline(views: SegmentViews, max_segments: int) -> Tensor:
     """Return p_T of a baseline that knows positions only.
 
-    It is minus the number of training interactions that ended at the position.
+    The weights of `exit_log_probabilities` are how many views ended at each position or were watched to the
+    end, each plus 1.
     """
-    exit_segment_E = interactions.exit_segment_B[interactions.exit_segment_B != WATCHED_TO_END]
-    return -torch.bincount(exit_segment_E, minlength=max_segments)[:max_segments].float()
+    is_exit_E = views.exit_segment_E != WATCHED_TO_END
+    num_exits_T = torch.bincount(views.exit_segment_E[is_exit_E], minlength=max_segments)[:max_segments]
+    return torch.log1p((~is_exit_E).sum()) - torch.log1p(num_exits_T)

@@ -14,6 +14,7 @@ from models.sources.ease import Ease
 from models.sources.item_cf import ItemCF
 from models.sources.item_statistics import ItemQuality, Popularity, Trending
 from models.sources.random_walk import RandomWalk
+from models.sources.segment_interest import SegmentSource
 from models.sources.source import Source
 from models.sources.transition import Transition
 
@@ -28,7 +29,9 @@ SOURCES: dict[str, type[Source]] = {
     "creator_affinity": CreatorAffinity,
     "category_affinity": CategoryAffinity,
     "content_kernel": ContentKernel,
+    "segment_interest": SegmentSource,
 }
+SEGMENT_SOURCE = "segment_interest"  # the only source that is learned instead of counted
 
 
 def build_sources(
@@ -91,4 +94,22 @@ def source_scores(
     return torch.stack([score_BV, *(source(batch, item_table) for source in sources.values())])
 
 
-__all__ = ["SOURCES", "Source", "build_sources", "count_sources", "source_scores"]
+def segment_source(sources: nn.ModuleDict) -> SegmentSource | None:
+    """Return the source `segment_interest`. None if it is not among these sources."""
+    if SEGMENT_SOURCE not in sources:
+        return None
+    source = sources[SEGMENT_SOURCE]
+    assert isinstance(source, SegmentSource)
+    return source
+
+
+__all__ = [
+    "SEGMENT_SOURCE",
+    "SOURCES",
+    "SegmentSource",
+    "Source",
+    "build_sources",
+    "count_sources",
+    "segment_source",
+    "source_scores",
+]

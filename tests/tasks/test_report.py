@@ -224,6 +224,35 @@ def test_an_unmeasured_reference_is_a_dash(night):
     assert "could not be measured" in page.words
 
 
+def _with_segments(night: Night) -> None:
+    """Add segment interest to the evaluation, as `evaluate` writes it."""
+    path = night.require_output("evaluate", "details.json")
+    details = json.loads(path.read_text())
+    difference = {"mean": 0.02, "low": 0.01, "high": 0.03, "num_users": 60}
+    comparison = {"challenger": 0.654, "position_only": 0.634, "difference": difference}
+    metrics = dict.fromkeys(("hr@1", "ndcg@10", "auc"), comparison)
+    write_json(path, details | {"segments": {"num_views": 321, "num_exits": 123, "metrics": metrics}})
+    path = night.require_output("evaluate", "recommendations.parquet")
+    table = pq.read_table(path)
+    for name, curve in (("segment_interest", [0.5, -0.5]), ("segment_stay", [0.9, 0.4])):
+        table = table.append_column(name, pa.array([curve] * len(table), pa.list_(pa.float32())))
+    pq.write_table(table, path)
+
+
+def test_segment_interest_is_compared_and_plotted_for_each_example_user(night):
+    _with_segments(night)
+    text, page = page_of(night)
+    assert "123 of them ended before the video did" in page.words
+    assert "HR@1 0.654 0.634 +0.0200 +0.0100 … +0.0300 significantly better" in page.words
+    assert text.count("probability to stay") == PARAMS.report.example_users
+    assert "recommendation 3" in page.words
+    assert "recommendation 4" not in page.words
+
+
+def test_a_night_without_segment_interest_does_not_mention_it(night):
+    assert "egment interest" not in page_of(night)[1].words
+
+
 def test_no_page_without_a_verdict(night):
     with pytest.raises(InputError, match=r"run `python -m tasks\.gate"):
         report.run(PARAMS.report, night)

@@ -408,3 +408,21 @@ def test_a_lake_of_several_nights_gives_the_files_of_a_full_build(landing, tmp_p
     night = Night(DAY, tmp_path / "full-night")
     _fill_lake(landing, night)
     assert snapshot.run(PARAMS.snapshot, night).digests == continued.digests
+
+
+def test_vectors_of_segments_are_written_only_if_asked_for(night):
+    rows = [_vector("v1", 7.0), _vector("v1", 8.0, segment=1), _vector("v1", 9.0, "other", segment=0)]
+    Lake().write("features", pa.Table.from_pylist(rows, FEATURES.schema))
+    facts, info = {"fingerprints": {"visual": "f"}}, {"params": {"segment_seconds": 2.5}}
+    write_manifest(night.run_manifests, "embed", RunManifest(facts=facts), info)
+    path = night.workspace / "snapshot" / "features.safetensors"
+    snapshot.run(PARAMS.snapshot, night)
+    without = load_file(path)
+    assert without.keys() == {"visual", "visual.mask"}
+    snapshot.run(replace(PARAMS.snapshot, segments=True), night)
+    tensors = load_file(path)
+    assert all(np.array_equal(tensors[name], value) for name, value in without.items())
+    assert tensors["segments.milliseconds"].tolist() == [2500]
+    assert tensors["visual.segments"].tolist() == [[8.0, 1.0]]
+    row = [row["video_id"] for row in _read(night, "catalogue")].index("v1")
+    assert tensors["visual.segment_rows"].tolist() == [[row, 1]]

@@ -8,22 +8,20 @@ from torch import Tensor
 
 from datasets.segmm import SEGMENT_MS, LogSplit, read_split
 from models.data.interaction_log import InteractionLog
+from models.data.segment_grid import MAX_SEGMENTS
+from models.data.segments import WATCHED_TO_END, SegmentTable, SegmentViews, views_in_order_of_time
 from models.evaluation.metrics import paired_bootstrap
 from models.seeding import seed_everything
 from models.segments.segment_interest import (
-    WATCHED_TO_END,
-    SegmentInteractions,
     SegmentInterest,
-    SegmentTable,
+    evaluate_skips,
     position_baseline,
-    segment_mask,
     skip_metrics,
     skip_ranks,
 )
-from models.segments.training import build_segment_interactions, fit
-from models.segments.training import evaluate_skips as measure_skips
+from models.training.segments import fit, known_id_rows
 
-MAX_SEGMENTS, MAX_LENGTH = 40, 100  # N and M of the paper
+MAX_LENGTH = 100  # M of the paper
 SEEDS = (1, 2, 3)
 BOOTSTRAP_SAMPLES = 2000
 
@@ -42,16 +40,16 @@ def measure(path: Path) -> tuple[dict, dict]:
     """
     split = read_split(path)
     log = split.log
-    interactions, catalogue = prepare_interactions(split)
+    views, catalogue = prepare_views(split)
     train, valid, test = (
-        interactions.select(part)
+        views.select(part)
         for part in torch.arange(len(log.user_E)).tensor_split([split.valid_start, split.test_start])
     )
-    scores_T = position_baseline(train, int(catalogue.num_segments_V.max())).expand(len(test.user_B), -1)
-    baseline = skip_metrics(skip_ranks(scores_T, test.exit_segment_B, segment_mask(test, catalogue)))
+    p_BT = position_baseline(train, catalogue.max_segments).expand(len(test), -1)
+    baseline = skip_metrics(skip_ranks(p_BT, test.exit_segment_E, catalogue.mask(test.video_E)))
     runs = [_run_seed(seed, log, catalogue, train, valid, test) for seed in SEEDS]
     model_metrics = {name: torch.stack([run[name] for run in runs]).mean(0) for name in baseline}
-    user_E = log.user_E[split.test_start :][(test.exit_segment_B != WATCHED_TO_END).numpy()]
+    user_E = log.user_E[split.test_start :][(test.exit_segment_E != WATCHED_TO_END).numpy()]
     figures: dict = {"interactions": len(user_E), "users": len(set(user_E.tolist())), "seeds": len(SEEDS)}
     for name in baseline:
         figures[f"{name}_undercurrent"] = round(float(model_metrics[name].mean()), 4)
@@ -67,28 +65,31 @@ def measure(path: Path) -> tuple[dict, dict]:
     }
 
 
-def prepare_interactions(split: LogSplit) -> tuple[SegmentInteractions, SegmentTable]:
-    """Return all interactions and a table of segments without features, which the release does not have."""
-    log = split.log
-    length_V = torch.zeros(int(log.video_E.max()) + 1, dtype=torch.long)
-    length_V[torch.from_numpy(log.video_E)] = torch.from_numpy(-(-log.duration_ms_E // SEGMENT_MS))
-    interactions = build_segment_interactions(log, SEGMENT_MS, MAX_SEGMENTS, MAX_LENGTH, split.valid_start)
-    return interactions, SegmentTable({}, {}, length_V.clamp(max=MAX_SEGMENTS))
+def prepare_views(split: LogSplit) -> tuple[SegmentViews, SegmentTable]:
+    """Return all views and a table of segments without features, which the release does not have."""
+    log, num_videos = split.log, int(split.log.video_E.max()) + 1
+    duration_V = torch.zeros(num_videos, dtype=torch.long)
+    duration_V[torch.from_numpy(log.video_E)] = torch.from_numpy(log.duration_ms_E)
+    train_video_E = torch.from_numpy(log.video_E[: split.valid_start])
+    id_row_V = known_id_rows(train_video_E, torch.arange(num_videos) + 1)
+    num_segments_V = (-(-duration_V // SEGMENT_MS)).clamp(max=MAX_SEGMENTS)
+    catalogue = SegmentTable({}, {}, num_segments_V, duration_V, id_row_V, SEGMENT_MS)
+    return views_in_order_of_time(log, catalogue, MAX_LENGTH, split.valid_start), catalogue
 
 
 def _run_seed(
     seed: int,
     log: InteractionLog,
     catalogue: SegmentTable,
-    train: SegmentInteractions,
-    valid: SegmentInteractions,
-    test: SegmentInteractions,
+    train: SegmentViews,
+    valid: SegmentViews,
+    test: SegmentViews,
 ) -> dict[str, Tensor]:
     seed_everything(seed)
     users, videos = int(log.user_E.max()) + 1, int(log.video_E.max()) + 1
     model = SegmentInterest({}, users, videos, MAX_SEGMENTS)
-    fit(model, catalogue, train, valid, seed=seed)
-    return measure_skips(model, catalogue, test)
+    fit(model, catalogue, train, [valid], seed=seed)
+    return evaluate_skips(model, catalogue, test)
 
 
 def _mean_by_user(difference_E: Tensor, user_E: np.ndarray) -> dict[str, float | None]:

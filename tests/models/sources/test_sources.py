@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from models.data.items import ItemTable
+from models.data.segment_grid import SEGMENT_MS_KEY
+from models.data.segments import build_segment_table
 from models.data.sequences import SECONDS_PER_DAY, SequenceBatch, Sequences
 from models.sources import SOURCES, Source, build_sources
 from tests.models.sources.inputs import catalogue, likes, score, to_sequences
@@ -17,8 +19,18 @@ from tests.support.model_inputs import BEHAVIOURS, WIDTHS, all_users, make_item_
 LENGTHS = (0, 1, 5, 8, 12, 7)
 
 
+NEW_VIDEOS = ("creator_affinity", "category_affinity", "content_kernel", "segment_interest")  # score them
+
+
 def items_with_columns() -> ItemTable:
-    return replace(make_item_table(), author_V=torch.arange(12) % 4, category_V=torch.arange(12) % 3)
+    items = replace(make_item_table(), author_V=torch.arange(12) % 4, category_V=torch.arange(12) % 3)
+    features = {
+        SEGMENT_MS_KEY: torch.tensor([5000]),
+        "visual.segments": torch.randn(24, WIDTHS["visual"], generator=torch.Generator().manual_seed(3)),
+        "visual.segment_rows": torch.cartesian_prod(torch.arange(12), torch.arange(2)),
+    }
+    durations = 4000 + 3000 * torch.arange(12)
+    return replace(items, segments=build_segment_table(durations, features, items.id_row_V + 1))
 
 
 def build(name: str) -> Source:
@@ -66,7 +78,7 @@ def test_a_saved_source_scores_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_video_outside_the_vocabulary_is_scored_by_content_and_creator_only(name: str) -> None:
     score_BV = fitted(name)(example_batch(), items_with_columns())[:, 9:]
-    assert bool(score_BV.any()) == (name in ("creator_affinity", "category_affinity", "content_kernel"))
+    assert bool(score_BV.any()) == (name in NEW_VIDEOS)
 
 
 @pytest.mark.parametrize("name", SOURCES)
