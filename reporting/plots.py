@@ -205,7 +205,7 @@ def segment_curves(curves: Sequence[Mapping[str, Any]]) -> str:
             right.plot([0, *segments], [1.0, *curve["segment_stay"]], **line)
         left.set(xlabel="segment", title="interest")
         right.set(xlabel="after segment", ylim=(0, 1.05), title="probability to stay")
-        right.legend(loc="upper right")
+        right.legend(loc="best")
         for axes in (left, right):
             axes.locator_params(axis="x", integer=True)
         return _svg(figure)

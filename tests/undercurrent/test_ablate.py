@@ -154,6 +154,25 @@ def test_shuffled_content_belongs_to_another_video(night: Night, tmp_path: Path)
     assert all(torch.equal(after[name], before[name][from_V]) for name in before)
 
 
+def test_changed_content_has_no_vectors_of_segments() -> None:
+    features = {
+        "segments.milliseconds": torch.tensor([5000]),
+        "visual": torch.rand(3, 2),
+        "visual.mask": torch.ones(3).bool(),
+        "visual.segments": torch.rand(5, 2),
+        "visual.segment_rows": torch.zeros(5, 2).int(),
+    }
+    kept = {
+        "no visual": {"segments.milliseconds"},
+        "IDs only": {"segments.milliseconds"},
+        "shuffled content": {"segments.milliseconds", "visual", "visual.mask"},
+    }
+    for name, names in kept.items():
+        transform = variants(MODALITIES, "attention")[name].transform_features
+        assert transform is not None
+        assert transform(features).keys() == names
+
+
 def test_a_user_with_a_hidden_sequence_is_a_new_user(night: Night) -> None:
     snapshot = SnapshotReader(night)
     config = build_model_config(params().train.model, snapshot, "test", 16)
