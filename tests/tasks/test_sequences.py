@@ -283,7 +283,7 @@ COMMENTED = st.builds(
 COUNT_CHANGE = st.one_of(
     st.tuples(
         st.just("clean"),
-        st.integers(0, 3).map(lambda days: DAY - timedelta(days)),
+        st.integers(0, 2).map(lambda days: DAY - timedelta(days)),
         st.lists(COMMENTED, max_size=4),
     ),
     st.tuples(st.just("audit"), st.just(DAY - timedelta(1)), st.sampled_from(["passed", "blocked"])),
@@ -319,7 +319,11 @@ def _full_count(night: date, video: str) -> tuple[int, float | None, int]:
 @given(changes=st.lists(COUNT_CHANGE, min_size=1, max_size=3))
 def test_continued_item_statistics_are_those_of_a_full_count(tmp_path_factory, monkeypatch, changes):
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path_factory.mktemp("home")))
-    _write_landings([DAY - timedelta(n) for n in range(4)])
+    days = [DAY - timedelta(n) for n in range(3)]
+    _write_landings(days)
+    for day in days:
+        _write_day(day, [_interaction("a", "v", 0, False, None) | {"viewed": True, "comment_sentiment": 0.3}])
+    sequences._count_items(audits.visible_lake(DAY), DAY)
     for change in changes:
         _apply(change)
         sequences._count_items(audits.visible_lake(DAY), DAY)
