@@ -1,6 +1,6 @@
 """Loads the compared models of a night, and ranks the whole catalogue with each for the test users."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -24,32 +24,33 @@ from snapshots.saved_models import read_model
 def load_scorer(folder: Path, snapshot: SnapshotReader) -> Scorer:
     """Load a saved model with the videos and users of the snapshot, as of the test day.
 
-    Videos and profile values that the model was not trained on are unknown to it.
+    Videos and profile values that the model was not trained on are unknown to it. A compared model reads the
+    vectors of the encoders that it was trained on.
 
     Args:
         folder: Of the bundle.
         snapshot: Of the night.
 
     Raises:
-        InputError: Files are damaged, or the model was trained with other encoders.
+        InputError: Files are damaged, or the night's own model was trained with other encoders.
     """
     model = read_model(folder)
-    for name, fingerprint in model.config.encoder_fingerprints.items():
-        current = snapshot.encoder_fingerprints.get(name, fingerprint)
-        if current != fingerprint:
-            raise InputError(
-                f"{folder / 'model.json'}: {name} was trained on features of encoder {fingerprint}, but the"
-                f" snapshot has {current}; {_remedy(folder)}, or restore section embed of params.yaml"
-            )
+    if folder == snapshot.night.workspace / "train":
+        _require_current_encoders(folder, model.config.encoder_fingerprints, snapshot)
     fold = snapshot.fold(TEST_FOLD, model.config)
     return Scorer(model, fold.item_table, fold.users, fold.day)
 
 
-def _remedy(folder: Path) -> str:
-    """Return what to do about a model of other encoders. Only the challenger can be trained again."""
-    if folder.name == "train":
-        return "train again"
-    return "remove the alias champion in MLflow and run the night again from the step snapshot"
+def _require_current_encoders(
+    folder: Path, encoder_fingerprints: Mapping[str, str], snapshot: SnapshotReader
+) -> None:
+    for name, fingerprint in encoder_fingerprints.items():
+        current = snapshot.encoder_fingerprints.get(name, fingerprint)
+        if current != fingerprint:
+            raise InputError(
+                f"{folder / 'model.json'}: {name} was trained on features of encoder {fingerprint}, but the"
+                f" snapshot has {current}; train again, or restore section embed of params.yaml"
+            )
 
 
 def read_test_targets(scorer: Scorer, snapshot: SnapshotReader) -> Targets:

@@ -36,6 +36,7 @@ from models.data.items import ItemTable
 from models.data.sequences import SeenItems, Sequences
 from models.data.targets import Targets
 from models.data.users import UserData, UserProfiles
+from snapshots.compared_features import COMPARED_FEATURES, compared_tensor
 from snapshots.saved_models import read_tensors
 
 RERUN_SNAPSHOT = "run `python -m tasks.snapshot` again"
@@ -115,6 +116,32 @@ class SnapshotReader:
         """Modality -> vectors [V, F], and `<modality>.mask` -> whether the video has a vector, [V]."""
         return read_tensors(self.night.require_output("snapshot", "features.safetensors"))
 
+    @cached_property
+    def _compared_features(self) -> dict[str, Tensor]:
+        """The vectors of other encoders than this night's. Empty if no compared model reads any."""
+        path = self.night.workspace / "snapshot" / COMPARED_FEATURES
+        return read_tensors(path) if path.exists() else {}
+
+    def features_of(self, config: ModelConfig) -> dict[str, Tensor]:
+        """Return `features`. A modality has the vectors of the encoder that the model was trained on.
+
+        If that is not the night's encoder and there are no such vectors, all videos lack the modality. The
+        segments of videos lack it in any case.
+        """
+        features = dict(self.features)
+        others = config.encoder_fingerprints.items() - self.encoder_fingerprints.items()
+        for modality, fingerprint in others:
+            for name in (modality, f"{modality}.mask"):
+                features.pop(name, None)
+            name = compared_tensor(modality, fingerprint)
+            if name in self._compared_features:
+                features[modality] = self._compared_features[name]
+                features[f"{modality}.mask"] = self._compared_features[f"{name}.mask"]
+            if f"{modality}.segments" in features:
+                features[f"{modality}.segments"] = torch.zeros(1, config.modalities[modality])
+                features[f"{modality}.segment_rows"] = torch.zeros(0, 2, dtype=torch.long)
+        return features
+
     @property
     def modalities(self) -> list[str]:
         """The modalities that at least one video has."""
@@ -177,7 +204,7 @@ class SnapshotReader:
         """
         item_table = build_item_table(
             self.catalogue(name),
-            self.features,
+            self.features_of(config),
             config.modalities,
             config.video_ids,
             config.item_features,

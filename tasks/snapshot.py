@@ -44,6 +44,7 @@ from lake.latest_records import latest_records
 from lake.profile_columns import require_profile_columns
 from models.data.labels import POSITIVE_BEHAVIOURS, has_behaviour, is_complete, is_positive
 from registry import model_registry
+from snapshots.compared_features import COMPARED_FEATURES, compared_tensor, encoders_of_compared_models
 from snapshots.parquet_parts import ParquetParts
 from snapshots.pseudonymised_files import pseudonymise_files
 from snapshots.segments import segment_tensors
@@ -99,6 +100,7 @@ def run(params: SnapshotConfig, night: Night) -> RunManifest:
         "positive_watch_ratio": params.positive_watch_ratio,
         **model_registry.fetch_compared_models(out, night.day),
     }
+    _write_compared_features(lake, split.test_day, video_ids, fingerprints, out)
     write_json(out / "manifest.json", manifest)
     facts = manifest | {"pseudonym_key": key.fingerprint if key else None}
     return RunManifest(reads=versions, digests=hash_folder(out), facts=facts)
@@ -361,6 +363,24 @@ def _write_features(
             }
     save_file(tensors, path)
     return coverage
+
+
+def _write_compared_features(
+    lake: Lake, until: date, video_ids: pa.ChunkedArray, fingerprints: Mapping[str, str], out: Path
+) -> None:
+    """Write the vectors that a compared model reads, but no model of this night: those of other encoders.
+
+    No file is written if there are none.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for modality, fingerprint in sorted(encoders_of_compared_models(out) - fingerprints.items()):
+        batches = whole_video_vectors(lake, until, modality, fingerprint)
+        x_VF, mask_V = _catalogue_vectors(modality, batches, video_ids)
+        if mask_V.any():
+            name = compared_tensor(modality, fingerprint)
+            tensors |= {name: x_VF, f"{name}.mask": mask_V}
+    if tensors:
+        save_file(tensors, out / COMPARED_FEATURES)
 
 
 def _catalogue_vectors(

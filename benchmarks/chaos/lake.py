@@ -31,7 +31,7 @@ from lake import audits
 from lake.client import Lake
 
 STEPS = ("ingest", "clean", "sequences")
-TABLES = ("landings", "events", "users", "videos", "interactions", "rejects", "sequences")
+TABLES = ("landings", "events", "users", "videos", "interactions", "item_statistics", "rejects", "sequences")
 Tables = Mapping[str, Counter[str]]  # table -> its rows as JSON -> how often each occurs
 
 

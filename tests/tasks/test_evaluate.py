@@ -29,6 +29,7 @@ from models.evaluation.scoring import average_users
 from models.interest_model import InterestModel
 from models.retrieval import full_ranking
 from registry import tracking
+from snapshots.compared_features import COMPARED_FEATURES
 from snapshots.reader import SnapshotReader
 from tasks import align, evaluate, train
 from tests.support.snapshots import NIGHT, plant
@@ -373,14 +374,30 @@ def test_an_older_champion_scores_new_videos_and_profile_values(copy: Night) -> 
     assert results["models"]["champion"]["ndcg@10"] > 0.1
 
 
-def test_a_model_of_other_encoders_is_refused(copy: Night) -> None:
-    champion = make_champion(copy)
-    path = champion / "model.json"
-    text = path.read_text()
-    path.write_text(text.replace("planted-visual", "another-encoder"))
-    reason = "visual was trained on features of encoder another-encoder.* remove the alias champion"
+def rename_encoder(folder: Path) -> None:
+    """Let a model say that it was trained on vectors of another visual encoder."""
+    path = folder / "model.json"
+    path.write_text(path.read_text().replace("planted-visual", "another-encoder"))
+
+
+def test_a_challenger_of_other_encoders_is_refused(copy: Night) -> None:
+    rename_encoder(copy.folder("train"))
+    reason = r"visual was trained on features of encoder another-encoder.* train again"
     with pytest.raises(InputError, match=reason):
         run_evaluate(copy)
+
+
+def test_a_champion_reads_the_vectors_of_the_encoder_that_it_was_trained_on(copy: Night) -> None:
+    champion = make_champion(copy)
+    expected = run_evaluate(copy)["models"]
+    rename_encoder(champion)
+    without_vectors = run_evaluate(copy)["models"]
+    vectors = load_file(copy.require_output("snapshot", "features.safetensors"))
+    own = {"visual.another-encoder": vectors["visual"], "visual.another-encoder.mask": vectors["visual.mask"]}
+    save_file(own, copy.folder("snapshot") / COMPARED_FEATURES)
+    assert run_evaluate(copy)["models"] == expected
+    assert without_vectors["challenger"] == expected["challenger"]
+    assert without_vectors["champion"] != expected["champion"]
 
 
 def test_a_missing_item_feature_is_unknown(copy: Night) -> None:

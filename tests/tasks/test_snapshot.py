@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -163,6 +164,26 @@ def test_only_vectors_of_the_current_encoder_are_read(night):
     assert np.flatnonzero(tensors["visual.mask"]).tolist() == [ids.index("v1")]
     assert tensors["visual"][ids.index("v1")].tolist() == [7.0, 1.0]
     assert run_manifest.facts["modalities"] == {"visual": {"width": 2, "covered": 1, "fingerprint": "f"}}
+
+
+def test_vectors_of_other_encoders_are_written_for_the_champion_only(night, monkeypatch):
+    def fetch_champion(out: Path, _: date) -> dict[str, str | None]:
+        (out / "champion").mkdir()
+        model = {"encoder_fingerprints": {"visual": "other", "text": "unknown"}}
+        (out / "champion" / "model.json").write_text(json.dumps(model))
+        return {"champion": "1", "incumbent": None}
+
+    Lake().write("features", pa.Table.from_pylist([_vector("v2", 8.0, "other")], FEATURES.schema))
+    path = night.workspace / "snapshot" / "compared_features.safetensors"
+    snapshot.run(PARAMS.snapshot, night)
+    assert not path.exists()
+    monkeypatch.setattr(snapshot.model_registry, "fetch_compared_models", fetch_champion)
+    snapshot.run(PARAMS.snapshot, night)
+    tensors = load_file(path)
+    row = [row["video_id"] for row in _read(night, "catalogue")].index("v2")
+    assert tensors.keys() == {"visual.other", "visual.other.mask"}
+    assert np.flatnonzero(tensors["visual.other.mask"]).tolist() == [row]
+    assert tensors["visual.other"][row].tolist() == [8.0, 1.0]
 
 
 def _landed(video: str, vector: list[float], source: str, day: date = DAY) -> dict:
