@@ -41,7 +41,7 @@ def component(port: int) -> Component:
     command = [_program(), "server", f"-dir={_folder()}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"]
     command += ["-s3", f"-s3.config={_write_config()}", f"-s3.port={port}"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0", "-master.volumeSizeLimitMB=1024"]
-    command += [f"-{name}={number}" for name, number in internal]
+    command += ["-master.telemetry=false", *(f"-{name}={number}" for name, number in internal)]
     return Component("s3", command, {"PATH": os.environ.get("PATH", ""), "HOME": str(_folder())})
 
 

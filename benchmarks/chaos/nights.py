@@ -71,6 +71,7 @@ TINY: dict[str, dict[str, Any]] = {
     "gate": {"min_users": 5, "min_gain": -1.0, "max_slice_loss": 1.0, "max_calibration_error": 1.0},
 }
 DISK_MIB = 1024
+ALWAYS_POSSIBLE = {"kill", "file limit", "twice"}  # in each step, on each machine
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=FAULTS, help="kinds of faults")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/chaos-nights.json")
     args = parser.parse_args()
+    if not ALWAYS_POSSIBLE & set(args.only):
+        parser.error(
+            f"--only: name one of {sorted(ALWAYS_POSSIBLE)}, too; the others cannot disturb each step"
+        )
     with _folder() as folder, ExitStack() as stack:
         servers = stack.enter_context(run_servers(folder / "servers")) if args.servers else None
         platform = simulate_platform(folder, args.nights, servers)

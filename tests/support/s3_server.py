@@ -53,6 +53,7 @@ def _seaweedfs_on(folder: Path, ports: list[int]) -> Iterator[dict[str, str]]:
         "-s3.port.lance=0",
         "-volume.max=20",
         "-master.volumeSizeLimitMB=64",
+        "-master.telemetry=false",
     ]
     location = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     with (folder / "log").open("w") as log:

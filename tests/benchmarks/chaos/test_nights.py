@@ -1,3 +1,4 @@
+import sys
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -71,3 +72,12 @@ def test_a_champion_that_is_neither_old_nor_new_is_half_promoted(
 ) -> None:
     monkeypatch.setattr(nights, "read_champion", lambda: champion)
     assert nights.is_half_promoted(step, "old", "new") == is_half
+
+
+def test_kinds_that_cannot_disturb_every_step_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nights", "--only", "jvm", "poison"])
+    with pytest.raises(SystemExit):
+        nights.main()
+    assert "--only: name one of ['file limit', 'kill', 'twice'], too" in capsys.readouterr().err
