@@ -34,7 +34,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(os.environ):
         if name.startswith(("UNDERCURRENT_", "DVC_")) and name != "UNDERCURRENT_SHARED_DATA":
             monkeypatch.delenv(name)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # mlflow.set_registry_uri sets the second
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
     folder = tmp_path / "home"
     monkeypatch.setenv("UNDERCURRENT_HOME", str(folder))

@@ -17,9 +17,8 @@ from subprocess import Popen
 import sqlalchemy
 
 from core.paths import PROJECT_ROOT
-from ops import components, ports, postgres_server, process_group, profiles, s3_server
+from ops import components, ports, postgres_server, process_group, profiles, s3_server, spark_cluster
 from ops.ports import Ports
-from ops.spark_cluster import is_listening
 from ops.supervisor import Component
 
 POSTGRES, S3, NETWORK, MLFLOW = "postgres", "s3", "network", "mlflow"
@@ -27,8 +26,6 @@ POLL_SECONDS, START_SECONDS = 0.1, 240.0
 LOG_CHARS = 2000  # of the end of a log that an error shows
 # After a kill, SeaweedFS waits up to twice this long before it answers. Its default is 10 s.
 FAST_ELECTION = "-master.electionTimeout=1s"
-# A step gets the servers' addresses, but no setting of Airflow or of a Spark cluster.
-UNUSED_SETTINGS = ("AIRFLOW__", "SPARK_", "UNDERCURRENT_SPARK_")
 
 
 class Server:
@@ -145,8 +142,12 @@ def run_servers(folder: Path) -> Iterator[Servers]:
     mlflow, postgres, s3, network, unused = ports.find_free(5)
     used = Ports(mlflow=mlflow, postgres=postgres, s3=network, spark=unused)
     postgres_server.initialise()
-    variables = profiles.postgres_variables(used)
-    settings = {name: text for name, text in variables.items() if not name.startswith(UNUSED_SETTINGS)}
+    # A step gets the servers' addresses, but no setting of Airflow or of a Spark cluster.
+    settings = {
+        name: text
+        for name, text in profiles.postgres_variables(used).items()
+        if not name.startswith("AIRFLOW__") and name not in spark_cluster.variables(unused)
+    }
     proxy = (sys.executable, "-m", "benchmarks.chaos.tcp_proxy", str(s3), str(network))
     database = {"MLFLOW_TRACKING_URI": postgres_server.address(postgres, "mlflow")}
     artifacts = f"s3://{s3_server.BUCKET}/mlflow"
@@ -167,8 +168,11 @@ def run_servers(folder: Path) -> Iterator[Servers]:
         store = s3_server.component(s3)
         store = replace(store, command=[*store.command, FAST_ELECTION])
         run(store, partial(s3_server.is_ready, s3))
-        run(Component(NETWORK, proxy, dict(os.environ)), partial(is_listening, network))
-        run(components.mlflow_web(used, settings | database, artifacts), partial(is_listening, mlflow))
+        run(Component(NETWORK, proxy, dict(os.environ)), partial(spark_cluster.is_listening, network))
+        run(
+            components.mlflow_web(used, settings | database, artifacts),
+            partial(spark_cluster.is_listening, mlflow),
+        )
         yield Servers(by_name, settings, postgres_server.address(postgres, "postgres"))
 
 
