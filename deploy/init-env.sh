@@ -1,21 +1,17 @@
 #!/usr/bin/env bash
-# Writes deploy/.env with generated passwords, for compose.yaml. An existing file is kept.
+# Writes deploy/.env with generated passwords, for compose.yaml. Values that it has are kept, missing ones are added.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 random() { head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
+add() { grep -q "^$1=" .env || echo "$1=$(random "$2")" >>.env; } # a variable, and its number of random bytes
 
 umask 077
-if [ -e .env ]; then
-    echo "init-env: deploy/.env exists and is kept" >&2
-    exit 0
-fi
-cat >.env <<END
-POSTGRES_PASSWORD=$(random 16)
-S3_ACCESS_KEY=$(random 10)
-S3_SECRET_KEY=$(random 20)
-SPARK_SECRET=$(random 32)
-MLFLOW_PASSWORD=$(random 12)
-PSEUDONYM_KEY=$(random 32)
-END
-echo "init-env: wrote deploy/.env" >&2
+touch .env
+add POSTGRES_PASSWORD 16
+add S3_ACCESS_KEY 10
+add S3_SECRET_KEY 20
+add SPARK_SECRET 32
+add MLFLOW_PASSWORD 12
+add PSEUDONYM_KEY 32
+echo "init-env: deploy/.env has all passwords" >&2

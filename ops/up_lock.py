@@ -31,9 +31,9 @@ def holder() -> int | None:
     """Return the process id of the `make up` of this home. None: none runs."""
     try:
         with _path().open("r+", encoding="utf-8") as file:
-            return (
-                None if locks.try_file_lock(file) else int(file.read() or 0) or None
-            )  # empty: it is starting
+            if locks.try_file_lock(file):
+                return None
+            return int(file.read() or 0) or None  # empty: it is starting
     except FileNotFoundError:
         return None
 

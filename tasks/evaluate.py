@@ -25,6 +25,7 @@ from evaluation.segments import segment_metrics
 from evaluation.slices import VideoSliceRanks, slice_metrics, video_slices
 from evaluation.user_tables import per_user_table, recommendations_table
 from models.seeding import seed_everything
+from snapshots.compared_features import COMPARED_MODELS
 from snapshots.reader import SnapshotReader
 
 
@@ -94,7 +95,7 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
 def model_folders(night: Night) -> dict[str, Path]:
     """Return name -> folder of the saved models: the challenger, and those that the snapshot holds."""
     challenger = night.require_output("train", "model.json").parent
-    compared = {name: night.workspace / "snapshot" / name for name in ("champion", "incumbent")}
+    compared = {name: night.workspace / "snapshot" / name for name in COMPARED_MODELS}
     return {"challenger": challenger} | {name: path for name, path in compared.items() if path.is_dir()}
 
 

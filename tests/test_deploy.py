@@ -134,6 +134,16 @@ def test_the_generated_passwords_are_those_of_compose_and_are_private(tmp_path: 
     assert dict(line.split("=") for line in path.read_text().splitlines()) == lines
 
 
+def test_a_password_of_a_newer_version_is_added_to_an_older_file(tmp_path: Path) -> None:
+    script = shutil.copy(DEPLOY / "init-env.sh", tmp_path)
+    path = tmp_path / ".env"
+    path.write_text("POSTGRES_PASSWORD=kept\n")
+    subprocess.run([script], check=True, env={"PATH": os.environ["PATH"]}, capture_output=True)
+    lines = dict(line.split("=") for line in path.read_text().splitlines())
+    assert lines["POSTGRES_PASSWORD"] == "kept"
+    assert set(lines) == set(VARIABLE.findall(read("compose.yaml")))
+
+
 def test_the_users_of_s3_are_valid_json() -> None:
     content = yaml.safe_load(read("compose.yaml"))["configs"]["s3_users"]["content"]
     identity = json.loads(VARIABLE.sub("secret", content))["identities"][0]

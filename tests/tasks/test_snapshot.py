@@ -15,6 +15,7 @@ from core.paths import PROJECT_ROOT, Night
 from core.pseudonyms import KEY_VARIABLE
 from core.run_manifests import RunManifest, write_manifest
 from core.tables import FEATURES, INTERACTIONS
+from features import item_features
 from lake import audits
 from lake.client import Lake
 from spark_jobs import exchange
@@ -269,11 +270,15 @@ def _sorted_tables(night: Night) -> dict[str, list[str]]:
 
 
 def test_small_ranges_of_users_and_videos_give_the_same_rows(night, monkeypatch):
-    """Each user and video is then a range of its own, and the users are in several buckets."""
+    """Each user, video and comment is then a range of its own, and the users are in several buckets."""
+    rows = _commented({"v1": [0.5, -0.1, 0.7, None], "v2": [None], "v3": [0.25]}, DAY - timedelta(3))
+    Lake().write("interactions", pa.Table.from_pylist(rows, INTERACTIONS.schema))
+    _build_sequences(night)
     facts = snapshot.run(PARAMS.snapshot, night).facts
     whole = _sorted_tables(night)
     monkeypatch.setattr(snapshot, "RANGE_ROWS", 1)
     monkeypatch.setattr(snapshot, "RANGE_RECORDS", 1)
+    monkeypatch.setattr(item_features, "MAX_COMMENTS", 1)
     monkeypatch.setattr(snapshot, "count_buckets", lambda scheduler, paths: 3)
     assert snapshot.run(PARAMS.snapshot, night).facts == facts
     users = pq.ParquetFile(night.workspace / "snapshot" / "users_test.parquet")
