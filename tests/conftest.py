@@ -25,6 +25,27 @@ if not hasattr(main := sys.modules["__main__"], "__file__"):  # a worker of pyte
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
 
+
+class FailuresAtOnce:
+    """Prints each failure when it happens, so that a run that is ended from outside still tells them."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            failure = f"{report.nodeid} failed in its {report.when} after {report.duration:.0f} s"
+            self.terminal.write_line(f"\n{failure}\n{report.longreprtext}")
+            self.terminal.flush()
+
+
+@pytest.hookimpl(trylast=True)  # after the terminal reporter was registered
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput"):  # a worker of pytest-xdist prints nothing
+        config.pluginmanager.register(FailuresAtOnce(terminal))
+
+
 SHARED_DATA = Path(os.environ.get("UNDERCURRENT_SHARED_DATA", "../shared/data")).resolve()
 
 
