@@ -51,7 +51,7 @@ def run_promotion(api: AirflowClient, supervisor: Supervisor, day: date, answer:
     assert watch_run(api, supervisor, DAG_ID, run_id) == "success"
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(900)
 def test_only_an_approved_challenger_becomes_the_champion(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def platform(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert simulator(["make", "--params", str(path)]) == 0
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("platform")
 def test_three_nights_run_in_order_and_only_the_newest_gets_a_model(home: Path) -> None:
     with airflow_server.start(free_port()) as (api, supervisor):

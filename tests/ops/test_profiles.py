@@ -146,7 +146,7 @@ def make_down() -> int:
 @pytest.mark.skipif(
     not shutil.which("initdb") and not postgres_server.DEBIAN_PROGRAMS.exists(), reason="no PostgreSQL"
 )
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(900)
 def test_a_night_runs_on_postgres_and_s3_and_make_down_ends_every_process(
     home: Path, free_ports: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
