@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.data.sequences import Sequences
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
-from models.interest_model import InterestModel
+from models.interest_model import USER_INDEPENDENT_FUSIONS, InterestModel
 from tests.support.model_inputs import (
     all_users,
     make_config,
@@ -21,7 +21,7 @@ from tests.support.model_inputs import (
 )
 
 ENCODERS = ("transformer", "ligr", "lstm", "hstu", "mean")
-FUSIONS = ("attention", "user", "early", "late", "uniform")
+FUSIONS = ("attention", "user", "early", "late", "uniform", "cross", "hybrid", "tokens")
 ENCODER_FUSION_PAIRS = [
     *((encoder, "attention") for encoder in ENCODERS),
     *(("transformer", level) for level in FUSIONS[1:]),
@@ -190,7 +190,7 @@ def test_scores_are_inner_products_unless_weights_depend_on_user_and_video(
     assert len(items.has_VM.unique(dim=0)) > 2  # videos that lack a modality, and one that lacks all
     user_state = model.encode_user(sequences.padded_batch(all_users(sequences), 8), make_profiles(), items)
     pair = model.inner_product_vectors(user_state, items)
-    assert (pair is None) == (fusion in ("attention", "late"))
+    assert (pair is None) == (fusion in ("attention", "late", "hybrid"))
     if pair is not None:
         q_NF, w_VX = pair
         assert torch.allclose(q_NF @ w_VX.T, model.score_items(user_state, items)[0], atol=1e-5)
@@ -258,7 +258,8 @@ def test_each_fusion_gives_other_scores_and_its_own_weights() -> None:
         )
         score_by_fusion[fusion] = score_NV
         even_MNV = (items.has_VM / items.has_VM.sum(1, keepdim=True).clamp(min=1)).T[:, None, :]
-        assert torch.allclose(alpha_MNV, even_MNV.expand_as(alpha_MNV)) is (fusion in ("early", "uniform"))
+        is_even = torch.allclose(alpha_MNV, even_MNV.expand_as(alpha_MNV))
+        assert is_even is (fusion in USER_INDEPENDENT_FUSIONS)
     pairs = [(a, b) for a in FUSIONS for b in FUSIONS if a < b]
     assert not any(torch.allclose(score_by_fusion[a], score_by_fusion[b]) for a, b in pairs)
 
