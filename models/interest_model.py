@@ -161,8 +161,9 @@ class InterestModel(nn.Module):
         z_BSD = z_XBSD.mean(0) if self.is_late_fusion else z_XBSD[0]
         if not self.has_modality_states:
             return UserState(z_BSD, u_BSW)
-        fused_XBSD, own_XBSD = (z_XBSD[:1], z_XBSD[1:]) if self.is_hybrid_fusion else (z_XBSD, None)
-        modality_z_BSMD = (fused_XBSD if own_XBSD is None else fused_XBSD + own_XBSD).movedim(0, 2)
+        if self.is_hybrid_fusion:
+            z_XBSD = z_XBSD[:1] + z_XBSD[1:]
+        modality_z_BSMD = z_XBSD.movedim(0, 2)
         if self.user_normalisation is not None:
             modality_z_BSMD = modality_z_BSMD * self.user_normalisation(z_BSD.shape[1])
         return UserState(z_BSD, u_BSW, modality_z_BSMD)
@@ -352,12 +353,12 @@ class InterestModel(nn.Module):
             u_BTW: The modality preference before each event, which fuses it.
         """
         scale_TMD = None if self.user_normalisation is None else self.user_normalisation(video_BT.shape[1])
-        fused, own = (), ()
-        if not self.is_late_fusion:
-            fused = (fuse_modalities(u_BTW, items, video_BT, scale_TMD)[0],)
+        own: tuple[Tensor, ...] = ()
         if self.is_late_fusion or self.is_hybrid_fusion:
             own = unfused_modalities(items, video_BT, scale_TMD).unbind(2)
-        return (*fused, *own)
+        if self.is_late_fusion:
+            return own
+        return (fuse_modalities(u_BTW, items, video_BT, scale_TMD)[0], *own)
 
 
 def category_position(config: ModelConfig) -> int | None:

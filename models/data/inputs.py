@@ -95,7 +95,7 @@ def _word_codes(videos: pa.Table, words: Sequence[str]) -> Tensor:
     """Return the codes of the first `MAX_WORDS` known words of each caption, [V, MAX_WORDS]. 0 is no word."""
     lists = caption_words(videos)
     code_N = vocabulary_codes(pc.list_flatten(lists), words)
-    video_N = torch.from_numpy(pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)).long()
+    video_N = to_ints(pc.list_parent_indices(lists))
     video_N, code_N = video_N[code_N > 0], code_N[code_N > 0]
     first_V = torch.bincount(video_N, minlength=len(lists)).cumsum(0).roll(1)
     first_V[:1] = 0

@@ -271,6 +271,19 @@ def test_late_fusion_without_modalities_scores_by_id() -> None:
     assert model.score_items(user_state, items)[0].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "switch", [{"normalisation": "adaptive"}, {"reliability": True}, {"token_budget": 3}], ids=str
+)
+def test_a_switch_that_is_off_adds_no_tensor(switch: dict) -> None:
+    default, switched = (
+        InterestModel(make_config(item_attributes={"category": ["x"]}, **changes)).state_dict()
+        for changes in ({}, switch)
+    )
+    assert default.keys() < switched.keys()
+    for part in ("normalisation", "reliability", "truncation"):
+        assert not any(part in name for name in default)
+
+
 def test_unknown_names_and_indivisible_widths_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown fusion 'middle'"):
         InterestModel(make_config(fusion="middle"))
