@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.quality.corrupted_modality import corrupt
+from benchmarks.quality.model_variants import corrupt
 
 FEATURES = {
     "audio": np.arange(200, dtype=np.float32).reshape(50, 4),
