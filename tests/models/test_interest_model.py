@@ -264,10 +264,23 @@ def test_each_fusion_gives_other_scores_and_its_own_weights() -> None:
     assert not any(torch.allclose(score_by_fusion[a], score_by_fusion[b]) for a, b in pairs)
 
 
-def test_late_fusion_without_modalities_scores_by_id() -> None:
-    model, sequences = make_model(fusion="late", modalities={}, encoder_fingerprints={}), make_sequences()
+def test_hybrid_fusion_adds_the_fused_sequence_to_that_of_each_modality() -> None:
+    hybrid, late, sequences = make_model(fusion="hybrid"), make_model(fusion="late"), make_sequences()
+    late.load_state_dict(hybrid.state_dict())
+    state, late_state = encode(hybrid, sequences), encode(late, sequences)
+    assert state.modality_z_NMD is not None
+    assert late_state.modality_z_NMD is not None
+    added_NMD = state.modality_z_NMD - late_state.modality_z_NMD
+    assert torch.allclose(added_NMD, state.z_ND.unsqueeze(2).expand_as(added_NMD), atol=1e-5)
+    assert not torch.allclose(state.z_ND, late_state.z_ND)
+
+
+@pytest.mark.parametrize("fusion", ["late", "hybrid", "cross", "tokens"])
+def test_without_modalities_every_level_scores_by_id(fusion: str) -> None:
+    model, sequences = make_model(fusion=fusion, modalities={}, encoder_fingerprints={}), make_sequences()
     items = model.encode_items(make_item_table(widths={}))
     user_state = model.encode_user(sequences.padded_batch(all_users(sequences), 8), make_profiles(), items)
+    assert user_state.modality_z_NMD is None
     assert model.score_items(user_state, items)[0].isfinite().all()
 
 
