@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 class ModelConfig:
     """Everything that is needed to build a model. All values come from training data only.
 
-    The field model is `name` of params.yaml, section train.model. The fields fusion, encoder, layers, heads,
-    dropout, positions, profile, max_length, skip_watch_ratio, num_negatives and share_negatives are keys of
-    that section. A model ignores the fields that its section does not have.
+    The field model is `name` of params.yaml, section train.model. The fields fusion, normalisation,
+    reliability, encoder, layers, heads, dropout, positions, profile, max_length, token_budget,
+    skip_watch_ratio, num_negatives and share_negatives are keys of that section. A model ignores the fields
+    that its section does not have.
 
     Attributes:
         positive_watch_ratio: From this watch ratio on an interaction is a positive.
@@ -22,6 +23,7 @@ class ModelConfig:
         user_numerical_features: Profile column -> (mean, standard deviation).
         item_features: Item feature that the ranking heads read -> (mean, standard deviation).
         item_attributes: Attribute of the item embedding -> its known values. Any other value is "unknown".
+        words: Words of the captions that token fusion knows. It skips any other word.
         video_ids: The videos that have an ID row, in the order of the rows.
         rerank: Number of candidates and weights of the second stage, as in params.yaml. Empty: no second
             stage.
@@ -56,3 +58,7 @@ class ModelConfig:
     sources: Sequence[str] = field(default_factory=list)
     num_negatives: int = 2048
     share_negatives: bool = True
+    normalisation: str = "fixed"
+    reliability: bool = False
+    token_budget: int = 0
+    words: Sequence[str] = field(default_factory=list)

@@ -8,14 +8,16 @@ from torch.nn import functional as F  # noqa: N812
 
 from models.config import ModelConfig
 from models.data.items import ItemEmbeddings, ItemTable
-from models.data.sequences import SequenceBatch
+from models.data.sequences import SequenceBatch, Sequences
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
+from models.layers.adaptive_normalisation import UserNormalisation
 from models.layers.fusion import ItemFusion
 from models.layers.modality_attention import fuse_modalities, unfused_modalities
 from models.layers.modality_preference import ModalityPreference
 from models.layers.sequence_encoders import InteractionEmbedding, build_encoder
 from models.layers.static_gate import StaticGate
+from models.layers.truncation import Truncation
 from models.layers.user_profile import UserProfileEmbedding
 from models.ranking.final_ranker import FinalRanker, activity_groups, age_groups
 from models.ranking.heads import RankingHeads, rerank_value
@@ -31,8 +33,9 @@ from models.sources import build_sources, source_scores
 # Initial weight of the bypass (models/layers/static_gate.py): with content, and with IDs only.
 BYPASS_INIT = 0.3
 BYPASS_INIT_IDS_ONLY = 1.0
-USER_DEPENDENT_FUSIONS = ("attention", "user", "late")  # α depends on the user
-USER_INDEPENDENT_FUSIONS = ("uniform", "early")
+USER_DEPENDENT_FUSIONS = ("attention", "user", "cross", "late", "hybrid")  # α depends on the user
+USER_INDEPENDENT_FUSIONS = ("uniform", "early", "tokens")
+WEIGHTS_WITHOUT_CONTENT = ("user", "cross")  # α depends on the user only
 
 
 class InterestModel(nn.Module):
@@ -42,11 +45,16 @@ class InterestModel(nn.Module):
     Retrieval scores all videos. The final ranker combines these scores with counted sources.
 
     Levels of fusion, `ModelConfig.fusion` (arXiv 2509.04751 and its survey):
-        attention: Equations (1) and (2). One sequence of fused events.
-        user: One sequence of fused events. α depends on the user only, so scores are inner products.
-        uniform: One sequence of fused events. All modalities have the same weight.
-        early: One sequence of fused events. One layer joins the modalities, without weights.
-        late: One sequence for each modality. α weighs the scores of the modalities.
+        tokens: Data level. One encoder joins segments, words and modalities of a video, without weights.
+        early: Feature level. One layer joins the modalities, without weights.
+        uniform: Feature level. All modalities have the same weight.
+        user: Feature level. α depends on the user only, so scores are inner products.
+        attention: Feature level, equations (1) and (2).
+        cross: The modalities of a video read one another, then as `user`.
+        late: Decision level. One sequence for each modality. α weighs the scores of the modalities.
+        hybrid: The fused sequence and those of `late`. The user embedding of a modality is the sum of both.
+
+    The sequence of the first six, and the first of `hybrid`, has one fused vector for each event.
 
     Args:
         config: Everything that is needed to build the model.
@@ -71,19 +79,26 @@ class InterestModel(nn.Module):
         self.config = config
         D, M = config.width, len(config.modalities)
         self.is_late_fusion = M > 0 and config.fusion == "late"
+        self.is_hybrid_fusion = M > 0 and config.fusion == "hybrid"
         self.item_fusion = ItemFusion(
             config.modalities,
             D,
             len(config.video_ids),
-            with_early_fusion=config.fusion == "early",
+            level=config.fusion,
             attribute_sizes=[len(values) for values in config.item_attributes.values()],
+            num_words=len(config.words),
+            category=category_position(config) if M else None,
+            with_reliability=config.reliability,
+        )
+        self.user_normalisation = (
+            UserNormalisation(M, D) if M and config.normalisation == "adaptive" else None
         )
         context_sizes = [len(values) for values in config.contexts.values()]
         self.event_embedding = InteractionEmbedding(
             D, len(config.behaviours), config.max_length, config.positions, context_sizes
         )
         self.modality_preference = (
-            ModalityPreference(M, D, uses_content=config.fusion != "user")
+            ModalityPreference(M, D, uses_content=config.fusion not in WEIGHTS_WITHOUT_CONTENT)
             if M and config.fusion not in USER_INDEPENDENT_FUSIONS
             else None
         )
@@ -97,6 +112,7 @@ class InterestModel(nn.Module):
         self.encoder = build_encoder(
             config.encoder, D, config.layers, config.heads, config.dropout, max_states, config.positions
         )
+        self.truncation = Truncation(config.skip_watch_ratio) if config.token_budget else None
         self.static_gate = StaticGate(D, BYPASS_INIT if M else BYPASS_INIT_IDS_ONLY)
         self.sources = build_sources(
             config.sources, len(config.video_ids), config.behaviours, config.modalities
@@ -142,15 +158,33 @@ class InterestModel(nn.Module):
 
     def _user_state(self, z_XBSD: Tensor, u_BSW: Tensor) -> UserState:
         """Return the user state, given the user embedding of each sequence of `_event_sequences`."""
-        if self.is_late_fusion:
-            return UserState(z_XBSD.mean(0), u_BSW, z_XBSD.movedim(0, 2))
-        return UserState(z_XBSD[0], u_BSW)
+        z_BSD = z_XBSD.mean(0) if self.is_late_fusion else z_XBSD[0]
+        if not self.has_modality_states:
+            return UserState(z_BSD, u_BSW)
+        if self.is_hybrid_fusion:
+            z_XBSD = z_XBSD[:1] + z_XBSD[1:]
+        modality_z_BSMD = z_XBSD.movedim(0, 2)
+        if self.user_normalisation is not None:
+            modality_z_BSMD = modality_z_BSMD * self.user_normalisation(z_BSD.shape[1])
+        return UserState(z_BSD, u_BSW, modality_z_BSMD)
 
     def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings) -> UserState:
         """Return the user state after the last interaction, [B, …] in each field."""
+        batch = self.truncate(batch)
         return self.encode_sequence(batch, profiles, items).select(
             (torch.arange(len(batch.users_B)), batch.lengths)
         )
+
+    def truncate(self, batch: SequenceBatch) -> SequenceBatch:
+        """Return the batch without the interactions that the token budget leaves out."""
+        return batch if self.truncation is None else self.truncation(batch)
+
+    def read_lengths(self, sequences: Sequences) -> Tensor:
+        """Return how many interactions of each user the model reads, [U]."""
+        max_length = self.config.max_length
+        if self.truncation is None:
+            return sequences.lengths.clamp(max=max_length)
+        return self.truncation.kept_lengths(sequences, max_length)
 
     def score_items(self, user_state: UserState, items: ItemEmbeddings) -> tuple[Tensor, Tensor]:
         """Score every video for every row of the user state (retrieval).
@@ -170,18 +204,16 @@ class InterestModel(nn.Module):
         Returns:
             q_NF of users and w_VF of videos, or None if α depends on user and video.
         """
-        if self.modality_preference is None:
+        if self.modality_preference is None and user_state.modality_z_NMD is None:
             return F.pad(user_state.z_ND, (0, 1), value=1.0), even_weight_item_vectors(items)
-        return (
-            None
-            if self.modality_preference.uses_content
-            else inner_product_vectors(user_state.z_ND, user_state.u_NW, items)
-        )
+        if self.modality_preference is not None and self.modality_preference.uses_content:
+            return None
+        return inner_product_vectors(user_state.z_ND, user_state.u_NW, items, user_state.modality_z_NMD)
 
     @property
     def has_modality_states(self) -> bool:
         """Whether a user state has one vector for each modality."""
-        return self.is_late_fusion
+        return self.is_late_fusion or self.is_hybrid_fusion or self.user_normalisation is not None
 
     @property
     def average_users(self) -> UserState:
@@ -320,6 +352,23 @@ class InterestModel(nn.Module):
             video_BT: The video of each event.
             u_BTW: The modality preference before each event, which fuses it.
         """
+        scale_TMD = None if self.user_normalisation is None else self.user_normalisation(video_BT.shape[1])
+        own: tuple[Tensor, ...] = ()
+        if self.is_late_fusion or self.is_hybrid_fusion:
+            own = unfused_modalities(items, video_BT, scale_TMD).unbind(2)
         if self.is_late_fusion:
-            return unfused_modalities(items, video_BT).unbind(2)
-        return (fuse_modalities(u_BTW, items, video_BT)[0],)
+            return own
+        return (fuse_modalities(u_BTW, items, video_BT, scale_TMD)[0], *own)
+
+
+def category_position(config: ModelConfig) -> int | None:
+    """Return the position of the category among the attributes for adaptive normalisation. None: it is fixed.
+
+    Raises:
+        ValueError: The normalisation is adaptive, but the category is no attribute.
+    """
+    if config.normalisation == "fixed":
+        return None
+    if "category" not in config.item_attributes:
+        raise ValueError("adaptive normalisation needs the attribute category; add it to item_attributes")
+    return list(config.item_attributes).index("category")

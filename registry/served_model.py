@@ -46,6 +46,7 @@ class Recommender(PythonModel):
             config.video_ids,
             config.item_features,
             config.item_attributes,
+            config.words,
         )
         with torch.no_grad():
             self.items: Any = self.model.encode_items(self.item_table)

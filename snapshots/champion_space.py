@@ -13,7 +13,7 @@ from torch import Tensor
 from models.baselines import Baseline
 from models.data.items import ItemTable
 from models.evaluation.embedding_drift import embedding_drift
-from models.layers.fusion import ModalityProjections
+from models.layers.projections import ModalityProjections
 from snapshots.reader import SnapshotReader
 from snapshots.saved_models import read_model
 

@@ -209,6 +209,7 @@ class SnapshotReader:
             config.video_ids,
             config.item_features,
             config.item_attributes,
+            config.words,
         )
         profiles = build_user_profiles(self.users(name), config)
         users = UserData(self.sequences(name, config.contexts), profiles, self.seen_items(name))

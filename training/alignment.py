@@ -16,7 +16,7 @@ from models import distributed
 from models.data.items import ItemTable
 from models.evaluation.embedding_drift import max_p95_drift
 from models.evaluation.modality_retrieval import retrieval_metrics
-from models.layers.fusion import ModalityProjections
+from models.layers.projections import ModalityProjections
 from models.losses.info_nce import NearDuplicates, anchor_loss, info_nce_loss
 from models.training.trainer import Callback, Trainer, TrainingTask
 from snapshots.champion_space import ChampionSpace

@@ -67,7 +67,7 @@ class InterestTask(TrainingTask):
         self.selection_metric = validation.metric if validation else ""
         self.params, self.objective = params, objective
         self.device = next(self.model.parameters()).device
-        lengths = scorer.user_data.sequences.lengths.cpu().clamp(max=self.model.config.max_length)
+        lengths = self.model.read_lengths(scorer.user_data.sequences).cpu()
         self.users = lengths.nonzero().squeeze(1)
         self.lengths = lengths[self.users]
 

@@ -11,9 +11,10 @@ from core.config.models import AnyModelConfig, InterestModelConfig
 from core.errors import InputError
 from core.tables import BEHAVIOURS
 from models.config import ModelConfig
-from models.data.inputs import attribute_values
+from models.data.inputs import attribute_values, caption_words
 from snapshots.reader import SnapshotReader
 
+MAX_VOCABULARY, MIN_WORD_VIDEOS = 4096, 2  # words of captions that token fusion knows
 # The fields of `ModelConfig` that not every model reads.
 NOT_READ: Mapping[str, Any] = {
     "fusion": "none",
@@ -49,10 +50,12 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
         width: D, width of the shared space.
 
     Raises:
-        InputError: A list of `train.model` names something twice, or see `item_feature_statistics`.
+        InputError: A list of `train.model` names something twice, parts of the model do not fit together, or
+            see `item_feature_statistics`.
     """
     if isinstance(model, InterestModelConfig):
         _require_distinct_names(model)
+        _require_compatible_parts(model)
     videos = snapshot.catalogue(fold)
     known_videos = videos.filter(pc.greater(videos["num_interactions"], 0))
     content = (
@@ -111,7 +114,41 @@ def _content_fields(
             for name in model.item_attributes
         },
         "contexts": snapshot.context_vocabularies(fold, model.contexts),
+        "words": frequent_words(videos) if model.fusion == "tokens" else [],
     }
+
+
+def frequent_words(videos: pa.Table) -> list[str]:
+    """Return the most frequent words of the captions, at most `MAX_VOCABULARY`, in alphabetical order.
+
+    A word must be in `MIN_WORD_VIDEOS` captions. Words that are equally frequent are taken in that order.
+
+    Args:
+        videos: The videos with an ID row.
+    """
+    lists = caption_words(videos)
+    pairs = pa.table({"video": pc.list_parent_indices(lists), "word": pc.list_flatten(lists)})
+    distinct = pairs.group_by(["video", "word"]).aggregate([])
+    counts = distinct.group_by("word").aggregate([("video", "count")])
+    known = counts.filter(
+        pc.and_(pc.greater_equal(counts["video_count"], MIN_WORD_VIDEOS), pc.not_equal(counts["word"], ""))
+    )
+    ordered = known.sort_by([("video_count", "descending"), ("word", "ascending")])
+    return sorted(ordered["word"][:MAX_VOCABULARY].to_pylist())
+
+
+def _require_compatible_parts(model: InterestModelConfig) -> None:
+    """Raise InputError if a part of the model lacks what it reads, or would have no effect."""
+    if model.normalisation == "adaptive" and "category" not in model.item_attributes:
+        raise InputError(
+            "params.yaml: train.model.normalisation is adaptive, but train.model.item_attributes lacks"
+            " category; add it there, or write fixed"
+        )
+    if model.reliability and model.fusion == "tokens":
+        raise InputError(
+            "params.yaml: train.model.reliability weighs pooled modalities, but train.model.fusion is tokens;"
+            " choose another level, or set train.model.reliability to false"
+        )
 
 
 def item_feature_statistics(model: InterestModelConfig, videos: pa.Table) -> dict[str, tuple[float, float]]:

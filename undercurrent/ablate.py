@@ -46,7 +46,10 @@ FUSIONS = {
     "attention": "modality weights for each user and video",
     "user": "modality weights for each user",
     "early": "one joint vector of all modalities",
+    "cross": "the modalities of a video read one another",
+    "tokens": "one encoder of all segments, words and modalities",
     "late": "one sequence for each modality",
+    "hybrid": "the fused sequence and one for each modality",
 }
 
 

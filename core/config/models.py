@@ -82,9 +82,12 @@ class InterestModelConfig:
 
     Attributes:
         name: the model.
-        fusion: how the modalities of a video are combined (models/interest_model.py). `attention` and `late`
-            weight them by user and video, `user` by user only, `uniform` equally. `early` combines them
-            before anything else.
+        fusion: how the modalities of a video are combined (models/interest_model.py). `attention`, `late` and
+            `hybrid` weight them by user and video, `user` and `cross` by user only, `uniform` equally.
+            `early` and `tokens` combine them before anything else.
+        normalisation: `fixed`, or `adaptive`: the modality embeddings have a learned scale and shift for each
+            activity group of the user and category of the video. It needs `category` in `item_attributes`.
+        reliability: whether a modality that disagrees with the others of its video counts less.
         encoder: the sequence encoder. `ligr` is a Transformer with gates.
         layers, heads, dropout: layers, attention heads and dropout of the encoder.
         positions: whether the encoder reads order and time gaps.
@@ -95,6 +98,8 @@ class InterestModelConfig:
         item_attributes: attributes of a video with an embedding, in addition to content and ID: creator,
             category, duration.
         max_length: interactions of a sequence that the model reads.
+        token_budget: mean number of interactions that the model reads of a user. Interactions with the least
+            information are left out. 0: it reads the newest `max_length` of each user.
         skip_watch_ratio: an interaction with a smaller watch ratio is a skip.
         warmup_epochs: epochs of rising learning rate. Then it falls as a cosine until `train.epochs`.
         sources: counted scores that the final ranker combines with the score of the sequence model
@@ -105,7 +110,9 @@ class InterestModelConfig:
     """
 
     name: Literal["interest"]
-    fusion: Literal["attention", "user", "late", "uniform", "early"]
+    fusion: Literal["attention", "user", "cross", "late", "hybrid", "uniform", "early", "tokens"]
+    normalisation: Literal["fixed", "adaptive"]
+    reliability: bool
     encoder: Literal["transformer", "ligr", "lstm", "hstu", "mean"]
     layers: PositiveInt
     heads: PositiveInt
@@ -116,6 +123,7 @@ class InterestModelConfig:
     item_features: tuple[str, ...]
     item_attributes: tuple[Literal["creator", "category", "duration"], ...]
     max_length: PositiveInt
+    token_budget: NonNegativeInt
     skip_watch_ratio: NonNegativeFloat
     warmup_epochs: NonNegativeInt
     sources: tuple[SourceName, ...]

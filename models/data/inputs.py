@@ -16,6 +16,7 @@ from models.data.sequences import HOURS_PER_DAY, Sequences
 from models.data.users import UserProfiles
 
 ATTRIBUTE_COLUMNS = {"creator": "author_id", "category": "category", "duration": "duration_ms"}
+MAX_WORDS = 16  # words of a caption that a model reads
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
@@ -26,12 +27,13 @@ def build_item_table(
     video_ids: Sequence[str],
     feature_statistics: Mapping[str, tuple[float, float]],
     attributes: Mapping[str, Sequence[str]] | None = None,
+    words: Sequence[str] = (),
 ) -> ItemTable:
     """Return the catalogue as tensors for one model.
 
     Args:
         videos: Column `video_id`, the item features, and these columns if known: `upload_day`, `author_id`,
-            `category`, `duration_ms`, `available_until` (date, null: no last day).
+            `category`, `duration_ms`, `caption`, `available_until` (date, null: no last day).
         features: Modality -> vectors [V, F]. `<modality>.mask` -> whether the video has a vector, [V]. With
             segments also the tensors of `build_segment_table`.
         modalities: Modality that the model reads -> width. All videos lack a modality that is not in
@@ -39,6 +41,7 @@ def build_item_table(
         video_ids: Videos of the model's ID rows, in order.
         feature_statistics: Item feature -> (mean, standard deviation).
         attributes: Attribute of the item embedding -> its known values (`attribute_values`).
+        words: Words that the model knows. Empty: it reads no captions.
     """
     V = videos.num_rows
     no_mask = torch.zeros(V, dtype=torch.bool)
@@ -56,6 +59,7 @@ def build_item_table(
         duration_V=to_floats(videos["duration_ms"]) / 1000 if "duration_ms" in videos.schema.names else None,
         attribute_VA=_attribute_codes(videos, attributes) if attributes else None,
         available_until_V=_last_days(videos),
+        word_VX=_word_codes(videos, words) if words else None,
         segments=build_segment_table(
             to_ints(_column_or_nulls(videos, "duration_ms").cast(pa.int64())), features, id_row_V + 1
         ),
@@ -74,6 +78,32 @@ def attribute_values(videos: pa.Table, attribute: str) -> pa.ChunkedArray:
         seconds = pc.max_element_wise(pc.divide(column.cast(pa.float64()), 1000), 1.0, skip_nulls=False)
         column = pc.floor(pc.log2(seconds)).cast(pa.int32())
     return column.cast(pa.string())
+
+
+def caption_words(videos: pa.Table) -> pa.ListArray:
+    """Return the words of each caption in lower case, in order. They may be repeated or empty.
+
+    Args:
+        videos: May lack the column `caption`.
+    """
+    captions = pc.fill_null(_column_or_nulls(videos, "caption").cast(pa.string()), "")
+    lists = pc.split_pattern_regex(pc.utf8_lower(captions), r"[^\p{L}\p{N}]+")
+    return lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+
+
+def _word_codes(videos: pa.Table, words: Sequence[str]) -> Tensor:
+    """Return the codes of the first `MAX_WORDS` known words of each caption, [V, MAX_WORDS]. 0 is no word."""
+    lists = caption_words(videos)
+    code_N = vocabulary_codes(pc.list_flatten(lists), words)
+    video_N = to_ints(pc.list_parent_indices(lists))
+    video_N, code_N = video_N[code_N > 0], code_N[code_N > 0]
+    first_V = torch.bincount(video_N, minlength=len(lists)).cumsum(0).roll(1)
+    first_V[:1] = 0
+    position_N = torch.arange(len(video_N)) - first_V[video_N]
+    kept_N = position_N < MAX_WORDS
+    word_VX = torch.zeros(len(lists), MAX_WORDS, dtype=torch.long)
+    word_VX[video_N[kept_N], position_N[kept_N]] = code_N[kept_N]
+    return word_VX
 
 
 def _attribute_codes(videos: pa.Table, attributes: Mapping[str, Sequence[str]]) -> Tensor:

@@ -29,6 +29,8 @@ class ItemTable:
         attribute_VA: Code of each attribute in the vocabulary of the model. 0 is unknown. None: no attribute.
         available_until_V: Last day on which the video can be watched, counted from 1970.
             `ALWAYS_AVAILABLE`: it has no last day.
+        word_VX: Code of each known word of the caption in the vocabulary of the model. 0 is no word. None: no
+            words are read.
         segments: The segments of the videos. None: the snapshot has none.
     """
 
@@ -42,6 +44,7 @@ class ItemTable:
     duration_V: Tensor | None = None
     attribute_VA: Tensor | None = None
     available_until_V: Tensor | None = None
+    word_VX: Tensor | None = None
     segments: SegmentTable | None = None
 
     def available_on(self, day: int) -> Tensor:
@@ -72,6 +75,7 @@ class ItemTable:
             duration_V=_rows_or_none(self.duration_V, rows, is_present, torch.nan),
             attribute_VA=_rows_or_none(self.attribute_VA, rows, is_present, 0),
             available_until_V=_rows_or_none(self.available_until_V, rows),
+            word_VX=_rows_or_none(self.word_VX, rows, is_present, 0),
             segments=self.segments.select(rows, is_present) if self.segments else None,
         )
 

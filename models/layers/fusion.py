@@ -1,9 +1,8 @@
-"""Item embeddings: projections of the modalities, ID embeddings and early fusion.
+"""Item embeddings: modality embeddings, their fusion before all else, and ID embeddings.
 
 A modality that a video lacks is masked before the softmax. So the values of its features cannot matter.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,85 +16,13 @@ from models.data.items import (
     embedding_lookup,
     impute_with_mask,
 )
+from models.layers.adaptive_normalisation import ContentNormalisation
+from models.layers.cross_modal import CrossFusion, TokenFusion
+from models.layers.projections import ModalityProjections
+from models.layers.reliability import ModalityReliability
 
 ID_INIT_STD = 0.04  # standard deviation of the ID embeddings before training
 POPULARITY_SMOOTHING = 0.1  # users that are added to those who liked a video, so that the log is finite
-TEMPERATURE_RANGE = (0.01, 1.0)  # limits of a learned temperature; below, training is unstable (CLIP)
-
-
-class ModalityProjection(nn.Module):
-    """Projects one modality into the shared space: x̃ₘ = LayerNorm(Wₘ (xₘ − mean) / std)."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, num_features: int, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(num_features, width, bias=False)
-        self.norm = nn.LayerNorm(width)
-        self.register_buffer("mean", torch.zeros(num_features))
-        self.register_buffer("std", torch.ones(num_features))
-
-    def forward(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
-        """Return the modality embeddings [V, D]. They are zero if the modality is missing."""
-        x_VD = self.norm(self.linear(self.standardise(x_VF, has_V)))
-        return torch.where(has_V[:, None], x_VD, 0.0)
-
-    def standardise(self, x_VF: Tensor, has_V: Tensor) -> Tensor:
-        """Return the features [V, F] in standard deviations from the mean. They are zero if missing."""
-        filled_VF = torch.where(has_V[:, None], x_VF, self.mean)
-        return (filled_VF - self.mean) / self.std
-
-    def init_from_statistics(self, x_VF: Tensor) -> None:
-        """Set mean and standard deviation.
-
-        Args:
-            x_VF: Features of the training videos that have this modality.
-        """
-        double_VF = x_VF.double()
-        std_F = double_VF.std(0, correction=0)
-        self.mean.copy_(double_VF.mean(0))
-        self.std.copy_(torch.where(std_F > 1e-6, std_F, 1.0))
-
-
-class ModalityProjections(nn.Module):
-    """Projects all modalities into the shared space. `align` trains it, and `train` starts from it.
-
-    `align` learns the temperature as the log of its inverse (CLIP). It is stored with the projections.
-    """
-
-    def __init__(self, modalities: Mapping[str, int], width: int, temperature: float = 0.07) -> None:
-        super().__init__()
-        self.width = width
-        self.heads = nn.ModuleDict({m: ModalityProjection(size, width) for m, size in modalities.items()})
-        self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
-
-    def forward(self, item_table: ItemTable) -> Tensor:
-        """Return the modality embeddings x_VMD. They are zero if missing."""
-        x = [
-            head(item_table.modality_features[m], item_table.has_VM[:, i])
-            for i, (m, head) in enumerate(self.heads.items())
-        ]
-        return torch.stack(x, 1) if x else torch.zeros(len(item_table.id_row_V), 0, self.width)
-
-    def standardised_features(self, item_table: ItemTable) -> list[Tensor]:
-        """Return each modality's standardised features [V, F], with length 1. They are zero if missing."""
-        return [
-            nn.functional.normalize(head.standardise(item_table.modality_features[m], has_V), dim=1)
-            for has_V, (m, head) in zip(item_table.has_VM.T, self.heads.items(), strict=True)
-            if isinstance(head, ModalityProjection)
-        ]
-
-    @property
-    def temperature(self) -> Tensor:
-        """Temperature of the contrastive loss."""
-        return torch.exp(-self.logit_scale)
-
-    @torch.no_grad()
-    def clamp_temperature(self) -> None:
-        """Keep the temperature within its limits. Call it after every optimiser step that learns it."""
-        low, high = TEMPERATURE_RANGE
-        self.logit_scale.clamp_(-math.log(high), -math.log(low))
 
 
 class EarlyFusion(nn.Module):
@@ -106,10 +33,29 @@ class EarlyFusion(nn.Module):
         self.linear = nn.Linear(num_modalities * (width + 1), width, bias=False)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x_VMD: Tensor, has_VM: Tensor) -> Tensor:
+    def forward(self, x_VMD: Tensor, item_table: ItemTable, projections: ModalityProjections) -> Tensor:
         """Return x_VMD with the joint vector in place of each existing modality."""
+        has_VM = item_table.has_VM
         joint_VD = self.norm(self.linear(torch.cat([x_VMD.flatten(1), has_VM.float()], 1)))
         return torch.where(has_VM[:, :, None], joint_VD[:, None, :], 0.0)
+
+
+def build_early_fusion(level: str, num_modalities: int, width: int, num_words: int) -> nn.Module | None:
+    """Build what fuses the modalities of a video before the modality weights. None: this level has nothing.
+
+    Args:
+        level: The level of fusion (models/interest_model.py).
+        num_modalities: M. With 0, no level has anything.
+        width: D.
+        num_words: Words that `tokens` knows.
+    """
+    if not num_modalities or level not in ("early", "cross", "tokens"):
+        return None
+    if level == "cross":
+        return CrossFusion(width)
+    if level == "tokens":
+        return TokenFusion(num_modalities, num_words, width)
+    return EarlyFusion(num_modalities, width)
 
 
 class ItemFusion(nn.Module):
@@ -124,8 +70,11 @@ class ItemFusion(nn.Module):
         modalities: Name -> width of its features.
         width: D.
         num_videos: I.
-        with_early_fusion: Whether all modalities are joined into one vector.
+        level: The level of fusion. `early`, `cross` and `tokens` fuse the modalities here.
         attribute_sizes: Number of known values of each attribute.
+        num_words: Words that `tokens` knows.
+        category: Position of the category among the attributes, for adaptive normalisation. None: fixed.
+        with_reliability: Whether a modality that disagrees with the others of its video counts less.
     """
 
     num_interactions_I: Tensor
@@ -136,13 +85,22 @@ class ItemFusion(nn.Module):
         modalities: Mapping[str, int],
         width: int,
         num_videos: int,
-        with_early_fusion: bool = False,
+        level: str = "attention",
         attribute_sizes: Sequence[int] = (),
+        num_words: int = 0,
+        category: int | None = None,
+        with_reliability: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
         self.projections = ModalityProjections(modalities, width)
-        self.early_fusion = EarlyFusion(len(modalities), width) if with_early_fusion and modalities else None
+        M = len(modalities)
+        self.early_fusion = build_early_fusion(level, M, width, num_words)
+        self.reliability = ModalityReliability(M, width) if with_reliability and M > 1 else None
+        self.category = category
+        self.normalisation = (
+            None if category is None else ContentNormalisation(attribute_sizes[category], M, width)
+        )
         self.id_embedding = nn.Embedding(num_videos, width)
         self.id_bias = nn.Parameter(torch.zeros(num_videos))
         self.id_gate = nn.Embedding(COUNT_BUCKETS, 1)
@@ -165,9 +123,7 @@ class ItemFusion(nn.Module):
                 because with the bias of a new video much less is learned
                 (docs/experiments/2026-11-21-new-video-bias.md).
         """
-        x_VMD = self.projections(item_table)
-        if self.early_fusion is not None:
-            x_VMD = self.early_fusion(x_VMD, item_table.has_VM)
+        x_VMD = self._modality_embeddings(item_table)
         item_features_VQ = (
             x_VMD.new_zeros(len(x_VMD), 0)
             if item_table.item_features_VQ is None
@@ -190,6 +146,20 @@ class ItemFusion(nn.Module):
         identity_VD = self.width**0.5 * (id_gate_V[:, None] * id_VD + self._attributes(item_table))
         item_features_VF, has_VM = impute_with_mask(item_features_VQ), item_table.has_VM
         return ItemEmbeddings(x_VMD, has_VM, identity_VD, id_gate_V, bias_V, id_row_V, item_features_VF)
+
+    def _modality_embeddings(self, item_table: ItemTable) -> Tensor:
+        """Return the modality embeddings x_VMD after all that does not depend on the user."""
+        x_VMD, has_VM = self.projections(item_table), item_table.has_VM
+        if self.reliability is not None:
+            x_VMD = x_VMD * self.reliability.weights(x_VMD, has_VM)[:, :, None]
+        if self.early_fusion is not None:
+            x_VMD = self.early_fusion(x_VMD, item_table, self.projections)
+        if self.normalisation is not None:
+            unknown_V = torch.zeros_like(item_table.id_row_V)
+            codes_VA = item_table.attribute_VA
+            category_V = unknown_V if codes_VA is None else codes_VA[:, self.category]
+            x_VMD = self.normalisation(x_VMD, has_VM, category_V)
+        return x_VMD
 
     def init_from_statistics(
         self, num_interactions_I: Tensor, num_positives_I: Tensor, is_recent_I: Tensor | None = None

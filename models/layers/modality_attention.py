@@ -36,31 +36,37 @@ def affinity(u_NW: Tensor, x_NMD: Tensor) -> Tensor:
     return (x_NMD * u_ND.unsqueeze(-2)).sum(-1) * u_ND.shape[-1] ** -0.5 + tag_NM
 
 
-def fuse_modalities(u_NW: Tensor, items: ItemEmbeddings, rows_N: Tensor) -> tuple[Tensor, Tensor]:
+def fuse_modalities(
+    u_NW: Tensor, items: ItemEmbeddings, rows_N: Tensor, scale_NMD: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute equations (1) and (2) for one video for each row of u.
 
     Args:
         u_NW: Modality preference. Leading axes may be any, such as N or B and T.
         items: All videos.
         rows_N: The video of each row.
+        scale_NMD: Scale of the modality embeddings in equation (2), for each row or broadcast to it. None: 1.
 
     Returns:
         The item embedding f_ND and the modality weights alpha_NM.
     """
     x_NMD = embedding_lookup(items.x_VMD, rows_N)
     alpha_NM = modality_weights(affinity(u_NW, x_NMD), items.has_VM[rows_N], -1)
-    content_ND = (alpha_NM.unsqueeze(-1) * x_NMD).sum(-2)
+    scaled_NMD = x_NMD if scale_NMD is None else x_NMD * scale_NMD
+    content_ND = (alpha_NM.unsqueeze(-1) * scaled_NMD).sum(-2)
     content_share_N1 = 1 - embedding_lookup(items.id_gate_V, rows_N).unsqueeze(-1)
     return content_share_N1 * content_ND + embedding_lookup(items.identity_VD, rows_N), alpha_NM
 
 
-def unfused_modalities(items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
+def unfused_modalities(items: ItemEmbeddings, rows_N: Tensor, scale_NMD: Tensor | None = None) -> Tensor:
     """Return the modality embeddings of these videos, each mixed with ID and attributes: x_NMD.
 
     Args:
         items: All videos.
         rows_N: The videos. Leading axes may be any, such as N or B and T.
+        scale_NMD: Scale of the modality embeddings, for each row or broadcast to it. None: 1.
     """
     content_share_N11 = 1 - embedding_lookup(items.id_gate_V, rows_N)[..., None, None]
     identity_N1D = embedding_lookup(items.identity_VD, rows_N).unsqueeze(-2)
-    return content_share_N11 * embedding_lookup(items.x_VMD, rows_N) + identity_N1D
+    x_NMD = embedding_lookup(items.x_VMD, rows_N)
+    return content_share_N11 * (x_NMD if scale_NMD is None else x_NMD * scale_NMD) + identity_N1D

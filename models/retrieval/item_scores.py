@@ -14,13 +14,21 @@ def even_weight_item_vectors(items: ItemEmbeddings) -> Tensor:
     return torch.cat([f_VD * D**-0.5, items.bias_V[:, None]], 1)
 
 
-def inner_product_vectors(z_ND: Tensor, u_NW: Tensor, items: ItemEmbeddings) -> tuple[Tensor, Tensor]:
+def inner_product_vectors(
+    z_ND: Tensor, u_NW: Tensor, items: ItemEmbeddings, modality_z_NMD: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return vectors q_NX of users and w_VX of videos whose inner products are the scores.
 
     α must depend on the user only (level `user`). Then ⟨z, Σ_m α_m x̃_m⟩ = ⟨[α_v z ; α_t z ; α_a z], [x̃_v ;
     x̃_t ; x̃_a]⟩, which any index of inner products can serve. A missing modality takes no part in α. So each
     set of modalities that some video has is a block of its own. It is zero in the videos with another set.
     Behind the blocks follow D numbers for identity and attributes, and 1 for the bias.
+
+    Args:
+        z_ND: User embeddings.
+        u_NW: Modality preferences. Only their last M numbers count.
+        items: The videos.
+        modality_z_NMD: One vector for each modality that replaces z in the content part.
     """
     tag_NM, scale = u_NW[:, -items.has_VM.shape[1] :], z_ND.shape[-1] ** -0.5
     pattern_XM, pattern_V = items.has_VM.unique(dim=0, return_inverse=True)
@@ -29,7 +37,7 @@ def inner_product_vectors(z_ND: Tensor, u_NW: Tensor, items: ItemEmbeddings) -> 
         alpha_NM = modality_weights(tag_NM, has_M.expand_as(tag_NM), 1)
         content_scale_V = (1 - items.id_gate_V) * scale * (pattern_V == index)
         for m in has_M.nonzero().flatten().tolist():
-            q.append(alpha_NM[:, m, None] * z_ND)
+            q.append(alpha_NM[:, m, None] * (z_ND if modality_z_NMD is None else modality_z_NMD[:, m]))
             w.append(content_scale_V[:, None] * items.x_VMD[:, m])
     q += [z_ND, torch.ones_like(z_ND[:, :1])]
     w += [scale * items.identity_VD, items.bias_V[:, None]]

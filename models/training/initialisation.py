@@ -35,6 +35,8 @@ def init_from_training_data(
         positives_V[is_known_V],
         None if is_recent_V is None else is_recent_V[is_known_V],
     )
+    if model.truncation is not None:
+        model.truncation.init_from_statistics(sequences, model.config.max_length, model.config.token_budget)
     labels = behaviour_labels(
         sequences.watch_ratio_E,
         ~sequences.watch_ratio_E.isnan(),

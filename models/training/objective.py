@@ -19,6 +19,7 @@ from models.data.targets import behaviour_labels
 from models.data.user_state import UserState
 from models.data.users import UserData
 from models.interest_model import InterestModel
+from models.layers.reliability import reliability_loss
 from models.losses.fused_linear_cross_entropy import fused_linear_cross_entropy
 from models.losses.info_nce import NearDuplicates, anchor_loss, info_nce_loss
 from models.losses.softmax import behaviour_loss, chunked_loss, sampled_softmax_loss
@@ -135,7 +136,7 @@ def compute_losses(
     alignment_sample = objective.alignment_rows[alignment_order[:ALIGNMENT_VIDEOS]]
     distributed.fork_rng()  # all processes drew the same videos; now each draws for its own users
     # The newest event is a target only. So every position of the encoder is trained.
-    batch = user_data.sequences.padded_batch(users_B, model.config.max_length + 1)
+    batch = model.truncate(user_data.sequences.padded_batch(users_B, model.config.max_length + 1))
     rows_v = torch.arange(V)
     if objective.settings.num_negatives:
         rows_v = torch.cat([batch.video_BT[batch.mask_BT], candidates.row_C]).unique()
@@ -155,6 +156,7 @@ def compute_losses(
         "ranking": objective.settings.ranking_weight,
         "alignment": objective.settings.align_weight,
         "embedding_anchor": objective.settings.anchor_weight,
+        "reliability": 1.0,  # only the gate gets its gradient
     }
     return {
         **loss_by_name,
@@ -274,10 +276,11 @@ def _ranking_loss(step: StepInputs) -> Tensor:
 def _alignment_losses(
     model: InterestModel, item_table: ItemTable, sample_rows: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
-    """Return the alignment and the anchor loss on a sample of videos.
+    """Return the losses that compare the modalities of a sample of videos.
 
     The alignment loss is InfoNCE between the modalities, at the temperature that the step align learned. The
-    anchor loss keeps the embeddings near those of the champion.
+    anchor loss keeps the embeddings near those of the champion. The reliability loss trains the gate of
+    models/layers/reliability.py.
     """
     rows = distributed.pad_and_shard(sample_rows)
     sampled_items, project = item_table.select(rows), model.item_fusion.projections
@@ -293,5 +296,9 @@ def _alignment_losses(
     if objective.settings.anchor_weight and objective.reference_VMD is not None:
         loss_by_name["embedding_anchor"] = anchor_loss(
             x_VMD, objective.reference_VMD[rows], sampled_items.has_VM
+        )
+    if model.item_fusion.reliability is not None:
+        loss_by_name["reliability"] = _distributed_mean(
+            *reliability_loss(model.item_fusion.reliability, project, sampled_items)
         )
     return loss_by_name

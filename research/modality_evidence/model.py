@@ -16,7 +16,7 @@ from models.data.sequences import SequenceBatch, Sequences
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
 from models.interest_model import InterestModel
-from models.layers.fusion import ModalityProjections
+from models.layers.projections import ModalityProjections
 from models.sources.engagement import EngagementResidual
 from research.modality_evidence.gaussian_process import posterior_mean
 from research.modality_evidence.inferred_preference import InferredModalityPreference

@@ -27,7 +27,7 @@ from core.schema import replace_nested
 from models.bundle import load_bundle
 from models.evaluation.embedding_drift import max_p95_drift
 from models.interest_model import InterestModel
-from models.layers import fusion
+from models.layers import projections
 from registry import tracking
 from research.studies import RESULTS
 from snapshots.champion_space import read_champion_space
@@ -129,8 +129,8 @@ def run_variant(
     space = read_champion_space(SnapshotReader(night), params.align.width)
     if not has_champion:
         shutil.rmtree(snapshot / "champion", ignore_errors=True)
-    bounds = (params.align.temperature,) * 2 if name == "fixed temperature" else fusion.TEMPERATURE_RANGE
-    with mock.patch.object(fusion, "TEMPERATURE_RANGE", bounds):
+    bounds = (params.align.temperature,) * 2 if name == "fixed temperature" else projections.TEMPERATURE_RANGE
+    with mock.patch.object(projections, "TEMPERATURE_RANGE", bounds):
         aligned = align.run(replace(params.align, seed=seed, **align_changes), night).facts
     trained = train.run(replace_nested(params.train, {"seed": seed, **train_changes}), night).facts
     recall = mean_recall(aligned["modality_pairs"])

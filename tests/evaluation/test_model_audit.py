@@ -35,7 +35,7 @@ def gain_of(scorer: Scorer, liked: Scorer) -> dict:
     )
 
 
-@pytest.mark.parametrize("fusion", ["user", "attention", "late"])
+@pytest.mark.parametrize("fusion", ["user", "attention", "cross", "late", "hybrid"])
 def test_weights_that_find_the_targets_are_informative(fusion: str) -> None:
     scorer = make_scorer(fusion=fusion)
     measured = gain_of(scorer, liked=scorer)
@@ -56,6 +56,7 @@ def test_weights_that_lose_to_equal_ones_are_not_informative() -> None:
     [
         {"fusion": "uniform"},
         {"fusion": "early"},
+        {"fusion": "tokens"},
         {"modalities": {"text": 4}, "encoder_fingerprints": {"text": "f"}},
         {"modalities": {}, "encoder_fingerprints": {}},
     ],

@@ -13,7 +13,7 @@ VIDEOS = 7  # does not divide by two
 
 def step() -> dict[str, torch.Tensor]:
     """Return loss and gradients of one alignment step on a fixed batch, sharded over the processes."""
-    from models.layers.fusion import ModalityProjections
+    from models.layers.projections import ModalityProjections
     from models.losses.info_nce import NearDuplicates, anchor_loss, info_nce_loss
     from tests.support.model_inputs import WIDTHS, make_item_table
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.data.sequences import Sequences
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
-from models.interest_model import InterestModel
+from models.interest_model import USER_INDEPENDENT_FUSIONS, InterestModel
 from tests.support.model_inputs import (
     all_users,
     make_config,
@@ -21,7 +21,7 @@ from tests.support.model_inputs import (
 )
 
 ENCODERS = ("transformer", "ligr", "lstm", "hstu", "mean")
-FUSIONS = ("attention", "user", "early", "late", "uniform")
+FUSIONS = ("attention", "user", "early", "late", "uniform", "cross", "hybrid", "tokens")
 ENCODER_FUSION_PAIRS = [
     *((encoder, "attention") for encoder in ENCODERS),
     *(("transformer", level) for level in FUSIONS[1:]),
@@ -190,7 +190,7 @@ def test_scores_are_inner_products_unless_weights_depend_on_user_and_video(
     assert len(items.has_VM.unique(dim=0)) > 2  # videos that lack a modality, and one that lacks all
     user_state = model.encode_user(sequences.padded_batch(all_users(sequences), 8), make_profiles(), items)
     pair = model.inner_product_vectors(user_state, items)
-    assert (pair is None) == (fusion in ("attention", "late"))
+    assert (pair is None) == (fusion in ("attention", "late", "hybrid"))
     if pair is not None:
         q_NF, w_VX = pair
         assert torch.allclose(q_NF @ w_VX.T, model.score_items(user_state, items)[0], atol=1e-5)
@@ -258,16 +258,43 @@ def test_each_fusion_gives_other_scores_and_its_own_weights() -> None:
         )
         score_by_fusion[fusion] = score_NV
         even_MNV = (items.has_VM / items.has_VM.sum(1, keepdim=True).clamp(min=1)).T[:, None, :]
-        assert torch.allclose(alpha_MNV, even_MNV.expand_as(alpha_MNV)) is (fusion in ("early", "uniform"))
+        is_even = torch.allclose(alpha_MNV, even_MNV.expand_as(alpha_MNV))
+        assert is_even is (fusion in USER_INDEPENDENT_FUSIONS)
     pairs = [(a, b) for a in FUSIONS for b in FUSIONS if a < b]
     assert not any(torch.allclose(score_by_fusion[a], score_by_fusion[b]) for a, b in pairs)
 
 
-def test_late_fusion_without_modalities_scores_by_id() -> None:
-    model, sequences = make_model(fusion="late", modalities={}, encoder_fingerprints={}), make_sequences()
+def test_hybrid_fusion_adds_the_fused_sequence_to_that_of_each_modality() -> None:
+    hybrid, late, sequences = make_model(fusion="hybrid"), make_model(fusion="late"), make_sequences()
+    late.load_state_dict(hybrid.state_dict())
+    state, late_state = encode(hybrid, sequences), encode(late, sequences)
+    assert state.modality_z_NMD is not None
+    assert late_state.modality_z_NMD is not None
+    added_NMD = state.modality_z_NMD - late_state.modality_z_NMD
+    assert torch.allclose(added_NMD, state.z_ND.unsqueeze(2).expand_as(added_NMD), atol=1e-5)
+    assert not torch.allclose(state.z_ND, late_state.z_ND)
+
+
+@pytest.mark.parametrize("fusion", ["late", "hybrid", "cross", "tokens"])
+def test_without_modalities_every_level_scores_by_id(fusion: str) -> None:
+    model, sequences = make_model(fusion=fusion, modalities={}, encoder_fingerprints={}), make_sequences()
     items = model.encode_items(make_item_table(widths={}))
     user_state = model.encode_user(sequences.padded_batch(all_users(sequences), 8), make_profiles(), items)
+    assert user_state.modality_z_NMD is None
     assert model.score_items(user_state, items)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "switch", [{"normalisation": "adaptive"}, {"reliability": True}, {"token_budget": 3}], ids=str
+)
+def test_a_switch_that_is_off_adds_no_tensor(switch: dict) -> None:
+    default, switched = (
+        InterestModel(make_config(item_attributes={"category": ["x"]}, **changes)).state_dict()
+        for changes in ({}, switch)
+    )
+    assert default.keys() < switched.keys()
+    for part in ("normalisation", "reliability", "truncation"):
+        assert not any(part in name for name in default)
 
 
 def test_unknown_names_and_indivisible_widths_are_refused() -> None:

@@ -17,7 +17,7 @@ from core.config.model_half import AlignConfig
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from models.bundle import CONFIG_FILE, FORMAT_VERSION
-from models.layers import fusion
+from models.layers import projections
 from registry import tracking
 from snapshots.reader import HELD_OUT_SHARE, SnapshotReader
 from tasks import align, train
@@ -91,7 +91,7 @@ def test_the_projections_have_width_and_learned_temperature(night: Night) -> Non
 
 
 def test_the_temperature_stays_within_its_bounds(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fusion, "TEMPERATURE_RANGE", (0.0999, 0.1001))
+    monkeypatch.setattr(projections, "TEMPERATURE_RANGE", (0.0999, 0.1001))
     assert align.run(PARAMS, night).facts["temperature"] == pytest.approx(0.1, rel=2e-3)
 
 

@@ -58,6 +58,8 @@ SMALL = TrainConfig(
     model=InterestModelConfig(
         name="interest",
         fusion="user",
+        normalisation="fixed",
+        reliability=False,
         encoder="transformer",
         layers=2,
         heads=2,
@@ -66,8 +68,9 @@ SMALL = TrainConfig(
         profile=True,
         contexts=("device",),
         item_features=("comments",),
-        item_attributes=("creator",),
+        item_attributes=("creator", "category"),
         max_length=20,
+        token_budget=0,
         skip_watch_ratio=0.2,
         warmup_epochs=0,
         sources=("trending", "item_cf", "creator_affinity"),
@@ -99,6 +102,8 @@ SASREC = TransformerConfig(
 CHANGES: dict[str, Any] = {
     "model": SASREC,
     "model.fusion": "late",
+    "model.normalisation": "adaptive",
+    "model.reliability": True,
     "model.encoder": "lstm",
     "model.layers": 1,
     "model.heads": 1,
@@ -109,6 +114,7 @@ CHANGES: dict[str, Any] = {
     "model.item_features": ("comments", "duration_ms"),
     "model.item_attributes": (),
     "model.max_length": 5,
+    "model.token_budget": 3,
     "model.skip_watch_ratio": 0.4,
     "model.warmup_epochs": 1,
     "model.sources": ("trending",),
@@ -187,6 +193,18 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _model(digests: Mapping[str, str]) -> tuple[str, str]:
     """Return the digests of the bundle, without the curve."""
     return digests["model.json"], digests["model.safetensors"]
+
+
+def test_token_fusion_reads_the_words_of_the_captions(night: Night) -> None:
+    snapshot = SnapshotReader(night)
+    config = build_model_config(replace(SMALL.model, fusion="tokens"), snapshot, "valid_1", 16)  # type: ignore[type-var]
+    assert {"about", "topic", "video"} <= set(config.words)
+    setup = build_training_setup(SMALL.model.objective, snapshot, config, "valid_1")
+    word_VX = setup.scorer.item_table.word_VX
+    assert word_VX is not None
+    assert [config.words[code - 1] for code in word_VX[0, :3]] == ["video", "about", "topic"]
+    assert setup.model.item_fusion.early_fusion is not None
+    assert build_model_config(SMALL.model, snapshot, "valid_1", 16).words == []
 
 
 def test_heads_are_initialised_from_item_statistics(night: Night) -> None:

@@ -19,7 +19,7 @@ from models.data.folds import Fold
 from models.data.targets import Targets
 from models.devices import to_device
 from models.evaluation.scoring import Scorer
-from models.interest_model import USER_DEPENDENT_FUSIONS
+from models.interest_model import USER_DEPENDENT_FUSIONS, USER_INDEPENDENT_FUSIONS
 from models.seeding import seed_everything
 from models.training import trainer
 from models.training.batching import step_seed
@@ -277,9 +277,11 @@ def test_bf16_is_used_when_set_or_supported_by_the_gpu(
 @pytest.mark.parametrize("negatives", [0, 6])
 @pytest.mark.parametrize(
     "changes",
-    [{"fusion": fusion} for fusion in (*USER_DEPENDENT_FUSIONS, "uniform", "early")]
+    [{"fusion": fusion} for fusion in (*USER_DEPENDENT_FUSIONS, *USER_INDEPENDENT_FUSIONS)]
+    + [{"normalisation": "adaptive", "item_attributes": {"category": ["x"]}}, {"reliability": True}]
+    + [{"token_budget": 3}]
     + [{"encoder": encoder} for encoder in ("ligr", "hstu", "lstm", "mean")],
-    ids=lambda changes: "-".join(map(str, changes.values())),
+    ids=lambda changes: "-".join(map(str, changes)) + "-" + str(next(iter(changes.values()))),
 )
 def test_all_tensors_of_training_are_on_the_gpu(
     changes: dict, negatives: int, monkeypatch: pytest.MonkeyPatch

@@ -37,9 +37,10 @@ HYPERPARAMETERS = {
 }
 TRAIN_CONFIG = TrainConfig(
     model=InterestModelConfig(
-        name="interest", fusion="attention", encoder="transformer", layers=LAYERS, heads=HEADS,
+        name="interest", fusion="attention", normalisation="fixed", reliability=False,
+        encoder="transformer", layers=LAYERS, heads=HEADS,
         dropout=DROPOUT, positions=True, profile=False, contexts=(), item_features=(), item_attributes=(),
-        max_length=MAX_LENGTH, skip_watch_ratio=0.2, warmup_epochs=1,
+        max_length=MAX_LENGTH, token_budget=0, skip_watch_ratio=0.2, warmup_epochs=1,
         sources=(), rerank=NO_RERANK,
         objective=ObjectiveConfig(
             ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, num_negatives=0, id_dropout=0.0,

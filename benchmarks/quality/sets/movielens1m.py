@@ -41,9 +41,10 @@ HYPERPARAMETERS = {
 }
 TRAIN_CONFIG = TrainConfig(
     model=InterestModelConfig(
-        name="interest", fusion="user", encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,
+        name="interest", fusion="user", normalisation="fixed", reliability=False,
+        encoder="transformer", layers=LAYERS, heads=HEADS, dropout=DROPOUT,
         positions=True, profile=True, contexts=(), item_features=(), item_attributes=(),
-        max_length=MAX_LENGTH,
+        max_length=MAX_LENGTH, token_budget=0,
         skip_watch_ratio=0.2, warmup_epochs=1,
         sources=(), rerank=NO_RERANK,
         objective=ObjectiveConfig(

@@ -33,7 +33,7 @@ from models.evaluation.scoring import (
     score_in_chunks,
 )
 from models.interest_model import InterestModel
-from models.layers.fusion import ModalityProjection
+from models.layers.projections import ModalityProjection
 from models.retrieval.full_ranking import users_per_chunk
 from models.seeding import seed_everything
 from models.sources import count_sources, source_scores

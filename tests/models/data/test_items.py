@@ -47,6 +47,21 @@ def test_attributes_become_codes_of_the_vocabulary() -> None:
     assert build(CATALOGUE).attribute_VA is None
 
 
+def test_words_of_captions_become_codes_in_order() -> None:
+    captions = ["The CAT, the dog!", None, "Größe 5 cat-5", "x"]
+    catalogue = CATALOGUE.append_column("caption", pa.array(captions))
+    words = ["5", "cat", "dog", "größe", "the"]
+    items = build_item_table(catalogue, {}, {}, ["c", "a"], {}, words=words)
+    expected = [[5, 2, 5, 3], [], [4, 1, 2, 1], []]
+    assert [[code for code in row if code] for row in items.word_VX.tolist()] == expected
+    assert items.word_VX[0, :4].tolist() == expected[0]
+    assert not items.select(torch.tensor([0, -1])).word_VX[1].any()
+    long = CATALOGUE.append_column("caption", pa.array(["cat " * 40] * 4))
+    assert build_item_table(long, {}, {}, ["c"], {}, words=words).word_VX.eq(2).sum(1).tolist() == [16] * 4
+    assert build(catalogue).word_VX is None
+    assert not build_item_table(CATALOGUE, {}, {}, ["c"], {}, words=words).word_VX.any()
+
+
 def test_a_column_of_nulls_is_unknown() -> None:
     items = build(
         pa.table({"video_id": ["a", "b"], "author_id": pa.nulls(2), "available_until": pa.nulls(2)})

@@ -7,7 +7,7 @@ import torch
 
 from models.data.items import count_bucket, embedding_lookup
 from models.interest_model import InterestModel
-from models.layers.fusion import ModalityProjection, ModalityProjections
+from models.layers.projections import ModalityProjection, ModalityProjections
 from models.retrieval.item_scores import score_all_pairs
 from tests.support.model_inputs import WIDTHS, make_config, make_item_table, make_model
 
