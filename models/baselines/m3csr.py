@@ -1,0 +1,174 @@
+"""M3CSR (RecSys 2024): content clusters carry what users like to videos without interactions.
+
+A video is [g ID ; (1 − g) content₁ ; …] and a user is [u_b ; α₁ u₁ ; …], one part for each modality.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from models.baselines.baseline import IdVocabulary
+from models.baselines.clusters import fit_centres, nearest_centre
+from models.baselines.content import ContentBaseline, ContentVocabulary, ModalityInput
+from models.baselines.next_item_loss import next_item_loss
+from models.baselines.sasrec import SASRec
+from models.config import ModelConfig
+from models.data.items import COUNT_BUCKETS, ItemTable, count_bucket
+from models.data.positives import positive_id_rows
+from models.data.sequences import SequenceBatch
+from models.data.user_state import UserState
+from models.data.users import UserProfiles
+
+NUM_CLUSTERS = 64  # of each modality
+STRENGTH_TEMPERATURE = 0.07  # of the modality weights, as in the paper
+ORTHOGONALITY_WEIGHT = 0.1
+ID_DROPOUT = 0.2  # share of the videos that a step treats as new, so that content learns to rank without IDs
+
+
+@dataclass(frozen=True)
+class GatedVocabulary(ContentVocabulary):
+    """Videos as M3CSR knows them.
+
+    Attributes:
+        content_VMF: Content of each modality. Zero if missing.
+        input_VD: What the sequence encoder reads.
+    """
+
+    content_VMF: Tensor
+    input_VD: Tensor
+
+
+class ModalityInterest(nn.Module):
+    """One modality: its clusters, attention over the content of the sequence, and its strength for a user."""
+
+    centres_KF: Tensor
+
+    def __init__(self, num_features: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centres_KF", torch.zeros(NUM_CLUSTERS, num_features))
+        self.cluster_embedding = nn.Embedding(NUM_CLUSTERS, width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(2 * width, width, bias=False)
+        self.strength = nn.Linear(3 * width, 1)
+        nn.init.normal_(self.cluster_embedding.weight, std=0.02)
+
+    def init_from_statistics(self, standardised_NF: Tensor) -> None:
+        """Find the clusters of the training videos that have the modality."""
+        self.centres_KF.copy_(fit_centres(standardised_NF, NUM_CLUSTERS))
+
+    def embed_clusters(self, standardised_VF: Tensor) -> Tensor:
+        """Return the embedding of each video's cluster, [V, D]."""
+        return self.cluster_embedding(nearest_centre(standardised_VF, self.centres_KF))
+
+    def forward(self, h_BSD: Tensor, content_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the interest uₘ [B, S, F] at every state, and the logit of its strength [B, S].
+
+        A state reads the videos before it, and a zero vector in front of them. The strength gives no gradient
+        to the interests.
+        """
+        content_BSF = F.pad(content_BTF, (0, 0, 1, 0))
+        u_BSF = F.scaled_dot_product_attention(
+            self.query(h_BSD), self.key(content_BSF), content_BSF, is_causal=True
+        )
+        logit_BS = self.strength(torch.cat([h_BSD, u_BSF], 2).detach()).squeeze(2)
+        return u_BSF, torch.sigmoid(logit_BS) / STRENGTH_TEMPERATURE
+
+
+class M3CSR(ContentBaseline, SASRec):
+    """The sequence encoder of SASRec gives the behaviour interest u_b, and content gives uₘ.
+
+    The gate g follows from the number of positives. It is 0 for a video without any. Then only its content
+    and its clusters count. The loss is SASRec's, and the interests of two modalities should be orthogonal.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        D, sizes = config.width, config.modalities
+        self.interests = nn.ModuleList(ModalityInterest(size, D) for size in sizes.values())
+        self.content_input = nn.Linear(2 * len(sizes) * D, D)
+        self.id_gate = nn.Embedding(COUNT_BUCKETS, 1)
+        nn.init.zeros_(self.id_gate.weight)
+
+    def init_from_content(self, item_table: ItemTable) -> None:
+        super().init_from_content(item_table)
+        for modality, interest in zip(self.modality_inputs(self.training_items), self.interests, strict=True):
+            if modality.has_V.any():
+                interest.init_from_statistics(standardised(modality)[modality.has_V])
+
+    def embed_with_clusters(self, item_table: ItemTable) -> Tensor:
+        """Return the content [x̃ₘ ; embedding of the cluster] of each modality, [V, M, F]. Zero if missing."""
+        x_MVD = self.embed_content(item_table) / self.config.width**0.25
+        content = []
+        for x_VD, modality, interest in zip(
+            x_MVD, self.modality_inputs(item_table), self.interests, strict=True
+        ):
+            cluster_VD = interest.embed_clusters(standardised(modality))
+            content.append(torch.cat([x_VD, modality.has_V[:, None] * cluster_VD], 1))
+        return torch.stack(content, 1)
+
+    def encode_items(self, item_table: ItemTable, dropped_id_V: Tensor | None = None) -> GatedVocabulary:
+        """Embed every video of the table.
+
+        Args:
+            item_table: The videos.
+            dropped_id_V: Bool. These videos are treated as new, for training.
+        """
+        row_V = item_table.id_row_V
+        count_V = torch.where(row_V >= 0, self.num_positives_I[row_V], 0)
+        if dropped_id_V is not None:
+            count_V = count_V.masked_fill(dropped_id_V, 0)
+        g_V1 = torch.sigmoid(self.id_gate(count_bucket(count_V))) * (count_V > 0)[:, None]
+        content_VMF = self.embed_with_clusters(item_table)
+        id_VD = g_V1 * self.item_embedding(row_V.clamp(min=0))
+        gated_VF = (1 - g_V1) * content_VMF.flatten(1)
+        bias_V1 = g_V1 * self.bias[row_V][:, None]
+        return GatedVocabulary(
+            row_V, torch.cat([id_VD, gated_VF, bias_V1], 1), content_VMF, id_VD + self.content_input(gated_VF)
+        )
+
+    def user_vectors(self, row_BT: Tensor, items: GatedVocabulary) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the vectors z_BSF, the modality weights alpha_BSM and the interests u_BSMF at every state.
+
+        Args:
+            row_BT: Rows of the positives in `items`.
+            items: The videos.
+        """
+        h_BSD = self.states_after(items.input_VD[row_BT])
+        content_BTMF = items.content_VMF[row_BT]
+        parts = [interest(h_BSD, content_BTMF[:, :, m]) for m, interest in enumerate(self.interests)]
+        u_BSMF = torch.stack([u_BSF for u_BSF, _ in parts], 2)
+        alpha_BSM = torch.stack([logit_BS for _, logit_BS in parts], 2).softmax(2)
+        weighted_BSF = (alpha_BSM[..., None] * u_BSMF).flatten(2)
+        return torch.cat([h_BSD, weighted_BSF, torch.ones_like(h_BSD[..., :1])], 2), alpha_BSM, u_BSMF
+
+    def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
+        row_BT, mask_BT = positive_id_rows(batch, id_row_V)
+        if not mask_BT.any():
+            return self.bias.sum() * 0.0
+        items = self.encode_items(self.training_items, torch.rand(self.num_videos) < ID_DROPOUT)
+        z_BTF, _, u_BTMF = self.user_vectors(row_BT[:, :-1], items)
+        no_bias_I = torch.zeros(self.num_videos)
+        loss = next_item_loss(z_BTF[mask_BT], items.w_VF, no_bias_I, row_BT[mask_BT], self.config)
+        return loss + ORTHOGONALITY_WEIGHT * orthogonality_loss(u_BTMF[mask_BT])
+
+    def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: IdVocabulary) -> UserState:
+        """Return the state of each user after the last positive. New videos are read by their content."""
+        assert isinstance(items, GatedVocabulary)
+        row_BT, mask_BT = positive_id_rows(batch, torch.arange(len(items)))
+        z_BSF, alpha_BSM, _ = self.user_vectors(row_BT, items)
+        newest = torch.arange(len(row_BT)), mask_BT.sum(1)
+        return UserState(z_BSF[newest], alpha_BSM[newest])
+
+
+def standardised(modality: ModalityInput) -> Tensor:
+    """Return the standardised features [V, F]. Zero if missing."""
+    return modality.projection.standardise(modality.x_VF, modality.has_V)
+
+
+def orthogonality_loss(u_NMF: Tensor) -> Tensor:
+    """Return the mean squared cosine of two modalities' interests. 0 with one modality."""
+    unit_NMF = F.normalize(u_NMF, dim=2)
+    cosine_NMM = unit_NMF @ unit_NMF.transpose(1, 2)
+    M = u_NMF.shape[1]
+    return cosine_NMM.triu(1).square().sum() / max(len(u_NMF) * M * (M - 1) / 2, 1)
