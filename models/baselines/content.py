@@ -47,14 +47,19 @@ class ModalityInput(NamedTuple):
 class ContentBaseline(Baseline):
     """A baseline that reads the content of videos.
 
+    Args:
+        config: Everything that is needed to build the model.
+        content_width: Width of x̃ₘ. None: D.
+
     Attributes:
         projections: Wₘ and the standardisation of each modality. Missing content is zero.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, content_width: int | None = None) -> None:
         super().__init__(config)
+        width = content_width or config.width
         self.projections = nn.ModuleDict(
-            {name: ModalityProjection(size, config.width) for name, size in config.modalities.items()}
+            {name: ModalityProjection(size, width) for name, size in config.modalities.items()}
         )
 
     def init_from_content(self, item_table: ItemTable) -> None:
@@ -77,7 +82,7 @@ class ContentBaseline(Baseline):
             yield ModalityInput(name, projection, item_table.modality_features[name], has_V)
 
     def embed_content(self, item_table: ItemTable) -> Tensor:
-        """Return x̃ₘ = LayerNorm(Wₘ xₘ) of the videos, x_MVD."""
+        """Return x̃ₘ = LayerNorm(Wₘ xₘ) of the videos, [M, V, content_width]."""
         return torch.stack([m.projection(m.x_VF, m.has_V) for m in self.modality_inputs(item_table)])
 
     def encode_items(self, item_table: ItemTable) -> ContentVocabulary:

@@ -1,6 +1,7 @@
 """M3CSR (RecSys 2024): content clusters carry what users like to videos without interactions.
 
-A video is [g ID ; (1 − g) content₁ ; …] and a user is [u_b ; α₁ u₁ ; …], one part for each modality.
+A video is [g ID ; (1 − g) content₁ ; …] and a user is [u_b ; α₁ u₁ ; …], one part for each modality. Each
+part has the width D. Half of a content part is x̃ₘ, and half is the embedding of the cluster.
 """
 
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ class GatedVocabulary(ContentVocabulary):
     """Videos as M3CSR knows them.
 
     Attributes:
-        content_VMF: Content of each modality. Zero if missing.
+        content_VMD: Content of each modality. Zero if missing.
         input_VD: What the sequence encoder reads.
     """
 
-    content_VMF: Tensor
+    content_VMD: Tensor
     input_VD: Tensor
 
 
@@ -48,9 +49,9 @@ class ModalityInterest(nn.Module):
     def __init__(self, num_features: int, width: int) -> None:
         super().__init__()
         self.register_buffer("centres_KF", torch.zeros(NUM_CLUSTERS, num_features))
-        self.cluster_embedding = nn.Embedding(NUM_CLUSTERS, width)
-        self.query, self.key = nn.Linear(width, width), nn.Linear(2 * width, width, bias=False)
-        self.strength = nn.Linear(3 * width, 1)
+        self.cluster_embedding = nn.Embedding(NUM_CLUSTERS, width - width // 2)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.strength = nn.Linear(2 * width, 1)
         nn.init.normal_(self.cluster_embedding.weight, std=0.02)
 
     def init_from_statistics(self, standardised_NF: Tensor) -> None:
@@ -58,21 +59,21 @@ class ModalityInterest(nn.Module):
         self.centres_KF.copy_(fit_centres(standardised_NF, NUM_CLUSTERS))
 
     def embed_clusters(self, standardised_VF: Tensor) -> Tensor:
-        """Return the embedding of each video's cluster, [V, D]."""
+        """Return the embedding of each video's cluster, of width D / 2."""
         return self.cluster_embedding(nearest_centre(standardised_VF, self.centres_KF))
 
-    def forward(self, h_BSD: Tensor, content_BTF: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the interest uₘ [B, S, F] at every state, and the logit of its strength [B, S].
+    def forward(self, h_BSD: Tensor, content_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the interest uₘ [B, S, D] at every state, and the logit of its strength [B, S].
 
         A state reads the videos before it, and a zero vector in front of them. The strength gives no gradient
         to the interests.
         """
-        content_BSF = F.pad(content_BTF, (0, 0, 1, 0))
-        u_BSF = F.scaled_dot_product_attention(
-            self.query(h_BSD), self.key(content_BSF), content_BSF, is_causal=True
+        content_BSD = F.pad(content_BTD, (0, 0, 1, 0))
+        u_BSD = F.scaled_dot_product_attention(
+            self.query(h_BSD), self.key(content_BSD), content_BSD, is_causal=True
         )
-        logit_BS = self.strength(torch.cat([h_BSD, u_BSF], 2).detach()).squeeze(2)
-        return u_BSF, torch.sigmoid(logit_BS) / STRENGTH_TEMPERATURE
+        logit_BS = self.strength(torch.cat([h_BSD, u_BSD], 2).detach()).squeeze(2)
+        return u_BSD, torch.sigmoid(logit_BS) / STRENGTH_TEMPERATURE
 
 
 class M3CSR(ContentBaseline, SASRec):
@@ -83,10 +84,10 @@ class M3CSR(ContentBaseline, SASRec):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, config.width // 2)
         D, sizes = config.width, config.modalities
         self.interests = nn.ModuleList(ModalityInterest(size, D) for size in sizes.values())
-        self.content_input = nn.Linear(2 * len(sizes) * D, D)
+        self.content_input = nn.Linear(len(sizes) * D, D)
         self.id_gate = nn.Embedding(COUNT_BUCKETS, 1)
         nn.init.zeros_(self.id_gate.weight)
 
@@ -97,7 +98,7 @@ class M3CSR(ContentBaseline, SASRec):
                 interest.init_from_statistics(standardised(modality)[modality.has_V])
 
     def embed_with_clusters(self, item_table: ItemTable) -> Tensor:
-        """Return the content [x̃ₘ ; embedding of the cluster] of each modality, [V, M, F]. Zero if missing."""
+        """Return the content [x̃ₘ ; embedding of the cluster] of each modality, [V, M, D]. Zero if missing."""
         x_MVD = self.embed_content(item_table) / self.config.width**0.25
         content = []
         for x_VD, modality, interest in zip(
@@ -119,38 +120,38 @@ class M3CSR(ContentBaseline, SASRec):
         if dropped_id_V is not None:
             count_V = count_V.masked_fill(dropped_id_V, 0)
         g_V1 = torch.sigmoid(self.id_gate(count_bucket(count_V))) * (count_V > 0)[:, None]
-        content_VMF = self.embed_with_clusters(item_table)
+        content_VMD = self.embed_with_clusters(item_table)
         id_VD = g_V1 * self.item_embedding(row_V.clamp(min=0))
-        gated_VF = (1 - g_V1) * content_VMF.flatten(1)
+        gated_VF = (1 - g_V1) * content_VMD.flatten(1)
         bias_V1 = g_V1 * self.bias[row_V][:, None]
         return GatedVocabulary(
-            row_V, torch.cat([id_VD, gated_VF, bias_V1], 1), content_VMF, id_VD + self.content_input(gated_VF)
+            row_V, torch.cat([id_VD, gated_VF, bias_V1], 1), content_VMD, id_VD + self.content_input(gated_VF)
         )
 
     def user_vectors(self, row_BT: Tensor, items: GatedVocabulary) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the vectors z_BSF, the modality weights alpha_BSM and the interests u_BSMF at every state.
+        """Return the vectors z_BSF, the modality weights alpha_BSM and the interests u_BSMD at every state.
 
         Args:
             row_BT: Rows of the positives in `items`.
             items: The videos.
         """
         h_BSD = self.states_after(items.input_VD[row_BT])
-        content_BTMF = items.content_VMF[row_BT]
-        parts = [interest(h_BSD, content_BTMF[:, :, m]) for m, interest in enumerate(self.interests)]
-        u_BSMF = torch.stack([u_BSF for u_BSF, _ in parts], 2)
+        content_BTMD = items.content_VMD[row_BT]
+        parts = [interest(h_BSD, content_BTMD[:, :, m]) for m, interest in enumerate(self.interests)]
+        u_BSMD = torch.stack([u_BSD for u_BSD, _ in parts], 2)
         alpha_BSM = torch.stack([logit_BS for _, logit_BS in parts], 2).softmax(2)
-        weighted_BSF = (alpha_BSM[..., None] * u_BSMF).flatten(2)
-        return torch.cat([h_BSD, weighted_BSF, torch.ones_like(h_BSD[..., :1])], 2), alpha_BSM, u_BSMF
+        weighted_BSF = (alpha_BSM[..., None] * u_BSMD).flatten(2)
+        return torch.cat([h_BSD, weighted_BSF, torch.ones_like(h_BSD[..., :1])], 2), alpha_BSM, u_BSMD
 
     def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
         row_BT, mask_BT = positive_id_rows(batch, id_row_V)
         if not mask_BT.any():
             return self.bias.sum() * 0.0
         items = self.encode_items(self.training_items, torch.rand(self.num_videos) < ID_DROPOUT)
-        z_BTF, _, u_BTMF = self.user_vectors(row_BT[:, :-1], items)
+        z_BTF, _, u_BTMD = self.user_vectors(row_BT[:, :-1], items)
         no_bias_I = torch.zeros(self.num_videos)
         loss = next_item_loss(z_BTF[mask_BT], items.w_VF, no_bias_I, row_BT[mask_BT], self.config)
-        return loss + ORTHOGONALITY_WEIGHT * orthogonality_loss(u_BTMF[mask_BT])
+        return loss + ORTHOGONALITY_WEIGHT * orthogonality_loss(u_BTMD[mask_BT])
 
     def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: IdVocabulary) -> UserState:
         """Return the state of each user after the last positive. New videos are read by their content."""
@@ -166,9 +167,9 @@ def standardised(modality: ModalityInput) -> Tensor:
     return modality.projection.standardise(modality.x_VF, modality.has_V)
 
 
-def orthogonality_loss(u_NMF: Tensor) -> Tensor:
+def orthogonality_loss(u_NMD: Tensor) -> Tensor:
     """Return the mean squared cosine of two modalities' interests. 0 with one modality."""
-    unit_NMF = F.normalize(u_NMF, dim=2)
-    cosine_NMM = unit_NMF @ unit_NMF.transpose(1, 2)
-    M = u_NMF.shape[1]
-    return cosine_NMM.triu(1).square().sum() / max(len(u_NMF) * M * (M - 1) / 2, 1)
+    unit_NMD = F.normalize(u_NMD, dim=2)
+    cosine_NMM = unit_NMD @ unit_NMD.transpose(1, 2)
+    M = u_NMD.shape[1]
+    return cosine_NMM.triu(1).square().sum() / max(len(u_NMD) * M * (M - 1) / 2, 1)

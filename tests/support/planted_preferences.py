@@ -20,6 +20,7 @@ from tests.support.model_inputs import BEHAVIOURS, make_config
 
 GROUPS, SIZE, LIKES, USERS = 4, 10, 6, 200
 VIDEOS = GROUPS * SIZE
+MAX_VIDEOS = VIDEOS + 10  # with new videos
 CONTENT_WIDTHS = {"visual": 6, "text": 5}
 
 
@@ -70,14 +71,15 @@ def group_of(rows: torch.Tensor) -> torch.Tensor:
 
 def make_item_table(videos: int = VIDEOS) -> ItemTable:
     """The videos, and behind them those that were not in training. The first one has no text."""
-    rows, generator = torch.arange(videos), torch.Generator().manual_seed(5)
+    rows, generator = torch.arange(MAX_VIDEOS), torch.Generator().manual_seed(5)
     features = {}
     for name, width in CONTENT_WIDTHS.items():
         center_GF = 3 * torch.randn(GROUPS, width, generator=generator)
-        features[name] = center_GF[group_of(rows)] + 0.3 * torch.randn(videos, width, generator=generator)
+        noise_VF = 0.3 * torch.randn(MAX_VIDEOS, width, generator=generator)
+        features[name] = (center_GF[group_of(rows)] + noise_VF)[:videos]
     has_VM = torch.ones(videos, len(features), dtype=torch.bool)
     has_VM[0, 1] = False
-    return ItemTable(features, has_VM, torch.where(rows < VIDEOS, rows, -1))
+    return ItemTable(features, has_VM, torch.where(rows < VIDEOS, rows, -1)[:videos])
 
 
 def empty_profiles(users: int = USERS) -> UserProfiles:

@@ -30,7 +30,7 @@ def test_a_video_without_positives_is_all_content() -> None:
     assert not new_F[:32].any()
     assert cold_F[-1] == new_F[-1] == 0
     assert known_F[:32].any()
-    assert torch.equal(cold_F[32:-1], items.content_VMF[3].flatten())
+    assert torch.equal(cold_F[32:-1], items.content_VMD[3].flatten())
     dropped_V = torch.arange(VIDEOS + 4) == 4
     assert not model.encode_items(table, dropped_V).w_VF[4, :32].any()
 
@@ -52,13 +52,13 @@ def test_new_videos_of_a_cluster_share_its_embedding() -> None:
     model, table = trained(), make_item_table(VIDEOS + 4)
     weight = model.interests[0].cluster_embedding.weight
     model.zero_grad()
-    cluster_VD = model.embed_with_clusters(table)[:, 0, 32:]
+    cluster_VD = model.embed_with_clusters(table)[:, 0, 16:]
     twin = int((cluster_VD[:VIDEOS] == cluster_VD[VIDEOS]).all(1).nonzero()[0])
     cluster_VD[twin].sum().backward()
     with torch.no_grad():
         weight.add_(weight.grad)
-        moved_VD = model.embed_with_clusters(table)[:, 0, 32:] - cluster_VD
-    assert torch.allclose(moved_VD[VIDEOS], torch.ones(32), atol=1e-5)
+        moved_VD = model.embed_with_clusters(table)[:, 0, 16:] - cluster_VD
+    assert torch.allclose(moved_VD[VIDEOS], torch.ones(16), atol=1e-5)
     assert not moved_VD[cluster_VD[:, 0] != cluster_VD[twin, 0]].any()
 
 
@@ -76,19 +76,19 @@ def test_a_state_reads_no_later_positive() -> None:
 def test_the_strength_gives_no_gradient_to_the_interests() -> None:
     torch.manual_seed(0)
     interest, h_BSD = ModalityInterest(4, 8), torch.randn(2, 4, 8, requires_grad=True)
-    content_BTF = torch.randn(2, 3, 16, requires_grad=True)
-    _, logit_BS = interest(h_BSD, content_BTF)
+    content_BTD = torch.randn(2, 3, 8, requires_grad=True)
+    _, logit_BS = interest(h_BSD, content_BTD)
     logit_BS.sum().backward()
     assert h_BSD.grad is None
-    assert content_BTF.grad is None
+    assert content_BTD.grad is None
     assert interest.query.weight.grad is None
     assert interest.strength.weight.grad.any()
 
 
 def test_the_orthogonality_loss_is_the_mean_squared_cosine() -> None:
-    u_NMF = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]])
-    assert torch.allclose(orthogonality_loss(u_NMF), torch.tensor(1 / 3))
-    assert orthogonality_loss(u_NMF[:, :1]) == 0
+    u_NMD = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]])
+    assert torch.allclose(orthogonality_loss(u_NMD), torch.tensor(1 / 3))
+    assert orthogonality_loss(u_NMD[:, :1]) == 0
 
 
 def test_a_new_video_in_a_sequence_is_read_by_its_content() -> None:
