@@ -151,8 +151,6 @@ class CollaborativeConfig:
 class TransformerConfig:
     """A baseline that reads the sequence of a user's positives with a Transformer.
 
-    `m3csr` reads the content of videos, too.
-
     Attributes:
         name: the model.
         layers, heads, dropout: layers, attention heads and dropout of the Transformer.
@@ -163,7 +161,7 @@ class TransformerConfig:
             own. Without effect if all videos are used.
     """
 
-    name: Literal["sasrec", "esasrec", "bert4rec", "m3csr"]
+    name: Literal["sasrec", "esasrec", "bert4rec"]
     layers: PositiveInt
     heads: PositiveInt
     dropout: UnitInterval
@@ -190,6 +188,23 @@ class DINConfig:
 
 
 @dataclass(frozen=True)
+class M3CSRConfig:
+    """A baseline that reads the sequence of a user's positives and their content with a Transformer.
+
+    Attributes:
+        name: the model.
+        layers, heads, dropout: layers, attention heads and dropout of the Transformer.
+        max_length: interactions of a sequence that the model reads.
+    """
+
+    name: Literal["m3csr"]
+    layers: PositiveInt
+    heads: PositiveInt
+    dropout: UnitInterval
+    max_length: PositiveInt
+
+
+@dataclass(frozen=True)
 class BM3Config:
     """A baseline that learns from the set of a user's positives and from content by contrast.
 
@@ -204,5 +219,7 @@ class BM3Config:
     max_length: PositiveInt
 
 
-BaselineConfig = PopularityConfig | CollaborativeConfig | TransformerConfig | DINConfig | BM3Config
+BaselineConfig = (
+    PopularityConfig | CollaborativeConfig | TransformerConfig | DINConfig | M3CSRConfig | BM3Config
+)
 AnyModelConfig = InterestModelConfig | BaselineConfig

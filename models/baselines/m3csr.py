@@ -13,12 +13,12 @@ from torch.nn import functional as F  # noqa: N812
 from models.baselines.baseline import IdVocabulary
 from models.baselines.clusters import fit_centres, nearest_centre
 from models.baselines.content import ContentBaseline, ContentVocabulary, ModalityInput
-from models.baselines.next_item_loss import next_item_loss
+from models.baselines.mf_bpr import sample_negatives
 from models.baselines.sasrec import SASRec
 from models.config import ModelConfig
 from models.data.items import COUNT_BUCKETS, ItemTable, count_bucket
 from models.data.positives import positive_id_rows
-from models.data.sequences import SequenceBatch
+from models.data.sequences import SeenItems, SequenceBatch
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
 
@@ -80,7 +80,7 @@ class M3CSR(ContentBaseline, SASRec):
     """The sequence encoder of SASRec gives the behaviour interest u_b, and content gives uₘ.
 
     The gate g follows from the number of positives. It is 0 for a video without any. Then only its content
-    and its clusters count. The loss is SASRec's, and the interests of two modalities should be orthogonal.
+    and its clusters count. The loss is BPR, and the interests of two modalities should be orthogonal.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -90,6 +90,14 @@ class M3CSR(ContentBaseline, SASRec):
         self.content_input = nn.Linear(len(sizes) * D, D)
         self.id_gate = nn.Embedding(COUNT_BUCKETS, 1)
         nn.init.zeros_(self.id_gate.weight)
+
+    def init_from_statistics(self, positives: SeenItems) -> None:
+        super().init_from_statistics(positives)
+        self.positives = positives
+
+    def drop_user_embeddings(self) -> None:
+        super().drop_user_embeddings()
+        del self.positives
 
     def init_from_content(self, item_table: ItemTable) -> None:
         super().init_from_content(item_table)
@@ -144,14 +152,18 @@ class M3CSR(ContentBaseline, SASRec):
         return torch.cat([h_BSD, weighted_BSF, torch.ones_like(h_BSD[..., :1])], 2), alpha_BSM, u_BSMD
 
     def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
+        """Return BPR over the next positives, and the orthogonality of the interests."""
         row_BT, mask_BT = positive_id_rows(batch, id_row_V)
         if not mask_BT.any():
             return self.bias.sum() * 0.0
         items = self.encode_items(self.training_items, torch.rand(self.num_videos) < ID_DROPOUT)
         z_BTF, _, u_BTMD = self.user_vectors(row_BT[:, :-1], items)
-        no_bias_I = torch.zeros(self.num_videos)
-        loss = next_item_loss(z_BTF[mask_BT], items.w_VF, no_bias_I, row_BT[mask_BT], self.config)
-        return loss + ORTHOGONALITY_WEIGHT * orthogonality_loss(u_BTMD[mask_BT])
+        positive_BI = self.positives.mask(batch.users_B, self.num_videos)
+        negative_N, valid_N = sample_negatives(positive_BI, mask_BT.nonzero()[:, 0])
+        difference_NF = items.w_VF[row_BT[mask_BT]] - items.w_VF[negative_N]
+        loss_N = -F.logsigmoid((z_BTF[mask_BT] * difference_NF).sum(1))
+        bpr = (loss_N * valid_N).sum() / valid_N.sum().clamp(min=1)
+        return bpr + ORTHOGONALITY_WEIGHT * orthogonality_loss(u_BTMD[mask_BT])
 
     def encode_user(self, batch: SequenceBatch, profiles: UserProfiles, items: IdVocabulary) -> UserState:
         """Return the state of each user after the last positive. New videos are read by their content."""

@@ -149,13 +149,13 @@ def test_the_name_selects_the_dataclass_of_the_model(tmp_path):
         ("sasrec", "skip_watch_ratio", 0.2, "interest, din"),
         ("bert4rec", "encoder", "transformer", "interest"),
         ("din", "heads", 2, "interest, sasrec, esasrec, bert4rec, m3csr"),
-        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, m3csr, din, bm3"),
-        ("din", "num_negatives", 0, "sasrec, esasrec, bert4rec, m3csr"),
+        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, din, m3csr, bm3"),
+        ("din", "num_negatives", 0, "sasrec, esasrec, bert4rec"),
         (
             "popularity",
             "max_length",
             20,
-            "interest, itemcf, mf_bpr, lightgcn, mmgcn, sasrec, esasrec, bert4rec, m3csr, din, bm3",
+            "interest, itemcf, mf_bpr, lightgcn, mmgcn, sasrec, esasrec, bert4rec, din, m3csr, bm3",
         ),
     ],
 )

@@ -15,6 +15,7 @@ from core.config.models import (
     BM3Config,
     CollaborativeConfig,
     DINConfig,
+    M3CSRConfig,
     PopularityConfig,
     TransformerConfig,
 )
@@ -45,7 +46,7 @@ MODELS: dict[str, AnyModelConfig] = {
     "esasrec": replace(SASREC, name="esasrec", num_negatives=64, share_negatives=False),
     "bert4rec": replace(SASREC, name="bert4rec"),
     "din": DINConfig("din", dropout=0.2, max_length=100, skip_watch_ratio=0.2),
-    "m3csr": replace(SASREC, name="m3csr"),
+    "m3csr": M3CSRConfig("m3csr", layers=2, heads=2, dropout=0.2, max_length=100),
     "mmgcn": CollaborativeConfig("mmgcn", max_length=100),
     "bm3": BM3Config("bm3", dropout=0.3, max_length=100),
 }
