@@ -25,7 +25,6 @@ from models.data.users import UserProfiles
 NUM_CLUSTERS = 64  # of each modality
 STRENGTH_TEMPERATURE = 0.07  # of the modality weights, as in the paper
 ORTHOGONALITY_WEIGHT = 0.1
-ID_DROPOUT = 0.2  # share of the videos that a step treats as new, so that content learns to rank without IDs
 
 
 @dataclass(frozen=True)
@@ -116,17 +115,9 @@ class M3CSR(ContentBaseline, SASRec):
             content.append(torch.cat([x_VD, modality.has_V[:, None] * cluster_VD], 1))
         return torch.stack(content, 1)
 
-    def encode_items(self, item_table: ItemTable, dropped_id_V: Tensor | None = None) -> GatedVocabulary:
-        """Embed every video of the table.
-
-        Args:
-            item_table: The videos.
-            dropped_id_V: Bool. These videos are treated as new, for training.
-        """
+    def encode_items(self, item_table: ItemTable) -> GatedVocabulary:
         row_V = item_table.id_row_V
         count_V = torch.where(row_V >= 0, self.num_positives_I[row_V], 0)
-        if dropped_id_V is not None:
-            count_V = count_V.masked_fill(dropped_id_V, 0)
         g_V1 = torch.sigmoid(self.id_gate(count_bucket(count_V))) * (count_V > 0)[:, None]
         content_VMD = self.embed_with_clusters(item_table)
         id_VD = g_V1 * self.item_embedding(row_V.clamp(min=0))
@@ -156,7 +147,7 @@ class M3CSR(ContentBaseline, SASRec):
         row_BT, mask_BT = positive_id_rows(batch, id_row_V)
         if not mask_BT.any():
             return self.bias.sum() * 0.0
-        items = self.encode_items(self.training_items, torch.rand(self.num_videos) < ID_DROPOUT)
+        items = self.encode_items(self.training_items)
         z_BTF, _, u_BTMD = self.user_vectors(row_BT[:, :-1], items)
         positive_BI = self.positives.mask(batch.users_B, self.num_videos)
         negative_N, valid_N = sample_negatives(positive_BI, mask_BT.nonzero()[:, 0])
