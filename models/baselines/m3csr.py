@@ -4,6 +4,7 @@ A video is [g ID ; (1 − g) content₁ ; …] and a user is [u_b ; α₁ u₁ ;
 part has the width D. Half of a content part is x̃ₘ, and half is the embedding of the cluster.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -100,17 +101,21 @@ class M3CSR(ContentBaseline, SASRec):
 
     def init_from_content(self, item_table: ItemTable) -> None:
         super().init_from_content(item_table)
-        for modality, interest in zip(self.modality_inputs(self.training_items), self.interests, strict=True):
+        for modality, interest in self.modality_interests(self.training_items):
             if modality.has_V.any():
                 interest.init_from_statistics(standardised(modality)[modality.has_V])
+
+    def modality_interests(self, item_table: ItemTable) -> Iterator[tuple[ModalityInput, ModalityInterest]]:
+        """Yield each modality of the videos with its layer."""
+        for modality, interest in zip(self.modality_inputs(item_table), self.interests, strict=True):
+            assert isinstance(interest, ModalityInterest)
+            yield modality, interest
 
     def embed_with_clusters(self, item_table: ItemTable) -> Tensor:
         """Return the content [x̃ₘ ; embedding of the cluster] of each modality, [V, M, D]. Zero if missing."""
         x_MVD = self.embed_content(item_table) / self.config.width**0.25
         content = []
-        for x_VD, modality, interest in zip(
-            x_MVD, self.modality_inputs(item_table), self.interests, strict=True
-        ):
+        for x_VD, (modality, interest) in zip(x_MVD, self.modality_interests(item_table), strict=True):
             cluster_VD = interest.embed_clusters(standardised(modality))
             content.append(torch.cat([x_VD, modality.has_V[:, None] * cluster_VD], 1))
         return torch.stack(content, 1)
