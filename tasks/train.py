@@ -11,7 +11,7 @@ from typing import Any
 
 from core import step_cli
 from core.config.model_half import TrainConfig
-from core.config.models import AnyModelConfig, InterestModelConfig, TransformerConfig
+from core.config.models import AnyModelConfig, InterestModelConfig, M3CSRConfig, TransformerConfig
 from core.errors import InputError
 from core.hashing import hash_folder
 from core.paths import Night
@@ -92,9 +92,9 @@ def _require_divisible_width(model: AnyModelConfig, width: int) -> None:
     Raises:
         InputError: They do not.
     """
-    if not isinstance(model, InterestModelConfig | TransformerConfig):
+    if not isinstance(model, InterestModelConfig | TransformerConfig | M3CSRConfig):
         return
-    has_heads = isinstance(model, TransformerConfig) or model.encoder in ("transformer", "ligr", "hstu")
+    has_heads = not isinstance(model, InterestModelConfig) or model.encoder in ("transformer", "ligr", "hstu")
     if has_heads and width % model.heads:
         raise InputError(
             f"params.yaml: train.model.heads is {model.heads}, but must divide align.width, which is {width}"

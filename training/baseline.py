@@ -69,7 +69,7 @@ def _fit(
     metric: str,
 ) -> list[dict[str, float]]:
     """Train a baseline on what a fold knows, and return the curve."""
-    return fit_baseline(model, fold.users.sequences, fold.item_table.id_row_V, params, validate, metric)
+    return fit_baseline(model, fold.users.sequences, fold.item_table, params, validate, metric)
 
 
 def _require_plain_training(params: TrainConfig) -> None:

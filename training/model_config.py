@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from core.config.models import AnyModelConfig, InterestModelConfig
 from core.errors import InputError
 from core.tables import BEHAVIOURS
+from models.baselines import BASELINES, ContentBaseline
 from models.config import ModelConfig
 from models.data.inputs import attribute_values, caption_words
 from snapshots.reader import SnapshotReader
@@ -51,16 +52,19 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
 
     Raises:
         InputError: A list of `train.model` names something twice, parts of the model do not fit together, or
-            see `item_feature_statistics`.
+            a baseline reads content and there is none. Or see `item_feature_statistics`.
     """
     if isinstance(model, InterestModelConfig):
         _require_distinct_names(model)
         _require_compatible_parts(model)
     videos = snapshot.catalogue(fold)
     known_videos = videos.filter(pc.greater(videos["num_interactions"], 0))
-    content = (
-        _content_fields(model, snapshot, fold, known_videos) if isinstance(model, InterestModelConfig) else {}
-    )
+    if isinstance(model, InterestModelConfig):
+        content = _content_fields(model, snapshot, fold, known_videos)
+    elif issubclass(BASELINES[model.name], ContentBaseline):
+        content = _encoder_fields(model.name, snapshot)
+    else:
+        content = {}
     return ModelConfig(
         **{
             **NOT_READ,
@@ -89,6 +93,20 @@ def stored_settings(model: AnyModelConfig) -> dict[str, Any]:
     stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_attributes", "item_features"}
     settings = {name: value for name, value in asdict(model).items() if name in stored}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def _encoder_fields(name: str, snapshot: SnapshotReader) -> dict[str, Any]:
+    """Return the modalities that a content baseline reads, and their encoders.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not snapshot.modalities:
+        raise InputError(
+            f"params.yaml: train.model.name is {name}, which reads content, but no video of the snapshot has"
+            " any; run the step embed, or choose a baseline of IDs such as sasrec"
+        )
+    return {"modalities": snapshot.widths, "encoder_fingerprints": snapshot.encoder_fingerprints}
 
 
 def _content_fields(

@@ -144,14 +144,14 @@ class PopularityConfig:
 
 @dataclass(frozen=True)
 class CollaborativeConfig:
-    """A baseline that reads the set of a user's positives.
+    """A baseline that reads the set of a user's positives. `mmgcn` reads the content of videos, too.
 
     Attributes:
         name: the model.
         max_length: interactions of a sequence that the model reads.
     """
 
-    name: Literal["itemcf", "mf_bpr", "lightgcn"]
+    name: Literal["itemcf", "mf_bpr", "lightgcn", "mmgcn"]
     max_length: PositiveInt
 
 
@@ -195,5 +195,39 @@ class DINConfig:
     skip_watch_ratio: NonNegativeFloat
 
 
-BaselineConfig = PopularityConfig | CollaborativeConfig | TransformerConfig | DINConfig
+@dataclass(frozen=True)
+class M3CSRConfig:
+    """A baseline that reads the sequence of a user's positives and their content with a Transformer.
+
+    Attributes:
+        name: the model.
+        layers, heads, dropout: layers, attention heads and dropout of the Transformer.
+        max_length: interactions of a sequence that the model reads.
+    """
+
+    name: Literal["m3csr"]
+    layers: PositiveInt
+    heads: PositiveInt
+    dropout: UnitInterval
+    max_length: PositiveInt
+
+
+@dataclass(frozen=True)
+class BM3Config:
+    """A baseline that learns from the set of a user's positives and from content by contrast.
+
+    Attributes:
+        name: the model.
+        dropout: share of the numbers that the second view of a vector lacks.
+        max_length: interactions of a sequence that the model reads.
+    """
+
+    name: Literal["bm3"]
+    dropout: UnitInterval
+    max_length: PositiveInt
+
+
+BaselineConfig = (
+    PopularityConfig | CollaborativeConfig | TransformerConfig | DINConfig | M3CSRConfig | BM3Config
+)
 AnyModelConfig = InterestModelConfig | BaselineConfig

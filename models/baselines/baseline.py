@@ -4,7 +4,8 @@ Baselines have the same methods as `InterestModel`. A video without an ID row ge
 package T counts positives, oldest first and padded on the right.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,9 @@ class IdVocabulary:
     def __len__(self) -> int:
         return len(self.id_row_V)
 
-    def select(self, rows: Tensor | slice) -> "IdVocabulary":
+    def select(self, rows: Tensor | slice) -> Self:
         """Return these videos only."""
-        return IdVocabulary(self.id_row_V[rows])
+        return replace(self, **{name: tensor[rows] for name, tensor in vars(self).items()})
 
 
 class Baseline(nn.Module):
@@ -68,6 +69,13 @@ class Baseline(nn.Module):
             positives: Distinct positives of each training user.
         """
         self.num_positives_I.copy_(torch.bincount(positives.row_E, minlength=self.num_videos))
+
+    def init_from_content(self, item_table: ItemTable) -> None:
+        """Count what the baseline needs of the content. A baseline of IDs needs nothing.
+
+        Args:
+            item_table: The catalogue. Only the videos with an ID row may be counted.
+        """
 
     def loss(self, batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
         """Return the loss of a training step.

@@ -1,20 +1,17 @@
 """LightGCN (He et al., SIGIR 2020, arXiv 2002.02126): embeddings averaged over the layers of a graph.
 
-The graph has X = U + I nodes: the training users, then the videos.
+models/baselines/graph.py describes the graph.
 """
 
-import warnings
-
-import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.baselines.baseline import Baseline
+from models.baselines.graph import normalised_adjacency
 from models.baselines.mf_bpr import sample_bpr_triples
 from models.config import ModelConfig
-from models.data.positives import positive_id_rows, to_csr_matrix
+from models.data.positives import positive_id_rows
 from models.data.sequences import SeenItems, SequenceBatch
 from models.data.user_state import UserState
 
@@ -89,15 +86,3 @@ class LightGCN(Baseline):
 
     def score_vocabulary(self, user_state: UserState) -> Tensor:
         return user_state.z_ND @ self.item_embedding_ID.T + self.tie_break()
-
-
-def normalised_adjacency(positives: SeenItems, num_videos: int) -> Tensor:
-    """Return the sparse matrix D^-½ A D^-½ of users and videos, [X, X]."""
-    r_UI = to_csr_matrix(positives, num_videos)
-    a_XX = sp.block_array([[None, r_UI], [r_UI.T, None]], format="csr")
-    scale_X = 1 / np.sqrt(np.maximum(a_XX.sum(0), 1))
-    a_XX = (sp.diags_array(scale_X) @ a_XX @ sp.diags_array(scale_X)).tocsr().astype(np.float32)
-    indptr, indices, data = map(torch.from_numpy, (a_XX.indptr, a_XX.indices, a_XX.data))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(indptr.long(), indices.long(), data, a_XX.shape, check_invariants=True)

@@ -83,9 +83,21 @@ def sample_bpr_triples(
     Returns:
         user_N, positive_N and negative_N.
     """
-    positive_BI = positives.mask(users_B, num_videos)
     position_N, positive_N = mask_BT.nonzero()[:, 0], row_BT[mask_BT]
-    first_N, second_N = torch.randint(num_videos, (2, len(positive_N)))
-    negative_N = torch.where(positive_BI[position_N, first_N], second_N, first_N)
-    valid_N = ~positive_BI[position_N, negative_N]
+    negative_N, valid_N = sample_negatives(positives.mask(users_B, num_videos), position_N)
     return users_B[position_N[valid_N]], positive_N[valid_N], negative_N[valid_N]
+
+
+def sample_negatives(positive_BI: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample one video for each example, at most twice.
+
+    Args:
+        positive_BI: Bool, the positives of the users of a batch.
+        position_N: The user of each example, as a row of the batch.
+
+    Returns:
+        negative_N, and valid_N: bool, whether it is no positive of the user.
+    """
+    first_N, second_N = torch.randint(positive_BI.shape[1], (2, len(position_N)))
+    negative_N = torch.where(positive_BI[position_N, first_N], second_N, first_N)
+    return negative_N, ~positive_BI[position_N, negative_N]

@@ -61,8 +61,12 @@ class SASRec(Baseline):
 
     def hidden_states(self, row_BT: Tensor) -> Tensor:
         """Return h_BSD, the state after 0, 1, … videos. Padding on the right comes after every real state."""
-        start_B1D = self.start_token.expand(len(row_BT), 1, -1)
-        x_BSD = torch.cat([start_B1D, self.item_embedding(row_BT)], 1) * self.config.width**0.5
+        return self.states_after(self.item_embedding(row_BT))
+
+    def states_after(self, x_BTD: Tensor) -> Tensor:
+        """Return h_BSD, the state after 0, 1, … of these vectors."""
+        start_B1D = self.start_token.expand(len(x_BTD), 1, -1)
+        x_BSD = torch.cat([start_B1D, x_BTD], 1) * self.config.width**0.5
         x_BSD = self.dropout(x_BSD + self.position_embedding.weight[: x_BSD.shape[1]])
         return self.encode_states(x_BSD)
 

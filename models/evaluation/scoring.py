@@ -263,14 +263,15 @@ def mean_ndcg(scorer: Scorer, targets: Targets, k: int) -> float:
 def recommendation_contributions(scorer: Scorer, users: Tensor, top_BK: Tensor) -> Tensor:
     """Return the contribution of each modality to the scores of recommended videos, [B, K, M].
 
+    Those of a baseline are zero.
+
     Args:
         scorer: The model and its data.
         users: The users.
         top_BK: Their recommended videos.
     """
-    if not scorer.model.config.modalities:
-        return torch.zeros(*top_BK.shape, 0)
-    assert isinstance(scorer.model, InterestModel)
+    if not isinstance(scorer.model, InterestModel) or not scorer.model.config.modalities:
+        return torch.zeros(*top_BK.shape, len(scorer.model.config.modalities))
     items, contributions = scorer.model.eval().encode_items(scorer.item_table), []
     for users_B, rows_BK in zip(users.split(CHUNK_USERS), top_BK.split(CHUNK_USERS), strict=True):
         user_state = scorer.encode_user(users_B, items)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.baselines.baseline import Baseline
 from models.baselines.din import DIN
+from models.data.items import ItemTable
 from models.data.positives import known_positives_by_user
 from models.data.sequences import Sequences
 from models.evaluation.metrics import auc
@@ -111,7 +112,7 @@ class BaselineTask(TrainingTask):
 def fit_baseline(
     model: Baseline,
     sequences: Sequences,
-    id_row_V: Tensor,
+    item_table: ItemTable,
     config: BaselineTrainingSettings,
     validate: Callable[[], dict[str, float]],
     selection_metric: str,
@@ -123,7 +124,7 @@ def fit_baseline(
     Args:
         model: Trained in place.
         sequences: Of the training days.
-        id_row_V: Row of each video's ID embedding. −1 if the video is not in training.
+        item_table: The catalogue. A video with the ID row −1 is not in training.
         config: Settings of the training.
         validate: Returns the metrics of an epoch.
         selection_metric: The metric whose highest value selects the best epoch.
@@ -134,7 +135,9 @@ def fit_baseline(
     Raises:
         FloatingPointError: A loss or gradient is not finite. The message names epoch and step.
     """
+    id_row_V = item_table.id_row_V
     model.init_from_statistics(known_positives_by_user(sequences, id_row_V))
+    model.init_from_content(item_table)
     if not (parameters := list(model.parameters())):
         return [{"epoch": 0, **validate()}]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)

@@ -148,14 +148,14 @@ def test_the_name_selects_the_dataclass_of_the_model(tmp_path):
         ("sasrec", "warmup_epochs", 0, "interest"),
         ("sasrec", "skip_watch_ratio", 0.2, "interest, din"),
         ("bert4rec", "encoder", "transformer", "interest"),
-        ("din", "heads", 2, "interest, sasrec, esasrec, bert4rec"),
-        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, din"),
+        ("din", "heads", 2, "interest, sasrec, esasrec, bert4rec, m3csr"),
+        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, din, m3csr, bm3"),
         ("din", "num_negatives", 0, "sasrec, esasrec, bert4rec"),
         (
             "popularity",
             "max_length",
             20,
-            "interest, itemcf, mf_bpr, lightgcn, sasrec, esasrec, bert4rec, din",
+            "interest, itemcf, mf_bpr, lightgcn, mmgcn, sasrec, esasrec, bert4rec, din, m3csr, bm3",
         ),
     ],
 )
@@ -172,7 +172,7 @@ def test_an_unknown_model_lists_the_known_ones(tmp_path):
     for name in ("sasrek", None, ["sasrec"]):
         path = _write_model(tmp_path, {**SASREC, "name": name})
         with pytest.raises(
-            InputError, match=r"train\.model\.name is .*; it must be one of interest, .*, din$"
+            InputError, match=r"train\.model\.name is .*; it must be one of interest, .*, din, bm3$"
         ):
             load_params(path)
 
@@ -257,7 +257,17 @@ def test_an_error_names_the_overlay_or_its_base(tmp_path):
         load_params(overlay)
 
 
-LEARNED_BASELINES = ("mf_bpr", "lightgcn", "sasrec", "esasrec", "bert4rec", "din")
+LEARNED_BASELINES = (
+    "mf_bpr",
+    "lightgcn",
+    "sasrec",
+    "esasrec",
+    "bert4rec",
+    "din",
+    "m3csr",
+    "mmgcn",
+    "bm3",
+)
 
 
 @pytest.mark.parametrize("name", LEARNED_BASELINES)

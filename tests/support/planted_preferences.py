@@ -2,12 +2,13 @@
 
 A user starts anywhere in a group and likes the next video six times; the seventh is the target. All videos
 are liked about equally often, so popularity predicts nothing. A model of groups finds the group, a model of
-order finds the target. Between the positives are videos of other groups, which are not liked.
+order finds the target. Between the positives are videos of other groups, which are not liked. The content of
+a video tells its group, also that of new videos.
 """
 
 import torch
 
-from models.baselines import BASELINES, Baseline
+from models.baselines import BASELINES, Baseline, ContentBaseline
 from models.config import ModelConfig
 from models.data.items import ItemTable
 from models.data.sequences import SeenItems, Sequences
@@ -19,6 +20,8 @@ from tests.support.model_inputs import BEHAVIOURS, make_config
 
 GROUPS, SIZE, LIKES, USERS = 4, 10, 6, 200
 VIDEOS = GROUPS * SIZE
+MAX_VIDEOS = VIDEOS + 10  # with new videos
+CONTENT_WIDTHS = {"visual": 6, "text": 5}
 
 
 def small_config(name: str, **changes: object) -> ModelConfig:
@@ -32,7 +35,9 @@ def small_config(name: str, **changes: object) -> ModelConfig:
     )
     ids = [f"v{i}" for i in range(VIDEOS)]
     size = {"width": 32, "max_length": 2 * LIKES, "dropout": 0.0, "video_ids": ids}
-    return make_config(model=name, **{key: {} for key in no_features}, **{**size, **changes})
+    if issubclass(BASELINES[name], ContentBaseline):
+        size["modalities"] = CONTENT_WIDTHS
+    return make_config(model=name, **{**{key: {} for key in no_features}, **size, **changes})
 
 
 def planted_sequences(seed: int = 0) -> tuple[Sequences, Targets]:
@@ -59,10 +64,22 @@ def planted_sequences(seed: int = 0) -> tuple[Sequences, Targets]:
     return sequences, Targets(torch.arange(USERS), liked_UT[:, -1])
 
 
+def group_of(rows: torch.Tensor) -> torch.Tensor:
+    """The group of videos. A new video behind the others belongs to the group of its number."""
+    return torch.where(rows < VIDEOS, rows // SIZE, rows % GROUPS)
+
+
 def make_item_table(videos: int = VIDEOS) -> ItemTable:
-    """The videos, and behind them those that were not in training."""
-    row_V = torch.where(torch.arange(videos) < VIDEOS, torch.arange(videos), -1)
-    return ItemTable({}, torch.zeros(videos, 0, dtype=torch.bool), row_V)
+    """The videos, and behind them those that were not in training. The first one has no text."""
+    rows, generator = torch.arange(MAX_VIDEOS), torch.Generator().manual_seed(5)
+    features = {}
+    for name, width in CONTENT_WIDTHS.items():
+        center_GF = 3 * torch.randn(GROUPS, width, generator=generator)
+        noise_VF = 0.3 * torch.randn(MAX_VIDEOS, width, generator=generator)
+        features[name] = (center_GF[group_of(rows)] + noise_VF)[:videos]
+    has_VM = torch.ones(videos, len(features), dtype=torch.bool)
+    has_VM[0, 1] = False
+    return ItemTable(features, has_VM, torch.where(rows < VIDEOS, rows, -1)[:videos])
 
 
 def empty_profiles(users: int = USERS) -> UserProfiles:
@@ -90,7 +107,7 @@ def train_baseline(name: str, epochs: int, seed: int = 1, **changes: object) -> 
     curve = fit_baseline(
         scorer.model,
         sequences,
-        scorer.item_table.id_row_V,
+        scorer.item_table,
         knobs,
         lambda: {"ndcg@10": mean_ndcg(scorer, targets, 10)},
         "ndcg@10",

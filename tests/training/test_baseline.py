@@ -1,6 +1,7 @@
 """Every baseline can be the challenger of a night: it is trained, evaluated and served like our model."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -11,8 +12,10 @@ import pytest
 from core.config import load_params
 from core.config.models import (
     AnyModelConfig,
+    BM3Config,
     CollaborativeConfig,
     DINConfig,
+    M3CSRConfig,
     PopularityConfig,
     TransformerConfig,
 )
@@ -20,12 +23,13 @@ from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.schema import replace_nested
 from evaluation.gate_inputs import GateInputs
-from models.baselines import BASELINES
+from models.baselines import BASELINES, ContentBaseline
 from registry import tracking
 from snapshots.reader import SnapshotReader
 from tasks import align, evaluate, gate, train
 from tests.support.served_model import load_recommender, request_rows
 from tests.support.snapshots import plant
+from training.model_config import build_model_config
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 
@@ -42,7 +46,11 @@ MODELS: dict[str, AnyModelConfig] = {
     "esasrec": replace(SASREC, name="esasrec", num_negatives=64, share_negatives=False),
     "bert4rec": replace(SASREC, name="bert4rec"),
     "din": DINConfig("din", dropout=0.2, max_length=100, skip_watch_ratio=0.2),
+    "m3csr": M3CSRConfig("m3csr", layers=2, heads=2, dropout=0.2, max_length=100),
+    "mmgcn": CollaborativeConfig("mmgcn", max_length=100),
+    "bm3": BM3Config("bm3", dropout=0.3, max_length=100),
 }
+CONTENT_BASELINES = sorted(name for name, kind in BASELINES.items() if issubclass(kind, ContentBaseline))
 
 
 def test_every_model_has_a_configuration() -> None:
@@ -105,6 +113,40 @@ def test_each_baseline_is_trained_evaluated_and_served(name: str, night: Night) 
     for user, user_rows in recommendations.groupby("user_id"):
         expected = [ids[row] for row in user_rows.sort_values("rank")["video_row"]]
         assert predictions["video_ids"][users.index(user)] == expected
+
+
+@pytest.mark.parametrize("name", CONTENT_BASELINES)
+def test_a_content_baseline_is_a_challenger_and_a_champion(name: str, night: Night, tmp_path: Path) -> None:
+    """Its bundle names its encoders, its new videos are ranked, and other encoders are refused."""
+    metrics = evaluate_model(night, name, epochs=2)
+    assert metrics["modality_weights"]["is_learned"] is False
+    assert sum(metrics["modality_weights"]["mean"].values()) == pytest.approx(1, abs=1e-4)
+    assert metrics["slices"]["new_videos"]["challenger"] > 0
+    saved = json.loads((night.folder("train") / "model.json").read_text())
+    assert saved["encoder_fingerprints"] == SnapshotReader(night).encoder_fingerprints
+    assert saved["modalities"] == SnapshotReader(night).widths
+
+    (tmp_path / "bundle").mkdir()
+    for file in night.folder("train").iterdir():
+        shutil.copy(file, tmp_path / "bundle")
+    saved["encoder_fingerprints"]["visual"] = "other"
+    (night.folder("train") / "model.json").write_text(json.dumps(saved))
+    with pytest.raises(InputError, match="visual was trained on features of encoder other"):
+        evaluate.run(PARAMS.evaluate, night)
+
+    champion = night.workspace / "snapshot" / "champion"
+    shutil.move(tmp_path / "bundle", champion)
+    try:
+        metrics = evaluate_model(night, "sasrec", epochs=1)
+    finally:
+        shutil.rmtree(champion)
+    assert metrics["models"]["champion"]["ndcg@10"] > 0
+
+
+def test_a_content_baseline_needs_content(tmp_path: Path) -> None:
+    night = plant(tmp_path, users=20, videos=20, modalities=())
+    with pytest.raises(InputError, match=r"train\.model\.name is bm3, which reads content, but no video of"):
+        build_model_config(MODELS["bm3"], SnapshotReader(night), "valid_1", 16)
 
 
 def test_the_gate_refuses_a_model_without_ranking_heads(night: Night) -> None:

@@ -114,9 +114,7 @@ def train_baseline(
     valid = lambda: {"ndcg@10": mean_ndcg(scorer, dataset.train.targets, 10)}  # noqa: E731
     return TrainedModel(
         model,
-        fit_baseline(
-            model, dataset.train.sequences, dataset.item_table.id_row_V, hyperparameters, valid, "ndcg@10"
-        ),
+        fit_baseline(model, dataset.train.sequences, dataset.item_table, hyperparameters, valid, "ndcg@10"),
     )
 
 

@@ -8,24 +8,33 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.baselines import BASELINES, Baseline
+from models.baselines import BASELINES, Baseline, ContentBaseline
 from models.baselines.baseline import UNKNOWN_SCORE
 from models.bundle import load_bundle, save_bundle
 from models.data.sequences import SequenceBatch
 from models.evaluation.scoring import Scorer, mean_ndcg
 from tests.support.planted_preferences import (
+    GROUPS,
     USERS,
     VIDEOS,
     empty_profiles,
+    group_of,
     make_item_table,
     make_scorer,
     planted_sequences,
+    small_config,
     train_baseline,
 )
 
-MIN_NDCG = {"itemcf": 0.4, "mf_bpr": 0.4, "lightgcn": 0.4, "sasrec": 0.95, "esasrec": 0.95, "bert4rec": 0.9}
-EPOCHS = {"din": 2, "sasrec": 12, "esasrec": 12, "bert4rec": 40}
+MIN_NDCG = {
+    **dict.fromkeys(["itemcf", "mf_bpr", "lightgcn", "mmgcn", "bm3"], 0.4),
+    **dict.fromkeys(["sasrec", "esasrec", "m3csr"], 0.95),
+    "bert4rec": 0.9,
+}
+EPOCHS = {"din": 2, "sasrec": 12, "esasrec": 12, "bert4rec": 40, "m3csr": 12}
 TRAINED_BASELINES = sorted(set(BASELINES) - {"popularity", "itemcf"})
+CONTENT_BASELINES = sorted(name for name, kind in BASELINES.items() if issubclass(kind, ContentBaseline))
+ID_BASELINES = sorted(set(BASELINES) - set(CONTENT_BASELINES))
 
 
 @cache
@@ -56,6 +65,7 @@ def test_a_step_updates_every_parameter(name: str) -> None:
     scorer = make_scorer(BASELINES[name](trained_scorer(name).model.config), sequences)
     rows_V = scorer.item_table.id_row_V
     scorer.model.init_from_statistics(trained_scorer("popularity").user_data.seen)
+    scorer.model.init_from_content(scorer.item_table)
     before = {key: p.clone() for key, p in scorer.model.named_parameters()}
     optimiser = torch.optim.SGD(scorer.model.parameters(), lr=1.0)
     scorer.model.train().loss(sequences.padded_batch(torch.arange(USERS), 12), rows_V).backward()
@@ -80,7 +90,7 @@ def test_padding_changes_nothing(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", ID_BASELINES)
 def test_unknown_videos_come_last_and_are_ignored_as_input(name: str) -> None:
     sequences, model = planted_sequences()[0], trained_scorer(name).model
     batch = sequences.padded_batch(torch.arange(5), 12)
@@ -96,6 +106,43 @@ def test_unknown_videos_come_last_and_are_ignored_as_input(name: str) -> None:
             compute_scores(model, batch), compute_scores(model, sequences.padded_batch(torch.arange(5), 2))
         )
     assert torch.allclose(compute_scores(model, all_positive, VIDEOS + 3), extended, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONTENT_BASELINES)
+def test_a_new_video_is_ranked_by_its_content(name: str) -> None:
+    """Every user gets a new video of the liked group, and nothing else of the scores changes."""
+    sequences, targets = planted_sequences()
+    batch = sequences.padded_batch(torch.arange(USERS), 12)
+    score_BV = compute_scores(trained_scorer(name).model, batch, VIDEOS + GROUPS)
+    assert torch.allclose(score_BV[:, :VIDEOS], compute_scores(trained_scorer(name).model, batch), atol=1e-4)
+    best_B = score_BV[:, VIDEOS:].argmax(1)
+    assert (group_of(VIDEOS + best_B) == group_of(targets.row_P)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("name", CONTENT_BASELINES)
+def test_only_the_content_of_training_videos_is_counted(name: str) -> None:
+    """New videos with other content change no statistic."""
+    states = []
+    for videos in (VIDEOS, VIDEOS + 5):
+        torch.manual_seed(0)
+        model, table = BASELINES[name](small_config(name)), make_item_table(videos)
+        for x_VF in table.modality_features.values():
+            x_VF[VIDEOS:] = 1e3
+        model.init_from_content(table.select(torch.arange(videos).flip(0)))  # in any order
+        states.append(model.state_dict())
+    assert not states[0]["projections.visual.mean"].eq(0).any()
+    assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
+
+
+@pytest.mark.parametrize("name", CONTENT_BASELINES)
+def test_modality_weights_of_a_content_baseline_sum_to_1(name: str) -> None:
+    sequences, model = planted_sequences()[0], trained_scorer(name).model
+    items = model.eval().encode_items(make_item_table(VIDEOS + 3))
+    with torch.no_grad():
+        user_state = model.encode_user(sequences.padded_batch(torch.arange(5), 12), empty_profiles(5), items)
+        score_NV, alpha_MNV = model.score_items(user_state, items)
+    assert alpha_MNV.shape == (2, *score_NV.shape) == (2, 5, VIDEOS + 3)
+    assert torch.allclose(alpha_MNV.sum(0), torch.ones(5, VIDEOS + 3))
 
 
 @pytest.mark.parametrize("name", BASELINES)

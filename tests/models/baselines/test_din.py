@@ -47,7 +47,7 @@ def test_din_predicts_positives_among_impressions() -> None:
     curve = fit_baseline(
         scorer.model,
         sequences,
-        make_item_table().id_row_V,
+        make_item_table(),
         BaselineTrainingConfig(25, 25, 32, 0.01, 0.0, 5.0, 1),
         validate,
         "auc",

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.baselines.lightgcn import NUM_LAYERS, LightGCN, normalised_adjacency
+from models.baselines.graph import normalised_adjacency
+from models.baselines.lightgcn import NUM_LAYERS, LightGCN
 from models.data.sequences import SeenItems
 from tests.support.planted_preferences import small_config, train_baseline
 

@@ -23,10 +23,11 @@ def test_the_best_epoch_is_kept_and_training_is_deterministic() -> None:
     assert train_baseline("sasrec", 6, seed=2)[1] != curve
 
 
-@pytest.mark.parametrize("name", ["mf_bpr", "lightgcn", "sasrec", "bert4rec"])
+@pytest.mark.parametrize("name", ["mf_bpr", "lightgcn", "sasrec", "bert4rec", "m3csr", "mmgcn", "bm3"])
 def test_a_batch_without_positives_has_no_loss_and_no_gradient(name: str) -> None:
     sequences, model = planted_sequences()[0], BASELINES[name](small_config(name))
     model.init_from_statistics(known_positives_by_user(sequences, make_item_table().id_row_V))
+    model.init_from_content(make_item_table())
     without_positives = replace(
         sequences.padded_batch(torch.arange(3), 12), positive_BT=torch.zeros(3, 12, dtype=torch.bool)
     )
