@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ModelConfig:
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
         share_negatives: Whether all examples of a step share these videos.
+        privacy: (ε, δ) of private training and what it covers (training/private.py). Empty: not private.
     """
 
     model: str
@@ -56,3 +58,4 @@ class ModelConfig:
     sources: Sequence[str] = field(default_factory=list)
     num_negatives: int = 2048
     share_negatives: bool = True
+    privacy: Mapping[str, Any] = field(default_factory=dict)
