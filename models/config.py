@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ModelConfig:
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
         share_negatives: Whether all examples of a step share these videos.
+        privacy: (ε, δ) of private training and what it covers (training/private.py). Empty: not private.
     """
 
     model: str
@@ -62,3 +64,4 @@ class ModelConfig:
     reliability: bool = False
     token_budget: int = 0
     words: Sequence[str] = field(default_factory=list)
+    privacy: Mapping[str, Any] = field(default_factory=dict)

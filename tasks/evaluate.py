@@ -80,6 +80,7 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         | model_audit.measure_modality_weight_gain(challenger, ranked["challenger"], targets, params),
         "embedding_drift": model_audit.measure_embedding_drift(challenger, snapshot),
         "bundle_digests": bundles,
+        "privacy": dict(challenger.model.config.privacy),
         **segment_metrics(challenger, snapshot, params),
     }
     per_user = per_user_table(snapshot, scorers, ranked, weights, targets, params.k)

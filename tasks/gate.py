@@ -100,6 +100,7 @@ def conditions(params: GateConfig, inputs: GateInputs) -> Iterator[Condition]:
     yield _calibration_condition(params, inputs)
     yield from _modality_weight_conditions(params, inputs)
     yield _embedding_drift_condition(params, inputs)
+    yield _epsilon_condition(params, inputs)
     yield _data_check_condition(inputs)
 
 
@@ -278,6 +279,21 @@ def _embedding_drift_condition(params: GateConfig, inputs: GateInputs) -> Condit
         return Condition(name, "errored", "the embedding drift could not be measured", bound=bound)
     reason = f"95 % of the probe videos moved by at most {value:.3f} (1 − cosine), up to {bound:g} is allowed"
     return Condition(name, "passed" if value <= bound else "failed", reason, value, bound)
+
+
+def _epsilon_condition(params: GateConfig, inputs: GateInputs) -> Condition:
+    """Return the condition that private training spent at most `gate.max_epsilon`."""
+    name, bound = "epsilon", params.max_epsilon
+    record = inputs.metrics.get("privacy", {})
+    if record == {}:
+        return Condition(name, "skipped", "the challenger was not trained privately", bound=bound)
+    epsilon, delta = (_finite_number(_lookup(record, key)) for key in ("epsilon", "delta"))
+    if epsilon is None or delta is None:
+        return Condition(name, "errored", "the record of private training is missing", bound=bound)
+    reason = f"ε of a user is {epsilon:.2f} at δ = {delta:g}, at most {bound:g} is allowed"
+    if not_covered := _lookup(record, "not_covered"):
+        reason += f"; it does not cover: {', '.join(not_covered)}"
+    return Condition(name, "passed" if epsilon <= bound else "failed", reason, epsilon, bound)
 
 
 def _data_check_condition(inputs: GateInputs) -> Condition:

@@ -6,6 +6,7 @@ trained again on all days before the test day. The step saves a model and does n
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,7 @@ from registry.system_metrics import sample_system_metrics
 from snapshots.reader import SnapshotReader
 from training.baseline import train_baseline
 from training.interest import best_epoch, train_interest_model
+from training.private import require_training_by_users
 from training.setup import read_align_metadata
 
 
@@ -64,6 +66,7 @@ def train_and_save(params: TrainConfig, night: Night) -> tuple[list[dict[str, fl
     distributed.barrier()
     width = read_align_metadata(snapshot)["width"]
     _require_divisible_width(params.model, width)
+    require_training_by_users(params, snapshot)
     train = train_interest_model if isinstance(params.model, InterestModelConfig) else train_baseline
     trained = train(params, snapshot, width)
     scorer, curve = trained.scorer, trained.curve
@@ -78,12 +81,18 @@ def train_and_save(params: TrainConfig, night: Night) -> tuple[list[dict[str, fl
         "num_epochs": len(curve),
         **{f"best_{name}": value for name, value in best_epoch(curve).items()},
         **_segment_facts(trained.segment_curve),
+        **_privacy_facts(scorer.model.config.privacy),
     }
 
 
 def _segment_facts(curve: list[dict[str, float]]) -> dict[str, float]:
     """Return the facts of the training of segment interest. Empty if it was not trained."""
     return {f"best_segment_{name}": value for name, value in best_epoch(curve).items()} if curve else {}
+
+
+def _privacy_facts(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the facts of private training. Empty if it was not private."""
+    return {name: record[name] for name in ("epsilon", "delta")} if record else {}
 
 
 def _require_divisible_width(model: AnyModelConfig, width: int) -> None:

@@ -16,6 +16,7 @@ from models.training.baselines import fit_baseline, positive_auc
 from snapshots.reader import SnapshotReader
 from training.interest import TrainedModel, best_epoch
 from training.model_config import build_model_config
+from training.private import privacy_record
 from training.validation import NdcgValidation
 
 
@@ -23,7 +24,8 @@ def train_baseline(params: TrainConfig, snapshot: SnapshotReader, width: int) ->
     """Train the baseline that `train.model.name` selects.
 
     NDCG@10 on the validation days selects the epoch. For DIN, which ranks only the shown videos, AUC does.
-    Then the baseline is trained again on all days before the test, for as many epochs.
+    Then the baseline is trained again on all days before the test, for as many epochs. Private training
+    selects nothing: see `_train_privately`.
 
     Args:
         params: Section `train` of params.yaml.
@@ -36,6 +38,8 @@ def train_baseline(params: TrainConfig, snapshot: SnapshotReader, width: int) ->
         FloatingPointError: A loss or gradient is not finite.
     """
     _require_plain_training(params)
+    if params.privacy:
+        return _train_privately(params, snapshot, width)
     first_fold = snapshot.validation_folds[0]
     config = build_model_config(params.model, snapshot, first_fold, width)
     validation = [snapshot.fold(fold, config) for fold in snapshot.validation_folds]
@@ -59,6 +63,20 @@ def train_baseline(params: TrainConfig, snapshot: SnapshotReader, width: int) ->
     _fit(final, inputs, replace(params, epochs=epochs), dict, metric)
     final.drop_user_embeddings()
     return TrainedModel(Scorer(final, inputs.item_table, inputs.users, inputs.day), validation, curve)
+
+
+def _train_privately(params: TrainConfig, snapshot: SnapshotReader, width: int) -> TrainedModel:
+    """Train a baseline by DP-SGD on all days before the test, for `epochs` epochs.
+
+    Nothing else of the model depends on users. It knows every video of the catalogue, counts no positives,
+    and no validation selects its epoch.
+    """
+    config = build_model_config(params.model, snapshot, TEST_FOLD, width, knows_all_videos=True)
+    inputs = snapshot.fold(TEST_FOLD, config)
+    record = privacy_record(params, inputs.users.sequences)
+    model = BASELINES[config.model](replace(config, privacy=record))
+    curve = _fit(model, inputs, params, dict, NdcgValidation.metric)
+    return TrainedModel(Scorer(model, inputs.item_table, inputs.users, inputs.day), [], curve)
 
 
 def _fit(

@@ -19,15 +19,18 @@ from models.data.folds import Fold
 from models.devices import efficient_attention, supports_bf16, to_device
 from models.evaluation.scoring import Scorer, average_users
 from models.interest_model import InterestModel
+from models.ranking.final_ranker import ChoiceData
 from models.seeding import seed_everything
 from models.sources import count_sources
-from models.training.batching import batches
 from models.training.checkpoint import Checkpoint
 from models.training.choices import add_sequence_scores
 from models.training.objective import Objective, compute_losses
-from models.training.trainer import Callback, LearningRateSchedule, SeedSteps, Trainer, TrainingTask
+from models.training.trainer import Callback, LearningRateSchedule, SeedSteps
+from models.training.user_task import UserTask
+from models.training.user_trainers import user_trainer
 from snapshots.reader import SnapshotReader
 from training.model_config import build_model_config
+from training.private import privacy_record
 from training.segments import add_segment_scores, refit_segments, select_segment_epoch
 from training.setup import build_training_setup, calibrate_ranking_heads, projections_path
 from training.validation import ChoiceValidation, NdcgValidation, Validation, count_validation_choices
@@ -53,7 +56,7 @@ class TrainedModel:
     segment_curve: list[dict[str, float]] = field(default_factory=list)
 
 
-class InterestTask(TrainingTask):
+class InterestTask(UserTask):
     """Training of the interest model on batches of users."""
 
     name = "train"
@@ -65,16 +68,12 @@ class InterestTask(TrainingTask):
         self.model: InterestModel = scorer.model
         self.scorer, self.validation = scorer, validation
         self.selection_metric = validation.metric if validation else ""
-        self.params, self.objective = params, objective
+        self.settings = self.params = params
+        self.objective = objective
         self.device = next(self.model.parameters()).device
         lengths = self.model.read_lengths(scorer.user_data.sequences).cpu()
         self.users = lengths.nonzero().squeeze(1)
         self.lengths = lengths[self.users]
-
-    def epoch_batches(self, epoch: int) -> Sequence[Tensor]:
-        """Return the rows of the users that have a sequence, in batches."""
-        params = self.params
-        return list(batches(self.users, self.lengths, params.batch_size, params.batch_by, params.seed, epoch))
 
     def losses(self, users_B: Tensor) -> dict[str, Tensor]:
         """Return the losses of this process' share of a batch."""
@@ -127,6 +126,8 @@ def fit_interest_model(
     device = choose_device(params.device)
     model = scorer.model.to(device)
     assert isinstance(model, InterestModel)
+    if params.privacy:  # no user has a gradient for the temperature; the noise alone would move it
+        model.item_fusion.projections.logit_scale.requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
@@ -137,15 +138,8 @@ def fit_interest_model(
         device_validation = validation.to(device) if validation else None
         task = InterestTask(device_scorer, device_validation, params, to_device(objective, device))
         schedule = LearningRateSchedule(params.learning_rate, params.model.warmup_epochs, params.epochs)
-        trainer = Trainer(
-            task,
-            optimizer,
-            epochs=epochs,
-            patience=params.patience,
-            clip_norm=params.clip_norm,
-            callbacks=(SeedSteps(params.seed), schedule, *callbacks),
-        )
-        curve = trainer.fit()
+        callbacks = (SeedSteps(params.seed), schedule, *callbacks)
+        curve = user_trainer(task, optimizer, params, epochs, callbacks).fit()
     model.to("cpu")
     return curve
 
@@ -201,7 +195,7 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     objective = replace(model.objective, horizon=bounded_horizon(model.objective.horizon, folds))
     selection = build_training_setup(objective, snapshot, config, first_fold)
     counted = count_validation_choices(snapshot, config, params.seed)
-    validation = ChoiceValidation.from_counted(folds, counted) if counted else NdcgValidation(folds)
+    validation = _validation(params, folds, counted)
     checkpoints = _checkpoints(params, snapshot)
     segment_curve = select_segment_epoch(selection.model, snapshot, folds, params.seed)
     curve = fit_interest_model(
@@ -214,6 +208,8 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
 
     seed_everything(params.seed)
     final_config = build_model_config(model, snapshot, TEST_FOLD, width)
+    record = privacy_record(params, snapshot.sequences(TEST_FOLD))
+    final_config = replace(final_config, privacy=record)
     final = build_training_setup(objective, snapshot, final_config, TEST_FOLD)
     num_epochs = int(best_epoch(curve)["epoch"])
     fit_interest_model(final.scorer, None, params, final.objective, num_epochs, checkpoints[1:])
@@ -225,6 +221,15 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     for checkpoint in checkpoints:
         checkpoint.remove()
     return TrainedModel(final.scorer, folds, curve, segment_curve)
+
+
+def _validation(
+    params: TrainConfig, folds: Sequence[Fold], counted: Sequence[ChoiceData]
+) -> Validation | None:
+    """Return what selects the epoch. Private training selects none, because a selection reads users."""
+    if params.privacy:
+        return None
+    return ChoiceValidation.from_counted(folds, counted) if counted else NdcgValidation(folds)
 
 
 def bounded_horizon(horizon: int, folds: Sequence[Fold]) -> int:
@@ -243,8 +248,11 @@ def bounded_horizon(horizon: int, folds: Sequence[Fold]) -> int:
 def _checkpoints(params: TrainConfig, snapshot: SnapshotReader) -> list[Checkpoint]:
     """Return the checkpoints of the selection and of the refit.
 
-    The device is part of the identity. With `auto`, a resumed run may find another one.
+    The device is part of the identity. With `auto`, a resumed run may find another one. Federated training
+    has none, because they would have to hold the state of every client.
     """
+    if params.federated:
+        return []
     device = choose_device(params.device).type
     snapshot_digests = hash_folder(snapshot.night.workspace / "snapshot")
     identity = json.dumps(

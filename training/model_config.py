@@ -41,7 +41,9 @@ NOT_READ: Mapping[str, Any] = {
 }
 
 
-def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: str, width: int) -> ModelConfig:
+def build_model_config(
+    model: AnyModelConfig, snapshot: SnapshotReader, fold: str, width: int, knows_all_videos: bool = False
+) -> ModelConfig:
     """Return the configuration that the bundle stores.
 
     Args:
@@ -49,6 +51,8 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
         snapshot: Of the night.
         fold: The vocabularies and statistics are of what this fold knows.
         width: D, width of the shared space.
+        knows_all_videos: Whether every video of the catalogue has an ID row. Otherwise those with an
+            interaction have one.
 
     Raises:
         InputError: A list of `train.model` names something twice, parts of the model do not fit together, or
@@ -58,7 +62,7 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
         _require_distinct_names(model)
         _require_compatible_parts(model)
     videos = snapshot.catalogue(fold)
-    known_videos = videos.filter(pc.greater(videos["num_interactions"], 0))
+    known_videos = videos if knows_all_videos else videos.filter(pc.greater(videos["num_interactions"], 0))
     if isinstance(model, InterestModelConfig):
         content = _content_fields(model, snapshot, fold, known_videos)
     elif issubclass(BASELINES[model.name], ContentBaseline):

@@ -1,10 +1,18 @@
 """The sections of params.yaml for the model half, from snapshot to report."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from core.config.models import AnyModelConfig
-from core.schema import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed
+from core.schema import (
+    Bounds,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,34 @@ class AlignConfig:
 
 
 @dataclass(frozen=True)
+class PrivateTrainingConfig:
+    """Training by DP-SGD with the user as the unit of privacy (docs/how-to/train-privately.md).
+
+    `train.clip_norm` is the bound of each user's gradient. The number of epochs is fixed.
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise in units of `train.clip_norm`. ε follows from it.
+        delta: δ, the probability that the bound e^ε does not hold. It should be far below 1 / users.
+    """
+
+    noise_multiplier: Annotated[float, Bounds(0.01, 1000, "from 0.01 to 1000")]
+    delta: Annotated[float, Bounds(1e-30, 0.1, "from 1e-30 to 0.1")]
+
+
+@dataclass(frozen=True)
+class FederatedTrainingConfig:
+    """Training by federated averaging. A round takes the place of an epoch.
+
+    Attributes:
+        clients: clients among which the users are divided at random.
+        local_epochs: epochs that each client trains in a round.
+    """
+
+    clients: PositiveInt
+    local_epochs: PositiveInt
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The model and its training.
 
@@ -69,12 +105,14 @@ class TrainConfig:
             With `events`, each event counts the same, and a step holds those of batch_size users on average.
         learning_rate: highest learning rate.
         weight_decay: weight decay of AdamW.
-        clip_norm: bound of the gradient norm.
+        clip_norm: bound of the gradient norm. In private training it is that of each user.
         device: `cpu`, `cuda` (one GPU for each process) or `auto` (a GPU if there is one). A baseline is
             trained on the CPU and refuses `cuda`.
         precision: precision of matrix products in training: `fp32`, `bf16` or `auto` (bf16 if the GPU
             supports it). A baseline refuses `bf16`.
         seed: seed of initial weights and random draws.
+        privacy: private training. null: off.
+        federated: federated training. null: off.
     """
 
     model: AnyModelConfig
@@ -88,6 +126,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
     seed: Seed
+    privacy: PrivateTrainingConfig | None = None
+    federated: FederatedTrainingConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +168,7 @@ class GateConfig:
             champion.
         approval_margin: a person must approve a promotion whose gain exceeds `min_gain` by less than this.
             The lower end of the interval counts. 0: no promotion needs an approval.
+        max_epsilon: bound of the ε of a challenger that was trained privately.
     """
 
     min_gain: FiniteFloat
@@ -138,6 +179,7 @@ class GateConfig:
     max_modality_share: NonNegativeFloat
     max_embedding_drift: NonNegativeFloat
     approval_margin: NonNegativeFloat
+    max_epsilon: PositiveFloat
 
 
 @dataclass(frozen=True)

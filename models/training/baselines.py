@@ -15,40 +15,28 @@ from models.data.sequences import Sequences
 from models.evaluation.metrics import auc
 from models.evaluation.scoring import Scorer
 from models.retrieval.full_ranking import CHUNK_USERS
-from models.training.batching import batches
-from models.training.trainer import SeedSteps, Trainer, TrainingTask
+from models.training.federated import FederatedSettings
+from models.training.private import PrivacySettings
+from models.training.trainer import SeedSteps
+from models.training.user_task import UserTask
+from models.training.user_trainers import UserTrainingSettings, user_trainer
 
 
-class BaselineTrainingSettings(Protocol):
+class BaselineTrainingSettings(UserTrainingSettings, Protocol):
     """The settings of section `train` of params.yaml that the training of a baseline reads.
 
     Attributes:
         epochs: Most epochs to train.
-        patience: Epochs without improvement before training stops.
-        batch_size: Users in a batch, on average.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
-        clip_norm: Bound of the gradient norm.
-        seed: Of batches and draws.
-        batch_by: See `models.training.batching.batches`.
     """
 
     @property
     def epochs(self) -> int: ...
     @property
-    def patience(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
     def learning_rate(self) -> float: ...
     @property
     def weight_decay(self) -> float: ...
-    @property
-    def clip_norm(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def batch_by(self) -> Literal["users", "events"]: ...
 
 
 @dataclass(frozen=True)
@@ -63,9 +51,11 @@ class BaselineTrainingConfig:
     clip_norm: float
     seed: int
     batch_by: Literal["users", "events"] = "users"
+    privacy: PrivacySettings | None = None
+    federated: FederatedSettings | None = None
 
 
-class BaselineTask(TrainingTask):
+class BaselineTask(UserTask):
     """Training of a baseline: batches of users, the loss of the model, the caller's validation.
 
     Args:
@@ -88,17 +78,12 @@ class BaselineTask(TrainingTask):
     ) -> None:
         self.name = model.config.model
         self.model = self.baseline = model
-        self.sequences, self.id_row_V, self.config = sequences, id_row_V, config
+        self.sequences, self.id_row_V, self.settings = sequences, id_row_V, config
         self._validate, self.selection_metric = validate, selection_metric
         # Users are sorted by their whole length, not cut at max_length. SASRec ranks better so on MovieLens.
         lengths = sequences.lengths
         self.users = lengths.nonzero().squeeze(1)
         self.lengths = lengths[self.users]
-
-    def epoch_batches(self, epoch: int) -> list[Tensor]:
-        """Return the rows of the users that have a sequence, in batches."""
-        config = self.config
-        return list(batches(self.users, self.lengths, config.batch_size, config.batch_by, config.seed, epoch))
 
     def losses(self, users_B: Tensor) -> dict[str, Tensor]:
         batch = self.sequences.padded_batch(users_B, self.baseline.training_length)
@@ -119,7 +104,8 @@ def fit_baseline(
 ) -> list[dict[str, float]]:
     """Train a baseline and keep the weights of its best epoch.
 
-    A model without parameters, such as popularity, only counts. Then the curve has one row.
+    A model without parameters, such as popularity, only counts. Then the curve has one row. Private training
+    counts nothing, and the last epoch is kept if `validate` returns nothing.
 
     Args:
         model: Trained in place.
@@ -134,22 +120,17 @@ def fit_baseline(
 
     Raises:
         FloatingPointError: A loss or gradient is not finite. The message names epoch and step.
+        ValueError: There are more clients than users.
     """
     id_row_V = item_table.id_row_V
-    model.init_from_statistics(known_positives_by_user(sequences, id_row_V))
+    if not config.privacy:
+        model.init_from_statistics(known_positives_by_user(sequences, id_row_V))
     model.init_from_content(item_table)
     if not (parameters := list(model.parameters())):
         return [{"epoch": 0, **validate()}]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    trainer = Trainer(
-        BaselineTask(model, sequences, id_row_V, config, validate, selection_metric),
-        optimizer,
-        epochs=config.epochs,
-        patience=config.patience,
-        clip_norm=config.clip_norm,
-        callbacks=[SeedSteps(config.seed)],
-    )
-    return trainer.fit()
+    task = BaselineTask(model, sequences, id_row_V, config, validate, selection_metric)
+    return user_trainer(task, optimizer, config, config.epochs, [SeedSteps(config.seed)]).fit()
 
 
 @torch.no_grad()

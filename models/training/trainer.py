@@ -201,19 +201,31 @@ class Trainer:
         progress, batches = self.progress, self.task.epoch_batches(self.progress.epoch)
         self.task.set_train_mode()
         for step in range(progress.step, len(batches)):
-            for callback in self.callbacks:
-                callback.on_step_start(self, step, len(batches))
-            losses = self.task.losses(batches[step])
-            where = f"epoch {progress.epoch + 1}, step {step + 1} of {len(batches)}"
-            where += self.task.describe_batch(batches[step])
-            norm = optimizer_step(self.task, self.optimizer, losses["total"], self.clip_norm, where)
-            for name, loss in losses.items():
-                self._add_to_sum(name, float(distributed.all_reduce(loss.detach())) / len(batches))
-            self._add_to_sum("gradient_norm", norm / len(batches))
-            progress.loss_sums["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-            progress.step = step + 1
-            for callback in self.callbacks:
-                callback.on_step_end(self)
+            self._run_step(batches[step], step, len(batches))
+
+    def _run_step(self, batch: Any, step: int, num_steps: int) -> None:
+        """Take step `step` of `num_steps` in the current epoch, and record it."""
+        progress = self.progress
+        for callback in self.callbacks:
+            callback.on_step_start(self, step, num_steps)
+        where = f"epoch {progress.epoch + 1}, step {step + 1} of {num_steps}"
+        losses, norm = self._take_step(batch, where + self.task.describe_batch(batch))
+        for name, loss in losses.items():
+            self._add_to_sum(name, float(distributed.all_reduce(loss.detach())) / num_steps)
+        self._add_to_sum("gradient_norm", norm / num_steps)
+        progress.loss_sums["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        progress.step = step + 1
+        for callback in self.callbacks:
+            callback.on_step_end(self)
+
+    def _take_step(self, batch: Any, where: str) -> tuple[Mapping[str, Tensor], float]:
+        """Change the weights by the gradient of a batch.
+
+        Returns:
+            The losses of the batch, and the gradient norm before clipping.
+        """
+        losses = self.task.losses(batch)
+        return losses, optimizer_step(self.task, self.optimizer, losses["total"], self.clip_norm, where)
 
     def _add_to_sum(self, name: str, value: float) -> None:
         self.progress.loss_sums[name] = self.progress.loss_sums.get(name, 0.0) + value

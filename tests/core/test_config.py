@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from core.config import Params, load_params, merged_text
+from core.config.model_half import PrivateTrainingConfig
 from core.config.models import InterestModelConfig, PopularityConfig, TransformerConfig
 from core.errors import InputError
 from core.paths import PROJECT_ROOT
@@ -47,6 +48,17 @@ def test_a_missing_section_is_named(tmp_path):
 def test_a_value_of_another_type_is_named(tmp_path, value):
     path = _write_params(tmp_path, lambda raw: raw["train"]["model"].update(heads=value))
     with pytest.raises(InputError, match=r"train\.model\.heads must be of type int"):
+        load_params(path)
+
+
+def test_private_training_is_off_or_a_mapping_within_bounds(tmp_path):
+    assert load_params(PROJECT_ROOT / "params.yaml").train.privacy is None
+    privacy = {"noise_multiplier": 1.0, "delta": 1e-5}
+    path = _write_params(tmp_path, lambda raw: raw["train"].update(privacy=privacy))
+    assert load_params(path).train.privacy == PrivateTrainingConfig(1.0, 1e-5)
+    without_noise = {**privacy, "noise_multiplier": 0}
+    path = _write_params(tmp_path, lambda raw: raw["train"].update(privacy=without_noise))
+    with pytest.raises(InputError, match=r"train\.privacy\.noise_multiplier is 0.*from 0\.01 to 1000"):
         load_params(path)
 
 

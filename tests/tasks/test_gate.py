@@ -39,6 +39,7 @@ METRICS: dict[str, Any] = {
         "modalities": {"text": {"p95": 0.05}},
         "max_p95_drift": 0.05,
     },
+    "privacy": {"epsilon": 2.0, "delta": 1e-5, "not_covered": []},
 }
 INPUTS = GateInputs(
     METRICS,
@@ -254,6 +255,30 @@ def test_a_missing_calibration_error_is_errored():
 
 def test_missing_checks_are_errored():
     assert outcome(verdict(replace(INPUTS, checks_outcome=None)), "data_checks") == "errored"
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({}, "skipped"),
+        ({"epsilon": PARAMS.max_epsilon, "delta": 1e-5}, "passed"),
+        ({"epsilon": PARAMS.max_epsilon + 0.1, "delta": 1e-5}, "failed"),
+        ({"epsilon": float("inf"), "delta": 1e-5}, "errored"),
+        ({"epsilon": 1.0}, "errored"),
+        (None, "errored"),
+    ],
+)
+def test_private_training_is_bounded(record: Any, expected: str):
+    result = verdict(changed(record, "privacy"))
+    assert outcome(result, "epsilon") == expected
+    assert result["promote"] == (expected in ("skipped", "passed"))
+
+
+def test_the_reason_names_what_epsilon_does_not_cover():
+    record = {"epsilon": 2.0, "delta": 1e-5, "not_covered": ["vocabularies", "average users"]}
+    condition = next(c for c in verdict(changed(record, "privacy"))["conditions"] if c["name"] == "epsilon")
+    assert "ε of a user is 2.00 at δ = 1e-05" in condition["reason"]
+    assert "it does not cover: vocabularies, average users" in condition["reason"]
 
 
 MEASURED = [
