@@ -9,8 +9,8 @@ class ModelConfig:
     """Everything that is needed to build a model. All values come from training data only.
 
     The field model is `name` of params.yaml, section train.model. The fields fusion, encoder, layers, heads,
-    dropout, positions, profile, max_length, skip_watch_ratio, num_negatives and share_negatives are keys of
-    that section. A model ignores the fields that its section does not have.
+    dropout, positions, profile, max_length, skip_watch_ratio, num_negatives, share_negatives and trends are
+    keys of that section. A model ignores the fields that its section does not have.
 
     Attributes:
         positive_watch_ratio: From this watch ratio on an interaction is a positive.
@@ -29,6 +29,7 @@ class ModelConfig:
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
         share_negatives: Whether all examples of a step share these videos.
+        trends: Interest vectors of a user, for ComiRec.
     """
 
     model: str
@@ -56,3 +57,4 @@ class ModelConfig:
     sources: Sequence[str] = field(default_factory=list)
     num_negatives: int = 2048
     share_negatives: bool = True
+    trends: int = 1

@@ -6,6 +6,7 @@ baseline would flatter the main model.
 
 from models.baselines.baseline import Baseline
 from models.baselines.bert4rec import BERT4Rec
+from models.baselines.comirec import ComiRec
 from models.baselines.din import DIN
 from models.baselines.esasrec import ESASRec
 from models.baselines.lightgcn import LightGCN
@@ -22,6 +23,7 @@ BASELINES: dict[str, type[Baseline]] = {
     "sasrec": SASRec,
     "esasrec": ESASRec,
     "bert4rec": BERT4Rec,
+    "comirec": ComiRec,
     "din": DIN,
 }
 
