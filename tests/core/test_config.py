@@ -149,13 +149,14 @@ def test_the_name_selects_the_dataclass_of_the_model(tmp_path):
         ("sasrec", "skip_watch_ratio", 0.2, "interest, din"),
         ("bert4rec", "encoder", "transformer", "interest"),
         ("din", "heads", 2, "interest, sasrec, esasrec, bert4rec"),
-        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, din"),
-        ("din", "num_negatives", 0, "sasrec, esasrec, bert4rec"),
+        ("lightgcn", "dropout", 0.2, "interest, sasrec, esasrec, bert4rec, comirec, din"),
+        ("din", "num_negatives", 0, "sasrec, esasrec, bert4rec, comirec"),
+        ("sasrec", "trends", 2, "comirec"),
         (
             "popularity",
             "max_length",
             20,
-            "interest, itemcf, mf_bpr, lightgcn, sasrec, esasrec, bert4rec, din",
+            "interest, itemcf, mf_bpr, lightgcn, sasrec, esasrec, bert4rec, comirec, din",
         ),
     ],
 )
@@ -257,7 +258,7 @@ def test_an_error_names_the_overlay_or_its_base(tmp_path):
         load_params(overlay)
 
 
-LEARNED_BASELINES = ("mf_bpr", "lightgcn", "sasrec", "esasrec", "bert4rec", "din")
+LEARNED_BASELINES = ("mf_bpr", "lightgcn", "sasrec", "esasrec", "bert4rec", "comirec", "din")
 
 
 @pytest.mark.parametrize("name", LEARNED_BASELINES)

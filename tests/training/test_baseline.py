@@ -12,6 +12,7 @@ from core.config import load_params
 from core.config.models import (
     AnyModelConfig,
     CollaborativeConfig,
+    ComiRecConfig,
     DINConfig,
     PopularityConfig,
     TransformerConfig,
@@ -41,6 +42,9 @@ MODELS: dict[str, AnyModelConfig] = {
     "sasrec": SASREC,
     "esasrec": replace(SASREC, name="esasrec", num_negatives=64, share_negatives=False),
     "bert4rec": replace(SASREC, name="bert4rec"),
+    "comirec": ComiRecConfig(
+        "comirec", trends=2, dropout=0.2, max_length=100, num_negatives=0, share_negatives=True
+    ),
     "din": DINConfig("din", dropout=0.2, max_length=100, skip_watch_ratio=0.2),
 }
 
@@ -95,6 +99,7 @@ def test_each_baseline_is_trained_evaluated_and_served(name: str, night: Night) 
     else:
         assert metrics["differences"]["popularity"]["ndcg@10"]["low"] > 0
     assert ("auc" in challenger) == (name == "din")
+    assert ("trends" in metrics) == (name == "comirec")
 
     snapshot = SnapshotReader(night)
     recommendations = pd.read_parquet(night.folder("evaluate") / "recommendations.parquet")
