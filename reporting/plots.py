@@ -190,8 +190,8 @@ def modality_weights(groups: Mapping[str, Mapping[str, Any]]) -> str | None:
 def item_map(categories: Sequence[str | None], xy_V2: NDArray[np.float32]) -> str | None:
     """Plot the map of the item embeddings. The most frequent categories have a colour.
 
-    The points of a category are one path of lines without length and with round ends. It is a fifth of the
-    size of one element for each point.
+    The points of a category are one path of very short lines with round ends. That needs much less text than
+    one element for each point.
 
     Args:
         categories: Category of each video. None is unknown.
@@ -206,18 +206,24 @@ def item_map(categories: Sequence[str | None], xy_V2: NDArray[np.float32]) -> st
     names, count = np.unique(category_V[category_V != "unknown"], return_counts=True)
     coloured = dict(zip(names[np.argsort(-count, kind="stable")].tolist(), MAP_COLOURS, strict=False))
     is_other_V = ~np.isin(category_V, list(coloured))
-    groups = {"other": (is_other_V, GRID)} if is_other_V.any() else {}
+    groups = {"other": (is_other_V, TEXT)} if is_other_V.any() else {}
     groups |= {name: (category_V == name, colour) for name, colour in coloured.items()}
     with mpl.rc_context(STYLE | {"svg.hashsalt": "map", "path.simplify": False}):
         figure, (axes,) = _figure(4.6)
         for name, (mask_V, colour) in groups.items():
-            point_23 = np.insert(
-                np.repeat(xy_V2[mask_V], 2, axis=0), range(2, 2 * mask_V.sum() + 1, 2), np.nan, 0
+            line = {"linewidth": 3.5, "solid_capstyle": "round", "alpha": 0.3 if name == "other" else 0.8}
+            axes.plot(
+                *_short_lines(xy_V2[mask_V], 2e-3 * float(np.ptp(xy_V2))), color=colour, label=name, **line
             )
-            axes.plot(*point_23.T, color=colour, linewidth=3.5, solid_capstyle="round", label=name)
         axes.set(xlabel="first principal component", ylabel="second principal component")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="category")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=0.1, title="category")
         return _svg(figure)
+
+
+def _short_lines(xy_N2: NDArray[np.float32], length: float) -> NDArray[np.floating]:
+    """Return the coordinates [2, 3 N] of one very short line at each point, with NaN between the lines."""
+    ends = np.stack([xy_N2, xy_N2 + np.array([length, 0.0]), np.full_like(xy_N2, np.nan)], axis=1)
+    return ends.reshape(-1, 2).T
 
 
 def user_differences(difference: NDArray[np.float64], reference: str) -> str | None:

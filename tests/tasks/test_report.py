@@ -236,6 +236,11 @@ def test_faithful_attention_is_shown_with_its_test(night):
     assert "most attended +0.500 newest +0.450 +0.050 +0.035 … +0.065" in page.words
     assert page.words.count("Read most by attention") == PARAMS.report.example_users
     assert "cooking <clip> no. 4 cooking 31 %" in page.words
+    assert "says no more than the order" not in page.words
+    details = json.loads(night.require_output("evaluate", "details.json").read_text())
+    details["attention"]["difference"]["newest"] = {"mean": 0.0, "low": -0.01, "high": 0.01}
+    _change_details(night, attention=details["attention"])
+    assert "It is faithful, so it is shown. But it says no more than the order" in page_of(night)[1].words
 
 
 def test_attention_that_is_not_faithful_is_not_shown(night):
