@@ -211,7 +211,11 @@ def item_map(categories: Sequence[str | None], xy_V2: NDArray[np.float32]) -> st
     with mpl.rc_context(STYLE | {"svg.hashsalt": "map", "path.simplify": False}):
         figure, (axes,) = _figure(4.6)
         for name, (mask_V, colour) in groups.items():
-            line = {"linewidth": 3.5, "solid_capstyle": "round", "alpha": 0.3 if name == "other" else 0.8}
+            line: dict[str, Any] = {
+                "linewidth": 3.5,
+                "solid_capstyle": "round",
+                "alpha": 0.3 if name == "other" else 0.8,
+            }
             axes.plot(
                 *_short_lines(xy_V2[mask_V], 2e-3 * float(np.ptp(xy_V2))), color=colour, label=name, **line
             )
