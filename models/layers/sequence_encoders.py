@@ -226,6 +226,7 @@ class AttentionEncoder(nn.Module):
         identity_SS = torch.eye(x_BSD.shape[1])
         rollout_BSS = identity_SS.expand(len(x_BSD), -1, -1)
         for block in self.blocks:
+            assert isinstance(block, TransformerBlock | HSTUBlock)
             rollout_BSS = (block.attention_weights(x_BSD).mean(1) + identity_SS) / 2 @ rollout_BSS
             x_BSD = block(x_BSD)
         return rollout_BSS
