@@ -70,7 +70,8 @@ def event_attention(scorer: Scorer, users_B: Tensor) -> Tensor | None:
 def deletion_mask(priority_BT: Tensor, batch: SequenceBatch) -> Tensor:
     """Return the share of each user's events with the highest priority, at least one event: bool [B, T]."""
     count_B1 = (batch.lengths * DELETED_SHARE).round().clamp(min=1)[:, None]
-    order_BT = priority_BT.masked_fill(~batch.mask_BT, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    priority_BT = priority_BT.masked_fill(~batch.mask_BT, -torch.inf)
+    order_BT = priority_BT.argsort(dim=1, descending=True, stable=True)
     return (order_BT.argsort(1) < count_B1) & batch.mask_BT
 
 
