@@ -11,8 +11,8 @@ class ModelConfig:
 
     The field model is `name` of params.yaml, section train.model. The fields fusion, normalisation,
     reliability, encoder, layers, heads, dropout, positions, profile, max_length, token_budget,
-    skip_watch_ratio, num_negatives and share_negatives are keys of that section. A model ignores the fields
-    that its section does not have.
+    skip_watch_ratio, num_negatives, share_negatives and trends are keys of that section. A model ignores the
+    fields that its section does not have.
 
     Attributes:
         positive_watch_ratio: From this watch ratio on an interaction is a positive.
@@ -32,6 +32,7 @@ class ModelConfig:
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
         share_negatives: Whether all examples of a step share these videos.
+        trends: Interest vectors of a user, for ComiRec.
         privacy: (ε, δ) of private training and what it covers (training/private.py). Empty: not private.
     """
 
@@ -64,4 +65,5 @@ class ModelConfig:
     reliability: bool = False
     token_budget: int = 0
     words: Sequence[str] = field(default_factory=list)
+    trends: int = 1
     privacy: Mapping[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from models.layers.adaptive_normalisation import UserNormalisation
 from models.layers.fusion import ItemFusion
 from models.layers.modality_attention import fuse_modalities, unfused_modalities
 from models.layers.modality_preference import ModalityPreference
-from models.layers.sequence_encoders import InteractionEmbedding, build_encoder
+from models.layers.sequence_encoders import AttentionEncoder, InteractionEmbedding, build_encoder
 from models.layers.static_gate import StaticGate
 from models.layers.truncation import Truncation
 from models.layers.user_profile import UserProfileEmbedding
@@ -185,6 +185,21 @@ class InterestModel(nn.Module):
         if self.truncation is None:
             return sequences.lengths.clamp(max=max_length)
         return self.truncation.kept_lengths(sequences, max_length)
+
+    def event_attention(
+        self, batch: SequenceBatch, profiles: UserProfiles, items: ItemEmbeddings
+    ) -> Tensor | None:
+        """Return how much the newest state reads of each event [B, T], as the mean over the sequences read.
+
+        None if the encoder has no attention (`AttentionEncoder.attention_rollout`), or does not read every
+        event because of a token budget.
+        """
+        if not isinstance(self.encoder, AttentionEncoder) or self.truncation is not None:
+            return None
+        x_XBSD, _ = self._encoder_inputs(batch, profiles, items)
+        rollout_XBSS = self.encoder.attention_rollout(x_XBSD.flatten(0, 1)).unflatten(0, x_XBSD.shape[:2])
+        newest_BS = rollout_XBSS.mean(0)[torch.arange(len(batch.users_B)), batch.lengths]
+        return newest_BS[:, 1:] * batch.mask_BT
 
     def score_items(self, user_state: UserState, items: ItemEmbeddings) -> tuple[Tensor, Tensor]:
         """Score every video for every row of the user state (retrieval).

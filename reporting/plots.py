@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 # Placeholder colour -> colour variable of the page.
 TEXT, GRID, FIRST, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+FOURTH, FIFTH = "#060606", "#070707"
 PAGE_COLOURS = {
     TEXT: "var(--soft)",
     GRID: "var(--line)",
     FIRST: "var(--blue)",
     SECOND: "var(--orange)",
     THIRD: "var(--green)",
+    FOURTH: "var(--red)",
+    FIFTH: "var(--violet)",
 }
 FILE_COLOURS = {TEXT: "#5b6575", GRID: "#dfe3ea", FIRST: "#2f6bd8", SECOND: "#d9822b", THIRD: "#2f9e6b"}
 # Metrics that select the epoch. A curve has one of them.
@@ -26,6 +29,9 @@ SELECTION_METRICS = {
     "ndcg@10": "NDCG@10",
     "auc": "AUC",
 }
+MODALITY_COLOURS = {"visual": FIRST, "text": SECOND, "audio": THIRD}
+MAP_COLOURS = (FIRST, SECOND, THIRD, FOURTH, FIFTH)  # of the most frequent categories; the others are grey
+MAX_WEIGHT_ROWS = 12  # groups of a plot of modality weights, the largest ones
 LOSS_COLOURS = {"retrieval": FIRST, "ranking": SECOND, "alignment": THIRD}
 # Without metadata, the same night gives the same bytes.
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -150,6 +156,78 @@ def cross_modal_recall(directions: Sequence[Mapping[str, Any]]) -> str | None:
         axes.set(xlim=(-0.02, 1.02), ylim=(len(directions) - 0.5, -0.5), xlabel="recall on held-out videos")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
         return _svg(figure)
+
+
+def modality_weights(groups: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Plot the mean modality weights of each group, with the 10th to 90th percentile as a bar.
+
+    Args:
+        groups: Group -> `count` and the distribution of the weights, as in details.json. The largest
+            `MAX_WEIGHT_ROWS` groups are plotted.
+
+    Returns:
+        The SVG, or None without groups.
+    """
+    if not groups:
+        return None
+    shown = sorted(groups.items(), key=lambda item: -item[1]["count"])[:MAX_WEIGHT_ROWS]
+    shown = [(name, group) for name, group in groups.items() if name in dict(shown)]
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "weights", "axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(0.9 + 0.3 * len(shown))
+        for offset, modality in enumerate(shown[0][1]["mean"]):
+            colour = MODALITY_COLOURS[modality]
+            for row, (_, group) in enumerate(shown):
+                interval = {"mean": group["mean"][modality], "low": group["p10"][modality]}
+                interval["high"] = group["p90"][modality]
+                _plot_interval(axes, row + 0.2 * (offset - 1), interval, colour)
+            axes.plot([], [], "o", color=colour, label=modality)
+        axes.set_yticks(range(len(shown)), [name.replace("_", " ") for name, _ in shown])
+        axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="modality weight: mean, and 10th to 90th percentile")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        return _svg(figure)
+
+
+def item_map(categories: Sequence[str | None], xy_V2: NDArray[np.float32]) -> str | None:
+    """Plot the map of the item embeddings. The most frequent categories have a colour.
+
+    The points of a category are one path of very short lines with round ends. That needs much less text than
+    one element for each point.
+
+    Args:
+        categories: Category of each video. None is unknown.
+        xy_V2: Its two principal components.
+
+    Returns:
+        The SVG, or None without videos.
+    """
+    if not len(xy_V2):
+        return None
+    category_V = np.array([category or "unknown" for category in categories])
+    names, count = np.unique(category_V[category_V != "unknown"], return_counts=True)
+    coloured = dict(zip(names[np.argsort(-count, kind="stable")].tolist(), MAP_COLOURS, strict=False))
+    is_other_V = ~np.isin(category_V, list(coloured))
+    groups = {"other": (is_other_V, TEXT)} if is_other_V.any() else {}
+    groups |= {name: (category_V == name, colour) for name, colour in coloured.items()}
+    with mpl.rc_context(STYLE | {"svg.hashsalt": "map", "path.simplify": False}):
+        figure, (axes,) = _figure(4.6)
+        for name, (mask_V, colour) in groups.items():
+            line: dict[str, Any] = {
+                "linewidth": 3.5,
+                "solid_capstyle": "round",
+                "alpha": 0.3 if name == "other" else 0.8,
+            }
+            axes.plot(
+                *_short_lines(xy_V2[mask_V], 2e-3 * float(np.ptp(xy_V2))), color=colour, label=name, **line
+            )
+        axes.set(xlabel="first principal component", ylabel="second principal component")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=0.1, title="category")
+        return _svg(figure)
+
+
+def _short_lines(xy_N2: NDArray[np.float32], length: float) -> NDArray[np.floating]:
+    """Return the coordinates [2, 3 N] of one very short line at each point, with NaN between the lines."""
+    ends = np.stack([xy_N2, xy_N2 + np.array([length, 0.0]), np.full_like(xy_N2, np.nan)], axis=1)
+    return ends.reshape(-1, 2).T
 
 
 def user_differences(difference: NDArray[np.float64], reference: str) -> str | None:

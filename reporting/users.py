@@ -1,4 +1,4 @@
-"""Example users for the report: their interactions, their recommendations and the modality weights."""
+"""Example users for the report: interactions, recommendations, modality weights and explanations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,23 +10,28 @@ import pyarrow.parquet as pq
 
 from core.paths import Night
 from core.tables import BEHAVIOURS
+from reporting.explanations import explained_user_ids, user_explanations
 
 MAX_WATCHED, MAX_RECOMMENDED = 8, 5  # shown per user: newest interactions, best recommendations
 
 
-def example_users(night: Night, count: int, modalities: Sequence[str]) -> list[dict[str, Any]]:
+def example_users(
+    night: Night, count: int, modalities: Sequence[str], attention_is_faithful: bool
+) -> list[dict[str, Any]]:
     """Select users evenly from the shortest sequence to the longest. The choice is deterministic.
 
     Args:
         night: The night, after `evaluate`.
-        count: How many users.
+        count: How many users, at most as many as `evaluate` explained.
         modalities: The modalities of the model.
+        attention_is_faithful: Whether attention is shown.
 
     Raises:
         InputError: A file of the snapshot or the evaluation is missing.
     """
     users = pq.read_table(night.require_output("evaluate", "per_user.parquet"))
-    sampled = _sample_by_length(users, count)
+    is_explained = pc.is_in(users["user_id"], explained_user_ids(night).combine_chunks())
+    sampled = _sample_by_length(users.filter(is_explained), count)
     ids = [user["user_id"] for user in sampled]
     titles = _video_titles(pq.read_table(night.require_output("snapshot", "catalogue.parquet")))
     tables = {
@@ -35,9 +40,11 @@ def example_users(night: Night, count: int, modalities: Sequence[str]) -> list[d
         "profiles": _rows_of_users(night, "snapshot", "users_test", ids),
         "recommendations": _rows_of_users(night, "evaluate", "recommendations", ids),
     }
+    explanations = user_explanations(night, ids, titles, attention_is_faithful)
     return [
         {
             "user_id": user["user_id"],
+            **explanations[user["user_id"]],
             "ndcg": user["ndcg_challenger"],
             "sequence_length": user["sequence_length"],
             "profile": _profile_text(tables["profiles"], user["user_id"]),

@@ -19,6 +19,7 @@ from core.run_manifests import RunManifest, write_json
 from evaluation import model_audit
 from evaluation.baselines import rank_counted_baselines
 from evaluation.experiment_files import write_experiment_files
+from evaluation.explanations import write_explanations
 from evaluation.metrics import challenger_differences, model_metrics
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
 from evaluation.segments import segment_metrics
@@ -30,7 +31,7 @@ from snapshots.reader import SnapshotReader
 
 
 def run(params: EvaluateConfig, night: Night) -> RunManifest:
-    """Write details.json, metrics.json, plots/, per_user.parquet and recommendations.parquet.
+    """Write details.json, metrics.json, plots/, explanations/, per_user.parquet and recommendations.parquet.
 
     Raises:
         InputError: No user has a target, or `k` is not among the cut-offs. Or a model cannot be read, or was
@@ -82,6 +83,7 @@ def run(params: EvaluateConfig, night: Night) -> RunManifest:
         "bundle_digests": bundles,
         "privacy": dict(challenger.model.config.privacy),
         **segment_metrics(challenger, snapshot, params),
+        **write_explanations(out, snapshot, challenger, targets, params),
     }
     per_user = per_user_table(snapshot, scorers, ranked, weights, targets, params.k)
     recommendations = recommendations_table(snapshot, challenger, ranked["challenger"], weights, targets)

@@ -24,6 +24,7 @@ from evaluation.gate_inputs import DETAILS_FILE, MANIFEST_FILE
 from evaluation.verdict import night_outcome, read_verdict
 from models.evaluation.metrics import classify_difference
 from reporting import plots
+from reporting.explanations import item_map_points
 from reporting.segments import segment_plots
 from reporting.users import example_users
 from tasks.gate import REQUIRED_SLICES
@@ -91,7 +92,7 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
     modalities = [m for m in MODALITIES if m in manifest["modalities"]]
     alignment = _read_optional(night, "align", "metrics.json")
     directions = _retrieval_directions(alignment.get("modality_pairs", {}))
-    users = example_users(night, params.example_users, modalities)
+    users = example_users(night, params.example_users, modalities, metrics["attention"]["is_faithful"])
     return {
         "night": str(night.day),
         "verdict": verdict,
@@ -105,8 +106,15 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
         "model_rows": _model_rows(metrics),
         "shown_metrics": _shown_metrics(metrics),
         "cutoff_rows": _cutoff_rows(metrics),
-        "plots": _plots(night, metrics, reference) | {"retrieval": plots.cross_modal_recall(directions)},
+        "plots": {
+            **_plots(night, metrics, reference),
+            **_explanation_plots(night, metrics),
+            "retrieval": plots.cross_modal_recall(directions),
+        },
         "modality_weights": metrics["modality_weights"],
+        "attention": metrics["attention"],
+        "item_map": metrics["item_map"],
+        "trends": metrics.get("trends"),
         "cutoff_metrics": CUTOFF_METRICS,
         "modalities": modalities,
         "alignment": alignment,
@@ -225,6 +233,20 @@ def _plots(night: Night, metrics: Mapping[str, Any], reference: str) -> dict[str
         "num_better": int((difference > 0).sum()),
         "num_worse": int((difference < 0).sum()),
         "num_same": int((difference == 0).sum()),
+    }
+
+
+def _explanation_plots(night: Night, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the map of the videos, and the modality weights of user segments and of categories."""
+    points, weights = item_map_points(night), metrics["modality_weights"]
+    xy_V2 = np.stack([points["x"].to_numpy(), points["y"].to_numpy()], 1)
+    groups = {"user segment": weights["by_user_segment"], "video category": weights["by_category"]}
+    return {
+        "item_map": plots.item_map(points["category"].to_pylist(), xy_V2),
+        "modality_weights": {
+            title: plots.modality_weights(rows) if weights["is_informative"] else None
+            for title, rows in groups.items()
+        },
     }
 
 

@@ -29,6 +29,7 @@ NOT_READ: Mapping[str, Any] = {
     "skip_watch_ratio": 0.0,
     "num_negatives": 0,
     "share_negatives": True,
+    "trends": 1,
     "rerank": {},
     "modalities": {},
     "encoder_fingerprints": {},

@@ -210,7 +210,7 @@ class ReportConfig:
     """The report page of a night.
 
     Attributes:
-        example_users: how many users the report shows in detail.
+        example_users: how many users the report shows in detail, at most 64.
     """
 
     example_users: NonNegativeInt

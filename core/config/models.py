@@ -179,6 +179,26 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
+class ComiRecConfig:
+    """A baseline that gives a user several interest vectors, called trends.
+
+    Attributes:
+        name: the model.
+        trends: interest vectors of a user. A video is scored by the best of them.
+        dropout: dropout of the embeddings of a sequence.
+        max_length: interactions of a sequence that the model reads.
+        num_negatives, share_negatives: as for SASRec.
+    """
+
+    name: Literal["comirec"]
+    trends: PositiveInt
+    dropout: UnitInterval
+    max_length: PositiveInt
+    num_negatives: NonNegativeInt
+    share_negatives: bool
+
+
+@dataclass(frozen=True)
 class DINConfig:
     """A baseline that relates a user's positives to one candidate, and predicts behaviours.
 
@@ -228,6 +248,12 @@ class BM3Config:
 
 
 BaselineConfig = (
-    PopularityConfig | CollaborativeConfig | TransformerConfig | DINConfig | M3CSRConfig | BM3Config
+    PopularityConfig
+    | CollaborativeConfig
+    | TransformerConfig
+    | ComiRecConfig
+    | DINConfig
+    | M3CSRConfig
+    | BM3Config
 )
 AnyModelConfig = InterestModelConfig | BaselineConfig

@@ -7,6 +7,7 @@ baseline would flatter the main model.
 from models.baselines.baseline import Baseline
 from models.baselines.bert4rec import BERT4Rec
 from models.baselines.bm3 import BM3
+from models.baselines.comirec import ComiRec
 from models.baselines.content import ContentBaseline
 from models.baselines.din import DIN
 from models.baselines.esasrec import ESASRec
@@ -26,6 +27,7 @@ BASELINES: dict[str, type[Baseline]] = {
     "sasrec": SASRec,
     "esasrec": ESASRec,
     "bert4rec": BERT4Rec,
+    "comirec": ComiRec,
     "din": DIN,
     "m3csr": M3CSR,
     "mmgcn": MMGCN,

@@ -14,7 +14,7 @@ from models.data.positives import positive_id_rows
 from models.data.sequences import SequenceBatch
 from models.data.user_state import UserState
 from models.data.users import UserProfiles
-from models.layers.fusion import ModalityProjection
+from models.layers.projections import ModalityProjection
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,22 @@ class Sequences:
 
     def until(self, last_day: int) -> "Sequences":
         """Return the events of all users up to and including this day."""
-        kept_E = self.timestamp_E < (last_day + 1) * SECONDS_PER_DAY
+        return self.keep(self.timestamp_E < (last_day + 1) * SECONDS_PER_DAY)
+
+    def keep(self, kept_E: Tensor) -> "Sequences":
+        """Return the events of all users where `kept_E` (bool) is True."""
         num_before = torch.nn.functional.pad(kept_E.cumsum(0), (1, 0))
-        kept = {n: x_E[kept_E] for n, x_E in vars(self).items() if n != "offsets" and x_E is not None}
-        return replace(self, offsets=num_before[self.offsets], **kept)
+        return self._take_events(num_before[self.offsets], kept_E)
+
+    def newest(self, users_B: Tensor, max_length: int) -> "Sequences":
+        """Return the newest `max_length` events of these users, who become the users 0, 1, …"""
+        length_B = self.lengths[users_B].clamp(max=max_length)
+        event_E = _concat_ranges(self.offsets[users_B + 1] - length_B, length_B)
+        return self._take_events(torch.nn.functional.pad(length_B.cumsum(0), (1, 0)), event_E)
+
+    def _take_events(self, offsets: Tensor, event_E: Tensor) -> "Sequences":
+        kept = {n: x_E[event_E] for n, x_E in vars(self).items() if n != "offsets" and x_E is not None}
+        return replace(self, offsets=offsets, **kept)
 
     def padded_batch(self, users_B: Tensor, max_length: int) -> SequenceBatch:
         """Return the newest `max_length` events of these users as a batch."""

@@ -100,6 +100,14 @@ class TransformerBlock(nn.Module):
         x_BSD = x_BSD + self._attention_update(x_BSD)
         return x_BSD + self._feed_forward_update(x_BSD)
 
+    def attention_weights(self, x_BSD: Tensor) -> Tensor:
+        """Return how much each state reads of each state, [B, X, S, S]. X is the number of heads."""
+        q_BSD, k_BSD, _ = self.qkv(self.attention_norm(x_BSD)).chunk(3, -1)
+        q_BXSd, k_BXSd = split_heads(q_BSD, self.num_heads), split_heads(k_BSD, self.num_heads)
+        logit_BXSS = q_BXSd @ k_BXSd.transpose(-1, -2) * q_BXSd.shape[-1] ** -0.5
+        future_SS = torch.ones(logit_BXSS.shape[-2:], dtype=torch.bool).triu(1)
+        return logit_BXSS.masked_fill(future_SS, -torch.inf).softmax(-1)
+
     def _attention_update(self, x_BSD: Tensor) -> Tensor:
         """Return what attention adds to the states, [B, S, D]."""
         parts = self.qkv(self.attention_norm(x_BSD)).chunk(3, -1)
@@ -169,6 +177,11 @@ class HSTUBlock(nn.Module):
             self.output_projection(self.attention_norm(attended_BSD) * u_BSD)
         )
 
+    def attention_weights(self, x_BSD: Tensor) -> Tensor:
+        """Return the sizes of the pointwise weights, with the sum 1 over the states read: [B, X, S, S]."""
+        _, _, q_BSD, k_BSD = F.silu(self.uvqk(self.input_norm(x_BSD))).chunk(4, -1)
+        return F.normalize(self._pointwise_weights(q_BSD, k_BSD).abs(), p=1, dim=-1)
+
     def _pointwise_weights(self, q_BSD: Tensor, k_BSD: Tensor) -> Tensor:
         """Return SiLU(q·k + bias of the distance) / number of states so far, [B, X, S, S].
 
@@ -202,6 +215,21 @@ class AttentionEncoder(nn.Module):
         for block in self.blocks:
             x_BSD = block(x_BSD)
         return self.norm(x_BSD)
+
+    def attention_rollout(self, x_BSD: Tensor) -> Tensor:
+        """Return how much each state reads of each input through all layers, [B, S, S]. Rows sum to 1.
+
+        It is the product of (A + I) / 2 over the layers, where A is the mean over the heads (attention
+        rollout, Abnar & Zuidema, ACL 2020, arXiv 2005.00928).
+        """
+        x_BSD = self.dropout(x_BSD)
+        identity_SS = torch.eye(x_BSD.shape[1])
+        rollout_BSS = identity_SS.expand(len(x_BSD), -1, -1)
+        for block in self.blocks:
+            assert isinstance(block, TransformerBlock | HSTUBlock)
+            rollout_BSS = (block.attention_weights(x_BSD).mean(1) + identity_SS) / 2 @ rollout_BSS
+            x_BSD = block(x_BSD)
+        return rollout_BSS
 
 
 class LSTMEncoder(nn.Module):

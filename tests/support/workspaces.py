@@ -214,6 +214,13 @@ def _write_evaluation(
         "slices": {name: _slice(bool(champion), n) for n, name in enumerate(_slice_names(modalities))},
         "modality_weights": _modality_weights(modalities),
         "embedding_drift": _embedding_drift(champion, modalities),
+        "attention": _attention(),
+        "item_map": {
+            "num_videos": NUM_VIDEOS,
+            "explained_variance": 0.42,
+            "same_category": 0.81,
+            "same_category_by_chance": 0.23,
+        },
         "bundle_digests": {"challenger": hash_bundle(night.workspace / "train"), **bundle_digests},
     }
     write_json(out / "details.json", metrics)
@@ -241,6 +248,7 @@ def _write_evaluation(
     )
     pq.write_table(table, out / "per_user.parquet")
     pq.write_table(_recommendations(user_ids, modalities, draw), out / "recommendations.parquet")
+    _write_explanations(out / "explanations", user_ids, draw)
 
 
 def _model_metrics(order: int) -> dict[str, Any]:
@@ -335,6 +343,34 @@ def _recommendations(
                 }
             )
     return pa.Table.from_pylist(rows)
+
+
+def _attention() -> dict[str, Any]:
+    """Attention that is faithful."""
+    drop = {"most_attended": 0.5, "newest": 0.45, "random": 0.2, "least_attended": 0.05}
+    difference = {way: _difference(0.5 - x, NUM_USERS) for way, x in drop.items() if way != "most_attended"}
+    summary = {"model": "transformer", "has_attention": True, "deleted_share": 0.2, "num_users": NUM_USERS}
+    return summary | {"drop": drop, "difference": difference, "is_faithful": True}
+
+
+def _write_explanations(folder: Path, user_ids: Sequence[str], draw: np.random.Generator) -> None:
+    """Every user has the same explanation; the map has all videos."""
+    half = {"categories": ["cats", "travel"], "shares": [0.75, 0.25], "nearest": [2, 6]}
+    row = {f"{name}_{key}": value for name in ("older", "newer") for key, value in half.items()}
+    row |= {"newer_categories": ["travel"], "newer_shares": [1.0], "newer_nearest": [3]}
+    row |= {"attended_rows": [4, 5], "attended_weights": [0.31, 0.12]}
+    folder.mkdir()
+    pq.write_table(
+        pa.Table.from_pylist([{"user_id": user} | row for user in user_ids]), folder / "users.parquet"
+    )
+    xy_V2 = draw.normal(size=(NUM_VIDEOS, 2)).astype(np.float32)
+    item_map = {
+        "video_row": np.arange(NUM_VIDEOS, dtype=np.int32),
+        "category": [TOPICS[i % len(TOPICS)] for i in range(NUM_VIDEOS)],
+        "x": xy_V2[:, 0],
+        "y": xy_V2[:, 1],
+    }
+    pq.write_table(pa.table(item_map), folder / "item_map.parquet")
 
 
 def _write_run_manifests(night: Night) -> None:

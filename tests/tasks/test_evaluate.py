@@ -21,6 +21,7 @@ from core.errors import InputError
 from core.hashing import hash_bundle
 from core.paths import PROJECT_ROOT, Night
 from core.schema import replace_nested
+from evaluation.explained_users import MIN_SHIFT_EVENTS
 from evaluation.gate_inputs import MIN_SLICE_USERS
 from evaluation.ranking import load_scorer
 from models.bundle import save_bundle
@@ -37,6 +38,8 @@ from tests.support.snapshots import NIGHT, plant
 PARAMS = EvaluateConfig(
     k=10, cutoffs=(5, 10, 20), cold_events=5, recency_half_life_days=1.0, bootstrap_samples=400, seed=1
 )
+
+MAX_LENGTH = 100  # of train.model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,6 +111,8 @@ def test_the_same_inputs_give_the_same_bytes(night: Night) -> None:
     first = evaluate.run(PARAMS, night).digests
     assert sorted(first) == [
         "details.json",
+        "explanations/item_map.parquet",
+        "explanations/users.parquet",
         "metrics.json",
         "per_user.parquet",
         "plots/calibration.json",
@@ -442,3 +447,50 @@ def test_each_parameter_changes_the_metrics(night: Night) -> None:
     changes["recency_half_life_days"] = 4.0
     for name, value in changes.items():
         assert evaluate.run(replace(PARAMS, **{name: value}), night).digests["details.json"] != first
+
+
+def test_the_users_with_explanations_have_the_categories_of_both_halves(night: Night) -> None:
+    run_evaluate(night)
+    folder = night.folder("evaluate")
+    explained = pq.read_table(folder / "explanations/users.parquet").to_pylist()
+    lengths = {
+        row["user_id"]: row["sequence_length"]
+        for row in pq.read_table(folder / "per_user.parquet").to_pylist()
+    }
+    assert [lengths[row["user_id"]] for row in explained] == sorted(
+        lengths[row["user_id"]] for row in explained
+    )
+    snapshot = SnapshotReader(night)
+    rows = {
+        row["user_id"]: row["video_rows"]
+        for row in pq.read_table(night.workspace / "snapshot/sequences_test.parquet").to_pylist()
+    }
+    category = snapshot.videos["category"].to_pylist()
+    num_shown = 0
+    for user in explained:
+        watched = [category[row] or "unknown" for row in rows.get(user["user_id"], [])][-MAX_LENGTH:]
+        middle = len(watched) // 2
+        for half, part in (("older", watched[:middle]), ("newer", watched[middle:])):
+            if len(watched) < MIN_SHIFT_EVENTS:
+                assert user[f"{half}_categories"] == user[f"{half}_nearest"] == []
+                continue
+            num_shown += 1
+            shares = dict(zip(user[f"{half}_categories"], user[f"{half}_shares"], strict=True))
+            assert shares == {name: part.count(name) / len(part) for name in shares}
+            assert max(part.count(name) for name in part) / len(part) == user[f"{half}_shares"][0]
+            assert len(set(user[f"{half}_nearest"])) == 3
+        assert len(user["attended_rows"]) == min(3, len(watched))
+        assert set(user["attended_rows"]) <= set(rows.get(user["user_id"], []))
+        assert user["attended_weights"] == sorted(user["attended_weights"], reverse=True)
+    assert num_shown > 10
+
+
+def test_the_evaluation_tests_attention_and_maps_the_videos(metrics: dict) -> None:
+    attention, item_map = metrics["attention"], metrics["item_map"]
+    assert attention["model"] == "transformer"
+    assert set(attention["drop"]) == {"most_attended", "newest", "random", "least_attended"}
+    assert set(attention["difference"]) == {"newest", "random", "least_attended"}
+    assert attention["is_faithful"] == (attention["difference"]["random"]["low"] > 0)
+    assert 0 < item_map["num_videos"] <= 120
+    assert item_map["same_category"] > item_map["same_category_by_chance"] + 0.1  # planted topics
+    assert "trends" not in metrics

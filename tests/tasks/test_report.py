@@ -94,7 +94,7 @@ def test_a_refused_night_has_its_reason(night):
 
 def test_the_page_is_self_contained(night):
     text, page = page_of(night)
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 7
     assert "<script" not in text
     assert not [value for name, value in page.attributes if name == "src"]
     links = [value for name, value in page.attributes if name in ("href", "xlink:href")]
@@ -129,7 +129,7 @@ def test_a_page_without_champion_modalities_and_optional_files(tmp_path):
     text, page = page_of(night)
     assert "There is no champion yet" in page.words
     assert "no visual, text or audio features" in page.words
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
 
 
 @pytest.mark.parametrize("modalities", [("text", "audio"), MODALITIES])
@@ -137,7 +137,8 @@ def test_informative_modality_weights_are_shown_with_their_gain(tmp_path, modali
     text, page = page_of(sample_night(tmp_path / "night", modalities=modalities))
     assert "weights change NDCG@10 by +0.0200 (95 % confidence interval: +0.0050 to +0.0350)" in page.words
     assert "Each recommendation names the modality" in page.words
-    assert text.count('class="stack"') > NUM_RECOMMENDED
+    assert text.count('class="stack"') == NUM_RECOMMENDED
+    assert text.count("10th to 90th percentile</text>") == 2
     assert f"user segment users {' '.join(modalities)} all users 60" in page.words
     assert f"video category videos {' '.join(modalities)} cats" in page.words
 
@@ -224,6 +225,80 @@ def test_an_unmeasured_reference_is_a_dash(night):
     assert "could not be measured" in page.words
 
 
+def _change_details(night: Night, **changes: object) -> None:
+    path = night.require_output("evaluate", "details.json")
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+def test_faithful_attention_is_shown_with_its_test(night):
+    _, page = page_of(night)
+    assert "It is faithful, so it is shown." in page.words
+    assert "most attended +0.500 newest +0.450 +0.050 +0.035 … +0.065" in page.words
+    assert page.words.count("Read most by attention") == PARAMS.report.example_users
+    assert "cooking <clip> no. 4 cooking 31 %" in page.words
+    assert "says no more than the order" not in page.words
+    details = json.loads(night.require_output("evaluate", "details.json").read_text())
+    details["attention"]["difference"]["newest"] = {"mean": 0.0, "low": -0.01, "high": 0.01}
+    _change_details(night, attention=details["attention"])
+    assert "It is faithful, so it is shown. But it says no more than the order" in page_of(night)[1].words
+
+
+def test_attention_that_is_not_faithful_is_not_shown(night):
+    details = json.loads(night.require_output("evaluate", "details.json").read_text())
+    _change_details(night, attention=details["attention"] | {"is_faithful": False})
+    _, page = page_of(night)
+    assert "It is not faithful, so it is not shown." in page.words
+    assert "Read most by attention" not in page.words
+
+
+def test_a_model_without_attention_says_so(night):
+    none = {"has_attention": False, "is_faithful": False, "num_users": 0, "drop": {}, "difference": {}}
+    _change_details(night, attention={"model": "lstm", "deleted_share": 0.2, **none})
+    _, page = page_of(night)
+    assert "lstm has no attention that is tested here. So no attention is shown." in page.words
+    assert "Read most by attention" not in page.words
+
+
+def test_the_map_colours_the_videos_by_category(night):
+    text, page = page_of(night)
+    assert "item embeddings of 40 videos. They hold 42 % of the variance" in page.words
+    assert "81 % have the category of the video; of random videos 23 %" in page.words
+    assert "first principal component" in page.words
+    for colour in ("blue", "orange", "green", "red"):  # four categories
+        assert f"stroke: var(--{colour})" in text
+    assert "stroke: var(--violet)" not in text
+
+
+def test_the_interest_shift_names_categories_and_videos_but_no_day(night):
+    _, page = page_of(night)
+    assert "older half cats 75 %, travel 25 % cats <clip> no. 2 cats" in page.words
+    assert "newer half travel 100 % travel <clip> no. 3 travel" in page.words
+    assert "a difference is no proof that the taste has changed" in page.words
+    assert "drift day" not in page.words
+
+
+def test_trends_are_named_for_each_example_user(night):
+    assert "share of the best videos" not in page_of(night)[1].words
+    _change_details(night, trends={"num_trends": 2, "mean_names": 1.9, "largest_share": 0.7})
+    users = [f"u{i:03d}" for i in range(60)]
+    rows = [
+        {
+            "user_id": user,
+            "trend": trend,
+            "name": name,
+            "name_share": 0.6,
+            "nearest": [row],
+            "recommended_share": x,
+        }
+        for user in users
+        for trend, name, row, x in ((1, "cats", 2, 0.25), (2, None, 3, 0.75))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), night.workspace / "evaluate/explanations/trends.parquet")
+    _, page = page_of(night)
+    assert "gives each user 2 interest vectors, called trends" in page.words
+    assert "2 unknown 60 % of the nearest 75 % travel <clip> no. 3 1 cats 60 %" in page.words
+
+
 def _with_segments(night: Night) -> None:
     """Add segment interest to the evaluation, as `evaluate` writes it."""
     path = night.require_output("evaluate", "details.json")
@@ -259,7 +334,7 @@ def test_no_page_without_a_verdict(night):
 
 
 def test_example_users_spread_over_sequence_lengths(night):
-    users = example_users(night, 4, list(MODALITIES))
+    users = example_users(night, 4, list(MODALITIES), attention_is_faithful=True)
     assert len(users) == 4
     lengths = [user["sequence_length"] for user in users]
     assert lengths == sorted(lengths)
@@ -279,14 +354,16 @@ def test_example_users_spread_over_sequence_lengths(night):
 
 
 def test_a_hit_is_marked(night):
-    user = example_users(night, 1, [])[0]
+    user = example_users(night, 1, [], attention_is_faithful=True)[0]
     rows = pq.read_table(night.workspace / "evaluate/recommendations.parquet").to_pylist()
     hit = next(row["video_row"] for row in rows if row["user_id"] == user["user_id"] and row["rank"] == 2)
     path = night.workspace / "snapshot/interactions_test.parquet"
     interactions = pq.read_table(path).to_pylist()
     interactions.append({"user_id": user["user_id"], "video_row": hit, "completed": True, "positive": True})
     pq.write_table(pa.Table.from_pylist(interactions), path)
-    assert [item["is_hit"] for item in example_users(night, 1, [])[0]["recommended"]] == [
+    assert [
+        item["is_hit"] for item in example_users(night, 1, [], attention_is_faithful=True)[0]["recommended"]
+    ] == [
         False,
         True,
         False,
@@ -296,7 +373,7 @@ def test_a_hit_is_marked(night):
 
 
 def test_more_examples_than_users_show_each_user_once(night):
-    users = example_users(night, 1000, [])
+    users = example_users(night, 1000, [], attention_is_faithful=True)
     assert len({user["user_id"] for user in users}) == len(users) == 60
 
 

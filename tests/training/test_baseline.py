@@ -14,6 +14,7 @@ from core.config.models import (
     AnyModelConfig,
     BM3Config,
     CollaborativeConfig,
+    ComiRecConfig,
     DINConfig,
     M3CSRConfig,
     PopularityConfig,
@@ -45,6 +46,9 @@ MODELS: dict[str, AnyModelConfig] = {
     "sasrec": SASREC,
     "esasrec": replace(SASREC, name="esasrec", num_negatives=64, share_negatives=False),
     "bert4rec": replace(SASREC, name="bert4rec"),
+    "comirec": ComiRecConfig(
+        "comirec", trends=2, dropout=0.2, max_length=100, num_negatives=0, share_negatives=True
+    ),
     "din": DINConfig("din", dropout=0.2, max_length=100, skip_watch_ratio=0.2),
     "m3csr": M3CSRConfig("m3csr", layers=2, heads=2, dropout=0.2, max_length=100),
     "mmgcn": CollaborativeConfig("mmgcn", max_length=100),
@@ -103,6 +107,7 @@ def test_each_baseline_is_trained_evaluated_and_served(name: str, night: Night) 
     else:
         assert metrics["differences"]["popularity"]["ndcg@10"]["low"] > 0
     assert ("auc" in challenger) == (name == "din")
+    assert ("trends" in metrics) == (name == "comirec")
 
     snapshot = SnapshotReader(night)
     recommendations = pd.read_parquet(night.folder("evaluate") / "recommendations.parquet")

@@ -29,6 +29,7 @@ from tests.support.planted_preferences import (
 MIN_NDCG = {
     **dict.fromkeys(["itemcf", "mf_bpr", "lightgcn", "mmgcn", "bm3"], 0.4),
     **dict.fromkeys(["sasrec", "esasrec", "m3csr"], 0.95),
+    "comirec": 0.8,
     "bert4rec": 0.9,
 }
 EPOCHS = {"din": 2, "sasrec": 12, "esasrec": 12, "bert4rec": 40, "m3csr": 12}

@@ -19,6 +19,23 @@ def test_a_batch_keeps_the_newest_events_in_order() -> None:
     assert batch.video_BT[1, :3].tolist() == sequences.video_E[:3].tolist()
 
 
+def test_the_newest_events_of_some_users_become_sequences_of_their_own() -> None:
+    sequences, users_B = make_sequences((3, 0, 6)), torch.tensor([2, 1, 0])
+    newest = sequences.newest(users_B, 4)
+    assert newest.lengths.tolist() == [4, 0, 3]
+    expected, batch = sequences.padded_batch(users_B, 4), newest.padded_batch(torch.arange(3), 9)
+    for name in ("video_BT", "hour_BT", "behaviour_BTA", "context_BTJ", "time_gap_BT"):
+        assert torch.equal(getattr(batch, name)[batch.mask_BT], getattr(expected, name)[expected.mask_BT])
+
+
+def test_only_kept_events_are_left() -> None:
+    sequences = make_sequences((3, 0, 6))
+    kept_E = torch.tensor([True, False, True, False, True, True, False, False, False])
+    kept = sequences.keep(kept_E)
+    assert kept.lengths.tolist() == [2, 0, 2]
+    assert torch.equal(kept.video_E, sequences.video_E[kept_E])
+
+
 def test_empty_sequences_make_an_empty_batch() -> None:
     batch = make_sequences((0, 0)).padded_batch(torch.tensor([0, 1]), max_length=4)
     assert batch.mask_BT.shape == (2, 0)

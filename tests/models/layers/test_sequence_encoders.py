@@ -23,6 +23,31 @@ def test_a_transformer_block_equals_the_formula() -> None:
     assert torch.allclose(block(x_BSD), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("block_class", [TransformerBlock, LiGRBlock])
+def test_the_attention_weights_are_those_of_the_update(block_class: type[TransformerBlock]) -> None:
+    torch.manual_seed(0)
+    block, x_BSD = block_class(8, 2, 0.0).eval(), torch.randn(2, 5, 8)
+    v_BXSd = split_heads(block.qkv(block.attention_norm(x_BSD)).chunk(3, -1)[2], 2)
+    attended_BSD = (block.attention_weights(x_BSD) @ v_BXSd).transpose(1, 2).flatten(2)
+    assert torch.allclose(block.output_projection(attended_BSD), block._attention_update(x_BSD), atol=1e-5)
+
+
+def test_the_attention_rollout_multiplies_the_layers() -> None:
+    torch.manual_seed(0)
+    encoder, x_BSD = (
+        build_encoder("transformer", 8, 2, 2, 0.0, 6, use_positions=True).eval(),
+        torch.randn(2, 5, 8),
+    )
+    first, second = encoder.blocks
+    half_SS = torch.eye(5) / 2
+    first_BSS = first.attention_weights(x_BSD).mean(1) / 2 + half_SS
+    second_BSS = second.attention_weights(first(x_BSD)).mean(1) / 2 + half_SS
+    rollout_BSS = encoder.attention_rollout(x_BSD)
+    assert torch.allclose(rollout_BSS, second_BSS @ first_BSS, atol=1e-6)
+    assert torch.allclose(rollout_BSS.sum(2), torch.ones(2, 5))
+    assert not rollout_BSS.triu(1).any()
+
+
 def test_the_mean_encoder_reads_the_mean_of_all_inputs_so_far() -> None:
     torch.manual_seed(0)
     encoder, x_BSD = build_encoder("mean", 8, 1, 2, 0.0, 6, use_positions=True).eval(), torch.randn(2, 5, 8)

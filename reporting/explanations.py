@@ -1,0 +1,97 @@
+"""Explanations of the example users: trends, interest shift, and the events that attention reads most."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.paths import Night
+
+FOLDER = "explanations"
+Titles = Sequence[Mapping[str, str]]
+
+
+def explained_user_ids(night: Night) -> pa.ChunkedArray:
+    """Return the users that `evaluate` explained.
+
+    Raises:
+        InputError: The table is missing.
+    """
+    return pq.read_table(_path(night, "users"), columns=["user_id"])["user_id"]
+
+
+def user_explanations(
+    night: Night, ids: Sequence[str], titles: Titles, attention_is_faithful: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the explanations of these users.
+
+    Args:
+        night: The night, after `evaluate`.
+        ids: The users, who are among `explained_user_ids`.
+        titles: `title` and `category` of each video of the catalogue.
+        attention_is_faithful: Whether attention is shown.
+
+    Returns:
+        User -> `trends`, `shift` (None for a short sequence), and `attended`.
+
+    Raises:
+        InputError: The table is missing.
+    """
+    trends = _trends_by_user(night, ids, titles)
+    return {
+        row["user_id"]: {
+            "trends": trends.get(row["user_id"], []),
+            "shift": _shift(row, titles),
+            "attended": _attended(row, titles) if attention_is_faithful else [],
+        }
+        for row in _rows_of(_path(night, "users"), ids)
+    }
+
+
+def item_map_points(night: Night) -> pa.Table:
+    """Return the points of the map of the videos: `video_row`, `category`, `x`, `y`.
+
+    Raises:
+        InputError: The table is missing.
+    """
+    return pq.read_table(_path(night, "item_map"))
+
+
+def _path(night: Night, name: str) -> str:
+    return str(night.require_output("evaluate", f"{FOLDER}/{name}.parquet"))
+
+
+def _rows_of(path: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    return pq.read_table(path, filters=pc.is_in(pc.field("user_id"), pa.array(ids, pa.string()))).to_pylist()
+
+
+def _trends_by_user(night: Night, ids: Sequence[str], titles: Titles) -> dict[str, list[dict[str, Any]]]:
+    """Return user -> trends, the one with most recommendations first. Empty for a model without trends."""
+    if not (night.workspace / "evaluate" / FOLDER / "trends.parquet").is_file():
+        return {}
+    by_user: dict[str, list[dict[str, Any]]] = {}
+    rows = _rows_of(_path(night, "trends"), ids)
+    for row in sorted(rows, key=lambda row: (row["user_id"], -row["recommended_share"], row["trend"])):
+        videos = [titles[video]["title"] for video in row["nearest"]]
+        by_user.setdefault(row["user_id"], []).append({**row, "videos": videos})
+    return by_user
+
+
+def _shift(row: Mapping[str, Any], titles: Titles) -> dict[str, dict[str, Any]] | None:
+    """Return the categories and the nearest videos of the older and the newer half of the events."""
+    if not row["older_categories"]:
+        return None
+    return {
+        half: {
+            "categories": list(zip(row[f"{half}_categories"], row[f"{half}_shares"], strict=True)),
+            "videos": [titles[video] for video in row[f"{half}_nearest"]],
+        }
+        for half in ("older", "newer")
+    }
+
+
+def _attended(row: Mapping[str, Any], titles: Titles) -> list[dict[str, Any]]:
+    pairs = zip(row["attended_rows"], row["attended_weights"], strict=True)
+    return [{**titles[video], "weight": weight} for video, weight in pairs]
