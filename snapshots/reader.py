@@ -211,7 +211,8 @@ class SnapshotReader:
             config.item_attributes,
         )
         profiles = build_user_profiles(self.users(name), config)
-        users = UserData(self.sequences(name, config.contexts), profiles, self.seen_items(name))
+        sequences = self.sequences(name, config.contexts, len(config.behaviours))
+        users = UserData(sequences, profiles, self.seen_items(name))
         return self._with_targets(name, item_table, users)
 
     def content_fold(self, name: str) -> Fold:
@@ -242,12 +243,18 @@ class SnapshotReader:
         """
         return build_item_table(self.videos, self.features, modalities, video_ids, {})
 
-    def sequences(self, fold: str, contexts: Mapping[str, Sequence[str]] | None = None) -> Sequences:
+    def sequences(
+        self,
+        fold: str,
+        contexts: Mapping[str, Sequence[str]] | None = None,
+        num_behaviours: int = len(BEHAVIOURS),
+    ) -> Sequences:
         """Return the sequences of all users that a fold knows. A user without a row has an empty one.
 
         Args:
             fold: Name of the fold.
             contexts: Context that the model reads -> known values.
+            num_behaviours: A, the bits that the model reads of the behaviours.
         """
         table = self._table(f"sequences_{fold}")
         offsets, order = self._in_user_order(table["user_id"], table["video_rows"])
@@ -257,7 +264,7 @@ class SnapshotReader:
         context_columns = {
             name: (flat[CONTEXT_COLUMNS[name]], values) for name, values in (contexts or {}).items()
         }
-        return build_sequences(offsets, flat, len(BEHAVIOURS), context_columns)
+        return build_sequences(offsets, flat, num_behaviours, context_columns)
 
     def context_vocabularies(self, fold: str, contexts: Sequence[str]) -> dict[str, list[str]]:
         """Return context -> sorted values that occur in the sequences that a fold knows."""

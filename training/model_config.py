@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from core.config.models import AnyModelConfig, InterestModelConfig
 from core.errors import InputError
-from core.tables import BEHAVIOURS
+from core.tables import BEHAVIOURS, PLAYBACK_SIGNALS
 from models.config import ModelConfig
 from models.data.inputs import attribute_values
 from snapshots.reader import SnapshotReader
@@ -62,12 +62,12 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
         **{
             **NOT_READ,
             **stored_settings(model),
-            **content,
             "model": model.name,
             "positive_watch_ratio": snapshot.manifest["positive_watch_ratio"],
             "width": width,
             "behaviours": list(BEHAVIOURS),
             "video_ids": known_videos["video_id"].to_pylist(),
+            **content,
         }
     )
 
@@ -110,6 +110,7 @@ def _content_fields(
             name: sorted(pc.unique(attribute_values(videos, name).drop_null()).to_pylist())
             for name in model.item_attributes
         },
+        "behaviours": [*BEHAVIOURS, *(PLAYBACK_SIGNALS if model.playback_signals else ())],
         "contexts": snapshot.context_vocabularies(fold, model.contexts),
     }
 

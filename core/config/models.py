@@ -90,6 +90,7 @@ class InterestModelConfig:
         positions: whether the encoder reads order and time gaps.
         profile: whether the model reads the static user profile.
         contexts: context columns that the encoder reads in addition to the hour: device, network.
+        playback_signals: whether the encoder reads if an interaction had a pause, a replay or a swipe.
         item_features: item features that the ranking heads read in addition to the content. They are columns
             of the snapshot's catalogue or item statistics: comment_sentiment, comments, duration_ms.
         item_attributes: attributes of a video with an embedding, in addition to content and ID: creator,
@@ -113,6 +114,7 @@ class InterestModelConfig:
     positions: bool
     profile: bool
     contexts: tuple[Literal["device", "network"], ...]
+    playback_signals: bool
     item_features: tuple[str, ...]
     item_attributes: tuple[Literal["creator", "category", "duration"], ...]
     max_length: PositiveInt
