@@ -1,6 +1,6 @@
 """The `ModelConfig` of a night. Its vocabularies and statistics are of what one fold knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 
 from core.config.models import AnyModelConfig, InterestModelConfig
 from core.errors import InputError
-from core.tables import BEHAVIOURS, PLAYBACK_SIGNALS
+from core.tables import BEHAVIOURS, CONTEXT_COLUMNS, PLAYBACK_SIGNALS
 from models.config import ModelConfig
 from models.data.inputs import attribute_values
+from models.data.request_contexts import COUNTED_CONTEXTS
 from snapshots.reader import SnapshotReader
 
 # The fields of `ModelConfig` that not every model reads.
@@ -35,6 +36,7 @@ NOT_READ: Mapping[str, Any] = {
     "item_features": {},
     "item_attributes": {},
     "contexts": {},
+    "request_contexts": {},
     "sources": [],
 }
 
@@ -73,7 +75,7 @@ def build_model_config(model: AnyModelConfig, snapshot: SnapshotReader, fold: st
 
 
 def _require_distinct_names(model: InterestModelConfig) -> None:
-    for key in ("sources", "contexts", "item_features", "item_attributes"):
+    for key in ("sources", "contexts", "request_contexts", "item_features", "item_attributes"):
         names = getattr(model, key)
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(
@@ -83,7 +85,8 @@ def _require_distinct_names(model: InterestModelConfig) -> None:
 
 def stored_settings(model: AnyModelConfig) -> dict[str, Any]:
     """Return the keys of the section that `ModelConfig` has under the same name and with the same content."""
-    stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_attributes", "item_features"}
+    counted = {"contexts", "request_contexts", "item_attributes", "item_features"}
+    stored = {field.name for field in fields(ModelConfig)} - counted
     settings = {name: value for name, value in asdict(model).items() if name in stored}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
@@ -112,7 +115,36 @@ def _content_fields(
         },
         "behaviours": [*BEHAVIOURS, *(PLAYBACK_SIGNALS if model.playback_signals else ())],
         "contexts": snapshot.context_vocabularies(fold, model.contexts),
+        "request_contexts": request_vocabularies(model.request_contexts, snapshot, fold),
     }
+
+
+def request_vocabularies(
+    names: Sequence[str], snapshot: SnapshotReader, fold: str
+) -> dict[str, Sequence[str]]:
+    """Return context of a request -> its known values, from what a fold knows.
+
+    Args:
+        names: `train.model.request_contexts`.
+        snapshot: Of the night.
+        fold: The fold.
+
+    Raises:
+        InputError: A name is neither a context nor a categorical profile column of the snapshot.
+    """
+    users = snapshot.users(fold)
+    columns = [field.name for field in users.schema if pa.types.is_string(field.type)]
+    values: dict[str, Sequence[str]] = dict(COUNTED_CONTEXTS)
+    values |= snapshot.context_vocabularies(fold, tuple(CONTEXT_COLUMNS))
+    profiles = {name: users[name].drop_null() for name in columns if name != "user_id"}
+    values = {name: sorted(pc.unique(column).to_pylist()) for name, column in profiles.items()} | values
+    for name in names:
+        if name not in values:
+            raise InputError(
+                f"params.yaml: train.model.request_contexts has {name!r}; choose from"
+                f" {', '.join(sorted(values))}, or add a profile column to snapshot.profile_categories"
+            )
+    return {name: list(values[name]) for name in names}
 
 
 def item_feature_statistics(model: InterestModelConfig, videos: pa.Table) -> dict[str, tuple[float, float]]:

@@ -66,6 +66,7 @@ SMALL = TrainConfig(
         profile=True,
         contexts=("device",),
         playback_signals=False,
+        request_contexts=(),
         item_features=("comments",),
         item_attributes=("creator",),
         max_length=20,
@@ -108,6 +109,7 @@ CHANGES: dict[str, Any] = {
     "model.profile": False,
     "model.contexts": (),
     "model.playback_signals": True,
+    "model.request_contexts": ("hour", "depth"),
     "model.item_features": ("comments", "duration_ms"),
     "model.item_attributes": (),
     "model.max_length": 5,
@@ -268,6 +270,7 @@ def test_the_anchor_reduces_embedding_drift(night: Night, tmp_path: Path) -> Non
     [
         ("sources", ("trending", "ease", "trending")),
         ("contexts", ("device", "device")),
+        ("request_contexts", ("hour", "hour")),
         ("item_features", ("comments", "comments")),
         ("item_attributes", ("creator", "category", "creator")),
     ],
