@@ -127,8 +127,8 @@ def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, 
     if isinstance(scorer.model, Baseline) and not scorer.model.has_ranking_heads:
         return {}
     interactions, config = snapshot.interactions(TEST_FOLD), scorer.model.config
-    request_NR = snapshot.request_contexts(TEST_FOLD, config)
-    logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N, request_NR)
+    request_NJ = snapshot.request_contexts(TEST_FOLD, config)
+    logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N, request_NJ)
     p_NH = torch.sigmoid(logit_NH).double().numpy()
     known_N = ~interactions.watch_ratio_N.isnan()
     label_NH, known_NH = behaviour_labels(

@@ -160,7 +160,7 @@ def _user_profiles(rows: pd.DataFrame, config: ModelConfig) -> UserProfiles:
 
 
 def _requests(rows: pd.DataFrame, config: ModelConfig) -> Tensor:
-    """Return the code of each context of the requests, [B, R]. A context that is not given is unknown."""
+    """Return the code of each context of the requests, [B, J]. A context that is not given is unknown."""
     columns = {
         name: pa.array(list(rows[f"request_{name}"]), COUNTED_TYPES.get(name, pa.string()), from_pandas=True)
         for name in config.request_contexts

@@ -216,12 +216,12 @@ class SnapshotReader:
         )
         profiles = build_user_profiles(self.users(name), config)
         sequences = self.sequences(name, config.contexts, len(config.behaviours))
-        next_request_UR = None
+        next_request_UJ = None
         if config.request_contexts:
-            sequences = replace(sequences, request_ER=self._sequence_requests(name, sequences, config))
+            sequences = replace(sequences, request_EJ=self._sequence_requests(name, sequences, config))
             user_N = self.interactions(name).user_N
-            next_request_UR = first_requests(user_N, self.request_contexts(name, config), len(self.user_ids))
-        users = UserData(sequences, profiles, self.seen_items(name), next_request_UR)
+            next_request_UJ = first_requests(user_N, self.request_contexts(name, config), len(self.user_ids))
+        users = UserData(sequences, profiles, self.seen_items(name), next_request_UJ)
         return self._with_targets(name, item_table, users)
 
     def content_fold(self, name: str) -> Fold:
@@ -310,7 +310,7 @@ class SnapshotReader:
         )
 
     def request_contexts(self, fold: str, config: ModelConfig) -> Tensor:
-        """Return the code of each context of the interactions of the day of a fold, [N, R].
+        """Return the code of each context of the interactions of the day of a fold, [N, J].
 
         The platform knows the context of a request when it serves. Depths count from the start of the day.
         """
@@ -323,7 +323,7 @@ class SnapshotReader:
         )
 
     def _sequence_requests(self, fold: str, sequences: Sequences, config: ModelConfig) -> Tensor:
-        """Return the code of each context of the interactions of the sequences, [E, R]."""
+        """Return the code of each context of the interactions of the sequences, [E, J]."""
         table = self._table(f"sequences_{fold}")
         _, order = self._in_user_order(table["user_id"], table["video_rows"])
         columns = {name: _flatten(table[column], order) for name, column in CONTEXT_COLUMNS.items()}

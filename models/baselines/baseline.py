@@ -128,13 +128,13 @@ class Baseline(nn.Module):
         return score_BV
 
     def rerank(
-        self, user_state: UserState, items: IdVocabulary, score_NV: Tensor, request_NR: Tensor | None = None
+        self, user_state: UserState, items: IdVocabulary, score_NV: Tensor, request_NJ: Tensor | None = None
     ) -> Tensor:
         """Return the scores unchanged: a baseline has no second stage."""
         return score_NV
 
     def behaviour_logits(
-        self, user_state: UserState, items: IdVocabulary, rows_N: Tensor, request_NR: Tensor | None = None
+        self, user_state: UserState, items: IdVocabulary, rows_N: Tensor, request_NJ: Tensor | None = None
     ) -> Tensor:
         """Return the logits [N, H] of the ranking heads, for one video for each row. No context is read.
 

@@ -23,7 +23,7 @@ COUNTED_CONTEXTS = {
 def request_codes(
     vocabularies: Mapping[str, Sequence[str]], columns: Mapping[str, Column], num_requests: int
 ) -> Tensor:
-    """Return the code of each context of each request, [N, R]. 0 is unknown.
+    """Return the code of each context of each request, [N, J]. 0 is unknown.
 
     Args:
         vocabularies: Context -> its known values.
@@ -54,19 +54,19 @@ def session_depths(user_N: Tensor, timestamp_N: Tensor) -> Tensor:
     return position_N - (position_N * starts_N).cummax(0).values + 1 if len(user_N) else position_N
 
 
-def first_requests(user_N: Tensor, request_NR: Tensor, num_users: int) -> Tensor:
-    """Return the context of the first request of each user, [U, R]. It is unknown for a user without one.
+def first_requests(user_N: Tensor, request_NJ: Tensor, num_users: int) -> Tensor:
+    """Return the context of the first request of each user, [U, J]. It is unknown for a user without one.
 
     Args:
         user_N: User of each request. Those of a user follow each other, oldest first.
-        request_NR: Codes of the contexts.
+        request_NJ: Codes of the contexts.
         num_users: U.
     """
     first_N = torch.ones_like(user_N, dtype=torch.bool)
     first_N[1:] = user_N.diff() != 0
-    request_UR = torch.zeros(num_users, request_NR.shape[1], dtype=torch.long)
-    request_UR[user_N[first_N]] = request_NR[first_N]
-    return request_UR
+    request_UJ = torch.zeros(num_users, request_NJ.shape[1], dtype=torch.long)
+    request_UJ[user_N[first_N]] = request_NJ[first_N]
+    return request_UJ
 
 
 def _depth_groups(depth_N: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class SequenceBatch:
     hour_BT: Tensor
     positive_BT: Tensor
     context_BTJ: Tensor
-    request_BTR: Tensor
+    request_BTJ: Tensor
 
     @property
     def lengths(self) -> Tensor:
@@ -76,7 +76,7 @@ class Sequences:
         sentiment_E: Sentiment of the user's comments, in [-1, 1]. NaN is none or unknown.
         positive_E: Bool, whether the interaction is a positive.
         context_EJ: Code of each context of the model. 0 is unknown. None: the model reads no context.
-        request_ER: Code of each context of the request that led to the interaction (`request_codes`). None:
+        request_EJ: Code of each context of the request that led to the interaction (`request_codes`). None:
             the model reads none.
     """
 
@@ -89,7 +89,7 @@ class Sequences:
     sentiment_E: Tensor
     positive_E: Tensor
     context_EJ: Tensor | None = None
-    request_ER: Tensor | None = None
+    request_EJ: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -133,7 +133,7 @@ class Sequences:
             hour_BT=self.hour_E[index_BT],
             positive_BT=self.positive_E[index_BT],
             context_BTJ=no_context_BT0 if self.context_EJ is None else self.context_EJ[index_BT],
-            request_BTR=no_context_BT0 if self.request_ER is None else self.request_ER[index_BT],
+            request_BTJ=no_context_BT0 if self.request_EJ is None else self.request_EJ[index_BT],
         )
 
 

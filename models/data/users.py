@@ -28,10 +28,10 @@ class UserProfiles:
 class UserData:
     """Sequences, profiles and seen items of all users, in one order of users.
 
-    `request_UR` has the code of each context of the next request of a user. None: unknown.
+    `request_UJ` has the code of each context of the next request of a user. None: unknown.
     """
 
     sequences: Sequences
     profiles: UserProfiles
     seen: SeenItems
-    request_UR: Tensor | None = None
+    request_UJ: Tensor | None = None

@@ -70,9 +70,9 @@ class Scorer:
         return score_BV.masked_fill(hidden_BV, -torch.inf)
 
     def requests(self, users_B: Tensor) -> Tensor | None:
-        """Return the contexts of the next requests of these users, [B, R]. None: unknown."""
-        request_UR = self.user_data.request_UR
-        return None if request_UR is None else request_UR[users_B]
+        """Return the contexts of the next requests of these users, [B, J]. None: unknown."""
+        request_UJ = self.user_data.request_UJ
+        return None if request_UJ is None else request_UJ[users_B]
 
     def batch(self, users_B: Tensor) -> SequenceBatch:
         """Return the sequences of these users, as long as the model reads them."""
@@ -235,7 +235,7 @@ def rank_with_modality_weights(
 
 @torch.no_grad()
 def behaviour_logits(
-    scorer: Scorer, user_N: Tensor, row_N: Tensor, request_NR: Tensor | None = None
+    scorer: Scorer, user_N: Tensor, row_N: Tensor, request_NJ: Tensor | None = None
 ) -> Tensor:
     """Return the logits [N, H] of the ranking heads for each pair of user and video.
 
@@ -243,16 +243,16 @@ def behaviour_logits(
         scorer: The model and its data.
         user_N: Row of the user.
         row_N: Row of the video.
-        request_NR: Code of each context of the request. None: unknown.
+        request_NJ: Code of each context of the request. None: unknown.
     """
     model, users = scorer.model.eval(), user_N.unique()
     items: Any = model.encode_items(scorer.item_table)
     states = [scorer.encode_user(users_B, items) for users_B in users.split(CHUNK_USERS)]
     user_state = concat_states(states)
     position_N = torch.searchsorted(users, user_N)
-    if request_NR is None:
-        request_NR = torch.zeros(len(user_N), len(model.config.request_contexts), dtype=torch.long)
-    parts = zip(*(x.split(CHUNK_INTERACTIONS) for x in (position_N, row_N, request_NR)), strict=True)
+    if request_NJ is None:
+        request_NJ = torch.zeros(len(user_N), len(model.config.request_contexts), dtype=torch.long)
+    parts = zip(*(x.split(CHUNK_INTERACTIONS) for x in (position_N, row_N, request_NJ)), strict=True)
     return torch.cat(
         [
             model.behaviour_logits(user_state.select(positions), items, rows, requests)

@@ -61,7 +61,7 @@ class RankingHeads(nn.Module):
         f_ND: Tensor,
         id_row_N: Tensor,
         item_features_NF: Tensor,
-        request_NR: Tensor | None = None,
+        request_NJ: Tensor | None = None,
     ) -> Tensor:
         """Return the logits [N, H].
 
@@ -70,10 +70,10 @@ class RankingHeads(nn.Module):
             f_ND: Item embeddings.
             id_row_N: ID row of each video. −1: the video was not in training.
             item_features_NF: Item features and whether each is known, F = 2 Q.
-            request_NR: Code of each context of the request. None: unknown.
+            request_NJ: Code of each context of the request. None: unknown.
         """
         for position, embedding in enumerate(self.context_embeddings):
-            z_ND = z_ND + (embedding.weight[0] if request_NR is None else embedding(request_NR[:, position]))
+            z_ND = z_ND + (embedding.weight[0] if request_NJ is None else embedding(request_NJ[:, position]))
         logit_NH = self.logits(self.trunk(torch.cat([z_ND, f_ND, z_ND * f_ND, item_features_NF], -1)))
         if len(self.item_log_odds.weight):
             known_N1 = (id_row_N >= 0).unsqueeze(-1)
@@ -116,10 +116,10 @@ class RankingHeads(nn.Module):
                 self.shift_H[head] = self.shift_H[head] * scale + shift
 
 
-def hide_contexts(request_NR: Tensor) -> Tensor:
+def hide_contexts(request_NJ: Tensor) -> Tensor:
     """Return the contexts with some as unknown, for training: all of some requests, and single ones."""
-    hidden_N1, hidden_NR = torch.rand(len(request_NR), 1), torch.rand(request_NR.shape)
-    return request_NR.masked_fill(torch.minimum(hidden_N1, hidden_NR) < UNKNOWN_SHARE, 0)
+    hidden_N1, hidden_NJ = torch.rand(len(request_NJ), 1), torch.rand(request_NJ.shape)
+    return request_NJ.masked_fill(torch.minimum(hidden_N1, hidden_NJ) < UNKNOWN_SHARE, 0)
 
 
 def platt_scaling(logit_N: Tensor, label_N: Tensor) -> tuple[float, float]:

@@ -259,9 +259,9 @@ def _ranking_loss(step: StepInputs) -> Tensor:
     """Return the binary cross-entropy of the behaviours of each interaction, from the state before it."""
     batch, mask_BT, config = step.batch, step.batch.mask_BT, step.model.config
     user_state = step.user_state.select((slice(None), slice(mask_BT.shape[1]))).select(mask_BT)
-    request_ER = hide_contexts(batch.request_BTR[mask_BT]) if config.request_contexts else None
+    request_EJ = hide_contexts(batch.request_BTJ[mask_BT]) if config.request_contexts else None
     logit_EH = step.model.behaviour_logits(
-        user_state, step.items, step.item_positions(batch.video_BT[mask_BT]), request_ER
+        user_state, step.items, step.item_positions(batch.video_BT[mask_BT]), request_EJ
     )
     label_EH, known_EH = behaviour_labels(
         batch.watch_ratio_BT[mask_BT],

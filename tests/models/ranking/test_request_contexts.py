@@ -42,7 +42,7 @@ def _user_data() -> UserData:
     device_E = torch.where(torch.arange(LENGTH * USERS) % 3 == 0, TV, PHONE)
     skipped_E = (device_E == TV) & (_item_table().attribute_VA[sequences.video_E, 0] == LONG)
     watch_ratio_E = torch.where(skipped_E, 0.05, 1.0)
-    sequences = replace(sequences, watch_ratio_E=watch_ratio_E, request_ER=device_E[:, None], context_EJ=None)
+    sequences = replace(sequences, watch_ratio_E=watch_ratio_E, request_EJ=device_E[:, None], context_EJ=None)
     seen = SeenItems(torch.arange(USERS + 1), sequences.video_E[::LENGTH])
     return UserData(sequences, make_profiles(USERS), seen)
 
@@ -69,8 +69,8 @@ def scorer() -> Scorer:
 
 def _skip_rate(scorer: Scorer, video: int, device: int | None) -> float:
     """Return the mean predicted probability of a skip of all users."""
-    users, request_NR = torch.arange(USERS), None if device is None else torch.full((USERS, 1), device)
-    logit_NH = behaviour_logits(scorer, users, torch.full((USERS,), video), request_NR)
+    users, request_NJ = torch.arange(USERS), None if device is None else torch.full((USERS, 1), device)
+    logit_NH = behaviour_logits(scorer, users, torch.full((USERS,), video), request_NJ)
     return float(logit_NH[:, BEHAVIOUR_HEADS.index("skip")].sigmoid().mean())
 
 
@@ -84,8 +84,8 @@ def test_a_device_that_skips_long_videos_is_learned(scorer: Scorer, short: int, 
 
 
 def _scores(scorer: Scorer, device: int | None) -> Tensor:
-    request_UR = None if device is None else torch.full((USERS, 1), device)
-    user_data = replace(scorer.user_data, request_UR=request_UR)
+    request_UJ = None if device is None else torch.full((USERS, 1), device)
+    user_data = replace(scorer.user_data, request_UJ=request_UJ)
     chunks = score_in_chunks(replace(scorer, user_data=user_data), torch.arange(USERS))
     return torch.cat([score_BV for _, score_BV, _ in chunks])
 
@@ -111,8 +111,8 @@ def test_contexts_start_without_effect_and_change_no_other_initial_weight() -> N
 
 def test_training_hides_whole_requests_and_single_contexts() -> None:
     torch.manual_seed(0)
-    hidden_NR = hide_contexts(torch.ones(20_000, 2).long()) == 0
+    hidden_NJ = hide_contexts(torch.ones(20_000, 2).long()) == 0
     share = 1 - (1 - UNKNOWN_SHARE) ** 2
-    assert float(hidden_NR.float().mean()) == pytest.approx(share, abs=0.01)
+    assert float(hidden_NJ.float().mean()) == pytest.approx(share, abs=0.01)
     both = UNKNOWN_SHARE + (1 - UNKNOWN_SHARE) * UNKNOWN_SHARE**2
-    assert float(hidden_NR.all(1).float().mean()) == pytest.approx(both, abs=0.01)
+    assert float(hidden_NJ.all(1).float().mean()) == pytest.approx(both, abs=0.01)
