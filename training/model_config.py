@@ -132,12 +132,14 @@ def request_vocabularies(
     Raises:
         InputError: A name is neither a context nor a categorical profile column of the snapshot.
     """
-    users = snapshot.users(fold)
-    columns = [field.name for field in users.schema if pa.types.is_string(field.type)]
-    values: dict[str, Sequence[str]] = dict(COUNTED_CONTEXTS)
-    values |= snapshot.context_vocabularies(fold, tuple(CONTEXT_COLUMNS))
-    profiles = {name: users[name].drop_null() for name in columns if name != "user_id"}
-    values = {name: sorted(pc.unique(column).to_pylist()) for name, column in profiles.items()} | values
+    users = snapshot.users(fold).drop_columns("user_id")
+    profiles = {
+        field.name: sorted(pc.unique(users[field.name].drop_null()).to_pylist())
+        for field in users.schema
+        if pa.types.is_string(field.type)
+    }
+    logged = snapshot.context_vocabularies(fold, tuple(CONTEXT_COLUMNS))
+    values: dict[str, Sequence[str]] = {**profiles, **logged, **COUNTED_CONTEXTS}
     for name in names:
         if name not in values:
             raise InputError(

@@ -49,9 +49,10 @@ class RankingHeads(nn.Module):
         self.logits = nn.Linear(width, len(BEHAVIOUR_HEADS))
         self.item_log_odds = nn.Embedding(num_videos, len(BEHAVIOUR_HEADS))
         nn.init.zeros_(self.item_log_odds.weight)
-        self.context_embeddings = nn.ModuleList(nn.Embedding(size + 1, width) for size in context_sizes)
-        for embedding in self.context_embeddings:
+        context_embeddings = [nn.Embedding(size + 1, width) for size in context_sizes]
+        for embedding in context_embeddings:
             nn.init.zeros_(embedding.weight)
+        self.context_embeddings = nn.ModuleList(context_embeddings)
         self.register_buffer("scale_H", torch.ones(len(BEHAVIOUR_HEADS)))
         self.register_buffer("shift_H", torch.zeros(len(BEHAVIOUR_HEADS)))
 
@@ -72,8 +73,10 @@ class RankingHeads(nn.Module):
             item_features_NF: Item features and whether each is known, F = 2 Q.
             request_NJ: Code of each context of the request. None: unknown.
         """
-        for position, embedding in enumerate(self.context_embeddings):
-            z_ND = z_ND + (embedding.weight[0] if request_NJ is None else embedding(request_NJ[:, position]))
+        if request_NJ is None:
+            request_NJ = id_row_N.new_zeros(len(z_ND), len(self.context_embeddings))
+        for embedding, code_N in zip(self.context_embeddings, request_NJ.unbind(1), strict=True):
+            z_ND = z_ND + embedding(code_N)
         logit_NH = self.logits(self.trunk(torch.cat([z_ND, f_ND, z_ND * f_ND, item_features_NF], -1)))
         if len(self.item_log_odds.weight):
             known_N1 = (id_row_N >= 0).unsqueeze(-1)

@@ -98,8 +98,8 @@ def test_recommendations_are_for_today_by_default(snapshot):
 
 def test_the_context_of_a_request_is_optional_and_changes_the_order(snapshot):
     model = _model(snapshot, request_contexts=("hour", "device", "depth"))
-    for embedding in model.ranking_heads.context_embeddings:
-        torch.nn.init.normal_(embedding.weight, std=9.0)
+    for weight in model.ranking_heads.context_embeddings.parameters():
+        torch.nn.init.normal_(weight, std=9.0)
     recommender, rows = load_recommender(snapshot.night, model), request_rows(snapshot)
     unknown = recommender.predict(None, rows, DAY)
     context = {"request_hour": 20, "request_device": "phone", "request_depth": 5}

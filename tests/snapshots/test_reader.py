@@ -216,6 +216,7 @@ def test_the_contexts_of_past_requests_are_those_of_their_interactions(night: Ni
     config = build_model_config(replace(MODEL, request_contexts=("hour", "device")), snapshot, "test", 16)
     sequences = snapshot.fold("test", config).users.sequences
     assert sequences.request_EJ is not None
+    assert sequences.context_EJ is not None
     assert torch.equal(sequences.request_EJ[:, 0], 1 + sequences.hour_E)
     assert torch.equal(sequences.request_EJ[:, 1], sequences.context_EJ[:, 0])
     assert snapshot.fold("test", replace(config, request_contexts={})).users.sequences.request_EJ is None
