@@ -24,7 +24,14 @@ BEHAVIOUR_EVENTS = {  # behaviour -> the event type that logs it
     "followed": "follow",
     "disliked": "dislike",
 }
-BEHAVIOURS = tuple(BEHAVIOUR_EVENTS)  # the bits of `sequences.behaviours`, in this order
+BEHAVIOURS = tuple(BEHAVIOUR_EVENTS)  # the first bits of `sequences.behaviours`, in this order
+
+PLAYBACK_EVENTS = {  # column of `interactions` that counts them -> the optional event type
+    "pauses": "pause",
+    "replays": "replay",
+    "swipes": "swipe",
+}
+PLAYBACK_SIGNALS = tuple(PLAYBACK_EVENTS)  # the next bits of `sequences.behaviours`: whether there was one
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,8 @@ REJECTS = _table(
 
 INTERACTIONS = _table(
     "interactions",
-    "one user × video × viewing session; `day` is the day of its first event, `events` their number",
+    "one user × video × viewing session; `day` is the day of its first event, `events` their number;"
+    " `pauses`, `replays` and `swipes` count optional events, null: cleaned before they were accepted",
     ("day",),
     user_id=pa.string(),
     video_id=pa.string(),
@@ -178,6 +186,9 @@ INTERACTIONS = _table(
     shared=pa.bool_(),
     followed=pa.bool_(),
     disliked=pa.bool_(),
+    pauses=pa.int32(),
+    replays=pa.int32(),
+    swipes=pa.int32(),
     comment_text=pa.string(),
     comment_sentiment=pa.float64(),
     device=pa.string(),

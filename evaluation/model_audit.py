@@ -127,7 +127,9 @@ def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, 
     if isinstance(scorer.model, Baseline) and not scorer.model.has_ranking_heads:
         return {}
     interactions, config = snapshot.interactions(TEST_FOLD), scorer.model.config
-    p_NH = torch.sigmoid(behaviour_logits(scorer, interactions.user_N, interactions.video_N)).double().numpy()
+    request_NJ = snapshot.request_contexts(TEST_FOLD, config)
+    logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N, request_NJ)
+    p_NH = torch.sigmoid(logit_NH).double().numpy()
     known_N = ~interactions.watch_ratio_N.isnan()
     label_NH, known_NH = behaviour_labels(
         interactions.watch_ratio_N,

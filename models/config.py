@@ -30,6 +30,8 @@ class ModelConfig:
             stage.
         sources: Counted sources of the final ranker (models/sources/).
         contexts: Context of an interaction -> its known values. Any other value is "unknown".
+        request_contexts: Context of a request that the ranking heads read -> its known values. Any other
+            value is "unknown".
         num_negatives: Videos that are sampled for the softmax of a baseline. 0: all videos.
         share_negatives: Whether all examples of a step share these videos.
         trends: Interest vectors of a user, for ComiRec.
@@ -58,6 +60,7 @@ class ModelConfig:
     item_attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rerank: Mapping[str, float] = field(default_factory=dict)
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    request_contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sources: Sequence[str] = field(default_factory=list)
     num_negatives: int = 2048
     share_negatives: bool = True

@@ -122,7 +122,10 @@ class InterestModel(nn.Module):
         self.register_buffer("average_z_2D", torch.zeros(2, D))
         self.register_buffer("average_u_2W", torch.zeros(2, D + M))
         self.register_buffer("average_modality_z_2MD", torch.zeros(2, M, D))
-        self.ranking_heads = RankingHeads(D, config.dropout, len(config.item_features), len(config.video_ids))
+        request_sizes = [len(values) for values in config.request_contexts.values()]
+        self.ranking_heads = RankingHeads(
+            D, config.dropout, len(config.item_features), len(config.video_ids), request_sizes
+        )
 
     @torch.no_grad()
     def copy_calibration(self, other: "InterestModel") -> None:
@@ -295,14 +298,21 @@ class InterestModel(nn.Module):
         """Score one video for each row of the user state (retrieval): score_N."""
         return score_pairs(user_state.z_ND, user_state.u_NW, items, rows_N, user_state.modality_z_NMD)
 
-    def behaviour_logits(self, user_state: UserState, items: ItemEmbeddings, rows_N: Tensor) -> Tensor:
-        """Return the logits [N, H] of the ranking heads, for one video for each row of the user state."""
+    def behaviour_logits(
+        self, user_state: UserState, items: ItemEmbeddings, rows_N: Tensor, request_NJ: Tensor | None = None
+    ) -> Tensor:
+        """Return the logits [N, H] of the ranking heads, for one video for each row of the user state.
+
+        `request_NJ` has the code of each context of the request. None: unknown.
+        """
         f_ND, _ = fuse_modalities(user_state.u_NW, items, rows_N)
         return self.ranking_heads(
-            user_state.z_ND, f_ND, items.id_row_V[rows_N], items.item_features_VF[rows_N]
+            user_state.z_ND, f_ND, items.id_row_V[rows_N], items.item_features_VF[rows_N], request_NJ
         )
 
-    def rerank(self, user_state: UserState, items: ItemEmbeddings, score_NV: Tensor) -> Tensor:
+    def rerank(
+        self, user_state: UserState, items: ItemEmbeddings, score_NV: Tensor, request_NJ: Tensor | None = None
+    ) -> Tensor:
         """Add the value of the predicted behaviours to the scores of the best candidates (second stage).
 
         A candidate never falls behind a video that is not a candidate. −inf stays −inf.
@@ -311,6 +321,7 @@ class InterestModel(nn.Module):
             user_state: z and u of each row.
             items: All videos.
             score_NV: Scores of retrieval; −inf for videos that must not be recommended.
+            request_NJ: Code of each context of the request. None: unknown.
 
         Returns:
             The new score_NV. It equals the old one if the model has no second stage.
@@ -320,7 +331,8 @@ class InterestModel(nn.Module):
         best_NC = top_k(score_NV, num_candidates)
         pair_P = torch.arange(len(best_NC)).repeat_interleave(best_NC.shape[1])
         row_P = best_NC.flatten()
-        p_PH = torch.sigmoid(self.behaviour_logits(user_state.select(pair_P), items, row_P))
+        request_PJ = None if request_NJ is None else request_NJ[pair_P]
+        p_PH = torch.sigmoid(self.behaviour_logits(user_state.select(pair_P), items, row_P, request_PJ))
         value_P = rerank_value(p_PH, self._comment_negativity(items)[row_P], self.config.rerank)
         return score_NV.scatter_add(1, best_NC, value_P.view_as(best_NC))
 

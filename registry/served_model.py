@@ -18,16 +18,19 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from safetensors.torch import load_file
+from torch import Tensor
 
 from models.bundle import load_bundle
 from models.config import ModelConfig
 from models.data.inputs import build_item_table, build_sequences, build_user_profiles
 from models.data.labels import has_behaviour, is_positive
+from models.data.request_contexts import COUNTED_CONTEXTS, request_codes
 from models.data.sequences import SeenItems, Sequences
 from models.data.users import UserProfiles
 from models.retrieval.full_ranking import top_k
 
 DEFAULT_K = 10
+COUNTED_TYPES = dict.fromkeys(COUNTED_CONTEXTS, pa.int64())
 VIEWED = 1  # bits of an interaction without given behaviours: viewed only
 
 
@@ -63,7 +66,9 @@ class Recommender(PythonModel):
                 outside the catalogue are left out. Optional lists of the same length: `started_at_ms`
                 (since 1970), `watch_ratios`, `behaviours` (bits, in the order of the bundle's `behaviours`),
                 `comment_sentiments` (in [-1, 1], NaN: none), and the model's contexts (`devices`,
-                `networks`). Optional values: `utc_offset_minutes`, and the columns of the user profile.
+                `networks`). Optional values: `utc_offset_minutes`, the columns of the user profile, and
+                `request_<name>` for each of the model's `request_contexts`. The hour and the depth are whole
+                numbers, the others text. A context that is not given is unknown.
             params: `k`, the number of videos. Default: `DEFAULT_K`. `day`, the day of the recommendations as
                 YYYY-MM-DD. Default: today in UTC.
 
@@ -84,7 +89,8 @@ class Recommender(PythonModel):
         score_BV = self.model.final_scores(score_BV, self.items, batch, self.item_table, day)
         seen_BV = SeenItems(sequences.offsets, sequences.video_E).mask(users_B, score_BV.shape[1])
         hidden_BV = seen_BV | ~self.item_table.available_on(day)
-        score_BV = self.model.rerank(user_state, self.items, score_BV.masked_fill(hidden_BV, -torch.inf))
+        score_BV = score_BV.masked_fill(hidden_BV, -torch.inf)
+        score_BV = self.model.rerank(user_state, self.items, score_BV, _requests(model_input, config))
         best_BK = top_k(score_BV, k)
         score_BK = score_BV.gather(1, best_BK)
         num_shown_B = (score_BK > -torch.inf).sum(1).tolist()
@@ -152,6 +158,16 @@ def _user_profiles(rows: pd.DataFrame, config: ModelConfig) -> UserProfiles:
     # Without this column, a table of no profile columns would have no rows.
     row_numbers = {"row": pa.array(range(len(rows)), pa.int64())}
     return build_user_profiles(pa.table({**row_numbers, **categories, **numbers}), config)
+
+
+def _requests(rows: pd.DataFrame, config: ModelConfig) -> Tensor:
+    """Return the code of each context of the requests, [B, J]. A context that is not given is unknown."""
+    columns = {
+        name: pa.array(list(rows[f"request_{name}"]), COUNTED_TYPES.get(name, pa.string()), from_pandas=True)
+        for name in config.request_contexts
+        if f"request_{name}" in rows
+    }
+    return request_codes(config.request_contexts, columns, len(rows))
 
 
 def _flat(

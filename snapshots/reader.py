@@ -6,7 +6,7 @@ predicted (core/time_split.py). What a fold knows is everything before that day.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
@@ -25,14 +25,18 @@ from core.time_split import TEST_FOLD, TimeSplit
 from models.config import ModelConfig
 from models.data.folds import Fold
 from models.data.inputs import (
+    Column,
     build_item_table,
     build_sequences,
     build_user_profiles,
+    local_hours,
     to_bools,
     to_floats,
     to_ints,
+    to_timestamps,
 )
 from models.data.items import ItemTable
+from models.data.request_contexts import first_requests, request_codes, session_depths
 from models.data.sequences import SeenItems, Sequences
 from models.data.targets import Targets
 from models.data.users import UserData, UserProfiles
@@ -212,7 +216,13 @@ class SnapshotReader:
             config.words,
         )
         profiles = build_user_profiles(self.users(name), config)
-        users = UserData(self.sequences(name, config.contexts), profiles, self.seen_items(name))
+        sequences = self.sequences(name, config.contexts, len(config.behaviours))
+        next_request_UJ = None
+        if config.request_contexts:
+            sequences = replace(sequences, request_EJ=self._sequence_requests(name, sequences, config))
+            user_N = self.interactions(name).user_N
+            next_request_UJ = first_requests(user_N, self.request_contexts(name, config), len(self.user_ids))
+        users = UserData(sequences, profiles, self.seen_items(name), next_request_UJ)
         return self._with_targets(name, item_table, users)
 
     def content_fold(self, name: str) -> Fold:
@@ -243,12 +253,18 @@ class SnapshotReader:
         """
         return build_item_table(self.videos, self.features, modalities, video_ids, {})
 
-    def sequences(self, fold: str, contexts: Mapping[str, Sequence[str]] | None = None) -> Sequences:
+    def sequences(
+        self,
+        fold: str,
+        contexts: Mapping[str, Sequence[str]] | None = None,
+        num_behaviours: int = len(BEHAVIOURS),
+    ) -> Sequences:
         """Return the sequences of all users that a fold knows. A user without a row has an empty one.
 
         Args:
             fold: Name of the fold.
             contexts: Context that the model reads -> known values.
+            num_behaviours: A, the bits that the model reads of the behaviours.
         """
         table = self._table(f"sequences_{fold}")
         offsets, order = self._in_user_order(table["user_id"], table["video_rows"])
@@ -258,7 +274,7 @@ class SnapshotReader:
         context_columns = {
             name: (flat[CONTEXT_COLUMNS[name]], values) for name, values in (contexts or {}).items()
         }
-        return build_sequences(offsets, flat, len(BEHAVIOURS), context_columns)
+        return build_sequences(offsets, flat, num_behaviours, context_columns)
 
     def context_vocabularies(self, fold: str, contexts: Sequence[str]) -> dict[str, list[str]]:
         """Return context -> sorted values that occur in the sequences that a fold knows."""
@@ -293,6 +309,48 @@ class SnapshotReader:
             watch_ratio_N=to_floats(table["watch_ratio"]),
             behaviour_NA=torch.stack(behaviours, 1),
         )
+
+    def request_contexts(self, fold: str, config: ModelConfig) -> Tensor:
+        """Return the code of each context of the interactions of the day of a fold, [N, J].
+
+        The platform knows the context of a request when it serves. Depths count from the start of the day.
+        """
+        table = self._table(f"interactions_{fold}")
+        timestamp_N = to_timestamps(table["started_at"])
+        hour_N = local_hours(timestamp_N, table["utc_offset_minutes"])
+        columns = {name: table[name] for name in CONTEXT_COLUMNS}
+        return self._request_codes(
+            fold, config, self._user_rows(table["user_id"]), timestamp_N, hour_N, columns
+        )
+
+    def _sequence_requests(self, fold: str, sequences: Sequences, config: ModelConfig) -> Tensor:
+        """Return the code of each context of the interactions of the sequences, [E, J]."""
+        table = self._table(f"sequences_{fold}")
+        _, order = self._in_user_order(table["user_id"], table["video_rows"])
+        columns = {name: _flatten(table[column], order) for name, column in CONTEXT_COLUMNS.items()}
+        user_E = torch.arange(len(sequences.lengths)).repeat_interleave(sequences.lengths)
+        return self._request_codes(fold, config, user_E, sequences.timestamp_E, sequences.hour_E, columns)
+
+    def _request_codes(
+        self,
+        fold: str,
+        config: ModelConfig,
+        user_N: Tensor,
+        timestamp_N: Tensor,
+        hour_N: Tensor,
+        columns: Mapping[str, Column],
+    ) -> Tensor:
+        users = self.users(fold)
+        profiles = {
+            name: users[name].take(pa.array(user_N.numpy()))
+            for name in config.request_contexts
+            if name in users.schema.names
+        }
+        counted = {
+            "hour": pa.array(hour_N.numpy()),
+            "depth": pa.array(session_depths(user_N, timestamp_N).numpy()),
+        }
+        return request_codes(config.request_contexts, {**profiles, **columns, **counted}, len(user_N))
 
     def _table(self, name: str) -> pa.Table:
         """Return a Parquet file of the snapshot."""

@@ -16,14 +16,15 @@ import polars as pl
 
 from core.config import CleanConfig
 from core.storage import StoragePath, create_folder
-from core.tables import BEHAVIOUR_EVENTS, INTERACTIONS, REJECTS
+from core.tables import BEHAVIOUR_EVENTS, INTERACTIONS, PLAYBACK_EVENTS, REJECTS
 from spark_jobs.exchange import read_bucket
 from spark_jobs.sentiment import with_sentiment
 from spark_jobs.staging import stage_parquet
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
-EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike")
+PLAYBACK_TYPES = tuple(PLAYBACK_EVENTS.values())
+EVENT_TYPES = ("impression", "view", "like", "comment", "share", "follow", "dislike", *PLAYBACK_TYPES)
 CONTEXT = ("device", "network", "utc_offset_minutes", "feed_position")
 TEXT_FIELDS = ("event_id", "user_id", "video_id", "event_type", "device")  # of a rejected record
 # Columns with few texts. Integer codes take less memory than texts.
@@ -171,8 +172,9 @@ def with_user_reason(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
 def interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
     """Join kept events to interactions, one for each user × video × viewing session.
 
-    A session starts with an impression, with a view that does not follow an impression, or after a pause of
-    more than `session_gap_minutes`. Other behaviours belong to the session before them.
+    A session starts with an impression, with a view that does not follow an impression, or after a gap of
+    more than `session_gap_minutes`. Other behaviours belong to the session before them. A pause, replay or
+    swipe between an impression and its view does not separate them.
 
     No two interactions of a user and video start at the same instant. The first one takes such events.
 
@@ -186,6 +188,7 @@ def interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
     numbered = _number_interactions(events, params)
     event_type = pl.col("event_type")
     behaviours = {name: (event_type == kind).any() for name, kind in BEHAVIOUR_EVENTS.items()}
+    counts = {name: (event_type == kind).sum().cast(pl.Int32) for name, kind in PLAYBACK_EVENTS.items()}
     grouped = numbered.group_by("interaction", maintain_order=True).agg(
         pl.first("user_id", "video_id", "duration_ms"),
         pl.first("partition_day").alias("day"),
@@ -194,6 +197,7 @@ def interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
         pl.len().cast(pl.Int64).alias("events"),
         *[pl.col(name).drop_nulls().first() for name in CONTEXT],
         **behaviours,
+        **counts,
     )
     return grouped.join(_comments(numbered), on="interaction", how="left").with_columns(
         watch_ratio=pl.col("watched_ms") / pl.col("duration_ms")
@@ -279,9 +283,9 @@ def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFr
     group = ("user_id_code", "video_id_code", "partition_day")
     event_time, event_type = pl.col("event_time"), pl.col("event_type")
     new_group = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in group)
-    unannounced_view = (event_type == "view") & (event_type.shift() != "impression")
-    paused = event_time - event_time.shift() > pl.duration(minutes=params.session_gap_minutes)
-    starts = pl.col("new_group") | paused | (event_type == "impression") | unannounced_view
+    after_gap = event_time - event_time.shift() > pl.duration(minutes=params.session_gap_minutes)
+    unannounced_view = (event_type == "view") & ~_announces_view(pl.col("new_group") | after_gap).shift()
+    starts = pl.col("new_group") | after_gap | (event_type == "impression") | unannounced_view
     rank = event_type.cast(pl.Enum(EVENT_TYPES)).to_physical()
     ordered = events.with_columns(ids).sort(*group, event_time, rank, "event_id")
     ordered = ordered.with_columns(new_group=new_group)
@@ -295,6 +299,20 @@ def _number_interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFr
     return marked.with_columns(interaction=opens.cum_sum()).drop(
         "user_id_code", "video_id_code", "new_group", "new_instant", "starts"
     )
+
+
+def _announces_view(starts_session: pl.Expr) -> pl.Expr:
+    """Return whether a view that follows an event belongs to the interaction of that event.
+
+    A player can log pauses, replays and swipes before their view. They announce it if they start the session.
+    Otherwise the event before them decides.
+
+    Args:
+        starts_session: whether an event follows no other event of its session.
+    """
+    is_playback = pl.col("event_type").is_in(PLAYBACK_TYPES)
+    announces = (pl.col("event_type") == "impression") | (is_playback & starts_session)
+    return pl.when(~is_playback | starts_session).then(announces).forward_fill()
 
 
 def _comments(events: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from core.storage import StoragePath
-from core.tables import BEHAVIOURS, INTERACTIONS, SEQUENCES
+from core.tables import BEHAVIOURS, INTERACTIONS, PLAYBACK_SIGNALS, SEQUENCES
 from spark_jobs.exchange import read_bucket
 from spark_jobs.staging import stage_parquet
 
@@ -61,11 +61,12 @@ def engaged_interactions(interactions: pl.DataFrame) -> pl.DataFrame:
         interactions: rows of the table `interactions`.
 
     Returns:
-        `user_id`, `day` and the keys of `COLUMNS`. Bit i of `bits` is `BEHAVIOURS[i]`.
+        `user_id`, `day` and the keys of `COLUMNS`. Bit i of `bits` is `BEHAVIOURS[i]`. The bits after them
+        say whether there was a pause, a replay and a swipe.
     """
-    bits = pl.sum_horizontal(
-        pl.col(name).cast(pl.Int32) * (1 << position) for position, name in enumerate(BEHAVIOURS)
-    )
+    flags = [pl.col(name) for name in BEHAVIOURS]
+    flags += [pl.col(name).fill_null(0) > 0 for name in PLAYBACK_SIGNALS]
+    bits = pl.sum_horizontal(flag.cast(pl.Int32) * (1 << position) for position, flag in enumerate(flags))
     return (
         interactions.filter(pl.any_horizontal(BEHAVIOURS))
         .with_columns(bits.cast(pl.Int32).alias("bits"))

@@ -167,9 +167,15 @@ def _confirm_other_days(lake: Lake, until: date, changes: DayChanges) -> None:
 
 
 def _night_counts(lake: Lake, day: date) -> dict[str, int]:
-    """Count interactions, users and rejects of the night's own day."""
+    """Count interactions, users, comments, unknown sentiments and rejects of the night's own day."""
     interactions = lake.lazy_scan("interactions", on_days(day))
-    counts = interactions.select(interactions=pl.len(), users=pl.col("user_id").n_unique())
+    has_comment = pl.col("comment_text").is_not_null()
+    counts = interactions.select(
+        interactions=pl.len(),
+        users=pl.col("user_id").n_unique(),
+        commented=has_comment.sum(),
+        unknown_sentiments=(has_comment & pl.col("comment_sentiment").is_null()).sum(),
+    )
     rejects = lake.lazy_scan("rejects", on_days(day)).select(rejects=pl.len())
     return {**counts.collect().row(0, named=True), **rejects.collect().row(0, named=True)}
 

@@ -28,6 +28,7 @@ from core.paths import APPROVAL_FILE, PROJECT_ROOT, Night
 from core.run_manifests import RunManifest, read_json, read_manifest
 from core.time_split import TEST_FOLD
 from evaluation.verdict import Verdict, read_verdict
+from models.data.request_contexts import COUNTED_CONTEXTS
 from registry import model_registry, tracking
 from registry.model_card import model_card
 from registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, ModelRegistry, ModelVersion
@@ -263,6 +264,10 @@ def model_signature(description: Mapping[str, Any]) -> ModelSignature:
     lists |= {f"{name}s": DataType.string for name in description["contexts"]}
     scalars = dict.fromkeys(description["user_categorical_features"], DataType.string)
     scalars |= dict.fromkeys(description["user_numerical_features"], DataType.double)
+    scalars |= {
+        f"request_{name}": DataType.long if name in COUNTED_CONTEXTS else DataType.string
+        for name in description.get("request_contexts", {})
+    }
     inputs: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.string), "video_ids")]
     inputs += [ColSpec(Array(data_type), name, required=False) for name, data_type in lists.items()]
     inputs += [ColSpec(DataType.long, "utc_offset_minutes", required=False)]

@@ -201,7 +201,9 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     curve = fit_interest_model(
         selection.scorer, validation, params, selection.objective, params.epochs, checkpoints[:1]
     )
-    calibrate_ranking_heads(selection.scorer, snapshot.interactions(first_fold))
+    calibrate_ranking_heads(
+        selection.scorer, snapshot.interactions(first_fold), snapshot.request_contexts(first_fold, config)
+    )
     if counted:
         choices = add_sequence_scores(selection.model, folds, counted)
         selection.model.final_ranker.fit(add_segment_scores(selection.model, folds, choices))

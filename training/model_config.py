@@ -1,6 +1,6 @@
 """The `ModelConfig` of a night. Its vocabularies and statistics are of what one fold knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 
 from core.config.models import AnyModelConfig, InterestModelConfig
 from core.errors import InputError
-from core.tables import BEHAVIOURS
+from core.tables import BEHAVIOURS, CONTEXT_COLUMNS, PLAYBACK_SIGNALS
 from models.baselines import BASELINES, ContentBaseline
 from models.config import ModelConfig
 from models.data.inputs import attribute_values, caption_words
+from models.data.request_contexts import COUNTED_CONTEXTS
 from snapshots.reader import SnapshotReader
 
 MAX_VOCABULARY, MIN_WORD_VIDEOS = 4096, 2  # words of captions that token fusion knows
@@ -38,6 +39,7 @@ NOT_READ: Mapping[str, Any] = {
     "item_features": {},
     "item_attributes": {},
     "contexts": {},
+    "request_contexts": {},
     "sources": [],
 }
 
@@ -74,18 +76,18 @@ def build_model_config(
         **{
             **NOT_READ,
             **stored_settings(model),
-            **content,
             "model": model.name,
             "positive_watch_ratio": snapshot.manifest["positive_watch_ratio"],
             "width": width,
             "behaviours": list(BEHAVIOURS),
             "video_ids": known_videos["video_id"].to_pylist(),
+            **content,
         }
     )
 
 
 def _require_distinct_names(model: InterestModelConfig) -> None:
-    for key in ("sources", "contexts", "item_features", "item_attributes"):
+    for key in ("sources", "contexts", "request_contexts", "item_features", "item_attributes"):
         names = getattr(model, key)
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(
@@ -95,7 +97,8 @@ def _require_distinct_names(model: InterestModelConfig) -> None:
 
 def stored_settings(model: AnyModelConfig) -> dict[str, Any]:
     """Return the keys of the section that `ModelConfig` has under the same name and with the same content."""
-    stored = {field.name for field in fields(ModelConfig)} - {"contexts", "item_attributes", "item_features"}
+    counted = {"contexts", "request_contexts", "item_attributes", "item_features"}
+    stored = {field.name for field in fields(ModelConfig)} - counted
     settings = {name: value for name, value in asdict(model).items() if name in stored}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
@@ -136,9 +139,41 @@ def _content_fields(
             name: sorted(pc.unique(attribute_values(videos, name).drop_null()).to_pylist())
             for name in model.item_attributes
         },
+        "behaviours": [*BEHAVIOURS, *(PLAYBACK_SIGNALS if model.playback_signals else ())],
         "contexts": snapshot.context_vocabularies(fold, model.contexts),
         "words": frequent_words(videos) if model.fusion == "tokens" else [],
+        "request_contexts": request_vocabularies(model.request_contexts, snapshot, fold),
     }
+
+
+def request_vocabularies(
+    names: Sequence[str], snapshot: SnapshotReader, fold: str
+) -> dict[str, Sequence[str]]:
+    """Return context of a request -> its known values, from what a fold knows.
+
+    Args:
+        names: `train.model.request_contexts`.
+        snapshot: Of the night.
+        fold: The fold.
+
+    Raises:
+        InputError: A name is neither a context nor a categorical profile column of the snapshot.
+    """
+    users = snapshot.users(fold).drop_columns("user_id")
+    profiles = {
+        field.name: sorted(pc.unique(users[field.name].drop_null()).to_pylist())
+        for field in users.schema
+        if pa.types.is_string(field.type)
+    }
+    logged = snapshot.context_vocabularies(fold, tuple(CONTEXT_COLUMNS))
+    values: dict[str, Sequence[str]] = {**profiles, **logged, **COUNTED_CONTEXTS}
+    for name in names:
+        if name not in values:
+            raise InputError(
+                f"params.yaml: train.model.request_contexts has {name!r}; choose from"
+                f" {', '.join(sorted(values))}, or add a profile column to snapshot.profile_categories"
+            )
+    return {name: list(values[name]) for name in names}
 
 
 def frequent_words(videos: pa.Table) -> list[str]:

@@ -119,16 +119,17 @@ def _champion_embeddings(scorer: Scorer, champion: ChampionSpace) -> Tensor | No
     return champion.projections(scorer.item_table) if champion.projections else None
 
 
-def calibrate_ranking_heads(scorer: Scorer, interactions: Interactions) -> None:
+def calibrate_ranking_heads(scorer: Scorer, interactions: Interactions, request_NJ: Tensor) -> None:
     """Calibrate the ranking heads on interactions that they were not trained on.
 
     Args:
         scorer: Holds an `InterestModel`, which is changed in place.
         interactions: Of the validation day.
+        request_NJ: Code of each context of their requests.
     """
     config = scorer.model.config
     assert isinstance(scorer.model, InterestModel)
-    logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N)
+    logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N, request_NJ)
     known_N = ~interactions.watch_ratio_N.isnan()
     labels = behaviour_labels(
         interactions.watch_ratio_N,

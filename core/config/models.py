@@ -93,6 +93,9 @@ class InterestModelConfig:
         positions: whether the encoder reads order and time gaps.
         profile: whether the model reads the static user profile.
         contexts: context columns that the encoder reads in addition to the hour: device, network.
+        playback_signals: whether the encoder reads if an interaction had a pause, a replay or a swipe.
+        request_contexts: what the ranking heads read of a request: hour, device, network, depth (position
+            within the session), and categorical profile columns such as a city tier. Empty: nothing.
         item_features: item features that the ranking heads read in addition to the content. They are columns
             of the snapshot's catalogue or item statistics: comment_sentiment, comments, duration_ms.
         item_attributes: attributes of a video with an embedding, in addition to content and ID: creator,
@@ -120,6 +123,8 @@ class InterestModelConfig:
     positions: bool
     profile: bool
     contexts: tuple[Literal["device", "network"], ...]
+    playback_signals: bool
+    request_contexts: tuple[str, ...]
     item_features: tuple[str, ...]
     item_attributes: tuple[Literal["creator", "category", "duration"], ...]
     max_length: PositiveInt

@@ -135,12 +135,16 @@ class Baseline(nn.Module):
         """Return the scores unchanged: a baseline has no final ranker."""
         return score_BV
 
-    def rerank(self, user_state: UserState, items: IdVocabulary, score_NV: Tensor) -> Tensor:
+    def rerank(
+        self, user_state: UserState, items: IdVocabulary, score_NV: Tensor, request_NJ: Tensor | None = None
+    ) -> Tensor:
         """Return the scores unchanged: a baseline has no second stage."""
         return score_NV
 
-    def behaviour_logits(self, user_state: UserState, items: IdVocabulary, rows_N: Tensor) -> Tensor:
-        """Return the logits [N, H] of the ranking heads, for one video for each row.
+    def behaviour_logits(
+        self, user_state: UserState, items: IdVocabulary, rows_N: Tensor, request_NJ: Tensor | None = None
+    ) -> Tensor:
+        """Return the logits [N, H] of the ranking heads, for one video for each row. No context is read.
 
         Only baselines with `has_ranking_heads` have them.
         """

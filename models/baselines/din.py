@@ -104,7 +104,9 @@ class DIN(Baseline):
         pairs = zip(user_state.z_ND, user_state.u_NW, strict=True)
         return torch.stack([self._score_user(row_T[mask_T]) for row_T, mask_T in pairs])
 
-    def behaviour_logits(self, user_state: UserState, items: IdVocabulary, rows_N: Tensor) -> Tensor:
+    def behaviour_logits(
+        self, user_state: UserState, items: IdVocabulary, rows_N: Tensor, request_NJ: Tensor | None = None
+    ) -> Tensor:
         """Return the logits [N, H] of the ranking heads, for one video for each row."""
         return self(user_state.z_ND, user_state.u_NW, items.id_row_V[rows_N])[:, 1:]
 

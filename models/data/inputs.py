@@ -141,15 +141,13 @@ def build_sequences(
         num_behaviours: Number of bits in `behaviours`.
         contexts: Context -> its column and its known values.
     """
-    timestamp_E = torch.from_numpy(
-        events["started_at"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() // 1_000_000
-    )
+    timestamp_E = to_timestamps(events["started_at"])
     codes = [vocabulary_codes(column, values) for column, values in contexts.values()]
     return Sequences(
         offsets=offsets,
         video_E=to_ints(events["video_rows"]),
         timestamp_E=timestamp_E,
-        hour_E=(timestamp_E + 60 * to_ints(events["utc_offset_minutes"])) // 3600 % HOURS_PER_DAY,
+        hour_E=local_hours(timestamp_E, events["utc_offset_minutes"]),
         watch_ratio_E=to_floats(events["watch_ratios"]),
         behaviour_EA=behaviour_flags(events["behaviours"], num_behaviours),
         sentiment_E=to_floats(events["comment_sentiments"]),
@@ -180,6 +178,16 @@ def vocabulary_codes(column: Column, values: Sequence[str]) -> Tensor:
     """Return 1 + the position of each value in the vocabulary. 0 is unknown."""
     positions = pc.index_in(column.cast(pa.string()), pa.array(values, pa.string()))
     return to_ints(pc.add(pc.fill_null(positions, -1), 1))
+
+
+def to_timestamps(column: Column) -> Tensor:
+    """Return seconds since 1970."""
+    return torch.from_numpy(column.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() // 1_000_000)
+
+
+def local_hours(timestamp_N: Tensor, utc_offset_minutes: Column) -> Tensor:
+    """Return the hour of the day on the clock of the user. An unknown offset counts as UTC."""
+    return (timestamp_N + 60 * to_ints(utc_offset_minutes)) // 3600 % HOURS_PER_DAY
 
 
 def to_ints(column: Column) -> Tensor:

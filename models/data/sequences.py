@@ -39,6 +39,7 @@ class SequenceBatch:
     hour_BT: Tensor
     positive_BT: Tensor
     context_BTJ: Tensor
+    request_BTJ: Tensor
 
     @property
     def lengths(self) -> Tensor:
@@ -75,6 +76,8 @@ class Sequences:
         sentiment_E: Sentiment of the user's comments, in [-1, 1]. NaN is none or unknown.
         positive_E: Bool, whether the interaction is a positive.
         context_EJ: Code of each context of the model. 0 is unknown. None: the model reads no context.
+        request_EJ: Code of each context of the request that led to the interaction (`request_codes`). None:
+            the model reads none.
     """
 
     offsets: Tensor
@@ -86,6 +89,7 @@ class Sequences:
     sentiment_E: Tensor
     positive_E: Tensor
     context_EJ: Tensor | None = None
+    request_EJ: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -126,7 +130,7 @@ class Sequences:
         if not len(self.video_E):
             index_BT = index_BT[:, :0]
         watch_ratio_BT, sentiment_BT = self.watch_ratio_E[index_BT], self.sentiment_E[index_BT]
-        no_context_BTJ = index_BT[:, :, None][:, :, :0]
+        no_context_BT0 = index_BT[:, :, None][:, :, :0]
         return SequenceBatch(
             users_B=users_B,
             mask_BT=mask_BT,
@@ -140,7 +144,8 @@ class Sequences:
             time_gap_BT=time_gap_buckets(self.timestamp_E[index_BT]),
             hour_BT=self.hour_E[index_BT],
             positive_BT=self.positive_E[index_BT],
-            context_BTJ=no_context_BTJ if self.context_EJ is None else self.context_EJ[index_BT],
+            context_BTJ=no_context_BT0 if self.context_EJ is None else self.context_EJ[index_BT],
+            request_BTJ=no_context_BT0 if self.request_EJ is None else self.request_EJ[index_BT],
         )
 
 

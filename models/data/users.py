@@ -26,8 +26,12 @@ class UserProfiles:
 
 @dataclass(frozen=True)
 class UserData:
-    """Sequences, profiles and seen items of all users, in one order of users."""
+    """Sequences, profiles and seen items of all users, in one order of users.
+
+    `request_UJ` has the code of each context of the next request of a user. None: unknown.
+    """
 
     sequences: Sequences
     profiles: UserProfiles
     seen: SeenItems
+    request_UJ: Tensor | None = None

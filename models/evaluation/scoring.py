@@ -69,6 +69,11 @@ class Scorer:
         hidden_BV = self.user_data.seen.mask(users_B, score_BV.shape[1]) | ~self.available
         return score_BV.masked_fill(hidden_BV, -torch.inf)
 
+    def requests(self, users_B: Tensor) -> Tensor | None:
+        """Return the contexts of the next requests of these users, [B, J]. None: unknown."""
+        request_UJ = self.user_data.request_UJ
+        return None if request_UJ is None else request_UJ[users_B]
+
     def batch(self, users_B: Tensor) -> SequenceBatch:
         """Return the sequences of these users, as long as the model reads them."""
         return self.user_data.sequences.padded_batch(users_B, self.model.config.max_length)
@@ -145,7 +150,9 @@ def score_in_chunks(
                 score_BV, items, scorer.batch(users_B), scorer.item_table, scorer.day
             )
         score_BV = scorer.masked(users_B, score_BV)
-        yield users_B, scorer.model.rerank(user_state, items, score_BV) if final else score_BV, alpha_MBV
+        if final:
+            score_BV = scorer.model.rerank(user_state, items, score_BV, scorer.requests(users_B))
+        yield users_B, score_BV, alpha_MBV
 
 
 @dataclass(frozen=True)
@@ -227,16 +234,30 @@ def rank_with_modality_weights(
 
 
 @torch.no_grad()
-def behaviour_logits(scorer: Scorer, user_N: Tensor, row_N: Tensor) -> Tensor:
-    """Return the logits [N, H] of the ranking heads for each pair of user and video."""
+def behaviour_logits(
+    scorer: Scorer, user_N: Tensor, row_N: Tensor, request_NJ: Tensor | None = None
+) -> Tensor:
+    """Return the logits [N, H] of the ranking heads for each pair of user and video.
+
+    Args:
+        scorer: The model and its data.
+        user_N: Row of the user.
+        row_N: Row of the video.
+        request_NJ: Code of each context of the request. None: unknown.
+    """
     model, users = scorer.model.eval(), user_N.unique()
     items: Any = model.encode_items(scorer.item_table)
     states = [scorer.encode_user(users_B, items) for users_B in users.split(CHUNK_USERS)]
     user_state = concat_states(states)
     position_N = torch.searchsorted(users, user_N)
-    parts = zip(position_N.split(CHUNK_INTERACTIONS), row_N.split(CHUNK_INTERACTIONS), strict=True)
+    if request_NJ is None:
+        request_NJ = torch.zeros(len(user_N), len(model.config.request_contexts), dtype=torch.long)
+    parts = zip(*(x.split(CHUNK_INTERACTIONS) for x in (position_N, row_N, request_NJ)), strict=True)
     return torch.cat(
-        [model.behaviour_logits(user_state.select(positions), items, rows) for positions, rows in parts]
+        [
+            model.behaviour_logits(user_state.select(positions), items, rows, requests)
+            for positions, rows, requests in parts
+        ]
     )
 
 

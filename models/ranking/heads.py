@@ -1,7 +1,7 @@
 """The second stage: the probability of each behaviour, and the value of a recommendation."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from models.data.targets import BEHAVIOUR_HEADS
 
 PRIOR_INTERACTIONS = 10.0  # interactions at the average rate that are added to those of each video
+UNKNOWN_SHARE = 0.2  # requests that training treats as unknown, and contexts of the others
 MIN_CALIBRATION_LABELS = 20  # interactions with, and without, a behaviour that calibration needs
 
 
@@ -19,17 +20,28 @@ class RankingHeads(nn.Module):
     A learned log-odds of the video is added: how much likelier the behaviour is there than at the average
     video. It is 0 for a new video.
 
+    The context of the request is a learned vector that is added to z. So the product crosses it with the
+    video, whose embedding holds category and duration. It starts at 0. "Unknown" is a learned value, too.
+
     Args:
         width: D.
         dropout: Dropout rate.
         num_item_features: Q.
         num_videos: I.
+        context_sizes: Number of known values of each context of a request.
     """
 
     scale_H: Tensor
     shift_H: Tensor
 
-    def __init__(self, width: int, dropout: float, num_item_features: int, num_videos: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        dropout: float,
+        num_item_features: int,
+        num_videos: int,
+        context_sizes: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             nn.Linear(3 * width + 2 * num_item_features, width), nn.GELU(), nn.Dropout(dropout)
@@ -37,10 +49,21 @@ class RankingHeads(nn.Module):
         self.logits = nn.Linear(width, len(BEHAVIOUR_HEADS))
         self.item_log_odds = nn.Embedding(num_videos, len(BEHAVIOUR_HEADS))
         nn.init.zeros_(self.item_log_odds.weight)
+        context_embeddings = [nn.Embedding(size + 1, width) for size in context_sizes]
+        for embedding in context_embeddings:
+            nn.init.zeros_(embedding.weight)
+        self.context_embeddings = nn.ModuleList(context_embeddings)
         self.register_buffer("scale_H", torch.ones(len(BEHAVIOUR_HEADS)))
         self.register_buffer("shift_H", torch.zeros(len(BEHAVIOUR_HEADS)))
 
-    def forward(self, z_ND: Tensor, f_ND: Tensor, id_row_N: Tensor, item_features_NF: Tensor) -> Tensor:
+    def forward(
+        self,
+        z_ND: Tensor,
+        f_ND: Tensor,
+        id_row_N: Tensor,
+        item_features_NF: Tensor,
+        request_NJ: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits [N, H].
 
         Args:
@@ -48,7 +71,12 @@ class RankingHeads(nn.Module):
             f_ND: Item embeddings.
             id_row_N: ID row of each video. −1: the video was not in training.
             item_features_NF: Item features and whether each is known, F = 2 Q.
+            request_NJ: Code of each context of the request. None: unknown.
         """
+        if request_NJ is None:
+            request_NJ = id_row_N.new_zeros(len(z_ND), len(self.context_embeddings))
+        for embedding, code_N in zip(self.context_embeddings, request_NJ.unbind(1), strict=True):
+            z_ND = z_ND + embedding(code_N)
         logit_NH = self.logits(self.trunk(torch.cat([z_ND, f_ND, z_ND * f_ND, item_features_NF], -1)))
         if len(self.item_log_odds.weight):
             known_N1 = (id_row_N >= 0).unsqueeze(-1)
@@ -89,6 +117,12 @@ class RankingHeads(nn.Module):
                 scale, shift = platt_scaling(logit_N, label_N)
                 self.scale_H[head] *= scale
                 self.shift_H[head] = self.shift_H[head] * scale + shift
+
+
+def hide_contexts(request_NJ: Tensor) -> Tensor:
+    """Return the contexts with some as unknown, for training: all of some requests, and single ones."""
+    hidden_N1, hidden_NJ = torch.rand(len(request_NJ), 1), torch.rand(request_NJ.shape)
+    return request_NJ.masked_fill(torch.minimum(hidden_N1, hidden_NJ) < UNKNOWN_SHARE, 0)
 
 
 def platt_scaling(logit_N: Tensor, label_N: Tensor) -> tuple[float, float]:

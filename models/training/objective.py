@@ -23,6 +23,7 @@ from models.layers.reliability import reliability_loss
 from models.losses.fused_linear_cross_entropy import fused_linear_cross_entropy
 from models.losses.info_nce import NearDuplicates, anchor_loss, info_nce_loss
 from models.losses.softmax import behaviour_loss, chunked_loss, sampled_softmax_loss
+from models.ranking.heads import hide_contexts
 
 SAMPLING_EXPONENT = 0.75  # exponent of the interaction counts in negative sampling (word2vec)
 ALIGNMENT_VIDEOS = 256  # videos in the alignment and anchor losses of a step
@@ -260,8 +261,9 @@ def _ranking_loss(step: StepInputs) -> Tensor:
     """Return the binary cross-entropy of the behaviours of each interaction, from the state before it."""
     batch, mask_BT, config = step.batch, step.batch.mask_BT, step.model.config
     user_state = step.user_state.select((slice(None), slice(mask_BT.shape[1]))).select(mask_BT)
+    request_EJ = hide_contexts(batch.request_BTJ[mask_BT]) if config.request_contexts else None
     logit_EH = step.model.behaviour_logits(
-        user_state, step.items, step.item_positions(batch.video_BT[mask_BT])
+        user_state, step.items, step.item_positions(batch.video_BT[mask_BT]), request_EJ
     )
     label_EH, known_EH = behaviour_labels(
         batch.watch_ratio_BT[mask_BT],

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from core.errors import InputError
-from core.tables import EVENTS, LANDINGS, TABLES, VIDEOS, TableSpec
+from core.tables import EVENTS, INTERACTIONS, LANDINGS, PLAYBACK_SIGNALS, TABLES, VIDEOS, TableSpec
 from lake import migration
 from lake.client import Lake
 from lake.migration import migrate_table, plan_migration
@@ -67,6 +67,20 @@ def test_rows_are_written_to_a_migrated_table_as_to_a_new_one(previous_version):
     kept = Lake().scan("events")["other_fields"].to_pylist()
     assert sorted(kept, key=bool) == [None, [("client", "tv")]]
     assert Lake().lazy_scan("events").collect()["other_fields"].null_count() == 1
+
+
+def test_interactions_of_a_version_without_playback_events_get_unknown_counts(monkeypatch):
+    old = INTERACTIONS
+    for column in PLAYBACK_SIGNALS:
+        old = _without(old, column)
+    monkeypatch.setitem(TABLES, "interactions", old)
+    row = {"user_id": "u", "video_id": "v", "day": DAY, "viewed": True, "comment_text": "good", "events": 2}
+    Lake().write("interactions", pa.Table.from_pylist([row], old.schema))
+    monkeypatch.setitem(TABLES, "interactions", INTERACTIONS)
+    done = migrate_table(Lake(), "interactions")
+    assert (done.added, done.rows) == (list(PLAYBACK_SIGNALS), 1)
+    (migrated,) = Lake().scan("interactions").to_pylist()
+    assert migrated == dict.fromkeys(INTERACTIONS.schema.names) | row
 
 
 def test_a_killed_migration_leaves_the_table_as_it_was(previous_version, monkeypatch):

@@ -1,6 +1,7 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -25,10 +26,10 @@ K = 5
 DAY = {"day": str(NIGHT)}
 
 
-def _model(snapshot: SnapshotReader) -> InterestModel:
+def _model(snapshot: SnapshotReader, **changes: Any) -> InterestModel:
     """A model whose sources are counted, and whose final ranker weights all of them."""
     torch.manual_seed(3)
-    params = load_params(PROJECT_ROOT / "params.yaml").train.model
+    params = replace(load_params(PROJECT_ROOT / "params.yaml").train.model, **changes)
     model = InterestModel(build_model_config(params, snapshot, TEST_FOLD, 16))
     fold = snapshot.fold(TEST_FOLD, model.config)
     count_sources(model.sources, fold.users.sequences, fold.item_table)
@@ -93,6 +94,18 @@ def test_recommendations_are_for_today_by_default(snapshot):
     assert recommender.predict(None, rows, every | {"day": ""}).equals(today)
     earlier = recommender.predict(None, rows, every | DAY)
     assert not earlier.equals(today), "the age of videos must change the scores"
+
+
+def test_the_context_of_a_request_is_optional_and_changes_the_order(snapshot):
+    model = _model(snapshot, request_contexts=("hour", "device", "depth"))
+    for weight in model.ranking_heads.context_embeddings.parameters():
+        torch.nn.init.normal_(weight, std=9.0)
+    recommender, rows = load_recommender(snapshot.night, model), request_rows(snapshot)
+    unknown = recommender.predict(None, rows, DAY)
+    context = {"request_hour": 20, "request_device": "phone", "request_depth": 5}
+    assert not recommender.predict(None, rows.assign(**context), DAY).equals(unknown)
+    nothing = {"request_hour": None, "request_device": "fridge"}
+    assert recommender.predict(None, rows.assign(**nothing), DAY).equals(unknown)
 
 
 def test_a_day_that_is_no_date_is_refused(snapshot):

@@ -1,6 +1,7 @@
 """A fold knows everything before its day, and nothing later."""
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -187,3 +188,41 @@ def test_alignment_is_trained_on_videos_of_the_first_fold(night: Night) -> None:
     assert (snapshot.num_interactions("test") > 0).sum() > known_V.sum()
     rows = torch.cat([snapshot.alignment_rows, snapshot.held_out_rows])
     assert rows.sort().values.tolist() == list(range(50))
+
+
+def test_requests_have_the_context_that_is_known_when_they_are_served(night: Night) -> None:
+    """The planted interactions of a day start two hours apart, so each is a session of its own."""
+    snapshot, names = SnapshotReader(night), ("hour", "device", "depth", "city_tier")
+    config = build_model_config(replace(MODEL, request_contexts=names), snapshot, "test", 16)
+    assert list(config.request_contexts) == list(names)
+    day, tiers = read_table(night, "interactions_test").to_pylist(), snapshot.users("test")["city_tier"]
+    request_NJ = snapshot.request_contexts("test", config)
+    values = [config.request_contexts[name] for name in names]
+    user_N = snapshot.interactions("test").user_N.tolist()
+    for row, user, codes in zip(day, user_N, request_NJ.tolist(), strict=True):
+        hour = (row["started_at"].hour * 60 + row["started_at"].minute + row["utc_offset_minutes"]) // 60 % 24
+        expected = (str(hour), row["device"], "1", tiers[user].as_py())
+        assert codes == [1 + known.index(value) for known, value in zip(values, expected, strict=True)]
+    users = snapshot.fold("test", config).users
+    first = user_N.index(user_N[-1])
+    assert users.request_UJ is not None
+    assert users.request_UJ[user_N[-1]].tolist() == request_NJ[first].tolist()
+    absent = set(range(len(users.request_UJ))) - set(user_N)
+    assert all(users.request_UJ[user].tolist() == [0, 0, 0, 0] for user in absent)
+
+
+def test_the_contexts_of_past_requests_are_those_of_their_interactions(night: Night) -> None:
+    snapshot = SnapshotReader(night)
+    config = build_model_config(replace(MODEL, request_contexts=("hour", "device")), snapshot, "test", 16)
+    sequences = snapshot.fold("test", config).users.sequences
+    assert sequences.request_EJ is not None
+    assert sequences.context_EJ is not None
+    assert torch.equal(sequences.request_EJ[:, 0], 1 + sequences.hour_E)
+    assert torch.equal(sequences.request_EJ[:, 1], sequences.context_EJ[:, 0])
+    assert snapshot.fold("test", replace(config, request_contexts={})).users.sequences.request_EJ is None
+
+
+def test_an_unknown_request_context_is_refused(night: Night) -> None:
+    model = replace(MODEL, request_contexts=("weather",))
+    with pytest.raises(InputError, match=r"request_contexts has 'weather'; choose from age_band, .*, hour"):
+        build_model_config(model, SnapshotReader(night), "test", 16)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config import CleanConfig
-from core.tables import EVENTS
+from core.tables import EVENTS, PLAYBACK_SIGNALS
 from spark_jobs import clean, sentiment
 
 DAY = date(2026, 3, 5)
@@ -130,6 +130,61 @@ def test_behaviours_belong_to_the_interaction_they_follow():
     assert [row["events"] for row in (first, second_view, later)] == [4, 1, 1]
 
 
+def test_pauses_replays_and_swipes_are_counted_per_interaction():
+    second = timedelta(seconds=1)
+    rows = [
+        _event(1, "impression", NOON),
+        _event(2, "pause", NOON + second),
+        _event(3, "pause", NOON + 2 * second),
+        _event(4, "replay", NOON + 3 * second),
+        _event(5, "view", NOON + 4 * second, watch_ms=9_000),
+        _event(6, "swipe", NOON + 5 * second),
+        _event(7, "impression", NOON + timedelta(hours=2)),
+        _event(8, "swipe", NOON + timedelta(hours=2) + second),
+        _event(9, "view", NOON, video_id="w"),
+    ]
+    watched, swiped, plain = _interactions(rows)
+    counts = [[row[name] for name in PLAYBACK_SIGNALS] for row in (watched, swiped, plain)]
+    assert counts == [[2, 1, 1], [0, 0, 1], [0, 0, 0]]
+    assert [row["viewed"] for row in (watched, swiped, plain)] == [True, False, True]
+    assert [row["events"] for row in (watched, swiped, plain)] == [6, 2, 1]
+
+
+@given(st.lists(st.sampled_from(["impression", "view", "like"]), min_size=1, max_size=6), st.data())
+def test_playback_events_open_no_interaction_of_their_own(kinds, data):
+    """Each one follows another event of the video within a second."""
+    rows = [_event(n, kind, NOON + timedelta(seconds=10 * n)) for n, kind in enumerate(kinds)]
+    added = [
+        _event(100 + n, kind, NOON + timedelta(seconds=10 * n + 1))
+        for n, kind in enumerate(data.draw(st.lists(st.sampled_from(clean.PLAYBACK_TYPES), max_size=6)))
+        if n < len(rows)
+    ]
+    counted = (*PLAYBACK_SIGNALS, "events")
+    plain, played = (
+        [{n: v for n, v in row.items() if n not in counted} for row in _interactions(events)]
+        for events in (rows, rows + added)
+    )
+    assert played == plain
+
+
+def test_a_view_belongs_to_the_pause_that_starts_its_session():
+    minute = timedelta(minutes=1)
+    rows = [
+        _event(2, "pause", NOON),
+        _event(3, "view", NOON + minute, watch_ms=100),
+        _event(4, "pause", NOON + 60 * minute),
+        _event(5, "view", NOON + 61 * minute, watch_ms=200),
+    ]
+    assert [(row["pauses"], row["watched_ms"]) for row in _interactions(rows)] == [(1, 100), (1, 200)]
+
+
+def test_the_watch_time_of_a_swipe_is_checked_like_that_of_a_view():
+    assert _reasons([_event(1, "swipe", watch_ms=40_001), _event(2, "swipe", watch_ms=4_000)]) == {
+        1: "impossible_watch_time",
+        2: None,
+    }
+
+
 def test_an_interaction_has_the_mean_sentiment_of_its_comments():
     def comment(line: int, text: str | None, user: str):
         return _event(line, "comment", NOON + timedelta(seconds=line), comment_text=text, user_id=user)
@@ -138,8 +193,8 @@ def test_an_interaction_has_the_mean_sentiment_of_its_comments():
         comment(1, "love this cat, more please", "a"),
         comment(2, "boring, what a waste of time", "a"),
         comment(3, "😍", "b"),
-        comment(4, "die Musik ist toll", "b"),
-        comment(5, "die Musik ist toll", "c"),
+        comment(4, "det er super fint", "b"),
+        comment(5, "det er super fint", "c"),
         comment(6, "", "d"),
         comment(7, None, "e"),
         _event(8, user_id="f"),

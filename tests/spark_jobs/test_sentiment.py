@@ -36,10 +36,65 @@ def test_a_comment_without_lexicon_words_is_unknown(text):
     assert compound_score(text) is None
 
 
-@pytest.mark.parametrize("text", ["die Musik ist toll", "das ist super schön", "no me gusta nada"])
-def test_words_of_other_languages_do_not_count(text):
+@pytest.mark.parametrize("text", ["det er super fint", "çok güzel bir video super", "to jest super film"])
+def test_words_of_a_language_without_a_lexicon_do_not_count(text):
     assert compound_score(text) is None
     assert sentiment._analyzer().polarity_scores(text)["compound"] != 0
+
+
+@pytest.mark.parametrize(
+    ("friendly", "unfriendly"),
+    [
+        ("das ist super schön", "das ist nicht gut"),
+        ("qué gracioso, muy bueno", "no me gusta nada"),
+        ("c'est un excellent travail", "je n'aime pas cette vidéo"),
+        ("saya suka video ini", "kucing ini tidak cantik"),
+        ("questo video è molto divertente", "questo video non è bello"),
+        ("dit is een mooie kat", "ik vind dit niet leuk"),
+        ("este vídeo é muito bom", "este vídeo não é bom"),
+        ("это очень хорошо", "это не хорошо"),
+    ],
+)
+def test_comments_of_other_languages_have_the_sign_of_their_words(friendly, unfriendly):
+    assert compound_score(friendly) > 0.1
+    assert compound_score(unfriendly) < -0.1
+
+
+def test_a_negation_reaches_three_words():
+    assert (
+        sentiment.lexicon_score("no es un bueno", "es")
+        < 0
+        < sentiment.lexicon_score("no es de un bueno", "es")
+    )
+
+
+def test_english_words_of_a_german_comment_are_read_as_german():
+    assert sentiment._analyzer().polarity_scores("die Musik ist toll")["compound"] < -0.5
+    assert compound_score("die Musik ist toll") is None  # "toll" is in no lexicon
+
+
+# Known limits: the scores of these comments are wrong or unknown (docs/adr/0085).
+
+
+@pytest.mark.parametrize("text", ["oh great, it broke again", "yeah great, another ad 🙄"])
+def test_sarcasm_is_read_literally(text):
+    assert compound_score(text) > 0.1
+
+
+def test_a_negation_after_its_verb_is_missed():
+    assert compound_score("ich mag das nicht") > 0.1
+
+
+def test_emoji_count_in_english_and_alone_but_not_in_other_languages():
+    assert compound_score("this cat 😍") > 0.1
+    assert compound_score("😍") > 0.1
+    assert compound_score("das ist eine Katze 😍") is None
+    assert compound_score("💀 💀 💀") is None  # slang for laughing
+
+
+def test_a_short_comment_of_another_language_is_unknown():
+    assert compound_score("sehr schön") is None
+    assert sentiment.lexicon_score("sehr schön", "de") > 0.1
 
 
 def test_only_the_beginning_of_a_long_comment_is_scored(monkeypatch):

@@ -84,6 +84,18 @@ def test_behaviours_are_bits_in_the_declared_order():
     assert _sequences([row])["a"]["behaviours"] == [0b001011]
 
 
+def test_pauses_replays_and_swipes_are_the_bits_after_the_behaviours():
+    rows = [
+        _interaction("a", "v", 0, 0, pauses=2, replays=0, swipes=1),
+        _interaction("a", "w", 0, 1, pauses=None, replays=None, swipes=None),  # of an older table
+    ]
+    assert _sequences(rows)["a"]["behaviours"] == [0b101000001, 0b000000001]
+
+
+def test_an_interaction_that_was_only_swiped_past_is_in_no_sequence():
+    assert _sequences([_interaction("a", "v", 0, 0, viewed=False, swipes=1)]) == {}
+
+
 def test_an_impression_alone_is_not_in_the_sequence():
     assert _sequences([_interaction("a", "v", 0, 0, viewed=False)]) == {}
 

@@ -125,6 +125,28 @@ def test_a_large_night_has_the_same_sequences_on_spark(landing, night, monkeypat
     assert rows[0] == rows[1]
 
 
+def test_playback_events_reach_the_sequences_in_one_process_and_on_spark(landing, night, monkeypatch):
+    small_platform(landing)
+    kinds = ("impression", "pause", "pause", "replay", "view", "swipe", "scroll")
+    log = [event(900 + n, "new", "v0", kind, at(DAY, 9, 0, n), watch_ms=500) for n, kind in enumerate(kinds)]
+    land(landing, "events", DAY, log, "playback.jsonl")
+    columns = ("pauses", "replays", "swipes", "viewed", "events")
+    for max_bytes in (exchange.MAX_BYTES_IN_PROCESS, -1):
+        monkeypatch.setattr(exchange, "MAX_BYTES_IN_PROCESS", max_bytes)
+        for table in ("interactions", "sequences"):
+            Lake().commit(table, [], [], {_days_before(n): None for n in range(4)})
+        _ingest_and_clean(night)
+        audits.write_audit(night.day, "passed")
+        _run(night)
+        (row,) = [row for row in Lake().scan("interactions").to_pylist() if row["user_id"] == "new"]
+        assert [row[name] for name in columns] == [2, 1, 1, True, 6]
+        (reject,) = Lake().scan("rejects").to_pylist()
+        assert (reject["reason"], reject["source_line"]) == ("unknown_event_type", 7)
+        stored = Lake().scan("sequences", on_days(DAY)).to_pylist()
+        (bits,) = [row["behaviours"] for row in stored if row["user_id"] == "new"]
+        assert bits == [1 | 0b111 << len(BEHAVIOURS)]
+
+
 def test_sequences_whose_files_are_gone_are_not_continued(landing, night):
     _clean_days(landing, night, days=4)
     _run(night)

@@ -42,6 +42,7 @@ TRAIN_CONFIG = TrainConfig(
         dropout=DROPOUT, positions=True, profile=False, contexts=(), item_features=(), item_attributes=(),
         max_length=MAX_LENGTH, token_budget=0, skip_watch_ratio=0.2, warmup_epochs=1,
         sources=(), rerank=NO_RERANK,
+        playback_signals=False, request_contexts=(),
         objective=ObjectiveConfig(
             ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, num_negatives=0, id_dropout=0.0,
             horizon=1, recency_half_life_days=0.0,

@@ -57,6 +57,7 @@ def train_config(profile: bool, seed: int) -> TrainConfig:
             dropout=0.5, positions=True, profile=profile, contexts=(), item_features=(), item_attributes=(),
             max_length=MAX_LENGTH, token_budget=0, skip_watch_ratio=0.2, warmup_epochs=1,
             sources=(), rerank=NO_RERANK,
+            playback_signals=False, request_contexts=(),
             objective=ObjectiveConfig(
                 ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, num_negatives=400, id_dropout=0.5,
                 horizon=200, recency_half_life_days=HALF_LIFE_DAYS,

@@ -49,6 +49,7 @@ TRAIN_CONFIG = TrainConfig(
         encoder="mean", layers=1, heads=1, dropout=0.2, positions=False,
         profile=False, contexts=(), item_features=(), item_attributes=(), max_length=50, token_budget=0,
         skip_watch_ratio=0.2, warmup_epochs=1, sources=("popularity", "random_walk"), rerank=NO_RERANK,
+        playback_signals=False, request_contexts=(),
         objective=ObjectiveConfig(
             ranking_weight=0.0, align_weight=0.0, anchor_weight=0.0, num_negatives=0, id_dropout=0.0,
             horizon=1000, recency_half_life_days=0.0,
