@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,16 +24,25 @@ from core.errors import REFUSED_INPUT, InputError
 from media.clip import UnreadableMedia
 from models.encoders import ImageEncoder, build_image_encoder
 from research.synchrony.__main__ import find_videos
-from research.synchrony.embedding_motion import IMAGE_SECONDS, embedding_form
+from research.synchrony.embedding_motion import (
+    IMAGE_SECONDS,
+    LEVELS,
+    MIN_EMBEDDING_MOTION,
+    Encode,
+    embed_images,
+    group_changes,
+)
 from research.synchrony.measure import (
     FRAMES,
     SYNCHRONY_SAMPLE_RATE,
     MotionForm,
+    frame_differences,
     measure_synchrony,
     read_motion_and_sound,
 )
 
 GROUPS = (1, 4, 10)  # images on each side of a comparison
+FORMS = ("frames", *(f"embeddings of {group}" for group in GROUPS))
 MAX_SECONDS = 60.0
 PARTNERS = 20  # shuffled pairs of each window
 RESAMPLES = 1000
@@ -66,9 +76,9 @@ def main() -> int:
     parser.add_argument(
         "--window", type=float, default=5.0, help="seconds of a window (default: %(default)s)"
     )
-    parser.add_argument("--planted", type=int, default=20, help="planted videos (default: %(default)s)")
+    parser.add_argument("--planted", type=int, default=12, help="planted videos (default: %(default)s)")
     args = parser.parse_args()
-    forms = motion_forms(build_image_encoder("default", torch.device("cpu")))
+    encoder = build_image_encoder("default", torch.device("cpu"))
     try:
         videos = find_videos(args.paths)
     except InputError as error:
@@ -76,55 +86,57 @@ def main() -> int:
         return REFUSED_INPUT
     av.logging.set_level(av.logging.PANIC)
     if videos:
-        figures = {"videos": matching(list(read_clips(videos, forms)), forms, args.window)}
+        figures = {"videos": matching(list(read_clips(videos, encoder)), args.window)}
     else:
         figures = {
-            nuisance: matching(planted_clips(args.planted, nuisance, forms), forms, args.window)
+            nuisance: matching(planted_clips(args.planted, nuisance, encoder.encode), args.window)
             for nuisance in NUISANCES
         }
     print(json.dumps({"name": "synchrony_matching", "figures": figures}))
     return 0
 
 
-def motion_forms(encoder: ImageEncoder) -> dict[str, MotionForm]:
-    """Return the forms to compare: by pixels, and by embeddings with each of GROUPS."""
-    by_group = {f"embeddings, {n}": embedding_form(encoder.encode, encoder.image_size, n) for n in GROUPS}
-    return {"frames": FRAMES} | by_group
-
-
-def read_clips(paths: Sequence[Path], forms: Mapping[str, MotionForm]) -> Iterator[Clip]:
+def read_clips(paths: Sequence[Path], encoder: ImageEncoder) -> Iterator[Clip]:
     """Decode the start of each video. Videos without pictures or sound are left out."""
+
+    def embed(rgb_NXX3: np.ndarray) -> np.ndarray:
+        return embed_images(encoder.encode, rgb_NXX3)
+
+    images = MotionForm(encoder.image_size, "rgb24", IMAGE_SECONDS, embed, 0.0)
     for path in tqdm(paths, "decode", unit="video"):
-        motion, samples = {}, np.zeros(0, np.float32)
         try:
-            for name, form in forms.items():
-                *motion[name], samples = read_motion_and_sound(path, MAX_SECONDS, form=form)
+            *by_frames, samples = read_motion_and_sound(path, MAX_SECONDS)
+            seconds_N, vectors_ND, _ = read_motion_and_sound(path, MAX_SECONDS, form=images)
         except UnreadableMedia:
             continue
-        yield Clip({name: (seconds, values) for name, (seconds, values) in motion.items()}, samples)
+        if len(seconds_N):
+            yield Clip({FORMS[0]: (by_frames[0], by_frames[1])} | _by_groups(seconds_N, vectors_ND), samples)
 
 
-def planted_clips(count: int, nuisance: str, forms: Mapping[str, MotionForm], seed: int = 0) -> list[Clip]:
+def _by_groups(seconds_N: np.ndarray, vectors_ND: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the motion by embeddings with each of GROUPS."""
+    motions = (LEVELS * group_changes(vectors_ND, group) for group in GROUPS)
+    return {name: (seconds_N, motion_N) for name, motion_N in zip(FORMS[1:], motions, strict=True)}
+
+
+def planted_clips(count: int, nuisance: str, encode: Encode, seed: int = 0) -> list[Clip]:
     """Draw videos of 20 s whose scene changes at random moments, at which the sound clicks.
 
     Args:
         count: number of videos.
         nuisance: what else moves. `flicker`: the light goes on and off at other random moments. `shake`: the
             camera moves by up to 3 pixels in each image.
-        forms: how motion is measured.
+        encode: encodes images.
         seed: of the videos.
     """
     clips = []
     for number in range(count):
         random = np.random.default_rng([seed, number])
         images, samples = _draw(random, nuisance, round(20 / IMAGE_SECONDS))
-        seconds = np.arange(len(images)) * IMAGE_SECONDS
-        grey = images.mean(3).astype(np.uint8)[:, ::2, ::2]
-        motion = {
-            name: (seconds, form.motion(grey if form.pixels == "gray" else images))
-            for name, form in forms.items()
-        }
-        clips.append(Clip(motion, samples))
+        seconds_N = np.arange(len(images)) * IMAGE_SECONDS
+        grey_NXX = images.mean(3).astype(np.uint8)[:, ::2, ::2]
+        motion = {FORMS[0]: (seconds_N, frame_differences(grey_NXX))}
+        clips.append(Clip(motion | _by_groups(seconds_N, embed_images(encode, images)), samples))
     return clips
 
 
@@ -155,12 +167,11 @@ def _scene(random: np.random.Generator) -> np.ndarray:
     return dark + stripe[..., None] * (light - dark)
 
 
-def matching(clips: Sequence[Clip], forms: Mapping[str, MotionForm], window: float) -> dict[str, object]:
+def matching(clips: Sequence[Clip], window: float) -> dict[str, Any]:
     """Compare matched with shuffled windows.
 
     Args:
         clips: the videos.
-        forms: the forms of their motion.
         window: length of a window, seconds.
 
     Returns:
@@ -168,9 +179,9 @@ def matching(clips: Sequence[Clip], forms: Mapping[str, MotionForm], window: flo
         its 95 % interval from a bootstrap over clips.
     """
     windows = [(n, *cut) for n, clip in enumerate(clips) for cut in _windows(clip, window)]
-    result: dict[str, object] = {"clips": len({n for n, *_ in windows}), "windows": len(windows)}
-    for name, form in forms.items():
-        pairs = _pairs(windows, name, form)
+    result: dict[str, Any] = {"clips": len({n for n, *_ in windows}), "windows": len(windows)}
+    for name in FORMS:
+        pairs = _pairs(windows, name)
         result[name] = {
             kind: _auc_with_interval(pairs[:, :2], pairs[:, column])
             for kind, column in (("no delay", 2), ("best delay", 3))
@@ -193,17 +204,18 @@ def _windows(
         yield motion, clip.samples[number * length : (number + 1) * length]
 
 
-def _pairs(windows: Sequence[tuple], name: str, form: MotionForm) -> np.ndarray:
+def _pairs(windows: Sequence[tuple], name: str) -> np.ndarray:
     """Return a row for each known pair: clip of the motion, clip of the sound, and both correlations.
 
     A window is paired with its own sound, and with that of at most PARTNERS windows of other clips.
     """
+    min_motion = FRAMES.min_motion if name == FORMS[0] else LEVELS * MIN_EMBEDDING_MOTION
     random, rows = np.random.default_rng(0), []
     for a, (clip_a, motion, _) in enumerate(windows):
         others = [b for b, (clip_b, *_) in enumerate(windows) if clip_b != clip_a]
         for b in (a, *random.permutation(others)[:PARTNERS]):
             clip_b, _, samples = windows[b]
-            synchrony = measure_synchrony(*motion[name], samples, form.min_motion)
+            synchrony = measure_synchrony(*motion[name], samples, min_motion)
             if synchrony is not None:
                 rows.append((clip_a, clip_b, synchrony.correlation, synchrony.best_correlation))
     return np.array(rows).reshape(-1, 4)

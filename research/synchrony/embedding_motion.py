@@ -30,11 +30,15 @@ def embedding_form(encode: Encode, side: int, group: int) -> MotionForm:
     """
 
     def motion(rgb_NXX3: np.ndarray) -> np.ndarray:
-        starts = range(0, len(rgb_NXX3), BATCH_IMAGES)
-        vectors_ND = np.concatenate([encode(list(rgb_NXX3[n : n + BATCH_IMAGES])) for n in starts])
-        return LEVELS * group_changes(vectors_ND, group)
+        return LEVELS * group_changes(embed_images(encode, rgb_NXX3), group)
 
     return MotionForm(side, "rgb24", IMAGE_SECONDS, motion, LEVELS * MIN_EMBEDDING_MOTION)
+
+
+def embed_images(encode: Encode, rgb_NXX3: np.ndarray) -> np.ndarray:
+    """Return the unit vectors of images [N, D]."""
+    starts = range(0, len(rgb_NXX3), BATCH_IMAGES)
+    return np.concatenate([encode(list(rgb_NXX3[n : n + BATCH_IMAGES])) for n in starts])
 
 
 def group_changes(vectors_ND: np.ndarray, group: int) -> np.ndarray:
