@@ -41,6 +41,8 @@ WORDS = [
     "new",
     "day",
 ]
+SPECIAL = ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
+VOCABULARY = [*SPECIAL, *WORDS]
 TINY: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 16,
@@ -53,7 +55,7 @@ IMAGES: dict[str, Any] = {"image_size": 32, "patch_size": 16}
 def tiny_siglip(folder: Path, seed: int = 3) -> Path:
     """A SigLIP of 32 × 32 pixels, with a tokenizer of WORDS."""
     torch.manual_seed(seed)
-    text = TINY | {"vocab_size": 32, "max_position_embeddings": 8, "projection_size": 16}
+    text = TINY | {"vocab_size": len(VOCABULARY), "max_position_embeddings": 8, "projection_size": 16}
     SiglipModel(SiglipConfig(text_config=text, vision_config=TINY | IMAGES)).save_pretrained(folder)
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     _word_tokenizer().save_pretrained(folder)
@@ -65,7 +67,7 @@ def tiny_blip(folder: Path, seed: int = 3) -> Path:
     torch.manual_seed(seed)
     special = {"bos_token_id": 1, "eos_token_id": 2, "sep_token_id": 2, "pad_token_id": 0}
     text = BlipTextConfig(
-        **TINY, vocab_size=32, max_position_embeddings=64, encoder_hidden_size=16, **special
+        **TINY, vocab_size=len(VOCABULARY), max_position_embeddings=64, encoder_hidden_size=16, **special
     )
     vision = BlipVisionConfig(**TINY, **IMAGES)
     config = BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16)
@@ -106,8 +108,7 @@ def tiny_whisper(folder: Path, seed: int = 3) -> Path:
 
 
 def _word_tokenizer() -> PreTrainedTokenizerFast:
-    words = ["[PAD]", "[BOS]", "[EOS]", "[UNK]", *WORDS]
-    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]", unk_token="[UNK]"

@@ -8,7 +8,7 @@ from transformers import BlipForConditionalGeneration, BlipImageProcessor
 
 from models.encoders import build_description_reader
 from tests.support.encoder_inputs import CPU
-from tests.support.tiny_pretrained import WORDS, tiny_blip, tiny_siglip
+from tests.support.tiny_pretrained import SPECIAL, VOCABULARY, tiny_blip, tiny_siglip
 
 IMAGES = [np.full((48, 20, 3), 255, np.uint8), np.zeros((30, 64, 3), np.uint8)]
 
@@ -19,8 +19,7 @@ def test_a_description_is_that_of_transformers(tmp_path: Path) -> None:
     ids = BlipForConditionalGeneration.from_pretrained(folder).generate(
         pixels, do_sample=False, num_beams=1, max_new_tokens=40
     )
-    special = len(["[PAD]", "[BOS]", "[EOS]", "[UNK]"])
-    expected = [" ".join(WORDS[i - special] for i in row if i >= special) for row in ids.tolist()]
+    expected = [" ".join(VOCABULARY[i] for i in row if i >= len(SPECIAL)) for row in ids.tolist()]
     assert all(expected)
     assert build_description_reader(f"blip:{folder}", CPU).encode(IMAGES).tolist() == expected
 
