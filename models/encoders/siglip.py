@@ -20,7 +20,7 @@ SIGLIP_PREFIX = "siglip:"
 class SiglipImageEncoder(ImageEncoder):
     """The image half of a SigLIP."""
 
-    def __init__(self, model: SiglipModel, processor: Any, device: torch.device) -> None:
+    def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
         size = model.config.vision_config.image_size
         config = ImageConfig(size, "squash", processor.image_mean, processor.image_std)
         super().__init__(f"siglip {describe_architecture(model.config)}", model, config, device)
@@ -32,7 +32,7 @@ class SiglipImageEncoder(ImageEncoder):
 class SiglipTextEncoder(TextEncoder):
     """The text half of a SigLIP, which was trained with text in lower case, padded to its full length."""
 
-    def __init__(self, model: SiglipModel, tokenizer: Any, device: torch.device) -> None:
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
         super().__init__(model, device)
         self.name = f"siglip {describe_architecture(model.config)}"
         self._tokenizer, self._length = tokenizer, model.config.text_config.max_position_embeddings

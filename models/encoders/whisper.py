@@ -41,9 +41,9 @@ class WhisperReader(PretrainedReader):
 
     def __init__(
         self,
-        model: WhisperForConditionalGeneration,
-        extractor: WhisperFeatureExtractor,
-        tokenizer: WhisperTokenizer,
+        model: Any,
+        extractor: Any,
+        tokenizer: Any,
         input_rate: int,
         device: torch.device,
     ) -> None:
