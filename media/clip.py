@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-ResizeMode = Literal["shortest", "squash"]
+ResizeMode = Literal["shortest", "squash", "longest"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,11 @@ class SamplingConfig:
         frames_per_segment: frames of a segment, evenly spaced.
         image_size: side of the square images, in pixels. None: no images.
         resize_mode: `shortest` scales the shortest side and crops the centre. `squash` distorts the image.
+            `longest` scales the longest side down to `image_size`, so the image is not square.
         sample_rate: rate of the audio samples, Hz. None: no audio.
         frames_per_video: most frames of a video. If more were sampled, evenly spaced ones are kept.
+        still_size: longest side of the stills, in pixels. None: no stills.
+        stills_per_video: most stills of a video, evenly spaced. A segment has at most one.
     """
 
     segment_seconds: float
@@ -29,6 +32,8 @@ class SamplingConfig:
     resize_mode: ResizeMode
     sample_rate: int | None
     frames_per_video: float = inf
+    still_size: int | None = None
+    stills_per_video: float = inf
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ class DecodedVideo:
         audio: segment -> mono samples in [-1, 1], float32, at most segment_seconds long.
         decode_errors: the errors that ended decoding early, as `video: …` or `audio: …`. The content before
             them is kept.
+        stills: RGB images [height, width, 3] uint8 in order of time, with the aspect ratio of the video.
     """
 
     frames: dict[int, np.ndarray]
     audio: dict[int, np.ndarray]
     decode_errors: tuple[str, ...] = ()
+    stills: tuple[np.ndarray, ...] = ()
 
 
 class UnreadableMedia(Exception):  # noqa: N818 - an expected outcome, not an error

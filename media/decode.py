@@ -80,11 +80,12 @@ def decode_video(
         errors = _feed_sinks(container, sinks) + _flush_sinks(sinks)
     frames = sinks.frames.images_by_segment() if sinks.frames else {}
     audio = sinks.audio.samples_by_segment() if sinks.audio else {}
-    if sinks.sink_by_stream and not frames and not audio:
+    stills = sinks.frames.stills() if sinks.frames else ()
+    if sinks.sink_by_stream and not (frames or audio or stills):
         encrypted = any(ENCRYPTED_MESSAGE in message for message in errors)
         reason = "encrypted_media" if encrypted else "no_media_content"
         raise UnreadableMedia(reason, "; ".join(errors) or "the streams are empty")
-    return DecodedVideo(frames, audio, tuple(errors))
+    return DecodedVideo(frames, audio, tuple(errors), stills)
 
 
 @contextmanager
@@ -158,9 +159,9 @@ def _build_sinks(container: InputContainer, sampling: SamplingConfig, limits: De
     origin = (container.start_time or 0) / av.time_base
     sinks = Sinks()
     for stream in streams:
-        if isinstance(stream, VideoStream) and sampling.image_size is not None:
+        if isinstance(stream, VideoStream) and (sampling.image_size or sampling.still_size):
             decoder = open_video_decoder(stream, limits.max_pixels)
-            sinks.frames = FrameSampler(stream, decoder, sampling, sampling.image_size, origin)
+            sinks.frames = FrameSampler(stream, decoder, sampling, origin)
         if isinstance(stream, AudioStream) and sampling.sample_rate is not None:
             sinks.audio = AudioSampler(stream, sampling, sampling.sample_rate, origin)
     return sinks

@@ -53,31 +53,29 @@ def open_video_decoder(stream: VideoStream, max_pixels: int | None) -> VideoCode
 class FrameSampler:
     """Samples small images of what is shown at fixed times, from frames in order of time.
 
+    A still is a larger image of the first of these times of a segment.
+
     Args:
         stream: the video stream.
         decoder: the decoder of the stream.
-        sampling: the grid of segments and the number of images.
-        size: side of the square images, in pixels.
+        sampling: the grid of segments, and the number and size of images and stills.
         origin: time stamp of the start of the file, in seconds.
     """
 
     def __init__(
-        self,
-        stream: VideoStream,
-        decoder: VideoCodecContext,
-        sampling: SamplingConfig,
-        size: int,
-        origin: float,
+        self, stream: VideoStream, decoder: VideoCodecContext, sampling: SamplingConfig, origin: float
     ) -> None:
         self.stream, self.decoder = stream, decoder
-        self._sampling, self._size, self._origin = sampling, size, origin
+        self._sampling, self._origin = sampling, origin
         self.packet_skipper = PacketSkipper(decoder, origin)
         self._pending_times = deque(sampling_times(sampling, _stream_duration(stream, origin)))
         self._current_frame: VideoFrame | None = None
         self._current_image: np.ndarray | None = None
         self._current_time = 0.0
         self._images: list[tuple[int, np.ndarray]] = []  # (segment, image)
-        self._scaler = VideoReformatter()
+        self._stills: dict[int, np.ndarray] = {}
+        self._last_segment = -1  # the last one that an image or still was kept of
+        self._scaler, self._still_scaler = VideoReformatter(), VideoReformatter()
 
     @property
     def started(self) -> bool:
@@ -109,8 +107,7 @@ class FrameSampler:
             segment, _ = self._pending_times.popleft()
             self._keep_current(segment)
         last_segment = max(0, int(self._current_time / self._sampling.segment_seconds))
-        last_kept = self._images[-1][0] if self._images else -1
-        if last_kept < last_segment < self._sampling.max_segments:
+        if self._last_segment < last_segment < self._sampling.max_segments:
             self._keep_current(last_segment)
 
     def images_by_segment(self) -> dict[int, np.ndarray]:
@@ -119,6 +116,10 @@ class FrameSampler:
         for segment, image in subsample_evenly(self._images, self._sampling.frames_per_video):
             images_by_segment.setdefault(segment, []).append(image)
         return {segment: np.stack(images) for segment, images in images_by_segment.items()}
+
+    def stills(self) -> tuple[np.ndarray, ...]:
+        """Return RGB images [height, width, 3] uint8 in order of time, at most `stills_per_video`."""
+        return tuple(subsample_evenly([*self._stills.values()], self._sampling.stills_per_video))
 
     def _frame_time(self, frame: VideoFrame) -> float:
         """Return seconds since the start of the file. Without a time stamp the stream's rate is used."""
@@ -129,15 +130,21 @@ class FrameSampler:
 
     def _keep_current(self, segment: int) -> None:
         """Add the frame that is shown now to a segment. Before the first frame, add nothing."""
-        if self._current_frame is None:
+        frame, sampling = self._current_frame, self._sampling
+        if frame is None:
             return
-        if self._current_image is None:
-            pixel_aspect_ratio = float(self.stream.sample_aspect_ratio or 1)
-            resize_mode = self._sampling.resize_mode
+        self._last_segment = segment
+        pixel_aspect_ratio = float(self.stream.sample_aspect_ratio or 1)
+        if sampling.image_size and self._current_image is None:
             self._current_image = frame_to_rgb(
-                self._current_frame, self._size, resize_mode, pixel_aspect_ratio, self._scaler
+                frame, sampling.image_size, sampling.resize_mode, pixel_aspect_ratio, self._scaler
             )
-        self._images.append((segment, self._current_image))
+        if self._current_image is not None:
+            self._images.append((segment, self._current_image))
+        if sampling.still_size and segment not in self._stills:
+            self._stills[segment] = frame_to_rgb(
+                frame, sampling.still_size, "longest", pixel_aspect_ratio, self._still_scaler
+            )
 
 
 def sampling_times(sampling: SamplingConfig, duration: float | None) -> list[tuple[int, float]]:
@@ -193,13 +200,13 @@ def frame_to_rgb(
 
     Args:
         frame: the decoded frame.
-        size: side of the square image, in pixels.
+        size: side of the square image, or longest side, in pixels.
         resize_mode: as in `SamplingConfig`.
         pixel_aspect_ratio: the width of a pixel divided by its height.
         scaler: a scaler that is reused, because it is fast for frames of the same format.
 
     Returns:
-        The image [size, size, 3], uint8.
+        The image [size, size, 3], uint8; with `longest` [height, width, 3], each at most `size`.
     """
     width, height = _scaled_size(frame.width * pixel_aspect_ratio, frame.height, size, resize_mode)
     hdr, alpha = frame.color_trc in HDR_TRANSFERS, _has_alpha(frame.format)
@@ -210,11 +217,11 @@ def frame_to_rgb(
         scaled = _hdr_reformatter(frame.color_trc, width, height).reformat(
             scaled, format="rgb24", dst_color_trc=ColorTrc.BT709, dst_color_primaries=ColorPrimaries.BT709
         )
-    top, left = (height - size) // 2, (width - size) // 2
-    square = scaled.to_ndarray()[top : top + size, left : left + size]
-    if square.shape[2] == 4:
-        square = _composite_on_black(square)
-    return np.ascontiguousarray(np.rot90(square, round(frame.rotation / 90)))
+    top, left = max(0, height - size) // 2, max(0, width - size) // 2
+    image = scaled.to_ndarray()[top : top + size, left : left + size]
+    if image.shape[2] == 4:
+        image = _composite_on_black(image)
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 
 def _has_alpha(pixels: VideoFormat) -> bool:
@@ -239,6 +246,9 @@ def _hdr_reformatter(transfer: int, width: int, height: int) -> VideoReformatter
 def _scaled_size(width: float, height: float, size: int, resize_mode: ResizeMode) -> tuple[int, int]:
     if resize_mode == "squash":
         return size, size
+    if resize_mode == "longest":
+        scale = min(1.0, size / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
     scale = size / min(width, height)
     new_width, new_height = (
         min(max(round(side * scale), size), MAX_ASPECT_RATIO * size) for side in (width, height)

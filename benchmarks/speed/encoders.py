@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.encoders import ImageEncoder
+from models.encoders.clip import ClipImageEncoder
 
 EncodeFunction = Callable[[Sequence[np.ndarray]], np.ndarray]
 MATRIX_SIZE = 8192  # of the matrix product that measures a GPU; a quarter of it on a CPU
@@ -31,7 +31,7 @@ def random_model(name: str) -> nn.Module:
 
 def undercurrent(name: str, device: torch.device) -> EncodeFunction:
     """Return the encoder of the step `embed`, with bf16 weights."""
-    return ImageEncoder(name, random_model(name).to(torch.bfloat16), device).encode
+    return ClipImageEncoder(name, random_model(name).to(torch.bfloat16), device).encode
 
 
 def open_clip_loop(name: str) -> EncodeFunction:
@@ -49,7 +49,7 @@ def open_clip_loop(name: str) -> EncodeFunction:
 
 def torch_fp32(name: str) -> EncodeFunction:
     """Return our encoder with fp32 weights. It isolates the gain from bf16."""
-    return ImageEncoder(name, random_model(name), torch.device("cpu")).encode
+    return ClipImageEncoder(name, random_model(name), torch.device("cpu")).encode
 
 
 def openvino(name: str, size: int) -> EncodeFunction:

@@ -63,9 +63,13 @@ class EmbedConfig:
     Attributes:
         visual, text: the encoder of the modality: `default` (the embedded one),
             `open_clip:<model>:<pretrained tag or checkpoint file>`, `landed` (ready-made vectors from
-            landing/features) or `none`. For text also `sentence:<hub name or folder>`
+            landing/features) or `none`. Also `siglip:<folder>`, and for text `sentence:<hub name or folder>`
             (sentence-transformers).
         audio: `default`, `clap:<hub name or folder>`, `landed` or `none`.
+        transcript: what is said joins the text: `whisper:<folder>` or `none`.
+        screen_text: what is written on stills joins the text: `rapidocr`, `<module>:<function>` or `none`.
+        description: a description of stills joins the text: `blip:<folder>` or `none`.
+        stills_per_video: most stills of a video, evenly spaced, for `screen_text` and `description`.
         segment_seconds: length of a video segment.
         max_segments: segments of a video; the rest of the video is left out.
         frames_per_segment: frames sampled evenly from each segment.
@@ -87,6 +91,10 @@ class EmbedConfig:
     visual: str
     text: str
     audio: str
+    transcript: str
+    screen_text: str
+    description: str
+    stills_per_video: PositiveInt
     segment_seconds: PositiveFloat
     max_segments: PositiveInt
     frames_per_segment: PositiveInt

@@ -1,11 +1,12 @@
-"""What every encoder has: unit vectors, a fingerprint, a device and a precision. D is the encoder's width."""
+"""What every encoder and reader has: a fingerprint, a device and a precision. D is an encoder's width."""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,21 +18,20 @@ from models.devices import supports_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UnpicklingError)
+LOAD_ERRORS = (OSError, RuntimeError, ValueError, KeyError, ImportError, SafetensorError, UnpicklingError)
+LOCAL: dict[str, Any] = {"local_files_only": True}  # option of `from_pretrained`: nothing is downloaded
 OFFLINE_HINT = "; without the internet, name a local file or folder"
 
 
-class Encoder(ABC):
-    """Turns a batch of inputs of one modality into unit vectors.
+class PretrainedModel(ABC):
+    """A model with weights that reads a batch of inputs of one kind.
 
     Attributes:
         name: Name of the architecture.
-        width: D.
         preprocessing: Everything that is done to an input before the model. It is part of the fingerprint.
     """
 
     name: str
-    width: int
     preprocessing: Mapping[str, Any]
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
@@ -40,8 +40,8 @@ class Encoder(ABC):
         self.device = device
         self.dtype = next(model.parameters()).dtype
 
-    def to(self, device: torch.device) -> "Encoder":
-        """Move the encoder to another device and return it."""
+    def to(self, device: torch.device) -> Self:
+        """Move the model to another device and return it."""
         self.model, self.device = self.model.to(device), device
         return self
 
@@ -54,6 +54,20 @@ class Encoder(ABC):
         parts = [self.name, self.weights_sha256, str(self.dtype), dict(self.preprocessing), dict(sampling)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    @abstractmethod
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        """Return one row for each input of a non-empty batch."""
+
+
+class Encoder(PretrainedModel):
+    """Turns a batch of inputs of one modality into unit vectors.
+
+    Attributes:
+        width: D.
+    """
+
+    width: int
+
     @torch.inference_mode()
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
         """Return unit vectors [B, D] float32 of a non-empty batch. They are normalised in fp32."""
@@ -63,6 +77,19 @@ class Encoder(ABC):
     @abstractmethod
     def forward(self, batch: Sequence[Any]) -> Tensor:
         """Return the model's vectors [B, D], of any length."""
+
+
+class PretrainedReader(PretrainedModel):
+    """Turns a batch of inputs into text."""
+
+    @torch.inference_mode()
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        """Return the texts [B] of a non-empty batch, as str objects. A text may be empty."""
+        return np.array(self.forward(batch), object)
+
+    @abstractmethod
+    def forward(self, batch: Sequence[Any]) -> list[str]:
+        """Return one text for each input."""
 
 
 def hash_weights(model: nn.Module) -> str:
@@ -98,6 +125,59 @@ def select_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-def first_error_line(error: Exception) -> str:
-    """Return the first line of a library's error message."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+@contextmanager
+def loading(encoder_name: str, hint: str = OFFLINE_HINT) -> Iterator[None]:
+    """Turn a library's error in the `with` block into one sentence.
+
+    Args:
+        encoder_name: The value of params.yaml.
+        hint: The end of the sentence.
+
+    Raises:
+        ValueError: The library cannot load the model.
+    """
+    try:
+        yield
+    except LOAD_ERRORS as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(f"{encoder_name}: the model cannot be loaded ({reason}){hint}") from None
+
+
+def load_weights(model_class: Any, encoder_name: str, folder: str, dtype: torch.dtype, **options: Any) -> Any:
+    """Load a model of transformers and check that it is complete. Gaps would be filled with random numbers.
+
+    Args:
+        model_class: The class of the model.
+        encoder_name: The value of params.yaml, for error messages.
+        folder: The folder, or a name in the local cache of the hub.
+        dtype: The type of the weights.
+        options: Further options of `from_pretrained`.
+
+    Raises:
+        ValueError: The model cannot be loaded, or weights are missing.
+    """
+    with loading(encoder_name):
+        model, info = model_class.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
+    if info["missing_keys"]:
+        raise ValueError(
+            f"{encoder_name}: the model lacks the weights {sorted(info['missing_keys'])[0]}; "
+            f"name the folder of a {model_class.__name__.lstrip('_')}"
+        )
+    return model
+
+
+def describe_architecture(config: Any) -> str:
+    """Return the settings of a model of transformers as JSON, without what depends on the installation."""
+    return json.dumps(_without_installation(config.to_dict()), sort_keys=True, default=str)
+
+
+def _without_installation(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    left_out = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+    return {name: _without_installation(value) for name, value in settings.items() if name not in left_out}
+
+
+def hash_tokenizer(tokenizer: Any) -> str:
+    """Return the sha256 of a tokenizer's vocabulary and rules."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoFeatureExtractor, ClapAudioModelWithProjection, ClapFeatureExtractor
 
-from models.encoders.base import LOAD_ERRORS, OFFLINE_HINT, Encoder, first_error_line
+from models.encoders.base import Encoder, load_weights, loading
 
 CLAP_PREFIX = "clap:"
 
@@ -69,20 +68,9 @@ def load_clap(
         ValueError: The model cannot be loaded, or it is not a CLAP.
     """
     name = encoder_name.removeprefix(CLAP_PREFIX)
-    try:
-        loaded: Any = _ClapAudioTower.from_pretrained(name, dtype=dtype, output_loading_info=True)
-        extractor = AutoFeatureExtractor.from_pretrained(name)
-    except LOAD_ERRORS as error:
-        raise ValueError(
-            f"{encoder_name}: the model cannot be loaded ({first_error_line(error)}){OFFLINE_HINT}"
-        ) from None
-    model, loading_info = loaded
-    if loading_info["missing_keys"]:
-        raise ValueError(
-            f"{encoder_name}: the model is not a CLAP, because it lacks the weights "
-            f"{sorted(loading_info['missing_keys'])[0]}"
-        )
-    return model, extractor
+    model = load_weights(_ClapAudioTower, encoder_name, name, dtype)
+    with loading(encoder_name):
+        return model, AutoFeatureExtractor.from_pretrained(name)
 
 
 def _centre_crop(samples: np.ndarray, length: int) -> np.ndarray:

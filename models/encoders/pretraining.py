@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import ClapFeatureExtractor
 
 from models.encoders import AudioEncoder, ImageEncoder
-from models.encoders.clip import ClipTextEncoder
+from models.encoders.clip import ClipImageEncoder, ClipTextEncoder
 from models.encoders.default import (
     CLAP_NAME,
     CLIP_NAME,
@@ -99,7 +99,7 @@ def init_encoders() -> MultimodalEncoders:
     cpu = torch.device("cpu")
     clip, clap, tokenizer = init_clip(), init_clap(), SmallTokenizer()
     return MultimodalEncoders(
-        ImageEncoder(CLIP_NAME, clip, cpu),
+        ClipImageEncoder(CLIP_NAME, clip, cpu),
         ClipTextEncoder(CLIP_NAME, clip, tokenizer, cpu),
         tokenizer,
         AudioEncoder(CLAP_NAME, clap, ClapFeatureExtractor(**FEATURE_EXTRACTOR_CONFIG), cpu),

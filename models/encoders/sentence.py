@@ -1,13 +1,12 @@
 """Text encoders that sentence-transformers loads, from the hub or a folder."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from models.encoders.base import LOAD_ERRORS, OFFLINE_HINT, first_error_line
+from models.encoders.base import hash_tokenizer, loading
 from models.encoders.clip import TextEncoder
 
 
@@ -19,7 +18,7 @@ class SentenceEncoder(TextEncoder):
         self.name = f"sentence {model!r}"
         self.preprocessing = {
             "tokens": model.max_seq_length,
-            "tokenizer": sha256(model.tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+            "tokenizer": hash_tokenizer(model.tokenizer),
             "prompts": model.prompts,
             "prompt": model.default_prompt_name,
         }
@@ -37,9 +36,5 @@ def load_sentence_transformer(name: str, dtype: torch.dtype) -> SentenceTransfor
     Raises:
         ValueError: The model cannot be loaded.
     """
-    try:
+    with loading(f"sentence:{name}"):
         return SentenceTransformer(name, device="cpu", model_kwargs={"dtype": dtype})
-    except LOAD_ERRORS as error:
-        raise ValueError(
-            f"sentence:{name}: the model cannot be loaded ({first_error_line(error)}){OFFLINE_HINT}"
-        ) from None

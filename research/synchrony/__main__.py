@@ -3,7 +3,8 @@
 The result is a table with one row for each video, printed or written to a Parquet file:
 
   video           the file
-  synchrony       correlation of motion and sound onsets without a delay, -1 to 1
+  synchrony       correlation of motion and sound onsets without a delay, -1 to 1;
+                  motion is the change of pixels, or of embeddings with --group
   best_synchrony  the largest correlation with the sound shifted by up to 1 s
   sync_delay_ms   that shift; above 0 the sound is late
   reason          why there is no value; empty if there is one
@@ -26,7 +27,8 @@ from core.errors import DONE, REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT
 from media.clip import DecodeLimits, UnreadableMedia
 from media.decode import NO_LIMITS
-from research.synchrony.measure import MIN_SECONDS, Synchrony, measure_video
+from research.synchrony.embedding_motion import embedding_form
+from research.synchrony.measure import FRAMES, MIN_SECONDS, MotionForm, Synchrony, measure_video
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm",
@@ -57,11 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = find_videos(args.paths)
         _check_output(args.out)
         embed = load_params(args.params).embed
+        form = FRAMES if args.group is None else _embedding_form(embed, args.group)
     except InputError as error:
         print(f"synchrony: refused: {error}", file=sys.stderr)
         return REFUSED_INPUT
     av.logging.set_level(av.logging.PANIC)  # a bad file is reported in its row
-    table = measure_table(paths, embed)
+    table = measure_table(paths, embed, form)
     num_measured = table.num_rows - table["synchrony"].null_count
     print(f"synchrony: {num_measured} of {table.num_rows} videos measured", file=sys.stderr)
     if args.out:
@@ -92,12 +95,30 @@ def _videos_at(path: Path) -> Iterator[Path]:
     yield from found_videos
 
 
-def measure_table(paths: Sequence[Path], embed: EmbedConfig) -> pa.Table:
+def _embedding_form(embed: EmbedConfig, group: int) -> MotionForm:
+    """Return the form of motion by embeddings of the encoder that `embed.visual` names.
+
+    Raises:
+        InputError: the group is empty, or the encoder cannot be built.
+    """
+    from models.encoders import build_image_encoder, select_devices  # importing takes seconds
+
+    if group < 1:
+        raise InputError(f"--group is {group}; it must be 1 or more")
+    try:
+        encoder = build_image_encoder(embed.visual, select_devices(embed.device)[0], embed.precision)
+    except ValueError as error:
+        raise InputError(f"params.yaml: embed.visual: {error}") from None
+    return embedding_form(encoder.encode, encoder.image_size, group)
+
+
+def measure_table(paths: Sequence[Path], embed: EmbedConfig, form: MotionForm = FRAMES) -> pa.Table:
     """Return one row for each file.
 
     Args:
         paths: the files.
         embed: its segments set the measured length, and its limits apply to each file.
+        form: how motion is measured.
     """
     seconds = embed.segment_seconds * embed.max_segments
     limits = replace(
@@ -106,14 +127,14 @@ def measure_table(paths: Sequence[Path], embed: EmbedConfig) -> pa.Table:
         max_duration_seconds=embed.max_minutes * 60,
         max_pixels=int(embed.max_megapixels * 1_000_000),
     )
-    rows = [_measure_row(path, seconds, limits) for path in tqdm(paths, "synchrony", unit="video")]
+    rows = [_measure_row(path, seconds, limits, form) for path in tqdm(paths, "synchrony", unit="video")]
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _measure_row(path: Path, seconds: float, limits: DecodeLimits) -> dict[str, object]:
+def _measure_row(path: Path, seconds: float, limits: DecodeLimits, form: MotionForm) -> dict[str, object]:
     video = os.fsencode(path).decode(errors="replace")  # a file name need not be UTF-8
     try:
-        synchrony = measure_video(path, seconds, limits)
+        synchrony = measure_video(path, seconds, limits, form)
     except UnreadableMedia as error:
         return {"video": video, "reason": str(error)}
     return {"video": video, "reason": UNKNOWN} if synchrony is None else {"video": video} | _values(synchrony)
@@ -171,6 +192,13 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE.parquet", help="write the table there (default: print it)"
+    )
+    parser.add_argument(
+        "--group",
+        type=int,
+        metavar="IMAGES",
+        help="measure motion by embeddings of the encoder embed.visual: how far the mean embedding of so many"
+        " images moves (default: by pixels)",
     )
     parser.add_argument(
         "--params",

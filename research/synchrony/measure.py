@@ -1,11 +1,15 @@
 """Measure the synchrony of a video: how well the onsets of its sound fit the motion of its frames.
 
-Frame motion is how much a frame differs from the frame before. Onset strength is the spectral flux of the
-mono sound. Both are put on one time grid, and cross-correlated over delays of up to one second.
+Motion is how much what is shown changes, by one of two forms. Onset strength is the spectral flux of the mono
+sound. Both are put on one time grid, and cross-correlated over delays of up to one second.
+
+The form `frames` compares the pixels of successive frames. The form `embeddings` compares the embeddings of
+successive groups of frames (`embedding_motion.py`).
 
 The design is our own, because the survey that asks for audio-visual synchrony (SVARM) cites no usable method.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,24 +61,58 @@ class Synchrony:
     best_delay_ms: int
 
 
+@dataclass(frozen=True)
+class MotionForm:
+    """A way to measure motion.
+
+    Attributes:
+        side: side of the small images that it reads, in pixels.
+        pixels: their pixel format.
+        interval: time between images, seconds. Frames in between are left out. 0: every frame is an image.
+        motion: images [N, side, side, ...] uint8 -> motion at each of them [N].
+        min_motion: a video whose motion stays below it does not move.
+    """
+
+    side: int
+    pixels: str
+    interval: float
+    motion: Callable[[np.ndarray], np.ndarray]
+    min_motion: float
+
+
+def frame_differences(grey_NXX: np.ndarray) -> np.ndarray:
+    """Return the mean change of each frame from the frame before, in grey levels of 255 [N]."""
+    levels_NXX = np.concatenate([grey_NXX[:1], grey_NXX]).astype(np.int16)
+    return np.abs(np.diff(levels_NXX, axis=0)).mean((1, 2))
+
+
+FRAMES = MotionForm(MOTION_SIDE, "gray", 0.0, frame_differences, MIN_MOTION)
+
+
 class MotionSampler:
-    """Collects a small grey image (1 KiB) of each frame of a stream, in order of time.
+    """Collects a small image of the frames of a stream, in order of time.
 
     Args:
         stream: the video stream.
         decoder: the decoder of the stream.
+        form: the images.
         max_seconds: later frames are not needed.
         origin: time of the file's clock at its start, seconds.
     """
 
     def __init__(
-        self, stream: VideoStream, decoder: VideoCodecContext, max_seconds: float, origin: float
+        self,
+        stream: VideoStream,
+        decoder: VideoCodecContext,
+        form: MotionForm,
+        max_seconds: float,
+        origin: float,
     ) -> None:
         self.stream, self.decoder, self._max_seconds, self._origin = stream, decoder, max_seconds, origin
-        self._scaler = VideoReformatter()
+        self._form, self._scaler = form, VideoReformatter()
         self._current_time = 0.0
         self._times: list[float] = []
-        self._grey_frames: list[np.ndarray] = []
+        self._images: list[np.ndarray] = []
 
     @property
     def is_complete(self) -> bool:
@@ -87,49 +125,69 @@ class MotionSampler:
             self._current_time = frame.time - self._origin
         elif self._times:
             self._current_time += 1 / float(self.stream.average_rate or 25)
-        small = self._scaler.reformat(
-            frame, MOTION_SIDE, MOTION_SIDE, "gray", interpolation=SCALER_FLAGS, threads=1
-        )
+        if self._times and self._slot(self._current_time) == self._slot(self._times[-1]):
+            return
+        size = (self._form.side, self._form.side)
+        small = self._scaler.reformat(frame, *size, self._form.pixels, interpolation=SCALER_FLAGS, threads=1)
         self._times.append(self._current_time)
-        self._grey_frames.append(small.to_ndarray())
+        self._images.append(small.to_ndarray())
 
-    def frame_differences(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the motion of the N frames.
+    def motion(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the times of the changes to N images in seconds [N], and the motion at each [N].
 
-        Returns:
-            The times of the frames in seconds [N], and their mean change from the frame before in grey levels
-            of 255 [N].
+        A change lies anywhere between two images, so its time is half an interval before the second.
         """
-        if not self._grey_frames:
+        if not self._images:
             return np.zeros(0), np.zeros(0)
-        grey_NXX = np.stack([self._grey_frames[0], *self._grey_frames]).astype(np.int16)
-        return np.array(self._times), np.abs(np.diff(grey_NXX, axis=0)).mean((1, 2))
+        return np.array(self._times) - self._form.interval / 2, self._form.motion(np.stack(self._images))
+
+    def _slot(self, seconds: float) -> float:
+        """Return the number of a frame's interval. Half a millisecond is for rounded times."""
+        return (seconds + 0.0005) // self._form.interval if self._form.interval else seconds
 
 
-def measure_video(path: Path, seconds: float, limits: DecodeLimits = NO_LIMITS) -> Synchrony | None:
+def measure_video(
+    path: Path, seconds: float, limits: DecodeLimits = NO_LIMITS, form: MotionForm = FRAMES
+) -> Synchrony | None:
     """Decode the start of a video and measure its synchrony.
 
     Args:
         path: the file.
         seconds: length of the part that is measured.
         limits: limits of file size, duration and frame size.
+        form: how motion is measured.
 
     Returns:
         The synchrony, or None as in `measure_synchrony`.
+
+    Raises:
+        UnreadableMedia: as for `read_motion_and_sound`.
+    """
+    seconds_N, motion_N, samples = read_motion_and_sound(path, seconds, limits, form)
+    return measure_synchrony(seconds_N, motion_N, samples, form.min_motion)
+
+
+def read_motion_and_sound(
+    path: Path, seconds: float, limits: DecodeLimits = NO_LIMITS, form: MotionForm = FRAMES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decode the start of a video.
+
+    Returns:
+        The times of N images in seconds [N], the motion at each [N], and the mono sound at
+        `SYNCHRONY_SAMPLE_RATE`.
 
     Raises:
         UnreadableMedia: the file is missing, not media, damaged, encrypted, beyond `limits`, or without video
             or audio.
     """
     with open_media(path, limits) as container:
-        motion, audio = _samplers(container, seconds, limits)
+        motion, audio = _samplers(container, seconds, limits, form)
         _feed(container, motion, audio)
-    samples = audio.samples_by_segment().get(0, np.zeros(0, np.float32))
-    return measure_synchrony(*motion.frame_differences(), samples)
+    return *motion.motion(), audio.samples_by_segment().get(0, np.zeros(0, np.float32))
 
 
 def _samplers(
-    container: InputContainer, seconds: float, limits: DecodeLimits
+    container: InputContainer, seconds: float, limits: DecodeLimits, form: MotionForm
 ) -> tuple[MotionSampler, AudioSampler]:
     origin = (container.start_time or 0) / av.time_base
     streams = select_streams(container)
@@ -141,7 +199,7 @@ def _samplers(
     decoder = open_video_decoder(videos[0], limits.max_pixels)
     whole = SamplingConfig(seconds, 1, 1, None, "shortest", SYNCHRONY_SAMPLE_RATE)  # one segment
     return (
-        MotionSampler(videos[0], decoder, seconds, origin),
+        MotionSampler(videos[0], decoder, form, seconds, origin),
         AudioSampler(audios[0], whole, SYNCHRONY_SAMPLE_RATE, origin),
     )
 
@@ -163,18 +221,21 @@ def _feed(container: InputContainer, motion: MotionSampler, audio: AudioSampler)
         raise UnreadableMedia("decode_error", describe_error(error)) from None
 
 
-def measure_synchrony(seconds_N: np.ndarray, motion_N: np.ndarray, samples: np.ndarray) -> Synchrony | None:
+def measure_synchrony(
+    seconds_N: np.ndarray, motion_N: np.ndarray, samples: np.ndarray, min_motion: float = MIN_MOTION
+) -> Synchrony | None:
     """Measure the synchrony of motion and sound.
 
     Args:
-        seconds_N, motion_N: times and motion of N frames, as of `MotionSampler.frame_differences`.
+        seconds_N, motion_N: times and motion of N images, as of `MotionSampler.motion`.
         samples: mono sound at `SYNCHRONY_SAMPLE_RATE`.
+        min_motion: motion that stays below it is none.
 
     Returns:
         The synchrony, or None if it is unknown: less than `MIN_SECONDS` of both, no motion, or silence.
     """
     duration = min(seconds_N.max(initial=0.0), len(samples) / SYNCHRONY_SAMPLE_RATE)
-    has_motion = motion_N.max(initial=0.0) > MIN_MOTION
+    has_motion = motion_N.max(initial=0.0) > min_motion
     has_sound = np.abs(samples).max(initial=0.0) > MIN_AMPLITUDE
     if duration < MIN_SECONDS or not has_motion or not has_sound:
         return None

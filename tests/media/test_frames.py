@@ -111,3 +111,36 @@ def test_any_shape_becomes_a_square_of_the_given_size(
     square = frame_to_rgb(frame, size, fit, pixel, VideoReformatter())  # type: ignore[arg-type]
     assert square.shape == (size, size, 3)
     assert square.mean((0, 1)) == pytest.approx(GREEN, abs=6)
+
+
+def decode_stills(path: Path, size: int, per_video: int = 9) -> tuple[np.ndarray, ...]:
+    sampling = SamplingConfig(2.0, 40, 2, None, "squash", None, still_size=size, stills_per_video=per_video)
+    clip = decode_video(path, sampling)
+    assert clip.frames == clip.audio == {}
+    return clip.stills
+
+
+def test_a_still_keeps_the_aspect_ratio_and_is_never_enlarged(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", picture=lambda t: halves(RED, BLUE), hertz=None)  # 64 × 48
+    (small,), (large,) = decode_stills(path, 32), decode_stills(path, 960)
+    assert (small.shape, large.shape) == ((24, 32, 3), (48, 64, 3))
+    assert small[:, :12].mean((0, 1)) == pytest.approx(RED, abs=15)
+    assert small[:, -12:].mean((0, 1)) == pytest.approx(BLUE, abs=15)
+    (upright,) = decode_stills(rotate(path, 90), 32)
+    assert upright.shape == (32, 24, 3)
+
+
+def test_stills_are_evenly_spaced_over_the_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", seconds=12, picture=by_time, hertz=None)
+    levels = [still.mean() / 10 for still in decode_stills(path, 32, per_video=3)]
+    assert levels == pytest.approx([2.5, 6.5, 10.5], abs=0.35)
+    assert len(decode_stills(path, 32)) == 6  # one of each segment
+
+
+def test_stills_do_not_change_the_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", seconds=7, hertz=None)
+    alone = decode_frames(path)
+    sampling = SamplingConfig(5.0, 40, 2, 32, "squash", None, still_size=960)
+    both = decode_video(path, sampling)
+    assert len(both.stills) == len(both.frames) == 2
+    assert all(np.array_equal(alone[n], both.frames[n]) for n in alone)

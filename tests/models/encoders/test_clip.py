@@ -11,7 +11,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_model
 
-from models.encoders import ImageEncoder, build_image_encoder, build_text_encoder
+from models.encoders import build_image_encoder, build_text_encoder
+from models.encoders.clip import ClipImageEncoder
 from tests.support.encoder_inputs import CPU, make_inputs
 
 TINY = {
@@ -77,9 +78,9 @@ def test_a_broken_checkpoint_is_a_one_line_error(tmp_path: Path) -> None:
 def test_bf16_weights_keep_the_direction_of_vit_b_32_vectors() -> None:
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32")
-    exact = ImageEncoder("vit", model, CPU)
+    exact = ClipImageEncoder("vit", model, CPU)
     pictures = [np.random.default_rng(n).integers(0, 256, (224, 224, 3), np.uint8) for n in range(2)]
     expected = exact.encode(pictures)
-    assert (ImageEncoder("vit", model.to(torch.bfloat16), CPU).encode(pictures) * expected).sum(
+    assert (ClipImageEncoder("vit", model.to(torch.bfloat16), CPU).encode(pictures) * expected).sum(
         1
     ).min() > 0.999

@@ -57,9 +57,18 @@ def test_without_out_the_table_is_printed(folder: Path, capsys: pytest.CaptureFi
     assert "unreadable_media" in rows[1]
 
 
+def test_embeddings_measure_motion_on_request(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(folder / "fits.mp4"), str(folder / "mute.mp4"), "--group", "2"]) == DONE
+    _, fits, mute = capsys.readouterr().out.splitlines()
+    assert float(fits.split()[1]) > 0.5
+    assert fits.split()[3] == "0"
+    assert "no_audio_stream" in mute
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["v.mp4", "--group", "0"], "--group is 0; it must be 1 or more"),
         (["gone.mp4"], "gone.mp4 does not exist; name a video file or a folder"),
         (["."], "holds no video; name another folder"),
         (["v.mp4", "--out", "table.csv"], "table.csv is not the name of a Parquet file; end it in .parquet"),
