@@ -49,7 +49,7 @@ def distil(params: TrainConfig, night: Night, student_night: Night, student: Stu
             " teacher; set train.model.name to interest and run the step train again"
         )
     _link_inputs(night, student_night)
-    facts = {"student": asdict(student), "teacher_bundle": hash_bundle(teacher_folder)}
+    facts: dict[str, Any] = {"student": asdict(student), "teacher_bundle": hash_bundle(teacher_folder)}
 
     def run(section: TrainConfig, student_night: Night) -> RunManifest:
         trained = train_student(section, SnapshotReader(student_night), teacher, student)
