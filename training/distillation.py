@@ -78,7 +78,7 @@ def student_model(model: InterestModelConfig, student: StudentConfig) -> Interes
     return replace(
         model,
         fusion="uniform",
-        encoder=student.encoder,
+        encoder=student.encoder,  # type: ignore[arg-type]  # `undercurrent.distil` checks it
         layers=1,
         heads=1,
         sources=(),

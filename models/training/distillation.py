@@ -1,4 +1,4 @@
-"""Distillation: a student learns the final order of a teacher, beside the true targets.
+"""Distillation: a student learns the final order of a teacher and the true targets.
 
 The teacher ranks the catalogue as it is served: retrieval, final ranker, re-ranking. The student gets the
 teacher's best videos as soft targets, −Σ_k p_k log q_k. p is the softmax of the teacher's final scores over
@@ -8,11 +8,11 @@ is 1, because final scores are logits of a choice (models/ranking/final_ranker.p
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.data.items import ItemEmbeddings
 from models.data.sequences import SequenceBatch
 from models.evaluation.scoring import Scorer
 from models.interest_model import InterestModel
@@ -51,7 +51,7 @@ def rank_by_teacher(teacher: Scorer, users: Tensor, seed: int) -> TeacherRanking
         seed: Of the drawn states.
     """
     length_US = _draw_lengths(teacher, users, seed)
-    items = teacher.model.eval().encode_items(teacher.item_table)
+    items: Any = teacher.model.eval().encode_items(teacher.item_table)
     rows, probabilities = [], []
     for index_b in torch.arange(len(users)).split(users_per_chunk(len(items))):
         views = [_rank_states(teacher, items, users[index_b], length_b) for length_b in length_US[index_b].T]
@@ -68,9 +68,7 @@ def _draw_lengths(teacher: Scorer, users: Tensor, seed: int) -> Tensor:
     return torch.cat([longest_U[:, None], 1 + (drawn_US * longest_U[:, None]).long()], 1)
 
 
-def _rank_states(
-    teacher: Scorer, items: ItemEmbeddings, users_B: Tensor, length_B: Tensor
-) -> tuple[Tensor, Tensor]:
+def _rank_states(teacher: Scorer, items: Any, users_B: Tensor, length_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return the teacher's best videos at one state of each user, row_BK, and their probabilities p_BK."""
     model, batch = teacher.model, truncate(teacher.batch(users_B), length_B)
     state = model.encode_user(batch, teacher.user_data.profiles.select(users_B), items)

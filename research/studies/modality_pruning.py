@@ -27,7 +27,7 @@ from evaluation.metrics import metric_per_user
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
 from models.data.items import ItemEmbeddings
 from models.data.user_state import UserState
-from models.evaluation.metrics import ndcg, paired_bootstrap
+from models.evaluation.metrics import Floats, ndcg, paired_bootstrap
 from models.evaluation.scoring import Scorer
 from models.interest_model import InterestModel
 from models.layers.modality_attention import modality_weights
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def measure(night: Night) -> dict[str, dict[str, Any]]:
-    """Return the figures of each threshold.
+    """Return the figures of each threshold, and the time of the one product without pruning.
 
     Args:
         night: With a trained model.
@@ -80,7 +80,8 @@ def measure(night: Night) -> dict[str, dict[str, Any]]:
     targets = read_test_targets(scorer, snapshot)
     items, state = encode(scorer, targets.users)
     seconds = time_products(ItemBlocks.of(items), state)
-    figures, per_user = {}, {}
+    figures: dict[str, dict[str, Any]] = {}
+    per_user: dict[float, Floats] = {}
     for threshold in THRESHOLDS:
         ranked, _ = rank_model(f"pruned below {threshold}", pruned(scorer, threshold), targets, K)
         per_user[threshold] = metric_per_user(ndcg, ranked, targets, K)
@@ -94,13 +95,16 @@ def measure(night: Night) -> dict[str, dict[str, Any]]:
                 for size in BATCH_SIZES
             },
         }
+    figures["one product"] = {
+        f"ms_{size}_users": round(1000 * seconds[None, size], 3) for size in BATCH_SIZES
+    }
     return figures
 
 
 @torch.no_grad()
 def encode(scorer: Scorer, users: Tensor) -> tuple[ItemEmbeddings, UserState]:
     """Return the embeddings of all videos and the states of these users."""
-    items = scorer.model.eval().encode_items(scorer.item_table)
+    items: Any = scorer.model.eval().encode_items(scorer.item_table)
     return items, scorer.encode_user(users, items)
 
 
