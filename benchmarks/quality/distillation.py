@@ -31,7 +31,7 @@ from snapshots.reader import SnapshotReader
 from training.distillation import StudentConfig
 from undercurrent.distil import distil, num_parameters
 
-TEACHER = "teacher"
+TEACHER, DISTILLED, ALONE = "teacher", "distilled", "alone"
 K = 10
 BOOTSTRAP_SAMPLES = 2000
 ROUNDS = 30  # in each of which every model is timed once
@@ -82,7 +82,7 @@ def measure(night: Night, students: Sequence[str]) -> dict[str, dict[str, Any]]:
     torch.set_num_threads(1)
     nights = {TEACHER: night}
     for name in students:
-        for weight, suffix in ((1.0, "distilled"), (0.0, "alone")):
+        for weight, suffix in ((1.0, DISTILLED), (0.0, ALONE)):
             label = f"{name} {suffix}"
             nights[label] = train_student(night, label, student_config(name, weight))
     scorers = {
@@ -96,6 +96,7 @@ def measure(night: Night, students: Sequence[str]) -> dict[str, dict[str, Any]]:
         name: {
             "ndcg@10": round(float(per_user[name].mean()), 4),
             "minus_teacher": difference(per_user[name] - per_user[TEACHER]),
+            **minus_alone(name, per_user),
             "overlap@10": round(overlap(ranked[name], ranked[TEACHER]), 3),
             "parameters": num_parameters(scorer.model),
             "mib": round(bundle_mib(nights[name].workspace / "train"), 2),
@@ -169,6 +170,12 @@ def recommend(scorer: Scorer, items: Any, users_B: torch.Tensor) -> torch.Tensor
     score_BV, _ = model.score_items(state, items)
     score_BV = model.final_scores(score_BV, items, batch, scorer.item_table, scorer.day)
     return top_k(model.rerank(state, items, scorer.masked(users_B, score_BV)), K)
+
+
+def minus_alone(name: str, per_user: Mapping[str, Floats]) -> dict[str, Any]:
+    """Return the difference of a distilled student from the same one alone. Empty for other models."""
+    alone = name.replace(DISTILLED, ALONE)
+    return {"minus_alone": difference(per_user[name] - per_user[alone])} if alone != name else {}
 
 
 def difference(difference_B: Floats) -> dict[str, Any]:
