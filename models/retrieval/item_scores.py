@@ -43,9 +43,9 @@ def user_vectors(z_ND: Tensor, u_NW: Tensor, patterns: Sequence[Sequence[bool]])
         patterns: The sets of modalities that some video has, in the order of the blocks. Each says for every
             modality whether it is in the set.
     """
+    tag_NM = u_NW[:, -len(patterns[0]) :] if patterns else u_NW
     q = []
     for pattern in patterns:
-        tag_NM = u_NW[:, -len(pattern) :]
         alpha_NM = modality_weights(tag_NM, torch.tensor(pattern).expand_as(tag_NM), 1)
         q += [alpha_NM[:, m, None] * z_ND for m, has in enumerate(pattern) if has]
     return torch.cat([*q, z_ND, torch.ones_like(z_ND[:, :1])], 1)
