@@ -52,6 +52,8 @@ def promotion_lock() -> AbstractContextManager[Any]:
     return locks.exclusive_lock(paths.home() / "mlflow" / "promotion.lock", "promotion")
 
 
+# What the champion is served with in addition to its bundle.
+CATALOGUE_FILES = ("catalogue.parquet", "features.safetensors")
 # Errors of a missing file: MLflow's code for a local folder, and HTTP 404.
 NOT_FOUND = re.compile(r"RESOURCE_DOES_NOT_EXIST|\b404\b")
 MISSING_MODEL_REMEDY = (
@@ -154,6 +156,28 @@ def fetch_compared_models(out: Path, night: date) -> dict[str, str | None]:
             if version:
                 _download_version(registry, version, out / name)
     return {name: version.number if version else None for name, version in compared.items()}
+
+
+def fetch_champion(folder: Path) -> ModelVersion:
+    """Download all files that the champion is served with (`tasks.promote.write_artifacts`) into a folder.
+
+    Raises:
+        InputError: There is no champion, or its files are missing, or their digest differs.
+        ServiceUnavailableError: MLflow does not answer.
+    """
+    from registry import tracking
+
+    with tracking.translate_errors():
+        registry = ModelRegistry()
+        champion = registry.get_by_alias(CHAMPION)
+        if champion is None:
+            raise InputError(
+                f"model {registry.name!r} has no champion; promote a night, or name one with --night"
+            )
+        _download_version(registry, champion, folder)
+        for name in CATALOGUE_FILES:
+            _download_file(registry, champion, name, folder)
+    return champion
 
 
 def _download_version(registry_client: ModelRegistry, version: ModelVersion, folder: Path) -> None:

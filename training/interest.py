@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -101,6 +101,7 @@ def fit_interest_model(
     objective: Objective,
     epochs: int,
     callbacks: Sequence[Callback] = (),
+    build_task: Callable[..., InterestTask] = InterestTask,
 ) -> list[dict[str, float]]:
     """Train until validation stops improving, and keep the weights of the best epoch.
 
@@ -114,6 +115,7 @@ def fit_interest_model(
         objective: Weights and settings of the losses.
         epochs: Most epochs to train.
         callbacks: In addition to the seeds and the learning-rate schedule.
+        build_task: Gets the arguments of `InterestTask`.
 
     Returns:
         The curve, as in `Trainer.fit`, with the metric of the validation.
@@ -136,7 +138,7 @@ def fit_interest_model(
             model, to_device(scorer.item_table, device), to_device(scorer.user_data, device)
         )
         device_validation = validation.to(device) if validation else None
-        task = InterestTask(device_scorer, device_validation, params, to_device(objective, device))
+        task = build_task(device_scorer, device_validation, params, to_device(objective, device))
         schedule = LearningRateSchedule(params.learning_rate, params.model.warmup_epochs, params.epochs)
         callbacks = (SeedSteps(params.seed), schedule, *callbacks)
         curve = user_trainer(task, optimizer, params, epochs, callbacks).fit()

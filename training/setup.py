@@ -1,6 +1,7 @@
 """What training starts from: the initial model, its inputs, the validation targets and the objective."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def build_training_setup(
         InputError: A file of the night is missing or damaged, or this version cannot read the champion.
     """
     model = InterestModel(config)
-    model.item_fusion.projections.load_state_dict(read_tensors(projections_path(snapshot)))
+    _load_projections(model, read_tensors(projections_path(snapshot)))
     inputs, champion = snapshot.fold(fold, config), read_champion_space(snapshot, config.width)
     last_day = inputs.users.sequences.last_day
     init_from_training_data(
@@ -98,6 +99,14 @@ def build_training_setup(
         reference_VMD=_champion_embeddings(scorer, champion),
     )
     return TrainingSetup(model, scorer, objective)
+
+
+def _load_projections(model: InterestModel, saved: Mapping[str, Tensor]) -> None:
+    """Load the projections. A student of another width takes the statistics of the features only."""
+    projections = model.item_fusion.projections
+    own = projections.state_dict()
+    fitting = {name: x for name, x in saved.items() if x.shape == own[name].shape}
+    projections.load_state_dict(own | fitting)
 
 
 def recently_uploaded(item_table: ItemTable, last_day: int, days: int) -> Tensor:

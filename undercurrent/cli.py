@@ -307,6 +307,70 @@ def reproduce(
     _run("reproduce", action, (RuntimeError, subprocess.CalledProcessError))
 
 
+@app.command(rich_help_panel=MODELS)
+def distil(
+    night: Annotated[
+        str, typer.Option(metavar="YYYY-MM-DD", help="The night whose trained model is the teacher.")
+    ],
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+    workspace: WorkspaceOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The student's workspace. Default: student/ of the workspace.")
+    ] = None,
+    width: Annotated[int, typer.Option(help="Width of the student's vectors.")] = 32,
+    encoder: Annotated[str, typer.Option(help="The student's sequence encoder, with one layer.")] = "mean",
+    teacher_weight: Annotated[
+        float, typer.Option(help="Weight of the teacher's order in the loss. 0: no teacher.")
+    ] = 1.0,
+) -> None:
+    """Train a small student on the final order of the night's trained model.
+
+    Writes the student as the output of the step train in a workspace of its own. Evaluate, judge and promote
+    it there: `undercurrent run evaluate --night … --workspace …/student`.
+    """
+    from training.distillation import StudentConfig
+    from undercurrent.distil import distil as train_student
+
+    def action() -> None:
+        teacher_night = _night(night, workspace, params)
+        folder = (out or teacher_night.workspace / "student").resolve()
+        student_night = Night(teacher_night.day, folder, teacher_night.params_path)
+        config = StudentConfig(width, encoder, teacher_weight)
+        facts = train_student(load_params(params).train, teacher_night, student_night, config)
+        typer.echo(f"distil: {facts['num_parameters']} parameters; {folder / 'train'}")
+
+    _run("distil", action)
+
+
+@app.command(rich_help_panel=MODELS)
+def export(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the files.")],
+    night: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Export the trained model of this night.")
+    ] = None,
+    champion: Annotated[bool, typer.Option("--champion", help="Export the champion.")] = False,
+    params: ParamsOption = PROJECT_ROOT / "params.yaml",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Export a model to ONNX, for a service without torch.
+
+    Writes user.onnx (sequence and profile in, user vector out), items.npz (the vectors of the videos) and
+    manifest.json. The counted sources, the final ranker and the ranking heads are not exported.
+    """
+
+    def action() -> None:
+        if bool(night) == champion:
+            raise InputError("name one model: --night YYYY-MM-DD or --champion")
+        from undercurrent.export import export as write_export
+        from undercurrent.export import load_champion, load_night
+
+        saved = load_night(_night(night, workspace, params)) if night else load_champion()
+        manifest = write_export(saved, out)
+        typer.echo(f"export: {manifest['videos']} videos, vectors of {manifest['vector_width']}; {out}")
+
+    _run("export", action)
+
+
 @app.command("import-dataset", rich_help_panel=DATA)
 def import_dataset(
     source: Annotated[Dataset, typer.Option(help="The data set.")],

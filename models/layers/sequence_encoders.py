@@ -79,7 +79,9 @@ class InteractionEmbedding(nn.Module):
             (batch.watch_ratio_BT, batch.watch_ratio_known_BT),
             (batch.sentiment_BT, batch.sentiment_known_BT),
         )
-        numbers = [number_BT for value_BT, known_BT in pairs for number_BT in (value_BT * known_BT, known_BT)]
+        numbers = [
+            number_BT for value_BT, known_BT in pairs for number_BT in (value_BT * known_BT, known_BT.float())
+        ]
         return torch.cat([batch.behaviour_BTA.float(), torch.stack(numbers, 2)], 2)
 
 

@@ -1,5 +1,7 @@
 """Scores of videos: all pairs, given pairs, inner products, and contributions of the modalities."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,18 +32,38 @@ def inner_product_vectors(
         items: The videos.
         modality_z_NMD: One vector for each modality that replaces z in the content part.
     """
-    tag_NM, scale = u_NW[:, -items.has_VM.shape[1] :], z_ND.shape[-1] ** -0.5
+    scale = z_ND.shape[-1] ** -0.5
     pattern_XM, pattern_V = items.has_VM.unique(dim=0, return_inverse=True)
-    q, w = [], []
-    for index, has_M in enumerate(pattern_XM):
-        alpha_NM = modality_weights(tag_NM, has_M.expand_as(tag_NM), 1)
+    patterns, w = pattern_XM.tolist(), []
+    for index, pattern in enumerate(patterns):
         content_scale_V = (1 - items.id_gate_V) * scale * (pattern_V == index)
-        for m in has_M.nonzero().flatten().tolist():
-            q.append(alpha_NM[:, m, None] * (z_ND if modality_z_NMD is None else modality_z_NMD[:, m]))
-            w.append(content_scale_V[:, None] * items.x_VMD[:, m])
-    q += [z_ND, torch.ones_like(z_ND[:, :1])]
+        w += [content_scale_V[:, None] * items.x_VMD[:, m] for m, has in enumerate(pattern) if has]
     w += [scale * items.identity_VD, items.bias_V[:, None]]
-    return torch.cat(q, 1), torch.cat(w, 1)
+    return user_vectors(z_ND, u_NW, patterns, modality_z_NMD), torch.cat(w, 1)
+
+
+def user_vectors(
+    z_ND: Tensor,
+    u_NW: Tensor,
+    patterns: Sequence[Sequence[bool]],
+    modality_z_NMD: Tensor | None = None,
+) -> Tensor:
+    """Return q_NX of `inner_product_vectors`.
+
+    Args:
+        z_ND: User embeddings.
+        u_NW: Modality preferences. Their last M numbers are read.
+        patterns: The sets of modalities that some video has, in the order of the blocks. Each says for every
+            modality whether it is in the set.
+        modality_z_NMD: One vector for each modality that replaces z in the content part.
+    """
+    content_z_NMD = z_ND[:, None].expand(-1, u_NW.shape[1], -1) if modality_z_NMD is None else modality_z_NMD
+    tag_NM = u_NW[:, -len(patterns[0]) :] if patterns else u_NW
+    q = []
+    for pattern in patterns:
+        alpha_NM = modality_weights(tag_NM, torch.tensor(pattern).expand_as(tag_NM), 1)
+        q += [alpha_NM[:, m, None] * content_z_NMD[:, m] for m, has in enumerate(pattern) if has]
+    return torch.cat([*q, z_ND, torch.ones_like(z_ND[:, :1])], 1)
 
 
 def score_pairs(

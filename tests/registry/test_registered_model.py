@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from core.config import load_params
-from core.errors import InputError
+from core.errors import DONE, InputError
 from core.paths import PROJECT_ROOT
 from core.run_manifests import RunManifest, write_manifest
 from registry import model_registry, tracking
@@ -28,6 +29,7 @@ from registry.model_registry import ModelRegistry
 from registry.served_model import Recommender
 from tasks import gate, promote
 from tasks.record import project_files
+from tests.support.command_line import undercurrent
 from tests.support.processes import free_port
 from tests.support.workspaces import sample_night
 
@@ -107,6 +109,13 @@ def test_the_example_is_answered_and_has_real_videos(address: str) -> None:
     example = model.input_example
     assert example["video_ids"].tolist() == [["v000", "v001"], []]
     assert [len(row) for row in model.predict(example, params={"k": 3, "day": DAY})["video_ids"]] == [3, 3]
+
+
+def test_the_champion_is_exported_with_its_catalogue(tmp_path: Path) -> None:
+    assert undercurrent("export", "--champion", "--out", str(tmp_path)) == DONE
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["model"]["night"], manifest["model"]["version"]) == (DAY, "1")
+    assert np.load(tmp_path / "items.npz")["video_ids"].tolist() == [f"v{i:03d}" for i in range(40)]
 
 
 def test_mlflow_serves_the_champion(address: str, tmp_path: Path) -> None:
