@@ -27,6 +27,7 @@ from core.paths import Night, parse_day
 from core.time_split import TEST_FOLD
 from models.baselines import BASELINES, Baseline
 from models.data.folds import Fold
+from models.data.items import ItemTable
 from models.data.sequences import Sequences
 from models.evaluation.metrics import auc
 from models.evaluation.scoring import Scorer, mean_ndcg
@@ -111,7 +112,7 @@ def measure(
         seed_everything(params.seed)
         model = BASELINES[config.model](config)
         settings = replace(params, privacy=privacy)
-        fit_on_members(model, fold.users.sequences, fold.item_table.id_row_V, settings, is_member_U)
+        fit_on_members(model, fold.users.sequences, fold.item_table, settings, is_member_U)
         attack = attack_by_loss(model, fold.users.sequences, fold.item_table.id_row_V, settings, is_member_U)
         figures[f"noise {multiplier:g}"] = {
             **{name: round(value, 4) for name, value in vars(attack).items()},
@@ -143,23 +144,20 @@ def random_half(sequences: Sequences, seed: int) -> Tensor:
     return is_member_U
 
 
+def members_only(sequences: Sequences, is_member_U: Tensor) -> Sequences:
+    """Return the same users, with empty sequences for those that are not members."""
+    return sequences.keep(is_member_U.repeat_interleave(sequences.lengths))
+
+
 def fit_on_members(
     model: Baseline,
     sequences: Sequences,
-    id_row_V: Tensor,
+    item_table: ItemTable,
     settings: BaselineTrainingSettings,
     is_member_U: Tensor,
 ) -> list[dict[str, float]]:
     """Train a baseline on the members alone, for `epochs` epochs, and return the curve."""
-    return fit_baseline(model, select_users(sequences, is_member_U), id_row_V, settings, dict, "")
-
-
-def select_users(sequences: Sequences, chosen_U: Tensor) -> Sequences:
-    """Return the same users, with empty sequences for those that are not chosen."""
-    kept_E = chosen_U.repeat_interleave(sequences.lengths)
-    offsets = torch.nn.functional.pad((sequences.lengths * chosen_U).cumsum(0), (1, 0))
-    kept = {n: x_E[kept_E] for n, x_E in vars(sequences).items() if n != "offsets" and x_E is not None}
-    return replace(sequences, offsets=offsets, **kept)
+    return fit_baseline(model, members_only(sequences, is_member_U), item_table, settings, dict, "")
 
 
 @torch.no_grad()

@@ -11,7 +11,14 @@ from models.data.positives import positive_id_rows
 from models.data.sequences import Sequences
 from models.data.user_state import UserState
 from models.training.baselines import BaselineTrainingConfig, fit_baseline
-from tests.support.planted_preferences import GROUPS, SIZE, VIDEOS, planted_sequences, small_config
+from tests.support.planted_preferences import (
+    GROUPS,
+    SIZE,
+    VIDEOS,
+    make_item_table,
+    planted_sequences,
+    small_config,
+)
 
 ROWS_V = torch.arange(VIDEOS)
 EVENTS = 12  # of a user with two tastes
@@ -115,7 +122,7 @@ def test_the_trends_of_a_user_with_two_tastes_point_to_both_groups() -> None:
     torch.manual_seed(1)
     model, sequences = ComiRec(small_config("comirec", trends=4)), sequences_of_two_tastes(150)
     settings = BaselineTrainingConfig(25, 25, 16, 0.003, 0.0, 5.0, 1)
-    fit_baseline(model, sequences, ROWS_V, settings, dict, "")
+    fit_baseline(model, sequences, make_item_table(), settings, dict, "")
     batch = sequences.padded_batch(torch.arange(150), EVENTS)
     with torch.no_grad():
         z_BF = model.eval().encode_sequence(*positive_id_rows(batch, ROWS_V))

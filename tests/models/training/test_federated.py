@@ -11,7 +11,7 @@ from models.training.baselines import BaselineTask, BaselineTrainingConfig, fit_
 from models.training.federated import partition
 from models.training.trainer import SeedSteps, Trainer
 from models.training.user_trainers import user_trainer
-from tests.support.planted_preferences import USERS, planted_sequences, small_config
+from tests.support.planted_preferences import USERS, make_item_table, planted_sequences, small_config
 
 CONFIG = BaselineTrainingConfig(2, 2, 32, 0.003, 0.01, 1.0, 1)
 
@@ -25,14 +25,14 @@ class Federated:
 def make_task(config: BaselineTrainingConfig = CONFIG, dropout: float = 0.0) -> BaselineTask:
     torch.manual_seed(0)
     model = SASRec(small_config("sasrec", layers=1, dropout=dropout))
-    return BaselineTask(model, planted_sequences()[0], torch.arange(40), config, dict, "")
+    return BaselineTask(model, planted_sequences()[0], make_item_table(), config, dict, "")
 
 
 def test_one_client_with_one_local_epoch_is_central_training() -> None:
     states, curves = [], []
     for config in (CONFIG, replace(CONFIG, federated=Federated(1))):
         task = make_task(config, dropout=0.1)
-        curves.append(fit_baseline(task.baseline, task.sequences, torch.arange(40), config, dict, "ndcg@10"))
+        curves.append(fit_baseline(task.baseline, task.sequences, make_item_table(), config, dict, "ndcg@10"))
         states.append(task.model.state_dict())
     assert all(torch.equal(x, states[1][name]) for name, x in states[0].items())
     assert curves[0] == curves[1]

@@ -11,7 +11,7 @@ from models.baselines.sasrec import SASRec
 from models.training.baselines import BaselineTask, BaselineTrainingConfig, fit_baseline
 from models.training.private import PrivateTrainer, poisson_batches, privacy_spent
 from models.training.trainer import SeedSteps, Trainer
-from tests.support.planted_preferences import planted_sequences, small_config
+from tests.support.planted_preferences import make_item_table, planted_sequences, small_config
 
 ROWS = torch.arange(40)
 CONFIG = BaselineTrainingConfig(1, 1, 16, 0.003, 0.0, 1.0, 1)
@@ -133,7 +133,7 @@ def test_private_training_repeats_to_the_digit_and_learns() -> None:
     states, curves = [], []
     for _ in range(2):
         task = make_task()
-        curves.append(fit_baseline(task.baseline, task.sequences, ROWS, config, dict, "ndcg@10"))
+        curves.append(fit_baseline(task.baseline, task.sequences, make_item_table(), config, dict, "ndcg@10"))
         states.append(task.model.state_dict())
     assert all(torch.equal(x, states[1][name]) for name, x in states[0].items())
     assert curves[0][1]["total"] < curves[0][0]["total"]

@@ -8,8 +8,8 @@ import torch
 from models.baselines.sasrec import SASRec
 from models.data.sequences import Sequences
 from models.training.baselines import BaselineTrainingConfig
-from research.studies.membership import Attack, attack_by_loss, fit_on_members, random_half, select_users
-from tests.support.planted_preferences import planted_sequences, small_config
+from research.studies.membership import Attack, attack_by_loss, fit_on_members, members_only, random_half
+from tests.support.planted_preferences import make_item_table, planted_sequences, small_config
 
 USERS, VIDEOS = 60, 40
 ROWS = torch.arange(VIDEOS)
@@ -24,7 +24,7 @@ class Privacy:
 
 def random_sequences() -> Sequences:
     """Users who like random videos. A model can only memorise them."""
-    sequences = select_users(planted_sequences()[0], torch.arange(200) < USERS)
+    sequences = members_only(planted_sequences()[0], torch.arange(200) < USERS)
     generator = torch.Generator().manual_seed(3)
     random_E = torch.randint(VIDEOS, sequences.video_E.shape, generator=generator)
     return replace(sequences, video_E=random_E)
@@ -35,7 +35,7 @@ def attack(settings: BaselineTrainingConfig) -> Attack:
     is_member_U = random_half(sequences, seed=1)
     torch.manual_seed(0)
     model = SASRec(small_config("sasrec", layers=1))
-    fit_on_members(model, sequences, ROWS, settings, is_member_U)
+    fit_on_members(model, sequences, make_item_table(VIDEOS), settings, is_member_U)
     return attack_by_loss(model, sequences, ROWS, settings, is_member_U)
 
 
@@ -57,7 +57,7 @@ def test_half_of_the_users_are_members_and_others_are_not_read() -> None:
     is_member_U = random_half(sequences, seed=1)
     assert int(is_member_U.sum()) == USERS // 2
     assert not is_member_U[USERS:].any()
-    members = select_users(sequences, is_member_U)
+    members = members_only(sequences, is_member_U)
     assert torch.equal(members.lengths, sequences.lengths * is_member_U)
     user = int(is_member_U.nonzero()[5])
     first, last = members.offsets[user], members.offsets[user + 1]
