@@ -15,7 +15,7 @@ from features.text_normalisation import normalise_text
 MEDIA_TEXT_SOURCES = ("transcript", "screen_text", "description")
 NO_TEXT_REASON = "no_text"  # the reject reason of a readable file without any text
 
-Read = Callable[[Sequence[Any]], np.ndarray]  # inputs -> texts [B]
+Read = Callable[[Sequence[Any]], np.ndarray]  # inputs -> texts [B], each a string
 
 
 def read_media_text(readers: Mapping[str, Read], inputs: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -26,7 +26,7 @@ def read_media_text(readers: Mapping[str, Read], inputs: Mapping[str, Sequence[A
         inputs: Source -> its inputs in order of time: pieces of sound, or images. Empty if the file has none.
     """
     sources = [name for name in MEDIA_TEXT_SOURCES if name in readers and len(inputs[name])]
-    return list(filter(None, (join_texts(readers[name](inputs[name])) for name in sources)))
+    return list(filter(None, (join_texts(readers[name](inputs[name]).tolist()) for name in sources)))
 
 
 def join_texts(texts: Sequence[str]) -> str:

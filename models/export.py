@@ -124,6 +124,7 @@ class UserSide(nn.Module):
             hour_BT=tensors["hour"],
             positive_BT=self.is_positive(watch_ratio_BT, behaviour_BTA),
             context_BTJ=tensors.get("contexts", zero_BT.unsqueeze(2)[:, :, :0]),
+            request_BTJ=zero_BT.unsqueeze(2)[:, :, :0],  # only the ranking heads read it
         )
 
     def _profiles(self, tensors: dict[str, Tensor]) -> UserProfiles:

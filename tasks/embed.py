@@ -121,7 +121,7 @@ def run(params: EmbedConfig, night: Night) -> RunManifest:
         for modality in MODALITIES
         if getattr(params, modality) == LANDED_FINGERPRINT
     }
-    fingerprints = models.fingerprints | landed_fingerprints
+    fingerprints = {**models.fingerprints, **landed_fingerprints}
     with lake.lock("embed"):
         reads = {"videos": lake.version("videos")}
         catalogue_videos = known_videos(lake, night.day)
@@ -183,7 +183,9 @@ def _build_models(params: EmbedConfig) -> EmbedModels:
         "visual": encoders.build_image_encoder,
         "text": encoders.build_text_encoder,
         "audio": encoders.build_audio_encoder,
-        "transcript": lambda *args: encoders.build_transcript_reader(*args, sample_rate),
+        "transcript": lambda name, device, precision: encoders.build_transcript_reader(
+            name, device, precision, sample_rate
+        ),
         "screen_text": lambda name, *_: encoders.build_screen_text_reader(name),
         "description": encoders.build_description_reader,
     }

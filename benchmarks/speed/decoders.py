@@ -68,6 +68,7 @@ def opencv(sampling: SamplingConfig) -> DecodeFunction:
 
     cv2.setNumThreads(1)
     side = sampling.image_size
+    assert side is not None  # this benchmark samples images
 
     def run(path: Path) -> int:
         video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])

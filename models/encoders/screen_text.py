@@ -70,7 +70,7 @@ def _build_rapidocr() -> ScreenTextReader:
     with loading(RAPIDOCR, INSTALL_HINT):
         from rapidocr import RapidOCR  # importing takes seconds
 
-        engine = RapidOCR(params={"Global.log_level": "error", "Global.text_score": MIN_SCORE})
+        engine: Any = RapidOCR(params={"Global.log_level": "error", "Global.text_score": MIN_SCORE})
 
     def read(image: np.ndarray) -> str:
         return " ".join(engine(image[..., ::-1]).txts or ())  # it expects BGR

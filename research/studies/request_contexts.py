@@ -73,7 +73,7 @@ def read_day(
         labels.numpy(),
         known.numpy(),
         [np.eye(len(values) + 1)[codes[:, j]] for j, values in enumerate(vocabularies.values())],
-        np.nan_to_num(log_duration_N, nan=np.nanmean(log_duration_N)),
+        np.nan_to_num(log_duration_N, nan=float(np.nanmean(log_duration_N))),
     )
 
 

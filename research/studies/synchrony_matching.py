@@ -215,7 +215,8 @@ def _pairs(windows: Sequence[tuple], name: str) -> np.ndarray:
         others = [b for b, (clip_b, *_) in enumerate(windows) if clip_b != clip_a]
         for b in (a, *random.permutation(others)[:PARTNERS]):
             clip_b, _, samples = windows[b]
-            synchrony = measure_synchrony(*motion[name], samples, min_motion)
+            times, values = motion[name]
+            synchrony = measure_synchrony(times, values, samples, min_motion)
             if synchrony is not None:
                 rows.append((clip_a, clip_b, synchrony.correlation, synchrony.best_correlation))
     return np.array(rows).reshape(-1, 4)

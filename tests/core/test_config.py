@@ -185,7 +185,7 @@ def test_an_unknown_model_lists_the_known_ones(tmp_path):
     for name in ("sasrek", None, ["sasrec"]):
         path = _write_model(tmp_path, {**SASREC, "name": name})
         with pytest.raises(
-            InputError, match=r"train\.model\.name is .*; it must be one of interest, .*, din, bm3$"
+            InputError, match=r"train\.model\.name is .*; it must be one of interest, .*, m3csr, bm3$"
         ):
             load_params(path)
 

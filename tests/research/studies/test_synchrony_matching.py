@@ -54,7 +54,7 @@ def test_the_study_reads_videos(
 ) -> None:
     for number in range(2):
         beats = [beat + 0.3 * number for beat in BEATS]
-        write_flashes(tmp_path / f"v{number}.mp4", beats, beats, seconds=10)
+        write_flashes(tmp_path / f"v{number}.mp4", beats, beats, seconds=11)
     (tmp_path / "bad.mp4").write_bytes(b"garbage" * 100)
     monkeypatch.setattr(sys, "argv", ["study", str(tmp_path)])
     assert main() == 0
