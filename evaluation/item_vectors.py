@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from models.baselines import Baseline
+from models.baselines import Baseline, ContentBaseline
 from models.baselines.bert4rec import BERT4Rec
 from models.baselines.comirec import ComiRec
 from models.baselines.mf_bpr import MFBPR
@@ -20,7 +20,7 @@ from models.retrieval.item_scores import even_weight_item_vectors
 from snapshots.reader import SnapshotReader
 
 MAX_MAPPED = 1000  # videos of the map
-# Baselines whose user embeddings score the rows of `item_embedding`.
+# Baselines whose user embeddings score the rows of `item_embedding`. Content baselines have longer vectors.
 EMBEDDING_BASELINES = (BERT4Rec, ComiRec, MFBPR, SASRec)
 NUM_NEIGHBOURS = 10  # nearest videos whose category is compared
 
@@ -66,7 +66,7 @@ def _item_embeddings(scorer: Scorer) -> Tensor | None:
     model = scorer.model.eval()
     if isinstance(model, InterestModel):
         return even_weight_item_vectors(model.encode_items(scorer.item_table))[:, :-1]
-    if isinstance(model, EMBEDDING_BASELINES):
+    if isinstance(model, EMBEDDING_BASELINES) and not isinstance(model, ContentBaseline):
         return model.item_embedding.weight[scorer.item_table.id_row_V]
     return None
 
@@ -117,7 +117,9 @@ def principal_components(vector_CD: Tensor) -> tuple[Tensor, float]:
     centred_CD = (vector_CD - vector_CD.mean(0)).double()
     _, size_X, axis_XD = torch.linalg.svd(centred_CD, full_matrices=False)
     axis_2D = axis_XD[:2] * axis_XD[:2].gather(1, axis_XD[:2].abs().argmax(1, keepdim=True)).sign()
-    return (centred_CD @ axis_2D.T).float(), float(size_X[:2].square().sum() / size_X.square().sum())
+    return (centred_CD @ axis_2D.T).float(), float(
+        size_X[:2].square().sum() / size_X.square().sum().clamp(min=1e-12)
+    )
 
 
 def _category_agreement(vector_CD: Tensor, category_C: pa.Array) -> dict[str, float | None]:

@@ -58,8 +58,9 @@ def _trends_and_shares(scorer: Scorer, users: Tensor) -> tuple[Tensor, Tensor]:
     items = model.encode_items(scorer.item_table)
     state = scorer.encode_user(users, items)
     trend_BXD = model.trends(state)
-    best_BK = scorer.masked(users, model.score_items(state, items)[0]).topk(NUM_NAMING, dim=1).indices
-    known_BK = items.id_row_V[best_BK] >= 0
+    score_BV = scorer.masked(users, model.score_items(state, items)[0])
+    score_BK, best_BK = score_BV.topk(min(NUM_NAMING, score_BV.shape[1]), dim=1)
+    known_BK = (items.id_row_V[best_BK] >= 0) & score_BK.isfinite()
     item_BKD = model.item_embedding(items.id_row_V[best_BK].clamp(min=0))
     best_trend_BK = (item_BKD @ trend_BXD.transpose(1, 2)).argmax(2)
     count_BX = torch.nn.functional.one_hot(best_trend_BK, model.config.trends)[known_BK]

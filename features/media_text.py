@@ -14,6 +14,7 @@ from features.text_normalisation import normalise_text
 
 MEDIA_TEXT_SOURCES = ("transcript", "screen_text", "description")
 NO_TEXT_REASON = "no_text"  # the reject reason of a readable file without any text
+READER_FAILED_REASON = "reader_failed"  # the reject reason of a file on which a reader failed
 
 Read = Callable[[Sequence[Any]], np.ndarray]  # inputs -> texts [B], each a string
 

@@ -18,6 +18,7 @@ from models.interest_model import InterestModel
 from models.retrieval.item_scores import user_vectors
 
 PADDING = -1  # video of a position after the newest interaction
+EXPORTED_FUSIONS = ("user", "uniform", "early")  # those that the tests compare with torch
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,14 @@ class UserSide(nn.Module):
     def __init__(self, model: InterestModel, items: ItemEmbeddings) -> None:
         super().__init__()
         preference = model.modality_preference
-        if model.has_modality_states or (preference is not None and preference.uses_content):
+        if model.config.normalisation != "fixed":
+            raise ValueError("train.model.normalisation is adaptive; only fixed can be exported")
+        if model.truncation is not None:
+            raise ValueError("train.model.token_budget is above 0; only models without it can be exported")
+        if model.config.fusion not in EXPORTED_FUSIONS:
             raise ValueError(
-                f"train.model.fusion is {model.config.fusion}, so scores are no inner products; "
-                "only user, uniform and early can be exported"
+                f"train.model.fusion is {model.config.fusion}; only {', '.join(EXPORTED_FUSIONS)} can be"
+                " exported, whose scores are inner products"
             )
         if model.config.encoder == "lstm":
             raise ValueError(

@@ -23,6 +23,8 @@ from typing import Any
 
 import polars as pl
 
+from core.hashing import hash_lines
+
 MAX_CHARACTERS = 500  # characters that are read of a comment
 LIBRARIES = ", ".join(f"{name} {version(name)}" for name in ("vadersentiment", "py3langid", "asent"))
 MIN_WORDS = 3  # shorter texts get a wrong language: "lol" is taken for Sotho, "nice" for Croatian
@@ -47,10 +49,17 @@ NO_VALENCE = {
     "pt": "como ser são já muito bastante grande maior de só né",
     "ru": "как так первый типа именно полностью просто сразу очень довольно",
 }
-METHOD = f"{LIBRARIES}, {' '.join(sorted(NEGATIONS))}, first {MAX_CHARACTERS} characters"
 NEGATED_WORDS = 3  # words after a negation that it reaches, as in VADER
 NEGATED_SHARE = -0.74  # VADER's factor of a negated valence
 NORMALISATION = 15.0  # VADER's alpha: a sum s of valences becomes s / √(s² + alpha)
+RULES = hash_lines(
+    [
+        *(" ".join([language, *sorted(words)]) for language, words in NEGATIONS.items()),
+        *(f"{language} {words}" for language, words in NO_VALENCE.items()),
+        f"{MIN_WORDS} {NEGATED_WORDS} {NEGATED_SHARE} {NORMALISATION}",
+    ]
+)
+METHOD = f"{LIBRARIES}, rules {RULES[:16]}, first {MAX_CHARACTERS} characters"
 
 
 def with_sentiment(comments: pl.DataFrame) -> pl.DataFrame:

@@ -15,13 +15,9 @@ media again that were missing or took too long. A killed run keeps its commits.
 import os
 import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from core import hashing, paths, step_cli
@@ -30,81 +26,25 @@ from core.errors import InputError, ServiceUnavailableError
 from core.paths import Night
 from core.records import LANDED_FINGERPRINT
 from core.run_manifests import RowCounts, RunManifest
-from core.tables import MODALITIES, WHOLE_VIDEO
-from features.embedding import BatchEncoder, SegmentVectors, feature_rows
+from core.tables import MODALITIES
+from features.embed_models import STILL_SIZE, EmbedModels, build_models
+from features.embedding import SegmentVectors, feature_rows
 from features.embedding_backlog import (
-    MISSING_STREAM_REASONS,
-    UNREADABLE_FILE_REJECT_STEP,
     BacklogVideo,
     embedded_sources,
     find_backlog,
     known_videos,
-    media_text_reject_step,
-    reject_step,
 )
-from features.media_rejects import MediaRejects, RejectRow, reject_row
-from features.media_text import MEDIA_TEXT_SOURCES, NO_TEXT_REASON, read_media_text
-from features.text_normalisation import TEXT_FINGERPRINT
+from features.media_rejects import MediaRejects, RejectRow
+from features.video_encoder import EmbedCounts, VideoEncoder
 from lake.audits import visible_lake
 from lake.client import Lake
 from media.clip import DecodedVideo, DecodeLimits, MediaStoreUnavailable, SamplingConfig, UnreadableMedia
 from media.decoders import DecoderPool
-from models import encoders
-from models.encoders import Encoder, EncoderReplicas, ImageEncoder, Reader, WhisperReader
+from models.encoders import ImageEncoder
 
-NONE = "none"
 SHARD_PATTERN = re.compile(r"(\d{1,5})/(\d{1,5})", re.ASCII)
 REJECT_BYTES = 256  # a reject has no vector, but counts towards the size of a commit
-SPEECH_SAMPLE_RATE = 16_000  # Hz, of Whisper; used if no audio encoder needs another one
-STILL_SIZE = 960  # pixels, longest side: subtitles stay readable
-
-
-@dataclass
-class EmbedCounts:
-    """Counts of a run.
-
-    Attributes:
-        rejected: Reject reason -> videos whose media could not be read.
-        missing_modality: Modality -> videos whose media have no stream for it.
-        embedded: Modality -> embedded videos.
-        read: Source of media text -> videos whose file it read.
-        seconds_per_1000_videos: Modality or source of media text -> seconds of its encoder or reader, and on
-            a GPU `gpu`, the seconds in which GPUs were held.
-        partially_decoded: Videos with decoding errors that still gave some samples.
-    """
-
-    rejected: Counter[str] = field(default_factory=Counter)
-    missing_modality: Counter[str] = field(default_factory=Counter)
-    embedded: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    read: Counter[str] = field(default_factory=Counter)
-    seconds_per_1000_videos: dict[str, dict[str, float]] = field(default_factory=dict)
-    partially_decoded: int = 0
-
-
-@dataclass(frozen=True)
-class EmbedModels:
-    """The models of a run.
-
-    Attributes:
-        encoders: Modality -> encoder, of the modalities that are on and have no landed vectors.
-        readers: Source of media text -> reader, of the sources that are on.
-        fingerprints: Modality -> fingerprint of its vectors. That of text covers the readers.
-        sample_rate: Rate of the decoded audio, Hz. It does not depend on what a night lacks.
-    """
-
-    encoders: Mapping[str, Encoder]
-    readers: Mapping[str, Reader]
-    fingerprints: Mapping[str, str]
-    sample_rate: int
-
-    @property
-    def media_text_step(self) -> str | None:
-        """The `rejects.step` of a video without any text, if readers are on."""
-        return media_text_reject_step(self.fingerprints["text"]) if self.readers else None
-
-    def can_be_missing(self, modality: str) -> bool:
-        """Whether a readable file may lack the modality."""
-        return modality in MISSING_STREAM_REASONS or bool(self.readers)
 
 
 def run(params: EmbedConfig, night: Night) -> RunManifest:
@@ -115,7 +55,7 @@ def run(params: EmbedConfig, night: Night) -> RunManifest:
         ServiceUnavailableError: The media store does not answer.
     """
     lake = visible_lake(night.day)
-    models = _build_models(params)
+    models = build_models(params)
     landed_fingerprints = {
         modality: LANDED_FINGERPRINT
         for modality in MODALITIES
@@ -173,70 +113,6 @@ def _shard(backlog: list[BacklogVideo]) -> list[BacklogVideo]:
     return [v for v in backlog if int(hashing.hash_lines([v.video_id])[:8], 16) % num_shards == shard - 1]
 
 
-def _build_models(params: EmbedConfig) -> EmbedModels:
-    """Build the encoders and readers that are on.
-
-    Raises:
-        InputError: One of them cannot be built, or nothing encodes what the readers read.
-    """
-    makers: dict[str, Callable[..., Any]] = {
-        "visual": encoders.build_image_encoder,
-        "text": encoders.build_text_encoder,
-        "audio": encoders.build_audio_encoder,
-        "transcript": lambda name, device, precision: encoders.build_transcript_reader(
-            name, device, precision, sample_rate
-        ),
-        "screen_text": lambda name, *_: encoders.build_screen_text_reader(name),
-        "description": encoders.build_description_reader,
-    }
-    built: dict[str, Any] = {}
-    sample_rate, key = SPEECH_SAMPLE_RATE, "device"
-    try:
-        device = encoders.select_devices(params.device)[0]
-        for key in (*MODALITIES, *MEDIA_TEXT_SOURCES):
-            name = getattr(params, key)
-            if name not in (LANDED_FINGERPRINT, NONE):
-                built[key] = makers[key](name, device, params.precision)
-            if key == "audio" and key in built:
-                sample_rate = built[key].sample_rate
-    except ValueError as error:
-        raise InputError(f"params.yaml: embed.{key}: {error}") from None
-    modality_encoders = {key: built[key] for key in MODALITIES if key in built}
-    readers = {key: built[key] for key in MEDIA_TEXT_SOURCES if key in built}
-    if readers and "text" not in modality_encoders:
-        raise InputError(
-            f"params.yaml: embed.{next(iter(readers))} is on, but embed.text is {params.text}, so nothing "
-            "encodes what it reads; name a text encoder or write none"
-        )
-    return EmbedModels(
-        modality_encoders, readers, _fingerprints(params, modality_encoders, readers), sample_rate
-    )
-
-
-def _fingerprints(
-    params: EmbedConfig, modality_encoders: Mapping[str, Encoder], readers: Mapping[str, Reader]
-) -> dict[str, str]:
-    """Return the fingerprint of each modality that is embedded here."""
-    grid = {"segment_seconds": params.segment_seconds, "max_segments": params.max_segments}
-    frames = {
-        "frames_per_segment": params.frames_per_segment,
-        "frames_per_video": params.frames_per_video,
-    }
-    stills = frames | {"stills_per_video": params.stills_per_video, "still_size": STILL_SIZE}
-    read = {
-        source: reader.fingerprint(grid if source == "transcript" else grid | stills)
-        for source, reader in readers.items()
-    }
-    sampling: dict[str, dict[str, Any]] = {
-        "visual": grid | frames,
-        "text": TEXT_FINGERPRINT | ({"media_text": read} if read else {}),
-        "audio": grid,
-    }
-    return {
-        modality: encoder.fingerprint(sampling[modality]) for modality, encoder in modality_encoders.items()
-    }
-
-
 def _embed_videos(
     lake: Lake, params: EmbedConfig, day: date, backlog: Sequence[BacklogVideo], models: EmbedModels
 ) -> EmbedCounts:
@@ -261,7 +137,7 @@ def _embed_videos(
 def _encode_chunks(
     backlog: Sequence[BacklogVideo],
     clips: Iterator[DecodedVideo | UnreadableMedia],
-    encoder: "VideoEncoder",
+    encoder: VideoEncoder,
     commit_bytes: float,
 ) -> Iterator[tuple[list[BacklogVideo], list[RejectRow]]]:
     """Encode the backlog, and yield the videos and their rejects each time a commit is large enough."""
@@ -328,113 +204,6 @@ def _decode_limits(params: EmbedConfig) -> DecodeLimits:
         params.max_minutes * 60,
         int(params.max_megapixels * 1_000_000),
     )
-
-
-class VideoEncoder:
-    """Encodes videos one after another, and counts.
-
-    Args:
-        params: Section `embed` of params.yaml.
-        day: The night's day.
-        models: The encoders and readers.
-    """
-
-    def __init__(self, params: EmbedConfig, day: date, models: EmbedModels) -> None:
-        self._day, self._models, self.counts = day, models, EmbedCounts()
-        devices = encoders.select_devices(params.device)
-        self._replicas = {
-            name: EncoderReplicas(model, devices)
-            for name, model in (*models.encoders.items(), *models.readers.items())
-        }
-        size = params.batch_size * len(devices)
-        self._batches = {m: BatchEncoder(m, self._replicas[m].encode, size) for m in models.encoders}
-
-    @property
-    def pending_bytes(self) -> int:
-        """Size of the vectors that `finish` would return now."""
-        return sum(batch.pending_bytes for batch in self._batches.values())
-
-    def encode(self, video: BacklogVideo, clip: DecodedVideo | UnreadableMedia | None) -> list[RejectRow]:
-        """Encode what a video lacks, and return its rejects.
-
-        Args:
-            video: The video.
-            clip: Its decoded file, or why it cannot be read. None if the file is not needed.
-        """
-        rejects = [] if clip is None else self._encode_media(video, clip)
-        if "text" in video.missing:
-            rejects += self._encode_text(video, clip)
-        for batch in self._batches.values():
-            batch.encode_pending()
-        return rejects
-
-    def finish(self) -> dict[str, SegmentVectors]:
-        """Return the vectors of each modality since the last call."""
-        vectors = {modality: batch.finish() for modality, batch in self._batches.items()}
-        for modality, by_video in vectors.items():
-            self.counts.embedded[modality].update(by_video)
-        return vectors
-
-    def count_seconds(self) -> None:
-        """Add the cost of each encoder and reader to the counts."""
-        embedded = {modality: len(videos) for modality, videos in self.counts.embedded.items()}
-        for name, replicas in self._replicas.items():
-            if num_videos := embedded.get(name, self.counts.read[name]):
-                seconds = {"all": replicas.seconds, "gpu": replicas.gpu_seconds}
-                self.counts.seconds_per_1000_videos[name] = {
-                    kind: round(1000 * value / num_videos, 3)
-                    for kind, value in seconds.items()
-                    if value is not None
-                }
-
-    def _encode_media(self, video: BacklogVideo, clip: DecodedVideo | UnreadableMedia) -> list[RejectRow]:
-        """Encode the frames and audio that a video lacks."""
-        if isinstance(clip, UnreadableMedia):
-            self.counts.rejected[clip.reason] += 1
-            return [reject_row(video, self._day, UNREADABLE_FILE_REJECT_STEP, clip.reason, clip.detail)]
-        self.counts.partially_decoded += bool(clip.decode_errors)
-        rejects = []
-        for modality, segments in (("visual", clip.frames), ("audio", clip.audio)):
-            if modality not in video.missing:
-                continue
-            for segment, samples in sorted(segments.items()):
-                inputs = list(samples) if modality == "visual" else [samples]
-                self._batches[modality].add(video.video_id, segment, inputs)
-            if not segments:
-                self.counts.missing_modality[modality] += 1
-                rejects.append(_missing_stream(video, self._day, modality, clip))
-        return rejects
-
-    def _encode_text(
-        self, video: BacklogVideo, clip: DecodedVideo | UnreadableMedia | None
-    ) -> list[RejectRow]:
-        """Encode the caption of a video and what the readers find in its file."""
-        texts = [video.text] if video.text else []
-        if video.reads_media_text and isinstance(clip, DecodedVideo):
-            texts += self._read(clip)
-        if texts:
-            self._batches["text"].add(video.video_id, WHOLE_VIDEO, texts)
-            return []
-        self.counts.missing_modality["text"] += 1
-        step, detail = str(self._models.media_text_step), "no caption, and the readers found no text"
-        return [reject_row(video, self._day, step, NO_TEXT_REASON, detail)]
-
-    def _read(self, clip: DecodedVideo) -> list[str]:
-        """Return the texts of a file."""
-        whisper, audio = self._models.readers.get("transcript"), [clip.audio[n] for n in sorted(clip.audio)]
-        windows = whisper.split(np.concatenate(audio)) if isinstance(whisper, WhisperReader) and audio else []
-        inputs = {"transcript": windows, "screen_text": clip.stills, "description": clip.stills}
-        self.counts.read.update(source for source in self._models.readers if inputs[source])
-        readers = {source: self._replicas[source].encode for source in self._models.readers}
-        return read_media_text(readers, inputs)
-
-
-def _missing_stream(video: BacklogVideo, day: date, modality: str, clip: DecodedVideo) -> RejectRow:
-    """Return the reject of a readable file without a stream for the modality."""
-    stream = "video" if modality == "visual" else "audio"
-    errors = "; ".join(text for text in clip.decode_errors if text.startswith(stream))
-    detail = errors or f"the file has no {stream} stream"
-    return reject_row(video, day, reject_step(modality), MISSING_STREAM_REASONS[modality], detail)
 
 
 def _next_clip(clips: Iterator[DecodedVideo | UnreadableMedia]) -> DecodedVideo | UnreadableMedia:

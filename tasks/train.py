@@ -25,7 +25,7 @@ from registry.system_metrics import sample_system_metrics
 from snapshots.reader import SnapshotReader
 from training.baseline import train_baseline
 from training.interest import best_epoch, train_interest_model
-from training.private import require_training_by_users
+from training.private import require_training_by_users, with_seed_of_night
 from training.setup import read_align_metadata
 
 
@@ -61,8 +61,9 @@ def train_and_save(params: TrainConfig, night: Night) -> tuple[list[dict[str, fl
             damaged.
         FloatingPointError: A loss or gradient is not finite.
     """
-    seed_everything(params.seed)
     snapshot, out = SnapshotReader(night), night.fresh_folder("train", clear=distributed.get_rank() == 0)
+    params = with_seed_of_night(params, snapshot)
+    seed_everything(params.seed)
     distributed.barrier()
     width = read_align_metadata(snapshot)["width"]
     _require_divisible_width(params.model, width)

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "reporting": {"core"},
     "simulator": {"core"},
     "spark_jobs": {"core", "lake"},
-    "features": {"core", "lake"},
+    "features": {"core", "lake", "media", "models"},
     "snapshots": {"core", "models"},
     "training": {"core", "models", "snapshots"},
     "evaluation": {"core", "models", "snapshots"},

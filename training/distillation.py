@@ -78,6 +78,8 @@ def student_model(model: InterestModelConfig, student: StudentConfig) -> Interes
     return replace(
         model,
         fusion="uniform",
+        normalisation="fixed",
+        token_budget=0,
         encoder=student.encoder,  # type: ignore[arg-type]  # `undercurrent.distil` checks it
         layers=1,
         heads=1,

@@ -63,7 +63,7 @@ def build_model_config(
     """
     if isinstance(model, InterestModelConfig):
         _require_distinct_names(model)
-        _require_compatible_parts(model)
+        _require_compatible_parts(model, len(snapshot.modalities))
     videos = snapshot.catalogue(fold)
     known_videos = videos if knows_all_videos else videos.filter(pc.greater(videos["num_interactions"], 0))
     if isinstance(model, InterestModelConfig):
@@ -195,8 +195,23 @@ def frequent_words(videos: pa.Table) -> list[str]:
     return sorted(ordered["word"][:MAX_VOCABULARY].to_pylist())
 
 
-def _require_compatible_parts(model: InterestModelConfig) -> None:
+def _require_compatible_parts(model: InterestModelConfig, num_modalities: int) -> None:
     """Raise InputError if a part of the model lacks what it reads, or would have no effect."""
+    if model.reliability and num_modalities < 2:
+        raise InputError(
+            "params.yaml: train.model.reliability compares the modalities of a video, but the snapshot has"
+            f" {num_modalities}; set it to false"
+        )
+    if model.normalisation == "adaptive" and not num_modalities:
+        raise InputError(
+            "params.yaml: train.model.normalisation is adaptive, but the snapshot has no modality; write"
+            " fixed"
+        )
+    if model.token_budget >= model.max_length:
+        raise InputError(
+            f"params.yaml: train.model.token_budget is {model.token_budget}, not below train.model.max_length"
+            f" ({model.max_length}), so it would have no effect; lower it or write 0"
+        )
     if model.normalisation == "adaptive" and "category" not in model.item_attributes:
         raise InputError(
             "params.yaml: train.model.normalisation is adaptive, but train.model.item_attributes lacks"

@@ -1,10 +1,12 @@
 """Which models can be trained privately or federated, and what their (ε, δ) covers."""
 
+from dataclasses import replace
 from typing import Any
 
 from core.config.model_half import TrainConfig
 from core.config.models import InterestModelConfig, TransformerConfig
 from core.errors import InputError
+from core.hashing import hash_lines
 from models import distributed
 from models.data.sequences import Sequences
 from models.training.private import privacy_spent
@@ -13,6 +15,9 @@ from snapshots.reader import SnapshotReader
 # DP-SGD covers the weights that gradients change. These parts of the interest model are counted or fitted.
 COUNTED_PARTS_OF_INTEREST_MODEL = (
     "vocabularies",
+    "statistics of profile columns and item features",
+    "item features of comments, and segment interest",
+    "largest age of the token budget",
     "interaction counts and initial biases",
     "counted sources and the final ranker",
     "calibration of the ranking heads",
@@ -51,6 +56,17 @@ def require_training_by_users(params: TrainConfig, snapshot: SnapshotReader) -> 
             f"params.yaml: train.federated.clients is {params.federated.clients}, but only {num_users} users"
             " have a sequence; write a smaller number"
         )
+
+
+def with_seed_of_night(params: TrainConfig, snapshot: SnapshotReader) -> TrainConfig:
+    """Return the settings with a seed of the night, if training is private.
+
+    The privacy losses of several nights add up only if their noise is independent.
+    """
+    if not params.privacy:
+        return params
+    digest = hash_lines([str(params.seed), str(snapshot.night.day)])
+    return replace(params, seed=int(digest[:8], 16))
 
 
 def number_of_users(sequences: Sequences) -> int:

@@ -89,7 +89,8 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
         ),
         "no profile": Variant("without the user profile", train={"model.profile": False}),
         "no attributes": Variant(
-            "without creator, category and duration", train={"model.item_attributes": ()}
+            "without creator, category and duration",
+            train={"model.item_attributes": (), "model.normalisation": "fixed"},
         ),
         "no sources": Variant("the sequence model ranks alone", train={"model.sources": ()}),
         "no positions": Variant("without order and time gaps", train={"model.positions": False}),
@@ -106,7 +107,9 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
         ),
         **{
             f"fusion {level}": Variant(
-                description, train={"model.fusion": level}, reuse_model=FULL if level == fusion else None
+                description,
+                train={"model.fusion": level, **({"model.reliability": False} if level == "tokens" else {})},
+                reuse_model=FULL if level == fusion else None,
             )
             for level, description in FUSIONS.items()
         },

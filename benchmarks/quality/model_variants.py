@@ -118,7 +118,10 @@ def variant_params(path: Path, variant: str, epochs: int | None) -> Params:
         InputError: The file or a key or value of the variant is refused.
     """
     values = read_values(path)
-    changes = dict(change.split("=", 1) for change in variant.split(",") if "=" in change)
+    pairs = [change.partition("=") for change in variant.split(",")] if variant else []
+    if wrong := [key for key, equals, _ in pairs if not equals]:
+        raise InputError(f"--variants: {wrong[0]!r} has no value; write KEY=VALUE, such as fusion=late")
+    changes = {key: value for key, _, value in pairs}
     values["train"]["model"] |= {"sources": [], **{key: yaml.safe_load(x) for key, x in changes.items()}}
     values["train"]["epochs"] = epochs or values["train"]["epochs"]
     return build_dataclass(Params, values, f"{path}, variant {variant or UNCHANGED}")

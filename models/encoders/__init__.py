@@ -33,7 +33,7 @@ from models.encoders.default import (
     load_default_clip,
 )
 from models.encoders.replicas import EncoderReplicas
-from models.encoders.screen_text import ScreenTextReader, build_screen_text_reader
+from models.encoders.screen_text import ReaderFailedError, ScreenTextReader, build_screen_text_reader
 from models.encoders.siglip import SIGLIP_PREFIX, build_siglip_image_encoder, build_siglip_text_encoder
 from models.encoders.whisper import WHISPER_PREFIX, WhisperReader, build_whisper_reader
 
@@ -43,6 +43,7 @@ __all__ = [
     "EncoderReplicas",
     "ImageEncoder",
     "Reader",
+    "ReaderFailedError",
     "TextEncoder",
     "WhisperReader",
     "build_audio_encoder",

@@ -23,6 +23,10 @@ MIN_SCORE = 0.8  # of a line, from 0 to 1. Lines below are mostly patterns that 
 ReadImage = Callable[[np.ndarray], str]  # RGB image [height, width, 3] uint8 -> text
 
 
+class ReaderFailedError(RuntimeError):
+    """A reader failed on an image. The message names the reader and the reason."""
+
+
 class ScreenTextReader:
     """Reads RGB images [height, width, 3] uint8 of any size, one after another.
 
@@ -40,8 +44,21 @@ class ScreenTextReader:
         ]
 
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the text of each image [B], as str objects."""
-        return np.array([self._read(image) for image in batch], object)
+        """Return the text of each image [B], as str objects.
+
+        Raises:
+            ReaderFailedError: The function failed, or returned something else than a string.
+        """
+        return np.array([self._text(image) for image in batch], object)
+
+    def _text(self, image: np.ndarray) -> str:
+        try:
+            text = self._read(image)
+        except Exception as error:  # a function of the user's own can raise anything
+            raise ReaderFailedError(f"{self.name.split()[0]}: {type(error).__name__}: {error}") from error
+        if not isinstance(text, str):
+            raise ReaderFailedError(f"{self.name.split()[0]} returned {type(text).__name__}, not a string")
+        return text
 
 
 def build_screen_text_reader(encoder_name: str) -> ScreenTextReader:

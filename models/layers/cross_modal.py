@@ -96,5 +96,13 @@ class TokenFusion(nn.Module):
         if self.word_embedding is not None and item_table.word_VX is not None:
             tokens.append(embedding_lookup(self.word_embedding.weight, item_table.word_VX))
             tokens[-1] = tokens[-1] + self.kind_embedding[-1]
-            masks.append(item_table.word_VX > 0)
+            masks.append((item_table.word_VX > 0) & self._has_text(item_table, projections)[:, None])
         return torch.cat(tokens, 1), torch.cat(masks, 1)
+
+    @staticmethod
+    def _has_text(item_table: ItemTable, projections: ModalityProjections) -> Tensor:
+        """Return which videos have text, [V]. Without that modality, all captions are read."""
+        names = list(projections.heads)
+        if "text" not in names:
+            return torch.ones(len(item_table.has_VM), dtype=torch.bool)
+        return item_table.has_VM[:, names.index("text")]

@@ -10,6 +10,7 @@ its hooks do not see that one table embeds and scores the videos. `torch.func.vm
 selection of targets. So each user has a backward pass of its own. The accountant is that of Opacus.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -70,7 +71,7 @@ class PrivateTrainer(Trainer):
         sums = [torch.zeros_like(p) for p in params]
         losses: dict[str, Tensor] = {"total": torch.zeros(())}
         norm_sum = 0.0
-        for user_1 in batch.split(1):
+        for user_1 in batch.split(1) if len(batch) else ():
             user_losses = self.task.losses(user_1)
             norm_sum += self._add_clipped_gradient(user_losses["total"], params, sums, where)
             for name, loss in user_losses.items():
@@ -163,7 +164,7 @@ def privacy_spent(
     with warnings.catch_warnings(action="ignore"):  # the bound holds for any orders
         epsilon, _ = rdp.get_privacy_spent(orders=ORDERS, rdp=divergence, delta=privacy.delta)
     return {
-        "epsilon": round(float(epsilon), 4),
+        "epsilon": math.ceil(1e4 * float(epsilon)) / 1e4,  # an upper bound is rounded up
         "delta": privacy.delta,
         "unit": "user",
         "noise_multiplier": privacy.noise_multiplier,

@@ -51,7 +51,7 @@ def test_withdrawn_and_unknown_videos_have_no_vector() -> None:
     assert vectors.row_C.tolist() == [row for row in range(VIDEOS) if row != 3]
 
 
-@pytest.mark.parametrize("name", ["popularity", "lightgcn", "din"])
+@pytest.mark.parametrize("name", ["popularity", "lightgcn", "din", "m3csr", "mmgcn", "bm3"])
 def test_a_model_whose_users_do_not_score_item_embeddings_has_no_vectors(name: str) -> None:
     scorer, _ = planted_preferences.train_baseline(name, 1)
     assert ItemVectors.of_model(scorer) is None

@@ -11,7 +11,7 @@ import pytest
 from core.errors import InputError, ServiceUnavailableError
 from core.paths import Night
 from core.run_manifests import RunManifest
-from core.tables import FEATURES
+from core.tables import FEATURES, MODALITIES
 from lake.client import Lake
 from tasks import embed
 from tests.support.media_files import BLUE, RED, plain, write_video
@@ -100,7 +100,7 @@ def test_precision_is_part_of_the_fingerprint(night: Night) -> None:
         for precision in ("fp32", "bf16", "auto")
     ]
     assert results[0] == results[2]
-    assert all(results[0][modality] != results[1][modality] for modality in embed.MODALITIES)
+    assert all(results[0][modality] != results[1][modality] for modality in MODALITIES)
 
 
 def test_landed_vectors_are_unchanged_and_none_is_off(landing: Path, night: Night) -> None:

@@ -153,6 +153,26 @@ def test_readers_change_the_fingerprint_of_text_only(
     assert embed.run(replace(off, stills_per_video=2), night).facts["fingerprints"] == facts[0]
 
 
+def test_a_reader_that_fails_costs_a_reject_and_keeps_the_caption(
+    landing: Path, night: Night, reading: embed.EmbedConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "failing_reader.py").write_text("def read(image):\n    raise OSError('no licence')\n")
+    importlib.invalidate_caches()
+    coloured(landing / "red.mp4", RED)
+    catalogue({"a": {"media_uri": "red.mp4", "caption": "my new cat"}, "b": {"media_uri": "red.mp4"}})
+    failing = replace(reading, screen_text="failing_reader:read")
+    run_manifest = embed.run(failing, night)
+    assert vector("a", "text") == mean_of("my new cat")
+    assert run_manifest.facts["videos_with_vectors"] == {"text": 1}
+    assert [reject[1:] for reject in rejects()] == [
+        ("reader_failed", "red.mp4", "a"),
+        ("reader_failed", "red.mp4", "b"),
+    ]
+    again = embed.run(failing, night)  # the same reader does not try again
+    assert again.row_counts is not None
+    assert again.row_counts.rows_in == 0
+
+
 @pytest.mark.parametrize("text", ["none", "landed"])
 def test_readers_without_a_text_encoder_are_refused(
     night: Night, reading: embed.EmbedConfig, text: str

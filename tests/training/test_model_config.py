@@ -40,9 +40,21 @@ def test_the_words_are_those_of_the_most_captions(monkeypatch: pytest.MonkeyPatc
             {"reliability": True, "fusion": "tokens"},
             "train.model.reliability weighs pooled modalities, but train.model.fusion is tokens; choose",
         ),
+        (
+            {"token_budget": 100},
+            r"token_budget is 100, not below train.model.max_length \(100\), so it would have no effect",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        model_config._require_compatible_parts(make_section(**changes))
-    model_config._require_compatible_parts(make_section())
+        model_config._require_compatible_parts(make_section(**changes), 3)
+    model_config._require_compatible_parts(make_section(), 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "modalities"), [({"reliability": True}, 1), ({"normalisation": "adaptive"}, 0)]
+)
+def test_a_switch_that_lacks_modalities_is_refused(changes: dict, modalities: int) -> None:
+    with pytest.raises(InputError, match=rf"the snapshot has {modalities or 'no'}"):
+        model_config._require_compatible_parts(make_section(**changes), modalities)

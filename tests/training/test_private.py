@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,7 +19,7 @@ from registry import tracking
 from snapshots.reader import SnapshotReader
 from tasks import align, evaluate, train
 from tests.support.snapshots import plant
-from training.private import COUNTED_PARTS_OF_INTEREST_MODEL
+from training.private import COUNTED_PARTS_OF_INTEREST_MODEL, with_seed_of_night
 
 BASE = load_params(PROJECT_ROOT / "params.yaml")
 INTEREST = replace_nested(
@@ -67,6 +68,15 @@ def test_the_record_of_the_interest_model_names_what_was_counted(night: Night) -
     model = load_bundle(night.folder("train"))
     assert model.config.privacy["not_covered"] == list(COUNTED_PARTS_OF_INTEREST_MODEL)
     assert model.config.privacy["steps"] == 3
+
+
+def test_nights_draw_noise_of_their_own() -> None:
+    def seed(params: Any, day: str) -> int:
+        return with_seed_of_night(params, Mock(**{"night.day": day})).seed
+
+    private = replace(SASREC, privacy=PRIVACY)
+    assert seed(SASREC, "2026-03-10") == seed(SASREC, "2026-03-11") == SASREC.seed
+    assert seed(private, "2026-03-10") == seed(private, "2026-03-10") != seed(private, "2026-03-11")
 
 
 def test_plain_training_has_no_record(night: Night) -> None:

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from core.config import load_params
-from core.errors import DONE, REFUSED_INPUT
+from core.errors import DONE, REFUSED_INPUT, InputError
 from core.hashing import hash_bundle, hash_folder
 from core.paths import PROJECT_ROOT, Night
 from core.time_split import TEST_FOLD
@@ -23,6 +23,7 @@ from tests.support.command_line import undercurrent
 from tests.support.served_model import load_recommender, request_rows
 from tests.support.snapshots import NIGHT, plant
 from training.model_config import build_model_config
+from undercurrent.distil import link_inputs
 
 SOURCES = ["trending", "category_affinity"]
 
@@ -142,6 +143,37 @@ def test_the_same_seed_gives_the_same_student_and_the_teacher_is_unchanged(night
 def test_a_setting_out_of_range_is_refused(night: Night, options: tuple, message: str, capsys) -> None:
     assert distil(night, "refused", *options) == REFUSED_INPUT
     assert message in capsys.readouterr().err
+
+
+def test_a_length_that_is_not_the_teacher_s_is_refused(night: Night, tmp_path: Path, capsys) -> None:
+    overlay = tmp_path / "short.yaml"
+    overlay.write_text(f"base: {night.params_path}\ntrain: {{model: {{max_length: 10}}}}\n")
+    assert distil(Night(night.day, night.workspace, overlay), "short") == REFUSED_INPUT
+    assert "train.model.max_length is 10, but the teacher reads 20" in capsys.readouterr().err
+
+
+def test_private_training_of_a_student_is_refused(night: Night, tmp_path: Path, capsys) -> None:
+    overlay = tmp_path / "private.yaml"
+    overlay.write_text(
+        f"base: {night.params_path}\ntrain: {{privacy: {{noise_multiplier: 1.0, delta: 0.0001}}}}\n"
+    )
+    assert distil(Night(night.day, night.workspace, overlay), "private") == REFUSED_INPUT
+    assert "train.privacy is set, but a student learns from a teacher" in capsys.readouterr().err
+
+
+def test_the_student_s_workspace_has_the_record_of_the_checks_and_of_one_night_only(
+    night: Night, tmp_path: Path
+) -> None:
+    day = Night(night.day, tmp_path / "day", night.params_path)
+    for name in ("snapshot", "align", "run_manifests"):
+        (day.workspace / name).mkdir(parents=True)
+    (day.run_manifests / "check.json").write_text("{}")
+    student = Night(night.day, tmp_path / "student", night.params_path)
+    link_inputs(day, student)
+    link_inputs(day, student)  # again is no error
+    assert [path.name for path in student.run_manifests.iterdir()] == ["check.json"]
+    with pytest.raises(InputError, match="choose another --out"):
+        link_inputs(Night(night.day, tmp_path / "other", night.params_path), student)
 
 
 def test_a_baseline_is_no_teacher(night: Night, tmp_path: Path, capsys) -> None:

@@ -66,3 +66,5 @@ def test_an_unknown_key_or_value_of_a_variant_is_refused() -> None:
     for variant, message in (("fusionn=late", "unknown key"), ("fusion=middle", "train.model.fusion")):
         with pytest.raises(InputError, match=f"variant {variant}.*{message}"):
             variant_params(PARAMS, variant, None)
+    with pytest.raises(InputError, match="--variants: 'late' has no value; write KEY=VALUE"):
+        variant_params(PARAMS, "late", None)

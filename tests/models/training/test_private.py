@@ -84,6 +84,16 @@ def test_the_noise_has_the_declared_deviation_and_depends_on_the_seed_only() -> 
     assert not torch.equal(noise, private_gradient(no_user, 0.5, noise=2.0, seed=1))
 
 
+def test_a_step_without_users_has_losses_that_are_finite() -> None:
+    task = make_task()
+    optimizer = torch.optim.SGD(task.model.parameters(), lr=0.1)
+    trainer = PrivateTrainer(
+        task, optimizer, noise_multiplier=1.0, expected_users=1.0, clip_norm=1.0, epochs=1
+    )
+    losses, _ = trainer._take_step(USERS_8[:0], "step 1")
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
 def test_a_gradient_that_is_not_finite_stops_training() -> None:
     task = make_task()
     task.model.bias.data[0] = torch.nan
