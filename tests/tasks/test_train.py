@@ -17,7 +17,7 @@ import torch
 
 from core import config as parameters
 from core import paths
-from core.config.model_half import TrainConfig
+from core.config.model_half import FederatedTrainingConfig, PrivateTrainingConfig, TrainConfig
 from core.config.models import (
     AnyModelConfig,
     InterestModelConfig,
@@ -137,6 +137,8 @@ CHANGES: dict[str, Any] = {
     "clip_norm": 0.01,
     "precision": "bf16",
     "seed": 2,
+    "privacy": PrivateTrainingConfig(noise_multiplier=1.0, delta=1e-3),
+    "federated": FederatedTrainingConfig(clients=3, local_epochs=1),
 }
 # Without effect on the model of `night`, which has no champion.
 WITHOUT_EFFECT = {"patience", "device", "model.name", "model.objective.anchor_weight"}
