@@ -133,7 +133,6 @@ class FrameSampler:
         frame, sampling = self._current_frame, self._sampling
         if frame is None:
             return
-        self._last_segment = segment
         pixel_aspect_ratio = float(self.stream.sample_aspect_ratio or 1)
         if sampling.image_size and self._current_image is None:
             self._current_image = frame_to_rgb(
@@ -145,6 +144,7 @@ class FrameSampler:
             self._stills[segment] = frame_to_rgb(
                 frame, sampling.still_size, "longest", pixel_aspect_ratio, self._still_scaler
             )
+        self._last_segment = segment
 
 
 def sampling_times(sampling: SamplingConfig, duration: float | None) -> list[tuple[int, float]]:

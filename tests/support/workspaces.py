@@ -359,7 +359,7 @@ def _write_explanations(folder: Path, user_ids: Sequence[str], draw: np.random.G
     row = {f"{name}_{key}": value for name in ("older", "newer") for key, value in half.items()}
     row |= {"newer_categories": ["travel"], "newer_shares": [1.0], "newer_nearest": [3]}
     row |= {"attended_rows": [4, 5], "attended_weights": [0.31, 0.12]}
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     pq.write_table(
         pa.Table.from_pylist([{"user_id": user} | row for user in user_ids]), folder / "users.parquet"
     )
