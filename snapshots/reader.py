@@ -316,6 +316,8 @@ class SnapshotReader:
         The platform knows the context of a request when it serves. Depths count from the start of the day.
         """
         table = self._table(f"interactions_{fold}")
+        if not config.request_contexts:
+            return torch.zeros(table.num_rows, 0, dtype=torch.long)
         timestamp_N = to_timestamps(table["started_at"])
         hour_N = local_hours(timestamp_N, table["utc_offset_minutes"])
         columns = {name: table[name] for name in CONTEXT_COLUMNS}

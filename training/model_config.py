@@ -159,6 +159,8 @@ def request_vocabularies(
     Raises:
         InputError: A name is neither a context nor a categorical profile column of the snapshot.
     """
+    if not names:
+        return {}
     users = snapshot.users(fold).drop_columns("user_id")
     profiles = {
         field.name: sorted(pc.unique(users[field.name].drop_null()).to_pylist())
