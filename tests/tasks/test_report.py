@@ -255,7 +255,7 @@ def test_a_model_without_attention_says_so(night):
     none = {"has_attention": False, "is_faithful": False, "num_users": 0, "drop": {}, "difference": {}}
     _change_details(night, attention={"model": "lstm", "deleted_share": 0.2, **none})
     _, page = page_of(night)
-    assert "lstm has no attention that is tested here. So no attention is shown." in page.words
+    assert "lstm has no attention that can be tested" in page.words
     assert "Read most by attention" not in page.words
 
 
