@@ -1,14 +1,18 @@
 """Collect the distinct videos that each user has watched, from all interactions, in one exchange by user."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.storage import StoragePath, create_folder
+from core.storage import StoragePath, arrow_source, create_folder
 from core.tables import BEHAVIOURS, INTERACTIONS
-from spark_jobs.exchange import read_bucket
+from lake.client import Lake, up_to_day
+from spark_jobs.exchange import count_buckets, deleted_at_end, read_bucket, split_by_user, task_scheduler
 
 PAIR = ("user_id", "video_id")
 COLUMNS = (*PAIR, "day", *BEHAVIOURS)  # the columns of `interactions` that are read
@@ -43,6 +47,31 @@ class SeenItemsFolders:
         return self.exchange / "seen_items"
 
 
+def collect_seen_items(lake: Lake, video_ids: pa.ChunkedArray, until: date) -> Iterator[pa.Table]:
+    """Yield all distinct videos that each user watched up to a day, with the first day of each.
+
+    Sequences are too short for this, because they hold only the newest interactions.
+
+    Args:
+        lake: without blocked nights.
+        video_ids: the ids of the catalogue.
+        until: the day.
+
+    Yields:
+        Rows of `SEEN_ITEMS`, of the users of one bucket. A video that is not in the catalogue has the row
+        null.
+    """
+    with (
+        lake.lock("snapshot"),
+        deleted_at_end(lake.create_staging_folder("interactions")) as exchange,
+    ):
+        folders = SeenItemsFolders(exchange)
+        catalogue = pl.DataFrame({"video_id": video_ids}).with_row_index("video_row")
+        catalogue.cast({"video_row": pl.Int32}).write_parquet(str(folders.catalogue))
+        for path in _run_tasks(lake.data_files("interactions", up_to_day(until)), folders):
+            yield pq.read_table(arrow_source(path), schema=SEEN_ITEMS)
+
+
 def watched_pairs(interactions: pl.DataFrame) -> pl.DataFrame:
     """Return `user_id`, `video_id` and the first `day` of each pair that has an interaction with a behaviour.
 
@@ -75,3 +104,11 @@ def write_seen_items(bucket: int, folders: SeenItemsFolders) -> StoragePath:
     with path.open("wb") as file:
         pq.write_table(seen.to_arrow().cast(SEEN_ITEMS), file)
     return path
+
+
+def _run_tasks(paths: Sequence[str], folders: SeenItemsFolders) -> list[StoragePath]:
+    """Write one file for each bucket of users, and return their paths."""
+    with task_scheduler("snapshot", paths) as scheduler:
+        num_buckets = count_buckets(scheduler, paths)
+        split_by_user(scheduler, paths, watched_pairs, folders.pairs, num_buckets, COLUMNS)
+        return scheduler.run(partial(write_seen_items, folders=folders), range(num_buckets))

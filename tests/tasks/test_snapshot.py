@@ -15,10 +15,10 @@ from core.paths import PROJECT_ROOT, Night
 from core.pseudonyms import KEY_VARIABLE
 from core.run_manifests import RunManifest, write_manifest
 from core.tables import FEATURES, INTERACTIONS
-from features import item_features
+from features import catalogue, item_features, user_tables
 from lake import audits
 from lake.client import Lake
-from spark_jobs import exchange
+from spark_jobs import exchange, seen_items
 from tasks import clean, ingest, sequences, snapshot
 from tests.support.killed_runs import killed
 from tests.support.landing_files import DAY, at, event, land, small_platform
@@ -276,10 +276,10 @@ def test_small_ranges_of_users_and_videos_give_the_same_rows(night, monkeypatch)
     _build_sequences(night)
     facts = snapshot.run(PARAMS.snapshot, night).facts
     whole = _sorted_tables(night)
-    monkeypatch.setattr(snapshot, "RANGE_ROWS", 1)
-    monkeypatch.setattr(snapshot, "RANGE_RECORDS", 1)
+    monkeypatch.setattr(user_tables, "RANGE_ROWS", 1)
+    monkeypatch.setattr(catalogue, "RANGE_RECORDS", 1)
     monkeypatch.setattr(item_features, "MAX_COMMENTS", 1)
-    monkeypatch.setattr(snapshot, "count_buckets", lambda scheduler, paths: 3)
+    monkeypatch.setattr(seen_items, "count_buckets", lambda scheduler, paths: 3)
     assert snapshot.run(PARAMS.snapshot, night).facts == facts
     users = pq.ParquetFile(night.workspace / "snapshot" / "users_test.parquet")
     assert users.num_row_groups == facts["num_users"]
@@ -359,14 +359,14 @@ def test_profiles_are_as_of_their_day(landing, tmp_path):
 def test_later_commits_are_not_in_the_snapshot(night, monkeypatch):
     snapshot.run(PARAMS.snapshot, night)
     before = {name: _read(night, name) for name in ("interactions_test", "catalogue", "users_test")}
-    catalogue = snapshot._catalogue
+    read_catalogue = snapshot.read_catalogue
 
     def meanwhile(*arguments):
         Lake().commit("interactions", [{"day": DAY}], [])
         Lake().commit("users", [{"day": DAY - timedelta(3)}], [])
-        return catalogue(*arguments)
+        return read_catalogue(*arguments)
 
-    monkeypatch.setattr(snapshot, "_catalogue", meanwhile)
+    monkeypatch.setattr(snapshot, "read_catalogue", meanwhile)
     snapshot.run(PARAMS.snapshot, night)
     assert {name: _read(night, name) for name in before} == before
 
