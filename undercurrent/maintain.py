@@ -1,6 +1,6 @@
 """Maintenance of all tables of the lake: small files, old versions, files that no table needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -8,6 +8,7 @@ from core.tables import TABLES
 from lake.client import Lake
 from lake.maintenance import MaintenancePolicy, TableMaintenance, maintain_table
 from spark_jobs.cleaned_days import cleaned_days
+from undercurrent.text_table import format_table
 
 MIB = 1 << 20
 HEADER = ("table", "data files", "files", "MiB", "versions", "joined", "expired", "deleted")
@@ -34,13 +35,9 @@ def _catalogue_versions(lake: Lake) -> set[int]:
     return {int(version) for version in keys if version not in ("", "None")}
 
 
-def format_table(results: list[TableMaintenance]) -> str:
+def format_results(results: Sequence[TableMaintenance]) -> str:
     """Return one line for each table. `12 → 3` is before and after."""
-    rows = [HEADER, *(tuple(_cells(result)) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return format_table([HEADER, *(tuple(_cells(result)) for result in results)])
 
 
 def _cells(result: TableMaintenance) -> Iterator[str]:
