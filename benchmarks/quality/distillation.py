@@ -8,16 +8,16 @@ The last line is the JSON result.
 
 import argparse
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from benchmarks.result import publish_result
+from benchmarks.turns import median_seconds
 from core.config import load_params
 from core.errors import REFUSED_INPUT, InputError
 from core.hashing import BUNDLE_FILES
@@ -151,16 +151,18 @@ def time_requests(scorers: Mapping[str, Scorer], users: torch.Tensor) -> dict[tu
     items: dict[str, Any] = {
         name: scorer.model.encode_items(scorer.item_table) for name, scorer in scorers.items()
     }
-    seconds: dict[tuple[str, int], list[float]] = {}
     random = torch.Generator().manual_seed(1)
-    for _ in tqdm(range(ROUNDS), "latency", unit="round"):
-        for size in BATCH_SIZES:
-            users_B = users[torch.randint(len(users), (size,), generator=random)]
-            for name, scorer in scorers.items():
-                start = time.perf_counter()
-                recommend(scorer, items[name], users_B)
-                seconds.setdefault((name, size), []).append(time.perf_counter() - start)
-    return {key: float(np.median(values)) for key, values in seconds.items()}
+
+    def turns() -> Iterator[dict[tuple[str, int], Callable[[], object]]]:
+        for _ in tqdm(range(ROUNDS), "latency", unit="round"):
+            for size in BATCH_SIZES:
+                users_B = users[torch.randint(len(users), (size,), generator=random)]
+                yield {
+                    (name, size): partial(recommend, scorer, items[name], users_B)
+                    for name, scorer in scorers.items()
+                }
+
+    return median_seconds(turns())
 
 
 def recommend(scorer: Scorer, items: Any, users_B: torch.Tensor) -> torch.Tensor:

@@ -15,12 +15,10 @@ The last line is the JSON result.
 
 import argparse
 import multiprocessing
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +29,7 @@ import torch
 
 from benchmarks.result import peak_mib, publish_result
 from benchmarks.speed import decoders, encoders
+from benchmarks.turns import median_seconds
 from core.paths import PROJECT_ROOT
 from features.embedding import BatchEncoder
 from media.clip import DecodedVideo, DecodeLimits, SamplingConfig, UnreadableMedia
@@ -105,9 +104,8 @@ def benchmark_decoding(files: Sequence[Path], repeats: int) -> PartResult:
     decoders_by_name = {"undercurrent": decoders.undercurrent(SAMPLING)}
     decoders_by_name |= {name: make(SAMPLING) for name, make in decoders.installed_peers().items()}
     common_files = [path for path in files if _can_all_decode(decoders_by_name, path)]
-    seconds = time_contenders(
-        {name: partial(_decode_all, run, common_files) for name, run in decoders_by_name.items()}, repeats
-    )
+    contenders = {name: partial(_decode_all, run, common_files) for name, run in decoders_by_name.items()}
+    seconds = median_seconds([contenders] * repeats)
     fastest = min(s for name, s in seconds.items() if name != "undercurrent")
     figures = {
         "videos": len(common_files),
@@ -122,9 +120,8 @@ def benchmark_encoding(files: Sequence[Path], repeats: int) -> PartResult:
     batch = [image for clip in _decodable_clips(files) for part in clip.frames.values() for image in part]
     batch = (batch * BATCH_SIZE)[:BATCH_SIZE]
     encoders_by_name = encoders.installed_contenders(MODEL, BATCH_SIZE)
-    seconds = time_contenders(
-        {name: partial(encode, batch) for name, encode in encoders_by_name.items()}, repeats
-    )
+    contenders = {name: partial(encode, batch) for name, encode in encoders_by_name.items()}
+    seconds = median_seconds([contenders] * repeats)
     cosine = (encoders_by_name["undercurrent"](batch) * encoders_by_name["torch fp32"](batch)).sum(1)
     figures = {
         "images_per_s": {name: round(BATCH_SIZE / s, 1) for name, s in seconds.items()},
@@ -145,14 +142,12 @@ def benchmark_pipeline(files: Sequence[Path], repeats: int) -> PartResult:
     with DecoderPool(Path("/"), SAMPLING, LIMITS, 1) as pool:
         names = [str(path) for path in files] * 2
         clips = list(pool.decode(names))
-        seconds = time_contenders(
-            {
-                "decode": lambda: list(pool.decode(names)),
-                "encode": lambda: encode_clips(clips, encode, SMALL_BATCH_SIZE),
-                "pipeline": lambda: encode_clips(pool.decode(names), encode, SMALL_BATCH_SIZE),
-            },
-            repeats,
-        )
+        contenders = {
+            "decode": lambda: list(pool.decode(names)),
+            "encode": lambda: encode_clips(clips, encode, SMALL_BATCH_SIZE),
+            "pipeline": lambda: encode_clips(pool.decode(names), encode, SMALL_BATCH_SIZE),
+        }
+        seconds = median_seconds([contenders] * repeats)
     torch.set_num_threads(threads)
     slower = max(seconds["decode"], seconds["encode"])
     figures = {f"{name}_s": round(s, 2) for name, s in seconds.items()}
@@ -191,17 +186,6 @@ PARTS = {
     "memory": benchmark_memory,
     "device": benchmark_device,
 }
-
-
-def time_contenders(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Run the contenders by turns and return the median seconds of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, run in contenders.items():
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def encode_clips(clips: Any, encode: encoders.EncodeFunction, batch_size: int) -> None:

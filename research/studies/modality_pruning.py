@@ -9,18 +9,18 @@ JSON result.
 
 import argparse
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.result import publish_result
+from benchmarks.turns import median_seconds
 from core.errors import REFUSED_INPUT, InputError
 from core.paths import Night, parse_day
 from evaluation.metrics import metric_per_user
@@ -32,6 +32,7 @@ from models.evaluation.scoring import Scorer
 from models.interest_model import InterestModel
 from models.layers.modality_attention import modality_weights
 from models.retrieval.item_scores import score_all_pairs
+from research.studies import RESULTS
 from snapshots.reader import SnapshotReader
 
 THRESHOLDS = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -39,7 +40,6 @@ K = 10
 BOOTSTRAP_SAMPLES = 2000
 ROUNDS = 50
 BATCH_SIZES = (1, 64)  # users of a request
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def main() -> int:
@@ -209,18 +209,19 @@ def time_products(blocks: ItemBlocks, state: UserState) -> dict[tuple[float | No
     """
     M = len(blocks.blocks) - 1
     alpha_NM = state.u_NW[:, -M:].softmax(1)
-    seconds: dict[tuple[float | None, int], list[float]] = {}
     random = torch.Generator().manual_seed(1)
-    for _ in tqdm(range(ROUNDS), "time", unit="round"):
-        for size in BATCH_SIZES:
-            index_n = torch.randint(len(alpha_NM), (size,), generator=random)
-            z_nD, alpha_nM = state.z_ND[index_n], alpha_NM[index_n]
-            for threshold in (None, *THRESHOLDS):
-                _request(blocks, z_nD, alpha_nM, threshold)  # so that all find their arrays in the cache
-                start = time.perf_counter()
-                _request(blocks, z_nD, alpha_nM, threshold)
-                seconds.setdefault((threshold, size), []).append(time.perf_counter() - start)
-    return {key: float(np.median(values)) for key, values in seconds.items()}
+
+    def turns() -> Iterator[dict[tuple[float | None, int], Callable[[], object]]]:
+        for _ in tqdm(range(ROUNDS), "time", unit="round"):
+            for size in BATCH_SIZES:
+                index_n = torch.randint(len(alpha_NM), (size,), generator=random)
+                z_nD, alpha_nM = state.z_ND[index_n], alpha_NM[index_n]
+                yield {
+                    (threshold, size): partial(_request, blocks, z_nD, alpha_nM, threshold)
+                    for threshold in (None, *THRESHOLDS)
+                }
+
+    return median_seconds(turns(), warm_up=True)
 
 
 def _request(blocks: ItemBlocks, z_ND: Tensor, alpha_NM: Tensor, threshold: float | None) -> Tensor:
