@@ -18,6 +18,7 @@ from core.storage import StoragePath, is_local, storage_path
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SQLITE = "sqlite:///"  # the start of the address of a SQLite file; its path follows
 HOME_MARKER = ".made-at"  # a file in the home that holds the home's original path
+EXPLANATIONS = "explanations"  # a folder in the output of `evaluate`, which the report reads
 APPROVAL_FILE = "approval/approval.json"  # in a night's workspace; Airflow writes it, `promote` reads it
 DAY_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LOGIN = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>@:]*:[^\s"<>]*)@""")

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.config.model_half import EvaluateConfig
+from core.paths import EXPLANATIONS
 from evaluation.attention import MAX_USERS, MIN_EVENTS, measure_attention
 from evaluation.explained_users import explained_users, explained_users_table
 from evaluation.item_vectors import ItemVectors, map_items
@@ -14,8 +15,6 @@ from evaluation.trends import trend_summary, trends_table
 from models.data.targets import Targets
 from models.evaluation.scoring import Scorer
 from snapshots.reader import SnapshotReader
-
-FOLDER = "explanations"
 
 
 def write_explanations(
@@ -43,7 +42,7 @@ def write_explanations(
         "item_map": map_table,
         "trends": trends_table(snapshot, challenger, users),
     }
-    _write(out / FOLDER, tables)
+    _write(out / EXPLANATIONS, tables)
     lengths = challenger.user_data.sequences.lengths[targets.users]
     tested = evenly_spaced(targets.users[lengths >= MIN_EVENTS], MAX_USERS)
     return {

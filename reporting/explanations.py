@@ -7,9 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.paths import Night
+from core.paths import EXPLANATIONS, Night
 
-FOLDER = "explanations"
 Titles = Sequence[Mapping[str, str]]
 
 
@@ -60,7 +59,7 @@ def item_map_points(night: Night) -> pa.Table:
 
 
 def _path(night: Night, name: str) -> str:
-    return str(night.require_output("evaluate", f"{FOLDER}/{name}.parquet"))
+    return str(night.require_output("evaluate", f"{EXPLANATIONS}/{name}.parquet"))
 
 
 def _rows_of(path: str, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -69,7 +68,7 @@ def _rows_of(path: str, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 def _trends_by_user(night: Night, ids: Sequence[str], titles: Titles) -> dict[str, list[dict[str, Any]]]:
     """Return user -> trends, the one with most recommendations first. Empty for a model without trends."""
-    if not (night.workspace / "evaluate" / FOLDER / "trends.parquet").is_file():
+    if not (night.workspace / "evaluate" / EXPLANATIONS / "trends.parquet").is_file():
         return {}
     by_user: dict[str, list[dict[str, Any]]] = {}
     rows = _rows_of(_path(night, "trends"), ids)
