@@ -25,7 +25,6 @@ from core.paths import PROJECT_ROOT, Night
 from core.schema import replace_nested
 from evaluation.gate_inputs import GateInputs
 from models.baselines import BASELINES, ContentBaseline
-from registry import tracking
 from snapshots.reader import SnapshotReader
 from tasks import align, evaluate, gate, train
 from tests.support.served_model import load_recommender, request_rows
@@ -81,11 +80,6 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     night = plant(tmp_path_factory.mktemp("night"), users=240, videos=120, seed=2)
     align.run(replace(PARAMS.align, width=16, epochs=2), night)
     return night
-
-
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "log_run", lambda *_: "not logged")
 
 
 def evaluate_model(night: Night, model: str, epochs: int = 40, **changes: Any) -> dict:

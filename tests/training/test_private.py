@@ -15,10 +15,8 @@ from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.schema import replace_nested
 from models.bundle import load_bundle
-from registry import tracking
 from snapshots.reader import SnapshotReader
-from tasks import align, evaluate, train
-from tests.support.snapshots import plant
+from tasks import evaluate, train
 from training.private import COUNTED_PARTS_OF_INTEREST_MODEL, with_seed_of_night
 
 BASE = load_params(PROJECT_ROOT / "params.yaml")
@@ -31,18 +29,6 @@ SASREC_MODEL = TransformerConfig(
 )
 SASREC = replace(INTEREST, model=SASREC_MODEL)
 PRIVACY = PrivateTrainingConfig(noise_multiplier=1.0, delta=1e-3)
-
-
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "log_run", lambda *_: "not logged")
-
-
-@pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
-    night = plant(tmp_path_factory.mktemp("night"), users=40, videos=50)
-    align.run(replace(BASE.align, width=16, epochs=1), night)
-    return night
 
 
 def details(night: Night) -> dict[str, Any]:

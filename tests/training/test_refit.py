@@ -21,10 +21,8 @@ from models.ranking.final_ranker import FinalRanker
 from models.sources.counting import trending
 from models.training import trainer
 from models.training.checkpoint import Checkpoint
-from registry import tracking
 from snapshots.reader import SnapshotReader
-from tasks import align, train
-from tests.support.snapshots import plant
+from tasks import train
 from training import baseline, interest
 from training.interest import best_epoch
 from training.validation import ChoiceValidation
@@ -51,18 +49,6 @@ STEPS_OF_AN_EPOCH = 3  # 40 users in batches of 16
 
 class KilledError(Exception):
     """Simulates a kill of the process."""
-
-
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "log_run", lambda *_: "not logged")
-
-
-@pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
-    night = plant(tmp_path_factory.mktemp("night"), users=40, videos=50)
-    align.run(replace(BASE.align, width=16, epochs=1), night)
-    return night
 
 
 def trained(night: Night, params: TrainConfig = PARAMS) -> InterestModel:

@@ -1,7 +1,6 @@
 """The source `segment_interest` in the training of a night."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from models.bundle import load_bundle
 from models.data.segment_grid import SEGMENT_MS_KEY
 from models.interest_model import InterestModel
 from models.training.choices import add_sequence_scores
-from registry import tracking
 from snapshots.reader import SnapshotReader
 from tasks import align, train
 from tests.support.snapshots import NIGHT, WIDTHS, plant, replace_columns
@@ -40,13 +38,6 @@ SOURCES = ("trending", "segment_interest", "item_cf")
 OFF = replace_nested(BASE.train, SMALL)
 ON = replace_nested(OFF, {"model.sources": SOURCES})
 VIDEOS = 40
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_tracking() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "log_run", lambda *_: "not logged")
-        yield
 
 
 @pytest.fixture(scope="module")
