@@ -6,8 +6,8 @@ Do not choose a model by these results, because they are of the test day.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import tqdm
 
 from core.config import Params
@@ -29,7 +28,6 @@ from core.schema import replace_nested
 from core.time_split import TEST_FOLD
 from evaluation.metrics import metric_per_user
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
-from models.data.segment_grid import SEGMENT_MS_KEY
 from models.data.sequences import Sequences
 from models.data.targets import Targets
 from models.evaluation.metrics import classify_difference, ndcg, paired_bootstrap
@@ -37,83 +35,9 @@ from models.evaluation.scoring import Scorer
 from reporting.plots import ablation_differences
 from snapshots.reader import SnapshotReader
 from tasks import align, train
+from undercurrent.ablation_variants import FULL, Variant, variants
 
-Features = Mapping[str, Tensor]
-FULL = "full"
 NO_USERS = "no users"  # shown in place of the significance if a group has no users
-FUSIONS = {
-    "uniform": "the same weight for every modality",
-    "attention": "modality weights for each user and video",
-    "user": "modality weights for each user",
-    "early": "one joint vector of all modalities",
-    "cross": "the modalities of a video read one another",
-    "tokens": "one encoder of all segments, words and modalities",
-    "late": "one sequence for each modality",
-    "hybrid": "the fused sequence and one for each modality",
-}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The model with one part left out or changed.
-
-    Attributes:
-        description: For the table.
-        train: Changed parameters of section `train`, by dotted path.
-        align: Changed parameters of section `align`, by dotted path.
-        transform_features: Changes the features of the snapshot.
-        hide_sequences: Whether all sequences are empty when the videos are ranked.
-        reuse_model: The variant whose trained model is ranked. None trains a model.
-    """
-
-    description: str
-    train: Mapping[str, Any] = field(default_factory=dict)
-    align: Mapping[str, Any] = field(default_factory=dict)
-    transform_features: Callable[[Features], Features] | None = None
-    hide_sequences: bool = False
-    reuse_model: str | None = None
-
-
-def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
-    """Return all variants by name, the full model first.
-
-    Args:
-        modalities: Modalities of the snapshot.
-        fusion: Fusion level of the full model.
-    """
-    return {
-        FULL: Variant("the model of params.yaml"),
-        "no sequence": Variant("the mean of the sequence, no encoder", train={"model.encoder": "mean"}),
-        "sequence hidden": Variant(
-            "the full model, given only the profile", hide_sequences=True, reuse_model=FULL
-        ),
-        "no profile": Variant("without the user profile", train={"model.profile": False}),
-        "no attributes": Variant(
-            "without creator, category and duration",
-            train={"model.item_attributes": (), "model.normalisation": "fixed"},
-        ),
-        "no sources": Variant("the sequence model ranks alone", train={"model.sources": ()}),
-        "no positions": Variant("without order and time gaps", train={"model.positions": False}),
-        **{
-            f"no {m}": Variant(f"without {m} features", transform_features=_drop_modality(m))
-            for m in modalities
-        },
-        "shuffled content": Variant(
-            "each video has the features of another", transform_features=_shuffle_features
-        ),
-        "IDs only": Variant("without features of the content", transform_features=_segment_grid),
-        "no alignment": Variant(
-            "without alignment", train={"model.objective.align_weight": 0.0}, align={"epochs": 0}
-        ),
-        **{
-            f"fusion {level}": Variant(
-                description,
-                train={"model.fusion": level, **({"model.reliability": False} if level == "tokens" else {})},
-                reuse_model=FULL if level == fusion else None,
-            )
-            for level, description in FUSIONS.items()
-        },
-    }
 
 
 def run(params: Params, night: Night, seeds: int, variant_names: Sequence[str]) -> dict[str, Any]:
@@ -234,23 +158,6 @@ def _write_snapshot(snapshot: SnapshotReader, variant_night: Night, variant: Var
         save_file(
             {name: tensor.contiguous() for name, tensor in features.items()}, out / "features.safetensors"
         )
-
-
-def _drop_modality(modality: str) -> Callable[[Features], Features]:
-    """Return a function that removes the vectors and the mask of a modality."""
-    return lambda features: {name: x for name, x in features.items() if name.split(".")[0] != modality}
-
-
-def _shuffle_features(features: Features) -> Features:
-    """Give all features of a video to one other video. Vectors of segments are left out."""
-    by_video = {name: x for name, x in features.items() if "segment" not in name}
-    order_V = torch.randperm(len(next(iter(by_video.values()), torch.empty(0))))
-    return {**{name: x[order_V] for name, x in by_video.items()}, **_segment_grid(features)}
-
-
-def _segment_grid(features: Features) -> Features:
-    """Return the length of a segment only, if the snapshot has segments."""
-    return {name: x for name, x in features.items() if name == SEGMENT_MS_KEY}
 
 
 def _hide_sequences(scorer: Scorer) -> Scorer:

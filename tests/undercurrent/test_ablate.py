@@ -23,7 +23,7 @@ from tests.support.command_line import undercurrent
 from tests.support.snapshots import plant
 from training.model_config import build_model_config
 from undercurrent import ablate
-from undercurrent.ablate import FULL, Variant, variants
+from undercurrent.ablation_variants import FULL, Variant, variants
 
 MODALITIES = ("visual", "text", "audio")
 SELECTED = ("sequence hidden", "no profile", "IDs only")

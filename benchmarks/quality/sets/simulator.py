@@ -26,6 +26,7 @@ from simulator.ground_truth import FOLDER_NAME
 from snapshots.reader import SnapshotReader
 from tasks import train
 from undercurrent import ablate
+from undercurrent.ablation_variants import FULL
 
 SEEDS = (1, 2, 3)
 BOOTSTRAP_SAMPLES = 2000
@@ -135,7 +136,7 @@ def run_ablations(params: Params, snapshot: SnapshotReader) -> dict:
     differences["shuffled content minus IDs only"] = _round_interval(
         paired_bootstrap(ndcg_RB["shuffled content"] - ndcg_RB["IDs only"], BOOTSTRAP_SAMPLES, 1)
     )
-    return {"ndcg@10_full": round(result["variants"][ablate.FULL]["all_users"]["ndcg"], 4), **differences}
+    return {"ndcg@10_full": round(result["variants"][FULL]["all_users"]["ndcg"], 4), **differences}
 
 
 def _round_interval(interval: Mapping[str, float | None]) -> dict[str, float | None]:
