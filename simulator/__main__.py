@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,10 @@ from simulator.faulty_night import corrupt_night, repair_night
 from simulator.writer import write_simulation, write_videos_only
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 refused input. All data is synthetic and labelled as synthetic."
+FOLDERS = f"landing/ and {ground_truth.FOLDER_NAME}/"
+
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,35 +50,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _simulate(args: argparse.Namespace) -> None:
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator", description=(__doc__ or "").splitlines()[0], epilog=EPILOG
+    )
+    commands = parser.add_subparsers(required=True, metavar="make | render | corrupt | repair | stream")
+    for add in (_add_make, _add_render, _add_corrupt, _add_repair, _add_stream):
+        add(commands)
+    return parser
+
+
+def _add_make(commands: Commands) -> None:
+    command = _add_command(commands, "make", _make, "write landing files, media and the ground truth")
+    command.add_argument(
+        "--features",
+        action="store_true",
+        help="write feature vectors instead of media; set embed.<modality> to landed",
+    )
+    _add_platform_folder(command)
+    _add_params(command)
+
+
+def _make(args: argparse.Namespace) -> None:
     params = parameters.load_params(args.params)
     calendar = make_calendar(params.simulator, str(args.params))
     landing, ground_truth_folder = _output_folders(args.out)
     started = time.perf_counter()
-    counts = write_simulation(
-        calendar, params.clean, landing, ground_truth_folder, min(2, os.cpu_count() or 1), args.features
-    )
-    summary = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    counts = write_simulation(calendar, params.clean, landing, ground_truth_folder, _workers(), args.features)
     print(
-        f"simulator: {calendar.date(0)} to {calendar.date(calendar.num_days - 1)}: {summary}; "
+        f"simulator: {calendar.date(0)} to {calendar.date(calendar.num_days - 1)}: {_format_counts(counts)}; "
         f"{time.perf_counter() - started:.0f} s"
     )
     print(f"simulator: landing {landing}, ground truth {ground_truth_folder}")
 
 
-def _corrupt_night(args: argparse.Namespace) -> None:
-    landing, ground_truth_folder = _output_folders(args.out)
-    seed = parameters.load_params(args.params).simulator.seed
-    num_corrupted = corrupt_night(landing, ground_truth_folder, parse_day(args.night), seed)
-    print(f"simulator: removed the user from {num_corrupted} events of {args.night}")
+def _add_render(commands: Commands) -> None:
+    command = _add_command(commands, "render", _render, "write videos only, to train or test encoders")
+    command.add_argument(
+        "--seed",
+        required=True,
+        type=int,
+        metavar="N",
+        help="random seed; the demo has simulator.seed, so take another one",
+    )
+    command.add_argument(
+        "--videos", type=_positive_int, default=500, help="number of videos (default: %(default)s)"
+    )
+    _add_new_folder(command, "folder")
+    _add_params(command)
 
 
-def _repair_night(args: argparse.Namespace) -> None:
-    repair_night(_output_folders(args.out)[0], parse_day(args.night))
-    print(f"simulator: restored the events of {args.night}")
-
-
-def _render_videos(args: argparse.Namespace) -> None:
+def _render(args: argparse.Namespace) -> None:
     params = parameters.load_params(args.params).simulator
     videos_only = replace(
         params,
@@ -90,23 +116,88 @@ def _render_videos(args: argparse.Namespace) -> None:
     )
     calendar = make_calendar(videos_only, str(args.params))
     landing, ground_truth_folder = _output_folders(args.out)
-    count = write_videos_only(calendar, landing, ground_truth_folder, min(2, os.cpu_count() or 1))
+    count = write_videos_only(calendar, landing, ground_truth_folder, _workers())
     print(f"simulator: {count} videos; landing {landing}, ground truth {ground_truth_folder}")
+
+
+def _add_corrupt(commands: Commands) -> None:
+    help_text = "remove the user from half of a night's events; keeps a backup"
+    command = _add_command(commands, "corrupt", _corrupt, help_text)
+    _add_platform_folder(command)
+    _add_night(command)
+    _add_params(command)
+
+
+def _corrupt(args: argparse.Namespace) -> None:
+    landing, ground_truth_folder = _output_folders(args.out)
+    seed = parameters.load_params(args.params).simulator.seed
+    num_corrupted = corrupt_night(landing, ground_truth_folder, parse_day(args.night), seed)
+    print(f"simulator: removed the user from {num_corrupted} events of {args.night}")
+
+
+def _add_repair(commands: Commands) -> None:
+    command = _add_command(commands, "repair", _repair, "restore the events of a corrupted night")
+    _add_platform_folder(command)
+    _add_night(command)
+
+
+def _repair(args: argparse.Namespace) -> None:
+    repair_night(_output_folders(args.out)[0], parse_day(args.night))
+    print(f"simulator: restored the events of {args.night}")
+
+
+def _add_stream(commands: Commands) -> None:
+    help_text = "write millions of events without media, in bounded memory"
+    command = _add_command(commands, "stream", _stream, help_text)
+    command.add_argument("--events", required=True, type=_positive_int, help="number of events, such as 1e6")
+    command.add_argument(
+        "--days", type=_positive_int, default=7, help="number of days (default: %(default)s)"
+    )
+    _add_new_folder(command, "new folder")
+    _add_params(command)
 
 
 def _stream(args: argparse.Namespace) -> None:
     params = parameters.load_params(args.params).simulator
-    config = StreamConfig(
-        params.seed,
-        args.events,
-        args.days,
-        parse_day(params.first_day, f"{args.params}: simulator.first_day"),
-    )
+    first_day = parse_day(params.first_day, f"{args.params}: simulator.first_day")
+    config = StreamConfig(params.seed, args.events, args.days, first_day)
     started = time.perf_counter()
     counts = write_stream(config, args.out.resolve())
-    summary = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     events_per_second = config.num_events / (time.perf_counter() - started)
-    print(f"simulator: {summary}; {events_per_second:,.0f} events/s; {args.out / 'landing'}")
+    print(f"simulator: {_format_counts(counts)}; {events_per_second:,.0f} events/s; {args.out / 'landing'}")
+
+
+def _add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], help_text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help_text, description=help_text, epilog=EPILOG)
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_platform_folder(command: argparse.ArgumentParser) -> None:
+    default = "set by UNDERCURRENT_LANDING and UNDERCURRENT_HOME, else var"
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"folder with {FOLDERS} (default: {default})"
+    )
+
+
+def _add_new_folder(command: argparse.ArgumentParser, kind: str) -> None:
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"{kind} for {FOLDERS}")
+
+
+def _add_night(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="day whose events change")
+
+
+def _add_params(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--params",
+        type=Path,
+        default=PROJECT_ROOT / "params.yaml",
+        metavar="FILE",
+        help="parameter file (default: %(default)s)",
+    )
 
 
 def _output_folders(out: Path | None) -> tuple[Path, Path]:
@@ -116,70 +207,13 @@ def _output_folders(out: Path | None) -> tuple[Path, Path]:
     return out.resolve() / "landing", out.resolve() / ground_truth.FOLDER_NAME
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m simulator", description=(__doc__ or "").splitlines()[0], epilog=EPILOG
-    )
-    commands = parser.add_subparsers(required=True, metavar="make | render | corrupt | repair | stream")
-    for name, run, help_text in (
-        ("make", _simulate, "write landing files, media and the ground truth"),
-        ("render", _render_videos, "write videos only, to train or test encoders"),
-        ("corrupt", _corrupt_night, "remove the user from half of a night's events; keeps a backup"),
-        ("repair", _repair_night, "restore the events of a corrupted night"),
-        ("stream", _stream, "write millions of events without media, in bounded memory"),
-    ):
-        command = commands.add_parser(name, help=help_text, description=help_text, epilog=EPILOG)
-        command.set_defaults(run=run)
-        _add_options(command, name)
-    return parser
+def _workers() -> int:
+    """Return the number of processes that render videos."""
+    return min(2, os.cpu_count() or 1)
 
 
-def _add_options(command: argparse.ArgumentParser, name: str) -> None:
-    folders = f"landing/ and {ground_truth.FOLDER_NAME}/"
-    if name == "make":
-        command.add_argument(
-            "--features",
-            action="store_true",
-            help="write feature vectors instead of media; set embed.<modality> to landed",
-        )
-    if name == "render":
-        command.add_argument(
-            "--seed",
-            required=True,
-            type=int,
-            metavar="N",
-            help="random seed; the demo has simulator.seed, so take another one",
-        )
-        command.add_argument(
-            "--videos", type=_positive_int, default=500, help="number of videos (default: %(default)s)"
-        )
-    if name == "stream":
-        command.add_argument(
-            "--events", required=True, type=_positive_int, help="number of events, such as 1e6"
-        )
-        command.add_argument(
-            "--days", type=_positive_int, default=7, help="number of days (default: %(default)s)"
-        )
-        command.add_argument(
-            "--out", required=True, type=Path, metavar="DIR", help=f"new folder for {folders}"
-        )
-    elif name == "render":
-        command.add_argument("--out", required=True, type=Path, metavar="DIR", help=f"folder for {folders}")
-    else:
-        default = "set by UNDERCURRENT_LANDING and UNDERCURRENT_HOME, else var"
-        command.add_argument(
-            "--out", type=Path, metavar="DIR", help=f"folder with {folders} (default: {default})"
-        )
-    if name in ("corrupt", "repair"):
-        command.add_argument("--night", required=True, metavar="YYYY-MM-DD", help="day whose events change")
-    if name != "repair":
-        command.add_argument(
-            "--params",
-            type=Path,
-            default=PROJECT_ROOT / "params.yaml",
-            metavar="FILE",
-            help="parameter file (default: %(default)s)",
-        )
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
 
 
 def _positive_int(text: str) -> int:

@@ -100,7 +100,7 @@ def _make_video(seed: int, number: int, arrival_day: int, calendar: Calendar) ->
         segment_appeal=draw_segment_appeal(random, segments),
         quality=round(float(random.normal()), 4),
         duration_ms=duration_ms,
-        upload_time=_upload_time(random, arrival_day, number, calendar),
+        upload_time=_upload_time(random, arrival_day, calendar),
         arrival_day=arrival_day,
         author_id=make_author_id(author),
         caption=caption,
@@ -177,7 +177,7 @@ def make_caption(random: np.random.Generator, topic: int) -> tuple[str, tuple[st
     return caption, (name, str(words[4]), str(words[5]))
 
 
-def _upload_time(random: np.random.Generator, arrival_day: int, number: int, calendar: Calendar) -> datetime:
+def _upload_time(random: np.random.Generator, arrival_day: int, calendar: Calendar) -> datetime:
     """Draw a time in the first half of the arrival day.
 
     Videos that exist from the start are up to 30 days older.

@@ -78,7 +78,7 @@ def forget(user_ids: Collection[str], params: Params) -> Path:
         for lock in WRITER_LOCKS:
             locks.enter_context(lake.lock(lock))
         certificate = Certificate.open(paths.home() / "forgotten", user_ids)
-        _forget_in_landing(lake, params, users, certificate)
+        _forget_in_landing(params, users, certificate)
         for name in tqdm(USER_TABLES, "forget: tables", unit="table"):
             forget_in_table(lake, name, users, partial(certificate.add, "tables"))
         _follow_landing_files(lake, certificate)
@@ -174,7 +174,7 @@ def _read_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _forget_in_landing(lake: Lake, params: Params, users: UserRecords, certificate: Certificate) -> None:
+def _forget_in_landing(params: Params, users: UserRecords, certificate: Certificate) -> None:
     """Replace landing files. Each is in the certificate before it is replaced."""
     root = paths.landing()
     limits = LandingLimits(params.ingest.max_record_kib * KIB, params.ingest.max_file_mib * KIB * KIB)
