@@ -46,7 +46,7 @@ def spark_cluster(folder: Path, environment: dict[str, str]) -> Iterator[list[Pa
         logs = []
         for host in WORKER_HOSTS:
             logs.append(folder / f"{host}.log")
-            options = ("--host", host, "--cores", "1", "--memory", "1g", "--work-dir", "/tmp/work")
+            options = ("--host", host, "--cores", "1", "--memory", "1g", "--work-dir", str(folder / "work"))
             worker = ("worker.Worker", *options, "--webui-port", "0", MASTER)
             stack.enter_context(_node(host, worker, logs[-1], environment))
         for log in logs:
@@ -112,7 +112,7 @@ def _network_namespace(name: str, host: str) -> Iterator[None]:
 def _clean_environment() -> dict[str, str]:
     """Return what a machine of its own would have: no setting of the driver."""
     spark = {"SPARK_HOME": str(JARS.parent), "SPARK_SCALA_VERSION": "2.13"}  # as bin/spark-class sets them
-    return {"PATH": os.environ["PATH"], "HOME": "/tmp", **spark}
+    return {"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **spark}
 
 
 def _wait_for(log: Path, text: str) -> None:
