@@ -3,9 +3,18 @@
 import pytest
 import torch
 
-from benchmarks.quality.distillation import minus_alone, overlap, ratios_to_teacher, student_config
+from benchmarks.quality import distillation
+from benchmarks.quality.distillation import (
+    BATCH_SIZES,
+    minus_alone,
+    overlap,
+    ratios_to_teacher,
+    student_config,
+    time_requests,
+)
 from core.errors import InputError
-from models.evaluation.scoring import RankingResult
+from models.evaluation.scoring import RankingResult, Scorer
+from tests.support.model_inputs import make_item_table, make_model, make_user_data
 from training.distillation import StudentConfig
 
 
@@ -40,3 +49,11 @@ def test_the_ratios_are_those_to_the_teacher() -> None:
         "s mib": 0.25,
         "s ms_of_1_users": 0.2,
     }
+
+
+def test_each_model_is_timed_with_each_number_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation, "ROUNDS", 1)
+    scorers = {name: Scorer(make_model(), make_item_table(), make_user_data()) for name in ("teacher", "s")}
+    seconds = time_requests(scorers, torch.tensor([1, 2, 3]))
+    assert seconds.keys() == {(name, size) for name in scorers for size in BATCH_SIZES}
+    assert min(seconds.values()) > 0

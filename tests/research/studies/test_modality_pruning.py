@@ -6,7 +6,17 @@ import torch
 from models.data.items import ItemEmbeddings
 from models.data.user_state import UserState
 from models.evaluation.scoring import Scorer
-from research.studies.modality_pruning import ItemBlocks, encode, prune, pruned, skipped_share
+from research.studies import modality_pruning
+from research.studies.modality_pruning import (
+    BATCH_SIZES,
+    THRESHOLDS,
+    ItemBlocks,
+    encode,
+    prune,
+    pruned,
+    skipped_share,
+    time_products,
+)
 from tests.support.model_inputs import make_item_table, make_model, make_user_data
 
 USERS = torch.tensor([1, 2, 3])
@@ -65,3 +75,13 @@ def test_the_skipped_share_counts_products(scorer: Scorer, encoded: tuple) -> No
     expected = float((kept_MNV[has_MNV] == 0).float().mean())
     assert 0 < expected < 1
     assert skipped_share(state, items, 0.3) == pytest.approx(expected)
+
+
+def test_each_threshold_and_the_one_product_are_timed(
+    encoded: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, state = encoded
+    monkeypatch.setattr(modality_pruning, "ROUNDS", 1)
+    seconds = time_products(ItemBlocks.of(items), state)
+    assert seconds.keys() == {(t, size) for t in (None, *THRESHOLDS) for size in BATCH_SIZES}
+    assert min(seconds.values()) > 0
