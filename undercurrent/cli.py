@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from core import logs, paths, step_cli
 from core.config import load_params
-from core.errors import DONE, FAILED, REFUSED_INPUT, InputError, ServiceUnavailableError
+from core.errors import DONE, FAILED, REFUSED_INPUT, InputError, ServiceUnavailableError, explain_system_error
 from core.paths import PROJECT_ROOT, Night, parse_day
 from core.step_graph import STEPS
 
@@ -102,6 +102,11 @@ def _run(
         code = REFUSED_INPUT
     except failures as error:
         logs.write(f"{command}: failed: {error}", "ERROR")
+        code = FAILED
+    except Exception as error:
+        if not (reason := explain_system_error(error)):
+            raise
+        logs.write(f"{command}: failed: {reason}", "ERROR")
         code = FAILED
     raise typer.Exit(code)
 
