@@ -19,6 +19,7 @@ from lake.parquet_records import read_parquet_batches, to_records
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
+USER_ID_FIELD = re.compile(r'"user_id"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\d.]+)')
 BLOCK_ROWS = 1024
 MIB = 1 << 20
 
@@ -127,10 +128,18 @@ def read_records(
 
 
 def record_text(raw: RawRecord, max_chars: int = 65536) -> str:
-    """Return the text of a refused record, for the table `rejects`."""
-    if isinstance(raw, bytes):
-        return raw[:max_chars].decode("utf-8", errors="replace").rstrip("\r\n")
-    return json.dumps(raw, default=str)[:max_chars]
+    """Return the text of a refused record, for the table `rejects`.
+
+    A longer text is cut, and the ids of users in it follow. So the reject can be forgotten with its user.
+    """
+    text = (
+        raw.decode("utf-8", errors="replace").rstrip("\r\n")
+        if isinstance(raw, bytes)
+        else json.dumps(raw, default=str)
+    )
+    if len(text) <= max_chars:
+        return text
+    return " ".join([text[:max_chars] + "…", *dict.fromkeys(USER_ID_FIELD.findall(text))])
 
 
 def _read_raw_records(path: StoragePath, limits: LandingLimits) -> Iterator[RawRecord | RecordRejected]:

@@ -180,6 +180,14 @@ def test_no_object_on_s3_names_the_user_and_others_stay(home, s3, monkeypatch):
     assert ingest.run(PARAMS.ingest, night).facts["new_files"] == 0
 
 
+def test_a_reject_that_was_cut_before_the_id_is_deleted(home, landing):
+    land(landing, "events", DAY, [{"watch_ms": "wrong", "comment_text": "x" * 70_000, "user_id": LEAVER}])
+    ingest.run(PARAMS.ingest, Night(DAY, home / "night"))
+    assert Lake().scan("rejects").num_rows == 1
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    assert Lake().scan("rejects").num_rows == 0
+
+
 def test_a_renamed_file_is_not_read_again(night, landing):
     path = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
     path.rename(path.with_name("renamed.jsonl"))
