@@ -20,6 +20,7 @@ SQLITE = "sqlite:///"  # the start of the address of a SQLite file; its path fol
 HOME_MARKER = ".made-at"  # a file in the home that holds the home's original path
 EXPLANATIONS = "explanations"  # a folder in the output of `evaluate`, which the report reads
 APPROVAL_FILE = "approval/approval.json"  # in a night's workspace; Airflow writes it, `promote` reads it
+FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)  # steps also count some days before and after
 DAY_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LOGIN = re.compile(r"""://(?:[^/\s"<>]*|[^/\s"<>@:]*:[^\s"<>]*)@""")
 _SECRET = re.compile(r"""(?i)([?&;][\w.-]*(?:password|passwd|pwd|secret|token|key)[\w.-]*=)[^&;\s"'<>]+""")
@@ -301,14 +302,17 @@ def parse_day(text: str, field: str = "night") -> date:
         field: what the error message calls it.
 
     Raises:
-        InputError: the text is not such a date.
+        InputError: the text is not such a date, or not from FIRST_DAY to LAST_DAY.
     """
     try:
         if not DAY_PATTERN.fullmatch(text):  # Python also reads 20260112 and 2026-W03-1
             raise ValueError
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise InputError(f"{field}: {text!r} is not a date; write it as YYYY-MM-DD") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise InputError(f"{field}: {text!r} is not a day from {FIRST_DAY} to {LAST_DAY}; correct the year")
+    return day
 
 
 def redact_credentials(text: str) -> str:

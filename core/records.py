@@ -4,6 +4,7 @@ This file implements the contract of docs/data-contract.md.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ LANDED_FINGERPRINT = "landed"  # in place of an encoder fingerprint, for vectors
 MAX_ID_LENGTH = 512  # characters
 MAX_EXACT_FLOAT = 2**53  # above it, two whole numbers can be the same float
 MIN_EPOCH_MILLISECONDS = 10**11  # in 1973; a smaller number is a time in seconds
-MAX_FLOAT32 = 3.4e38
+MIN_FLOAT32, MAX_FLOAT32 = 1.2e-38, 3.4e38
 VALIDATION_PATH = re.compile(r"`\$\.([^`\[]+)")  # where msgspec says that a value has another type
 DATE_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 
@@ -144,12 +145,10 @@ class Feature(msgspec.Struct, gc=False):
             )
         if not self.vector:
             raise RecordRejected("wrong_type", "vector is missing or empty", "vector")
-        largest = max(map(abs, self.vector))
-        if not 0 < largest < MAX_FLOAT32:
+        length = math.hypot(*self.vector)  # NaN if any number is NaN
+        if not MIN_FLOAT32 < length < MAX_FLOAT32:
             raise RecordRejected(
-                "wrong_type",
-                f"the largest number of vector is {largest}; it must be finite and not 0",
-                "vector",
+                "wrong_type", f"the length of vector is {length}; it must be finite and not 0", "vector"
             )
         return {
             "video_id": _parse_required_id("video_id", self.video_id),

@@ -2,8 +2,8 @@
 
 Exit codes:
     0: done.
-    1: failed. A server does not answer, or the disk is full. An exception such as a bug ends Python with its
-       own exit code 1.
+    1: failed. A server does not answer, the disk is full, or the system refuses access to a file. An
+       exception such as a bug ends Python with its own exit code 1.
     2: refused input, a mistake of the user. One sentence explains it.
     3: the data checks blocked the night.
 """
@@ -33,7 +33,7 @@ from core.errors import (
     ChecksBlocked,
     InputError,
     ServiceUnavailableError,
-    is_full_disk,
+    explain_system_error,
 )
 from core.failures import Failure, remove_failure, write_failure
 from core.locks import file_lock
@@ -80,9 +80,8 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
     except ServiceUnavailableError as error:
         return _end_early(step, night, Failure(FAILED, str(error)))
     except Exception as error:
-        if is_full_disk(error):
-            text = (str(error).splitlines() or [""])[0]
-            return _end_early(step, night, Failure(FAILED, f"the disk is full ({text}); free space on it"))
+        if reason := explain_system_error(error):
+            return _end_early(step, night, Failure(FAILED, reason))
         # A bug: Python prints its traceback.
         _write_failure(step, night, Failure(FAILED, f"{type(error).__name__}: {error}"))
         raise

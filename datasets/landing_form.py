@@ -84,7 +84,7 @@ def write_landing_files(release: Release, source: str, out: Path) -> list[Path]:
         path
         for landing_type in LANDING_TYPES
         for path in sorted(out.glob(f"{landing_type}/dt=*/*"))
-        if path not in files
+        if path not in files and not path.name.startswith(".")  # of a killed import
     ]
     if others:
         raise InputError(f"{out} holds other landing files ({others[0]}); use another folder for --out")

@@ -19,10 +19,11 @@ from pyiceberg.expressions import EqualTo
 from core import hashing
 from core.errors import InputError
 from core.records import LANDING_TYPES, LandingType, RecordRejected
-from core.storage import StoragePath, arrow_source, file_path, open_stream
+from core.storage import StoragePath, arrow_source, file_path
 from core.tables import EVENTS, TABLES, USERS
 from lake.client import Lake
 from lake.data_files import DataFile, Replacement, list_data_files, open_dataset, replace_files
+from lake.json_records import open_json
 from lake.landing import LandingLimits, list_days, list_files, read_records, record_text
 from lake.maintenance import (
     MAINTENANCE_LOCK,
@@ -32,6 +33,7 @@ from lake.maintenance import (
     orphan_files,
     write_batches,
 )
+from lake.parquet_records import without_views
 from lake.user_records import USER_ID, UserRecords, count_true
 
 USER_TABLES = ("events", "users", "interactions", "sequences", "rejects")
@@ -106,11 +108,11 @@ def _copy_json(
     limits: LandingLimits,
     users: UserRecords,
 ) -> int:
-    with open_stream(path) as stored, _gzip(path, stored, "rb") as file:
+    with open_json(path) as file:
         if not users.may_be_in(file):
             return 0
     deleted, line = 0, 1
-    with copy.open("wb") as stored_copy, _gzip(path, stored_copy, "wb") as output:
+    with copy.open("wb") as stored_copy, _compressed(path, stored_copy) as output:
         for number, raw, result in read_records(path, landing_type, limits):
             output.write(b"\n" * (number - line))
             if isinstance(result, RecordRejected):
@@ -123,11 +125,11 @@ def _copy_json(
     return deleted
 
 
-def _gzip(path: StoragePath, file: IO[bytes], mode: str) -> IO[bytes]:
-    """Compress or decompress a landing file. A copy holds no time, so that equal records give equal bytes."""
-    if ".gz" not in path.suffixes:
-        return file
-    return gzip.GzipFile("", mode, fileobj=file, mtime=0)  # type: ignore[return-value]
+def _compressed(path: StoragePath, copy: IO[bytes]) -> IO[bytes]:
+    """Return where to write a copy of a file. It holds no time, so that equal records give equal bytes."""
+    if not path.name.endswith(".gz"):
+        return copy
+    return gzip.GzipFile("", "wb", fileobj=copy, mtime=0)  # type: ignore[return-value]
 
 
 def _copy_parquet(path: StoragePath, copy: StoragePath, users: UserRecords) -> int:
@@ -141,34 +143,32 @@ def _copy_parquet(path: StoragePath, copy: StoragePath, users: UserRecords) -> i
     except pa.ArrowException as error:
         raise InputError(f"{path} is not a readable Parquet file ({error}); deliver the file again") from None
     deleted = 0
-    schema = pa.schema([field.with_nullable(True) for field in file.schema_arrow])
+    schema = without_views(pa.schema([field.with_nullable(True) for field in file.schema_arrow]))
     with copy.open("wb") as output, pq.ParquetWriter(output, schema) as writer:
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group)
+            rows = file.read_row_group(group).cast(schema)
             mask = users.are_in(rows[USER_ID]).to_numpy()
             deleted += int(mask.sum())
-            writer.write_table(rows.take(pa.array(np.arange(len(mask)), mask=mask)).cast(schema))
+            writer.write_table(rows.take(pa.array(np.arange(len(mask)), mask=mask)))
     return deleted
 
 
-def update_ledger(lake: Lake, digests: Mapping[str, tuple[str, str]]) -> None:
+def update_ledger(lake: Lake, digests: Mapping[str, str]) -> None:
     """Store the digests and counts of rewritten landing files, so that `ingest` does not read them again.
+
+    A file that was renamed has its old name in the ledger. So its digest identifies it.
 
     Args:
         lake: the lake.
-        digests: path relative to the landing folder -> digest before and after.
+        digests: digest before -> digest after.
     """
     rows = lake.scan("landings").to_pylist()
-    changed_days = {
-        (row["day"], row["kind"])
-        for row in rows
-        if row["path"] in digests and row["digest"] == digests[row["path"]][0]
-    }
+    changed_days = {(row["day"], row["kind"]) for row in rows if row["digest"] in digests}
     if not changed_days:
         return
     for row in rows:
-        if row["path"] in digests and row["digest"] == digests[row["path"]][0]:
-            row["digest"] = digests[row["path"]][1]
+        if row["digest"] in digests:
+            row["digest"] = digests[row["digest"]]
             row["kept"] = _count_rows(lake, LANDING_TYPES[row["kind"]].table.name, row)
             row["rejected"] = _count_rows(lake, "rejects", row, f"ingest.{row['kind']}")
             row["rows"] = row["kept"] + row["rejected"]

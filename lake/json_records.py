@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from core.errors import InputError
@@ -44,13 +45,25 @@ def read_json_blocks(
     Raises:
         InputError: the file cannot be read or is too large.
     """
+    with open_json(path) as file:
+        lines = _read_lines(path, file, max_record_bytes, max_file_bytes)
+        for block in _group_lines(lines, block_rows):
+            yield _split_block(block)
+
+
+@contextmanager
+def open_json(path: StoragePath) -> Iterator[IO[bytes]]:
+    """Open a landing file of JSON. `.gz` is decompressed.
+
+    Raises:
+        InputError: the file cannot be read, here or in the block.
+    """
     try:
         with open_stream(path) as stored, _decompressed(path, stored) as file:
-            lines = _read_lines(path, file, max_record_bytes, max_file_bytes)
-            for block in _group_lines(lines, block_rows):
-                yield _split_block(block)
+            yield file
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}); deliver the file again") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); deliver the file again") from None
 
 
 def _decompressed(path: StoragePath, stored: IO[bytes]) -> IO[bytes]:

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from lake.json_records import read_json_blocks
 from lake.parquet_records import read_parquet_batches, to_records
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
+USER_ID_FIELD = re.compile(r'"user_id"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\d.]+)')
 BLOCK_ROWS = 1024
 MIB = 1 << 20
 
@@ -37,22 +40,26 @@ class LandingLimits:
 
 
 def check_folder_names(root: StoragePath) -> None:
-    """Check that no folder with landing files has a misspelled name.
+    """Check that every folder with landing files is of a landing type.
 
     Raises:
-        InputError: a name is close to that of a landing type. The message names the likely spelling.
+        InputError: a folder is not. The message names the likely spelling.
     """
     for folder in list_folder(root):
-        if folder.name not in LANDING_TYPES and folder.is_dir() and _has_days(folder):
-            close_matches = difflib.get_close_matches(folder.name, LANDING_TYPES, n=1)
-            if close_matches:
-                raise InputError(
-                    f"{folder} is not a landing type; rename it (did you mean {close_matches[0]}?)"
-                )
+        if folder.name in LANDING_TYPES or _is_ignored(folder) or not folder.is_dir():
+            continue
+        days = [entry for entry in list_folder(folder) if entry.name.startswith("dt=")]
+        close_matches = difflib.get_close_matches(folder.name, LANDING_TYPES, n=1)
+        if days and (close_matches or _holds_landing_files(days[-1])):
+            meant = f"did you mean {close_matches[0]}?" if close_matches else "or move it out of this folder"
+            raise InputError(
+                f"{_printable(folder)} is not a landing type, one of {', '.join(LANDING_TYPES)}; rename it"
+                f" ({meant})"
+            )
 
 
-def _has_days(folder: StoragePath) -> bool:
-    return any(entry.name.startswith("dt=") for entry in list_folder(folder))
+def _holds_landing_files(folder: StoragePath) -> bool:
+    return any(entry.name.endswith(SUFFIXES) for entry in list_folder(folder))
 
 
 def list_days(root: StoragePath, landing_type: str) -> list[date]:
@@ -121,10 +128,18 @@ def read_records(
 
 
 def record_text(raw: RawRecord, max_chars: int = 65536) -> str:
-    """Return the text of a refused record, for the table `rejects`."""
-    if isinstance(raw, bytes):
-        return raw[:max_chars].decode("utf-8", errors="replace").rstrip("\r\n")
-    return json.dumps(raw, default=str)[:max_chars]
+    """Return the text of a refused record, for the table `rejects`.
+
+    A longer text is cut, and the ids of users in it follow. So the reject can be forgotten with its user.
+    """
+    text = (
+        raw.decode("utf-8", errors="replace").rstrip("\r\n")
+        if isinstance(raw, bytes)
+        else json.dumps(raw, default=str)
+    )
+    if len(text) <= max_chars:
+        return text
+    return " ".join([text[:max_chars] + "…", *dict.fromkeys(USER_ID_FIELD.findall(text))])
 
 
 def _read_raw_records(path: StoragePath, limits: LandingLimits) -> Iterator[RawRecord | RecordRejected]:
@@ -155,11 +170,10 @@ def _list_landing_files(folder: StoragePath) -> list[StoragePath]:
 
 def _check_landing_file(path: StoragePath) -> StoragePath:
     """Check that a path is a regular file with a known suffix. To open anything else could block forever."""
+    if UNPRINTABLE.search(str(path)):
+        raise InputError(f"the name of {_printable(path)} is not printable UTF-8 text; rename it")
     try:
-        path.name.encode()
         mode = path.stat().st_mode
-    except UnicodeEncodeError:
-        raise InputError(f"the name of {_printable(path)} is not UTF-8; rename it") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); deliver it again or remove it") from None
     if not path.name.endswith(SUFFIXES):
@@ -170,5 +184,6 @@ def _check_landing_file(path: StoragePath) -> StoragePath:
 
 
 def _printable(path: StoragePath) -> str:
-    """Return a path as text that can be printed, whatever bytes its name has."""
-    return os.fsencode(str(path)).decode("utf-8", errors="backslashreplace")
+    """Return a path as text that can be printed on one line, whatever bytes its name has."""
+    text = os.fsencode(str(path)).decode("utf-8", errors="backslashreplace")
+    return UNPRINTABLE.sub(lambda character: ascii(character[0])[1:-1], text)

@@ -50,7 +50,8 @@ def read_parquet_batches(path: StoragePath, batch_rows: int, max_file_bytes: int
         _check_size(path, stored_bytes, max_file_bytes)
         row_bytes = stored_bytes // max(file.metadata.num_rows, 1) + 1
         bytes_read = 0
-        for batch in file.iter_batches(min(batch_rows, BATCH_BYTES // row_bytes + 1), use_threads=False):
+        for stored in file.iter_batches(min(batch_rows, BATCH_BYTES // row_bytes + 1), use_threads=False):
+            batch = stored.cast(without_views(stored.schema))
             ends = np.cumsum(text_bytes(batch) + 8 * batch.num_columns)
             bytes_read += int(ends[-1]) if len(ends) else 0
             _check_size(path, bytes_read, max_file_bytes)
@@ -84,6 +85,23 @@ def to_records(
                 else:
                     is_empty = all(value is None for value in values)
                     yield {} if is_empty else dict(zip(names, values, strict=True))
+
+
+def without_views(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with plain text in place of views, from which Arrow cannot take rows."""
+    return pa.schema([field.with_type(_without_views(field.type)) for field in schema])
+
+
+def _without_views(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(arrow_type):
+        return pa.large_string()
+    if pa.types.is_binary_view(arrow_type):
+        return pa.large_binary()
+    if pa.types.is_list(arrow_type):
+        return pa.list_(arrow_type.value_field.with_type(_without_views(arrow_type.value_type)))
+    if pa.types.is_struct(arrow_type):
+        return pa.struct([child.with_type(_without_views(child.type)) for child in arrow_type])
+    return arrow_type
 
 
 def is_text(arrow_type: pa.DataType) -> bool:
@@ -172,11 +190,7 @@ def _to_python(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(arrow_type):
         # Read as integers, because pyarrow's datetime conversion fails for some zones and years.
         return [_to_iso_text(value, arrow_type.unit) for value in column.view(pa.int64()).to_pylist()]
-    if (
-        pa.types.is_string(arrow_type)
-        or pa.types.is_large_string(arrow_type)
-        or pa.types.is_string_view(arrow_type)
-    ):
+    if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         column = column.cast(pa.large_binary())
     return [_to_json_value(value) for value in column.to_pylist()]
 

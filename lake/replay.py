@@ -1,20 +1,22 @@
 """Find rejects, and have the records that they came from processed again.
 
-A step repeats the work whose mark of completion is missing. Replay deletes these marks: the ledger of a
+A step repeats the work whose mark of completion is missing. Replay deletes these marks: the digests of a
 landing folder, the input digest of a cleaned day, the reject of a media file. The step then replaces whole
 days, so each record ends once as a row or as a reject.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from core.errors import InputError
 from core.storage import StoragePath
 from core.tables import LANDINGS
-from lake.client import Lake
+from lake.client import Lake, on_days
 from lake.landing import list_days
 
 SOURCE = ("step", "day", "source_file", "source_line")
@@ -96,13 +98,20 @@ def mark_for_replay(lake: Lake, wanted: RejectFilter, plan: ReplayedStep) -> Non
     name, _, landing_type = plan.step.partition(".")
     with lake.lock(name):
         if name == "ingest":
-            partitions = [{"day": day, "kind": landing_type} for day in plan.days]
-            lake.write("landings", LANDINGS.schema.empty_table(), partitions)
+            _forget_digests(lake, landing_type, plan.days)
         elif name == "clean":
             lake.commit("interactions", [], [], {str(day): None for day in plan.days})
         else:
             rejects = {"step": plan.step, "reason": wanted.reason}
             lake.commit("rejects", [rejects | {"day": day} for day in plan.days], [])
+
+
+def _forget_digests(lake: Lake, landing_type: str, days: Sequence[date]) -> None:
+    """Delete the digests in the ledger of days. So their files count as changed, and their nights too."""
+    ledger = lake.scan("landings", on_days(*days)).to_pylist()
+    rows = [row | {"digest": ""} for row in ledger if row["kind"] == landing_type]
+    partitions = [{"day": day, "kind": landing_type} for day in days]
+    lake.write("landings", pa.Table.from_pylist(rows, LANDINGS.schema), partitions)
 
 
 def _find(lake: Lake, wanted: RejectFilter) -> pl.LazyFrame:

@@ -107,7 +107,7 @@ def _build_sequences(
     if not paths and not base_paths:
         raise InputError(
             f"no interactions up to {days[-1]} are in the lake; run `python -m tasks.ingest` and"
-            " `python -m tasks.clean` for that night first"
+            " `python -m tasks.clean` for that night first, or repair what `clean` rejected"
         )
     staging = lake.create_staging_folder("sequences")
     with deleted_at_end(lake.create_staging_folder("sequences")) as exchange:

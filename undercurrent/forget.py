@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -48,6 +49,7 @@ KIB = 1 << 10
 PARQUET_MAGIC = b"PAR1"
 CHECK_FOLDERS = {"check", "checks", "data_docs"}  # results of the data checks, with examples of values
 SNAPSHOT_MANIFEST = "run_manifests/snapshot.json"
+NOT_TEXT = re.compile("[\ud800-\udfff]")  # what Python reads from bytes of a command line that are no text
 NOT_SEARCHED = ("airflow", "mlflow", "forgotten")  # folders of the home that hold no rows of users
 
 
@@ -58,7 +60,7 @@ def read_user_ids(path: Path) -> list[str]:
         InputError: The file cannot be read.
     """
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--user-ids {path} cannot be read ({error}); name a UTF-8 text file") from None
 
@@ -67,10 +69,14 @@ def forget(user_ids: Collection[str], params: Params) -> Path:
     """Delete users from landing files, tables, the nights' files and the record. Return the certificate.
 
     Raises:
-        InputError: An id is empty, a landing file cannot be read, or the key of some pseudonyms is missing.
+        InputError: An id is empty or no text, a landing file cannot be read, or the key of some pseudonyms is
+            missing.
     """
     if not user_ids or not all(user_id.strip() for user_id in user_ids):
         raise InputError("no user is named; give ids with --user-id or --user-ids")
+    for user_id in user_ids:
+        if NOT_TEXT.search(user_id):
+            raise InputError(f"--user-id {user_id!a} is not UTF-8 text; give the id with --user-ids")
     pseudonyms = {key.pseudonym(user_id) for key in _require_all_keys() for user_id in user_ids}
     users, users_of_files = UserRecords(user_ids), UserRecords({*user_ids, *pseudonyms})
     lake = Lake()
@@ -192,10 +198,7 @@ def _follow_landing_files(lake: Lake, certificate: Certificate) -> None:
 
     Otherwise the files would count as changed, and their nights would be hidden until they are checked again.
     """
-    digests = {
-        entry["name"]: (entry["digest_before"], entry["digest_after"])
-        for entry in certificate.content["landing"]
-    }
+    digests = {entry["digest_before"]: entry["digest_after"] for entry in certificate.content["landing"]}
     update_ledger(lake, digests)
     outcomes = {row["day"]: row["outcome"] for row in lake.scan("audits").to_pylist()}
     hidden_before = {date.fromisoformat(day) for day in certificate.content["hidden_days"]}

@@ -45,6 +45,12 @@ def test_a_day_has_one_format(text):
         paths.parse_day(text)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31"])
+def test_a_day_leaves_room_for_the_days_around_it(text):
+    with pytest.raises(InputError, match="correct the year"):
+        paths.parse_day(text)
+
+
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [

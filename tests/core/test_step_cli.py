@@ -115,6 +115,20 @@ def test_a_full_disk_is_one_sentence_and_not_a_bug(tmp_path, capsys, error):
     assert capsys.readouterr().err.splitlines()[-1] == f"record: failed: {reason}"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/lake"),
+        OSError(errno.EROFS, os.strerror(errno.EROFS), "/home/lake"),
+        RuntimeError("(sqlite3.OperationalError) attempt to write a readonly database"),
+    ],
+)
+def test_missing_rights_are_one_sentence_and_not_a_bug(tmp_path, capsys, error):
+    assert _run_main(tmp_path, lambda params, night: _raise(error)) == 1
+    reason = f"the system refuses access ({error}); let this user read and write there"
+    assert capsys.readouterr().err.splitlines()[-1] == f"record: failed: {reason}"
+
+
 def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path, capsys):
     _run_main(tmp_path, lambda params, night: RunManifest())
     assert _run_main(tmp_path, lambda params, night: RunManifest(), "--params=x") == 2

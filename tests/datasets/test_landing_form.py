@@ -1,4 +1,5 @@
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,16 @@ def test_writing_is_reproducible_and_omits_unknown_fields(tmp_path):
     landing_form.write_landing_files(written, "some", tmp_path)
     assert path.read_bytes() == before
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+
+
+def test_a_killed_import_can_be_repeated(tmp_path, monkeypatch):
+    written = Release({"events": {day: [{"user_id": "u"}] for day in DAYS}})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            landing_form.write_landing_files(written, "some", tmp_path)
+    paths = landing_form.write_landing_files(written, "some", tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == paths
 
 
 def test_a_landing_folder_with_other_files_is_refused(tmp_path):

@@ -60,7 +60,7 @@ LINES = [
 LEFT = [(2, "e2"), (4, "e3"), (6, "e5"), (8, "malformed_json"), (10, "e7")]
 
 
-@pytest.mark.parametrize("name", ["part.jsonl", "part.jsonl.gz"])
+@pytest.mark.parametrize("name", ["part.jsonl", "part.jsonl.gz", "part.gz.jsonl"])
 def test_other_records_keep_their_line_numbers(tmp_path, name):
     path = tmp_path / name
     text = ("\r\n".join(LINES) + "\r\n").encode()
@@ -79,10 +79,12 @@ def test_a_compressed_copy_is_the_same_at_every_time(tmp_path, monkeypatch):
     assert copies[0] == copies[1]
 
 
-@pytest.mark.parametrize("nullable", [True, False])
-def test_a_row_of_nulls_takes_the_place_of_a_parquet_row(tmp_path, nullable):
+@pytest.mark.parametrize(
+    ("text", "nullable"), [(pa.string(), True), (pa.string(), False), (pa.string_view(), True)]
+)
+def test_a_row_of_nulls_takes_the_place_of_a_parquet_row(tmp_path, text, nullable):
     path = tmp_path / "part.parquet"
-    fields = [pa.field(name, pa.string(), nullable) for name in ("event_id", "user_id")]
+    fields = [pa.field(name, text, nullable) for name in ("event_id", "user_id")]
     rows = {"event_id": ["e1", "e2", "e3"], "user_id": ["u8", "u7", "u8"]}
     pq.write_table(pa.table(rows, pa.schema(fields)), path, row_group_size=2)
     assert _forget(path) == 1
@@ -97,10 +99,18 @@ def test_a_file_without_the_user_is_not_written(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["part.jsonl"]
 
 
-def test_an_unreadable_file_is_refused(tmp_path):
-    (tmp_path / "part.parquet").write_bytes(b"PAR1 broken")
-    with pytest.raises(InputError, match="not a readable Parquet file"):
-        without_users(tmp_path / "part.parquet", EVENTS, LIMITS, USERS)
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("part.parquet", b"PAR1 broken", "not a readable Parquet file"),
+        ("part.jsonl.gz", b"no gzip", "cannot be read"),
+        ("part.jsonl.gz", gzip.compress(b"half" * 99)[:-9], "cannot be read"),
+    ],
+)
+def test_an_unreadable_file_is_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name} (is )?{words}"):
+        without_users(tmp_path / name, EVENTS, LIMITS, USERS)
 
 
 @settings(max_examples=25)

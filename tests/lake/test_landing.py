@@ -155,7 +155,7 @@ def test_folders_written_by_spark_are_read(tmp_path):
     assert paths == ["hour=05/a.jsonl", "hour=06/a.jsonl", "part.parquet/part-00000.snappy.parquet"]
 
 
-@pytest.mark.parametrize("make", ["fifo", "device", "dangling", "folder", "loop", "bytes"])
+@pytest.mark.parametrize("make", ["fifo", "device", "dangling", "folder", "loop", "bytes", "line"])
 def test_only_regular_files_are_opened(tmp_path, make):
     day = tmp_path / "events" / f"dt={DAY}"
     day.mkdir(parents=True)
@@ -165,6 +165,9 @@ def test_only_regular_files_are_opened(tmp_path, make):
     elif make == "bytes":
         (day / os.fsdecode(b"\xff.jsonl")).write_bytes(b"")
         name = day / "\\xff.jsonl"
+    elif make == "line":
+        (day / "x\ny.jsonl").touch()
+        name = day / "x\\ny.jsonl"
     elif make == "folder":
         name = day / "more"
         name.mkdir()
@@ -178,7 +181,18 @@ def test_only_regular_files_are_opened(tmp_path, make):
 def test_a_mistyped_folder_name_is_refused(tmp_path):
     (tmp_path / "event" / f"dt={DAY}").mkdir(parents=True)
     (tmp_path / "media" / f"dt={DAY}").mkdir(parents=True)  # a folder of media files
-    with pytest.raises(InputError, match=r"event is not a landing type; rename it \(did you mean events\?\)"):
+    with pytest.raises(InputError, match=r"event is not a landing type, .*\(did you mean events\?\)"):
+        landing.check_folder_names(tmp_path)
+
+
+def test_landing_files_of_an_unknown_type_are_refused(tmp_path):
+    for name in ("_events", "media", "clicks"):
+        (tmp_path / name / f"dt={DAY}").mkdir(parents=True)
+    (tmp_path / "_events" / f"dt={DAY}" / "a.jsonl").touch()  # an upload
+    (tmp_path / "media" / f"dt={DAY}" / "a.mp4").touch()
+    landing.check_folder_names(tmp_path)
+    (tmp_path / "clicks" / f"dt={DAY}" / "a.jsonl").touch()
+    with pytest.raises(InputError, match=r"clicks is not a landing type, .* move it out of this folder"):
         landing.check_folder_names(tmp_path)
 
 

@@ -8,6 +8,8 @@ import pytest
 from core.errors import InputError
 from core.records import LANDING_TYPES, RecordRejected
 from lake import landing
+from lake.landing import LandingLimits
+from lake.landing_batches import read_batches
 
 
 def _rows(tmp_path, landing_type, table, **options):
@@ -70,6 +72,20 @@ def test_profile_columns_of_every_type_are_text_without_quotes(tmp_path):
         ("price", "1.5"),
         ("whole", "18"),
     ]
+
+
+def test_views_of_text_are_text(tmp_path):
+    caption = pa.array([b"red cat", b"caf\xe9"], pa.binary_view())
+    hashtags = pa.array([["cat"], None], pa.list_(pa.string_view()))
+    table = pa.table(
+        {"video_id": pa.array(["a", "b"], pa.string_view()), "caption": caption, "hashtags": hashtags}
+    )
+    pq.write_table(table, tmp_path / "f.parquet")
+    (batch,) = read_batches(tmp_path / "f.parquet", LANDING_TYPES["videos"], LandingLimits(), 10)
+    assert batch.rows.select(["video_id", "caption", "hashtags"]).to_pylist() == [
+        {"video_id": "a", "caption": "red cat", "hashtags": ["cat"]}
+    ]
+    assert [reject.line for reject in batch.rejects] == [2]
 
 
 def test_float_columns_of_integers_are_accepted(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.main import get_group
 
-from core.errors import DONE, REFUSED_INPUT
+from core.errors import DONE, FAILED, REFUSED_INPUT
 from core.paths import PROJECT_ROOT
 from tests.support.command_line import undercurrent
 from undercurrent.cli import app
@@ -68,6 +68,15 @@ def test_a_dry_run_of_a_step_runs_nothing(home, capsys):
     assert undercurrent("run", "gate", "--night", "2026-03-05", "--dry-run") == DONE
     assert "snapshot/, evaluate/  gate/   to run: not run" in capsys.readouterr().out
     assert not home.exists()
+
+
+def test_missing_rights_are_one_sentence(home, monkeypatch, capsys):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(home))
+
+    monkeypatch.setattr("lake.client.create_folder", refuse)
+    assert undercurrent("migrate") == FAILED
+    assert "the system refuses access" in capsys.readouterr().err
 
 
 def test_json_goes_to_stdout_alone(capsys):

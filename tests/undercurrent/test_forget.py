@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -179,6 +180,23 @@ def test_no_object_on_s3_names_the_user_and_others_stay(home, s3, monkeypatch):
     assert ingest.run(PARAMS.ingest, night).facts["new_files"] == 0
 
 
+def test_a_reject_that_was_cut_before_the_id_is_deleted(home, landing):
+    land(landing, "events", DAY, [{"watch_ms": "wrong", "comment_text": "x" * 70_000, "user_id": LEAVER}])
+    ingest.run(PARAMS.ingest, Night(DAY, home / "night"))
+    assert Lake().scan("rejects").num_rows == 1
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    assert Lake().scan("rejects").num_rows == 0
+
+
+def test_a_renamed_file_is_not_read_again(night, landing):
+    path = landing / "events" / f"dt={DAY}" / "part-0.jsonl"
+    path.rename(path.with_name("renamed.jsonl"))
+    ingest.run(PARAMS.ingest, night)
+    assert undercurrent("forget", "--user-id", LEAVER) == DONE
+    assert ingest.run(PARAMS.ingest, night).facts["new_files"] == 0
+    assert visible_lake(DAY + timedelta(1)).hidden_days == frozenset()
+
+
 def test_a_night_that_was_hidden_before_stays_hidden(night):
     write_audit(YESTERDAY, "blocked")
     assert undercurrent("forget", "--user-id", LEAVER) == DONE
@@ -215,7 +233,7 @@ def test_a_killed_deletion_continues_its_certificate(night, home, monkeypatch, d
 
 
 def test_ids_can_come_from_a_file(night, home, tmp_path):
-    (tmp_path / "ids").write_text(f"{LEAVER}\n\n{STAYER}\n")
+    (tmp_path / "ids").write_text(f"{LEAVER}\r\n\r\n{STAYER}\r\n", "utf-8-sig")
     assert undercurrent("forget", "--user-ids", str(tmp_path / "ids")) == DONE
     assert _names(home, LEAVER) == _names(home, STAYER) == []
 
@@ -226,6 +244,7 @@ def test_ids_can_come_from_a_file(night, home, tmp_path):
         ((), "no user is named"),
         (("--user-id", " "), "no user is named"),
         (("--user-ids", "gone"), "gone cannot be read"),
+        (("--user-id", os.fsdecode(b"u\xff")), "is not UTF-8 text"),
     ],
 )
 def test_a_request_without_a_user_is_refused(arguments, words, capsys):

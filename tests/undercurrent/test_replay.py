@@ -8,6 +8,7 @@ import pytest
 from core.config import load_params
 from core.errors import DONE, REFUSED_INPUT
 from core.paths import PROJECT_ROOT, Night
+from lake.audits import BLOCKED, visible_lake, write_audit
 from lake.client import Lake
 from tasks import clean, embed, ingest
 from tests.support.command_line import undercurrent
@@ -72,6 +73,15 @@ def test_without_a_repair_a_replay_changes_nothing(night):
     assert undercurrent("replay", "--reason", "too_long") == DONE
     assert ingest.run(replace(PARAMS.ingest, max_record_kib=1), night).facts["new_days"] == 2
     assert _rows() == before
+
+
+def test_a_blocked_night_stays_hidden_until_it_passes(night):
+    write_audit(EARLIER, BLOCKED)
+    for _ in range(2):
+        assert undercurrent("replay", "--reason", "too_long") == DONE
+        assert EARLIER in visible_lake(DAY).hidden_days
+    ingest.run(PARAMS.ingest, night)
+    assert visible_lake(DAY).hidden_days == {EARLIER}
 
 
 def test_an_archived_day_stays_as_it_is(night, landing, capsys):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 
 from core import logs, step_cli
-from core.errors import DONE, FAILED, REFUSED_INPUT, InputError, ServiceUnavailableError
+from core.errors import DONE, FAILED, REFUSED_INPUT, InputError, ServiceUnavailableError, explain_system_error
 
 Result = TypeVar("Result")
 
@@ -35,6 +35,11 @@ def run_command(
         code = REFUSED_INPUT
     except failures as error:
         logs.write(f"{command}: failed: {error}", "ERROR")
+        code = FAILED
+    except Exception as error:
+        if not (reason := explain_system_error(error)):
+            raise
+        logs.write(f"{command}: failed: {reason}", "ERROR")
         code = FAILED
     raise typer.Exit(code)
 
