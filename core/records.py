@@ -4,6 +4,7 @@ This file implements the contract of docs/data-contract.md.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -145,10 +146,10 @@ class Feature(msgspec.Struct, gc=False):
         if not self.vector:
             raise RecordRejected("wrong_type", "vector is missing or empty", "vector")
         largest = max(map(abs, self.vector))
-        if not 0 < largest < MAX_FLOAT32:
+        if not 0 < largest < MAX_FLOAT32 or math.isnan(sum(self.vector)):  # `max` may pass over a NaN
             raise RecordRejected(
                 "wrong_type",
-                f"the largest number of vector is {largest}; it must be finite and not 0",
+                f"the largest number of vector is {largest}; it must be finite and not 0, and no other NaN",
                 "vector",
             )
         return {

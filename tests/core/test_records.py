@@ -83,7 +83,7 @@ def test_profile_values_are_text_without_quotes():
     assert row["profile"] == [("a", "1.5"), ("b", "2.5"), ("c", '["x"]'), ("d", "true")]
 
 
-@pytest.mark.parametrize("vector", [[1e300, 1.0], [0.0, 0.0], [float("nan")], []])
+@pytest.mark.parametrize("vector", [[1e300, 1.0], [0.0, 0.0], [float("nan")], [1.0, float("nan")], []])
 def test_an_invalid_vector_is_refused(vector):
     rejected = parse_record(
         {"video_id": "v", "modality": "text", "vector": vector}, LANDING_TYPES["features"]
