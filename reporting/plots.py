@@ -220,9 +220,9 @@ def item_map(categories: Sequence[str | None], xy_V2: NDArray[np.float32]) -> st
             line: dict[str, Any] = {"linewidth": 3.5, "solid_capstyle": "round", "alpha": alpha}
             axes.plot(*_short_lines(xy_V2[mask_V], 2e-3 * float(np.ptp(xy_V2))), color=colour, **line)
         axes.set(xlabel="first principal component", ylabel="second principal component")
-        names = [_short_name(name) for name, *_ in groups]
+        labels = [_short_name(name) for name, *_ in groups]
         place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-        axes.legend(axes.lines, names, **place, handlelength=0.1, title="category")
+        axes.legend(axes.lines, labels, **place, handlelength=0.1, title="category")
         return _svg(figure)
 
 
