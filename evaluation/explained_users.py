@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def explained_users_table(snapshot: SnapshotReader, challenger: Scorer, users: T
     scorer = restrict_to_users(challenger, users)
     columns = {"user_id": snapshot.user_ids.take(pa.array(users.numpy())), **_attended_columns(scorer)}
     vectors = ItemVectors.of_model(scorer)
-    category_V = np.array([c or "unknown" for c in snapshot.videos["category"].to_pylist()], dtype=object)
+    category_V = snapshot.videos["category"]
     for name, half in (("older", _half(scorer, newer=False)), ("newer", _half(scorer, newer=True))):
         columns |= {f"{name}_{key}": values for key, values in _category_columns(half, category_V).items()}
         columns[f"{name}_nearest"] = _nearest_column(half, vectors)
@@ -64,10 +65,11 @@ def _half(scorer: Scorer, newer: bool) -> Scorer:
     return replace(scorer, user_data=replace(scorer.user_data, sequences=sequences.keep(kept_E)))
 
 
-def _category_columns(scorer: Scorer, category_V: np.ndarray) -> dict[str, pa.Array]:
+def _category_columns(scorer: Scorer, category_V: pa.ChunkedArray) -> dict[str, pa.Array]:
     """Return the most frequent categories of each user's events, and their shares."""
     sequences = scorer.user_data.sequences
-    by_user = np.split(category_V[sequences.video_E.numpy()], sequences.offsets[1:-1].numpy())
+    category_E = pc.fill_null(category_V.take(pa.array(sequences.video_E.numpy())), "unknown")
+    by_user = np.split(category_E.to_numpy(), sequences.offsets[1:-1].numpy())
     top = [_top_shares(categories) for categories in by_user]
     return {
         "categories": pa.array([[name for name, _ in user] for user in top], pa.list_(pa.string())),

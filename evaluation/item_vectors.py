@@ -75,7 +75,7 @@ def map_items(vectors: ItemVectors | None, snapshot: SnapshotReader) -> tuple[di
     """Project a sample of the item embeddings on their first two principal components.
 
     Args:
-        vectors: Of the challenger. None: it has no item embeddings.
+        vectors: Of the challenger. None: it has no item embeddings. Vectors of width 1 have no map.
         snapshot: Of the night.
 
     Returns:
@@ -85,7 +85,7 @@ def map_items(vectors: ItemVectors | None, snapshot: SnapshotReader) -> tuple[di
         it is undefined.
         The table: `video_row`, `category`, `x` and `y`.
     """
-    if vectors is None or len(vectors.row_C) <= NUM_NEIGHBOURS:
+    if vectors is None or len(vectors.row_C) <= NUM_NEIGHBOURS or vectors.vector_CD.shape[1] < 2:
         return _empty_map()
     step = math.ceil(len(vectors.row_C) / MAX_MAPPED)
     row_C, vector_CD = vectors.row_C[::step], vectors.vector_CD[::step]

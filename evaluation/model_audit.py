@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from core.config.model_half import EvaluateConfig
 from core.time_split import TEST_FOLD
 from evaluation.metrics import paired_difference
 from evaluation.ranking import rank_model
-from evaluation.slices import user_segments
+from evaluation.slices import rows_by_value, user_segments
 from models.baselines import Baseline
 from models.data.targets import BEHAVIOUR_HEADS, Targets, behaviour_labels
 from models.evaluation.embedding_drift import max_p95_drift
@@ -58,22 +60,19 @@ def audit_modality_weights(
     if not modalities or not has_all_modalities_V.any():
         return audit | {"mean": {}, "entropy": None, "users": {}, "by_user_segment": {}, "by_category": {}}
     alpha_BM, alpha_VM = weights.alpha_BM.numpy(), weights.alpha_VM.numpy()[has_all_modalities_V]
-    category_V = np.array([c or "unknown" for c in snapshot.videos["category"].to_pylist()])[
-        has_all_modalities_V
-    ]
+    category_V = pc.fill_null(snapshot.videos["category"], "unknown").filter(pa.array(has_all_modalities_V))
     user_distribution = _weight_distribution(modalities, alpha_BM)
     return audit | {
         "mean": user_distribution["mean"],
         "entropy": float(weights.entropy_B.mean()),
         "users": user_distribution,
         "by_user_segment": {
-            name: _weight_distribution(modalities, alpha_BM[mask_U[users].numpy()])
-            for name, mask_U in user_segments(snapshot)
-            if mask_U[users].any()
+            name: _weight_distribution(modalities, alpha_BM[rows.numpy()])
+            for name, rows in user_segments(snapshot, users)
         },
         "by_category": {
-            c: _weight_distribution(modalities, alpha_VM[category_V == c])
-            for c in np.unique(category_V).tolist()
+            name: _weight_distribution(modalities, alpha_VM[rows.numpy()])
+            for name, rows in rows_by_value(category_V)
         },
     }
 

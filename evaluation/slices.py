@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from core.config.model_half import EvaluateConfig
 from core.time_split import TEST_FOLD
 from evaluation.gate_inputs import MIN_SLICE_USERS
+from models.data.inputs import vocabulary_codes
 from models.data.targets import Targets
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap
 from models.evaluation.scoring import RankingResult, Scorer
@@ -122,9 +124,10 @@ def user_slices(
     yield "new_users", length_P == 0
     yield "cold_users", length_P < cold_events
     yield "warm_users", length_P >= cold_events
-    for name, mask_U in user_segments(snapshot):
-        if len(targets.user_P[mask_U[targets.user_P]].unique()) >= MIN_SLICE_USERS:
-            yield name, mask_U[targets.user_P]
+    position_P = torch.searchsorted(targets.users, targets.user_P)
+    for name, rows in user_segments(snapshot, targets.users):
+        if len(rows) >= MIN_SLICE_USERS:
+            yield name, torch.isin(position_P, rows)
 
 
 def video_slices(challenger: Scorer, snapshot: SnapshotReader) -> dict[str, Tensor]:
@@ -155,13 +158,21 @@ def duration_buckets(snapshot: SnapshotReader) -> Iterator[tuple[str, Tensor]]:
         yield name, (second_V >= low) & (second_V < high)
 
 
-def user_segments(snapshot: SnapshotReader) -> Iterator[tuple[str, Tensor]]:
-    """Yield the name and the user mask [U] of each user segment, without the one of all users."""
-    for field in snapshot.users(TEST_FOLD).schema:
+def user_segments(snapshot: SnapshotReader, users_B: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield the name of each user segment and the positions of its users among these, without all users."""
+    profiles = snapshot.users(TEST_FOLD).take(pa.array(users_B.numpy()))
+    for field in profiles.schema:
         if pa.types.is_string(field.type) and field.name != "user_id":
-            value_U = snapshot.users(TEST_FOLD)[field.name].to_numpy(zero_copy_only=False)
-            for value in sorted({v for v in value_U if v is not None}):
-                yield f"{field.name}={value}", torch.from_numpy(value_U == value)
+            for value, rows in rows_by_value(profiles[field.name]):
+                yield f"{field.name}={value}", rows
+
+
+def rows_by_value(column: pa.ChunkedArray) -> Iterator[tuple[str, Tensor]]:
+    """Return each value of a text column, sorted, with its rows. One sort serves any number of values."""
+    values = sorted(pc.unique(column).drop_null().to_pylist())
+    code_N = vocabulary_codes(column, values)
+    rows = code_N.argsort(stable=True).split(code_N.bincount(minlength=len(values) + 1).tolist())
+    return zip(values, rows[1:], strict=True)
 
 
 def _slice_ndcg(rank_P: Tensor, targets: Targets, mask_P: Tensor, k: int) -> Floats:

@@ -72,13 +72,13 @@ def _trends_and_shares(scorer: Scorer, users: Tensor) -> tuple[Tensor, Tensor]:
 def _names(snapshot: SnapshotReader, nearest_NK: Tensor) -> tuple[list[str | None], list[float]]:
     """Return the most frequent name among the videos of each row, and its share."""
     column = "category" if snapshot.videos["category"].null_count < snapshot.videos.num_rows else "author_id"
-    value_V = snapshot.videos[column].to_numpy(zero_copy_only=False)
+    value_X = snapshot.videos[column].take(pa.array(nearest_NK.flatten().numpy())).to_numpy()
     names, shares = [], []
-    for row_K in nearest_NK.numpy():
-        known = [value for value in value_V[row_K] if value is not None]
+    for value_K in value_X.reshape(nearest_NK.shape):
+        known = [value for value in value_K if value is not None]
         values, counts = np.unique(known, return_counts=True) if known else (np.array([None]), np.zeros(1))
         names.append(values[counts.argmax()])
-        shares.append(float(counts.max() / len(row_K)))
+        shares.append(float(counts.max() / len(value_K)))
     return names, shares
 
 

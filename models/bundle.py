@@ -50,7 +50,8 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
     """Read a model from a folder, in evaluation mode.
 
     Raises:
-        ValueError: A file is missing, broken or of another format, or weights and `ModelConfig` do not match.
+        ValueError: A file is missing, broken or of another format, weights and `ModelConfig` do not match, or
+            a weight is NaN.
     """
     for name in (WEIGHTS_FILE, CONFIG_FILE):
         if not (folder / name).is_file():
@@ -60,6 +61,12 @@ def load_bundle(folder: Path) -> InterestModel | Baseline:
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder / WEIGHTS_FILE} does not match {CONFIG_FILE}: {error}") from None
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            raise ValueError(
+                f"{folder / WEIGHTS_FILE}: {name} holds NaN, so it ranks nothing; if it is the champion, make"
+                " another version the champion (`undercurrent rollback`)"
+            )
     return model.eval()
 
 

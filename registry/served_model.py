@@ -4,7 +4,7 @@ MLflow also stores the package `models`, the two files of the bundle, the catalo
 and its features. This file must import nothing else of the project.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Recommender(PythonModel):
             are shorter than k if the user has seen almost all available videos.
 
         Raises:
-            ValueError: `day` is not a date.
+            ValueError: `day` is not a date, or a list has another length than the `video_ids` of its user.
         """
         params = params or {}
         k, day = int(params.get("k", DEFAULT_K)), _day_number(params.get("day"))
@@ -171,7 +171,7 @@ def _requests(rows: pd.DataFrame, config: ModelConfig) -> Tensor:
 
 
 def _flat(
-    rows: pd.DataFrame, name: str, lengths: Iterable[int], fill: Any, data_type: pa.DataType
+    rows: pd.DataFrame, name: str, lengths: Sequence[int], fill: Any, data_type: pa.DataType
 ) -> pa.Array:
     """Return one value for each interaction of all users, as one flat list. NaN becomes null.
 
@@ -181,10 +181,17 @@ def _flat(
         lengths: Number of interactions of each user.
         fill: Value of the interactions of a user without such a list.
         data_type: Of the result.
+
+    Raises:
+        ValueError: A list has another length.
     """
-    cells = rows.get(name, [None] * len(rows))
-    values = [v for cell, n in zip(cells, lengths, strict=True) for v in _as_list(cell, n, fill)]
-    return pa.array(values, data_type, from_pandas=True)
+    cells = [
+        _as_list(cell, n, fill) for cell, n in zip(rows.get(name, [None] * len(rows)), lengths, strict=True)
+    ]
+    for row, (cell, n) in enumerate(zip(cells, lengths, strict=True)):
+        if len(cell) != n:
+            raise ValueError(f"row {row}: {name} has {len(cell)} values, but video_ids has {n}")
+    return pa.array([value for cell in cells for value in cell], data_type, from_pandas=True)
 
 
 def _as_list(value: Any, length: int, fill: Any) -> list:

@@ -9,7 +9,25 @@ import pyarrow.parquet as pq
 
 from core.paths import EXPLANATIONS, Night
 
-Titles = Sequence[Mapping[str, str]]
+
+class VideoTitles:
+    """Title and category of the videos of the catalogue. Only those that are asked for become Python objects.
+
+    Args:
+        night: The night, after `snapshot`.
+
+    Raises:
+        InputError: The catalogue is missing.
+    """
+
+    def __init__(self, night: Night) -> None:
+        path = night.require_output("snapshot", "catalogue.parquet")
+        self._videos = pq.read_table(path, columns=["video_id", "caption", "category"])
+
+    def __getitem__(self, row: int) -> dict[str, str]:
+        """Return `title` and `category` of the video of a row."""
+        video = self._videos.slice(row, 1).to_pylist()[0]
+        return {"title": video["caption"] or video["video_id"], "category": video["category"] or ""}
 
 
 def explained_user_ids(night: Night) -> pa.ChunkedArray:
@@ -22,14 +40,14 @@ def explained_user_ids(night: Night) -> pa.ChunkedArray:
 
 
 def user_explanations(
-    night: Night, ids: Sequence[str], titles: Titles, attention_is_faithful: bool
+    night: Night, ids: Sequence[str], titles: VideoTitles, attention_is_faithful: bool
 ) -> dict[str, dict[str, Any]]:
     """Return the explanations of these users.
 
     Args:
         night: The night, after `evaluate`.
         ids: The users, who are among `explained_user_ids`.
-        titles: `title` and `category` of each video of the catalogue.
+        titles: Of the videos of the catalogue.
         attention_is_faithful: Whether attention is shown.
 
     Returns:
@@ -66,7 +84,7 @@ def _rows_of(path: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     return pq.read_table(path, filters=pc.is_in(pc.field("user_id"), pa.array(ids, pa.string()))).to_pylist()
 
 
-def _trends_by_user(night: Night, ids: Sequence[str], titles: Titles) -> dict[str, list[dict[str, Any]]]:
+def _trends_by_user(night: Night, ids: Sequence[str], titles: VideoTitles) -> dict[str, list[dict[str, Any]]]:
     """Return user -> trends, the one with most recommendations first. Empty for a model without trends."""
     if not (night.workspace / "evaluate" / EXPLANATIONS / "trends.parquet").is_file():
         return {}
@@ -78,7 +96,7 @@ def _trends_by_user(night: Night, ids: Sequence[str], titles: Titles) -> dict[st
     return by_user
 
 
-def _shift(row: Mapping[str, Any], titles: Titles) -> dict[str, dict[str, Any]] | None:
+def _shift(row: Mapping[str, Any], titles: VideoTitles) -> dict[str, dict[str, Any]] | None:
     """Return the categories and the nearest videos of the older and the newer half of the events."""
     if not row["older_categories"]:
         return None
@@ -91,6 +109,6 @@ def _shift(row: Mapping[str, Any], titles: Titles) -> dict[str, dict[str, Any]] 
     }
 
 
-def _attended(row: Mapping[str, Any], titles: Titles) -> list[dict[str, Any]]:
+def _attended(row: Mapping[str, Any], titles: VideoTitles) -> list[dict[str, Any]]:
     pairs = zip(row["attended_rows"], row["attended_weights"], strict=True)
     return [{**titles[video], "weight": weight} for video, weight in pairs]

@@ -31,12 +31,14 @@ SELECTION_METRICS = {
 }
 MODALITY_COLOURS = {"visual": FIRST, "text": SECOND, "audio": THIRD}
 MAP_COLOURS = (FIRST, SECOND, THIRD, FOURTH, FIFTH)  # of the most frequent categories; the others are grey
-MAX_WEIGHT_ROWS = 12  # groups of a plot of modality weights, the largest ones
+MAX_GROUPS = 20  # groups whose modality weights are shown, the largest ones
+MAX_NAME_LENGTH = 32  # characters of a name in a plot; a longer one would leave no room for the plot
 LOSS_COLOURS = {"retrieval": FIRST, "ranking": SECOND, "alignment": THIRD}
 # Without metadata, the same night gives the same bytes.
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold dollar signs
     "font.size": 9,
     "text.color": TEXT,
     "axes.titlesize": 10,
@@ -117,7 +119,7 @@ def slice_differences(slice_metrics: Mapping[str, Mapping]) -> str | None:
         for row, interval in enumerate(shown.values()):
             _plot_interval(axes, row, interval, FIRST)
         axes.set_yticks(
-            range(len(shown)), [f"{n.replace('_', ' ')}  ({slice_metrics[n]['num_users']})" for n in shown]
+            range(len(shown)), [f"{_short_name(n)}  ({slice_metrics[n]['num_users']})" for n in shown]
         )
         axes.set_ylim(len(shown) - 0.5, -0.5)
         if differences:
@@ -158,20 +160,24 @@ def cross_modal_recall(directions: Sequence[Mapping[str, Any]]) -> str | None:
         return _svg(figure)
 
 
+def largest_groups(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the `MAX_GROUPS` groups with the largest `count`, in the given order."""
+    largest = sorted(groups, key=lambda name: -groups[name]["count"])[:MAX_GROUPS]
+    return {name: group for name, group in groups.items() if name in largest}
+
+
 def modality_weights(groups: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Plot the mean modality weights of each group, with the 10th to 90th percentile as a bar.
 
     Args:
-        groups: Group -> `count` and the distribution of the weights, as in details.json. The largest
-            `MAX_WEIGHT_ROWS` groups are plotted.
+        groups: Group -> `count` and the distribution of the weights, as in details.json.
 
     Returns:
         The SVG, or None without groups.
     """
     if not groups:
         return None
-    shown = sorted(groups.items(), key=lambda item: -item[1]["count"])[:MAX_WEIGHT_ROWS]
-    shown = [(name, group) for name, group in groups.items() if name in dict(shown)]
+    shown = list(groups.items())
     with mpl.rc_context(STYLE | {"svg.hashsalt": "weights", "axes.grid.axis": "x"}):
         figure, (axes,) = _figure(0.9 + 0.3 * len(shown))
         for offset, modality in enumerate(shown[0][1]["mean"]):
@@ -181,7 +187,7 @@ def modality_weights(groups: Mapping[str, Mapping[str, Any]]) -> str | None:
                 interval["high"] = group["p90"][modality]
                 _plot_interval(axes, row + 0.2 * (offset - 1), interval, colour)
             axes.plot([], [], "o", color=colour, label=modality)
-        axes.set_yticks(range(len(shown)), [name.replace("_", " ") for name, _ in shown])
+        axes.set_yticks(range(len(shown)), [_short_name(name) for name, _ in shown])
         axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="modality weight: mean, and 10th to 90th percentile")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         return _svg(figure)
@@ -202,25 +208,21 @@ def item_map(categories: Sequence[str | None], xy_V2: NDArray[np.float32]) -> st
     """
     if not len(xy_V2):
         return None
-    category_V = np.array([category or "unknown" for category in categories])
+    category_V = np.array([category or "unknown" for category in categories], dtype=object)
     names, count = np.unique(category_V[category_V != "unknown"], return_counts=True)
     coloured = dict(zip(names[np.argsort(-count, kind="stable")].tolist(), MAP_COLOURS, strict=False))
     is_other_V = ~np.isin(category_V, list(coloured))
-    groups = {"other": (is_other_V, TEXT)} if is_other_V.any() else {}
-    groups |= {name: (category_V == name, colour) for name, colour in coloured.items()}
+    groups = [("other", is_other_V, TEXT, 0.3)] if is_other_V.any() else []
+    groups += [(name, category_V == name, colour, 0.8) for name, colour in coloured.items()]
     with mpl.rc_context(STYLE | {"svg.hashsalt": "map", "path.simplify": False}):
         figure, (axes,) = _figure(4.6)
-        for name, (mask_V, colour) in groups.items():
-            line: dict[str, Any] = {
-                "linewidth": 3.5,
-                "solid_capstyle": "round",
-                "alpha": 0.3 if name == "other" else 0.8,
-            }
-            axes.plot(
-                *_short_lines(xy_V2[mask_V], 2e-3 * float(np.ptp(xy_V2))), color=colour, label=name, **line
-            )
+        for _, mask_V, colour, alpha in groups:
+            line: dict[str, Any] = {"linewidth": 3.5, "solid_capstyle": "round", "alpha": alpha}
+            axes.plot(*_short_lines(xy_V2[mask_V], 2e-3 * float(np.ptp(xy_V2))), color=colour, **line)
         axes.set(xlabel="first principal component", ylabel="second principal component")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=0.1, title="category")
+        labels = [_short_name(name) for name, *_ in groups]
+        place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+        axes.legend(axes.lines, labels, **place, handlelength=0.1, title="category")
         return _svg(figure)
 
 
@@ -331,6 +333,12 @@ def _plot_line(axes: Axes, curve: Sequence[Mapping[str, float]], name: str, colo
     axes.plot(
         [row["epoch"] for row in rows], [row[name] for row in rows], color=colour, linewidth=1.8, label=name
     )
+
+
+def _short_name(name: str) -> str:
+    """Return a name as words, cut to `MAX_NAME_LENGTH` characters."""
+    words = name.replace("_", " ")
+    return words if len(words) <= MAX_NAME_LENGTH else f"{words[: MAX_NAME_LENGTH - 1]}…"
 
 
 def _figure(height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:

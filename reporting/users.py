@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from core.paths import Night
 from core.tables import BEHAVIOURS
-from reporting.explanations import explained_user_ids, user_explanations
+from reporting.explanations import VideoTitles, explained_user_ids, user_explanations
 
 MAX_WATCHED, MAX_RECOMMENDED = 8, 5  # shown per user: newest interactions, best recommendations
 
@@ -23,7 +23,7 @@ def example_users(
     Args:
         night: The night, after `evaluate`.
         count: How many users, at most as many as `evaluate` explained.
-        modalities: The modalities of the model.
+        modalities: The modalities of the data.
         attention_is_faithful: Whether attention is shown.
 
     Raises:
@@ -33,7 +33,7 @@ def example_users(
     is_explained = pc.is_in(users["user_id"], explained_user_ids(night).combine_chunks())
     sampled = _sample_by_length(users.filter(is_explained), count)
     ids = [user["user_id"] for user in sampled]
-    titles = _video_titles(pq.read_table(night.require_output("snapshot", "catalogue.parquet")))
+    titles = VideoTitles(night)
     tables = {
         "sequences": _rows_of_users(night, "snapshot", "sequences_test", ids),
         "interactions": _rows_of_users(night, "snapshot", "interactions_test", ids),
@@ -64,15 +64,8 @@ def _sample_by_length(users: pa.Table, count: int) -> list[dict[str, Any]]:
 
 
 def _rows_of_users(night: Night, step: str, name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    table = pq.read_table(night.require_output(step, f"{name}.parquet"))
-    return table.filter(pc.is_in(table["user_id"], pa.array(ids, pa.string()))).to_pylist()
-
-
-def _video_titles(catalogue: pa.Table) -> list[dict[str, str]]:
-    return [
-        {"title": row["caption"] or row["video_id"], "category": row["category"] or ""}
-        for row in catalogue.select(["video_id", "caption", "category"]).to_pylist()
-    ]
+    is_shown = pc.is_in(pc.field("user_id"), pa.array(ids, pa.string()))
+    return pq.read_table(night.require_output(step, f"{name}.parquet"), filters=is_shown).to_pylist()
 
 
 def _profile_text(users: Sequence[Mapping[str, Any]], user_id: str) -> str:
@@ -84,7 +77,7 @@ def _profile_text(users: Sequence[Mapping[str, Any]], user_id: str) -> str:
 
 
 def _latest_interactions(
-    sequences: Sequence[Mapping[str, Any]], user_id: str, titles: Sequence[Mapping]
+    sequences: Sequence[Mapping[str, Any]], user_id: str, titles: VideoTitles
 ) -> dict[str, Any]:
     """Return the newest interactions, newest first."""
     sequence = next((row for row in sequences if row["user_id"] == user_id), None)
@@ -108,10 +101,10 @@ def _recommended(
     recommendations: Sequence[Mapping[str, Any]],
     interactions: Sequence[Mapping[str, Any]],
     user_id: str,
-    titles: Sequence[Mapping],
+    titles: VideoTitles,
     modalities: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the best recommendations."""
+    """Return the best recommendations. Those of a baseline of IDs have no modality weights."""
     user_rows = sorted(
         (row for row in recommendations if row["user_id"] == user_id), key=lambda row: row["rank"]
     )
@@ -120,7 +113,7 @@ def _recommended(
         "recommended": [
             {
                 **titles[row["video_row"]],
-                "modality_weights": {m: row[f"alpha_{m}"] for m in modalities},
+                "modality_weights": {m: row[f"alpha_{m}"] for m in modalities if f"alpha_{m}" in row},
                 "top_modality": row["top_modality"],
                 "is_hit": row["video_row"] in positives,
             }

@@ -112,6 +112,8 @@ def context(params: ReportConfig, night: Night) -> dict[str, Any]:
             "retrieval": plots.cross_modal_recall(directions),
         },
         "modality_weights": metrics["modality_weights"],
+        "max_groups": plots.MAX_GROUPS,
+        "weight_groups": _weight_groups(metrics["modality_weights"]),
         "attention": metrics["attention"],
         "item_map": metrics["item_map"],
         "trends": metrics.get("trends"),
@@ -240,14 +242,19 @@ def _explanation_plots(night: Night, metrics: Mapping[str, Any]) -> dict[str, An
     """Return the map of the videos, and the modality weights of user segments and of categories."""
     points, weights = item_map_points(night), metrics["modality_weights"]
     xy_V2 = np.stack([points["x"].to_numpy(), points["y"].to_numpy()], 1)
-    groups = {"user segment": weights["by_user_segment"], "video category": weights["by_category"]}
     return {
         "item_map": plots.item_map(points["category"].to_pylist(), xy_V2),
         "modality_weights": {
             title: plots.modality_weights(rows) if weights["is_informative"] else None
-            for title, rows in groups.items()
+            for title, rows in _weight_groups(weights).items()
         },
     }
+
+
+def _weight_groups(weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the largest user segments and categories of videos, with their modality weights."""
+    groups = {"user segment": weights["by_user_segment"], "video category": weights["by_category"]}
+    return {title: plots.largest_groups(rows) for title, rows in groups.items()}
 
 
 def _timings(run_manifests: Mapping[str, Mapping]) -> list[dict[str, Any]]:

@@ -65,13 +65,19 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
         "no sources": Variant("the sequence model ranks alone", train={"model.sources": ()}),
         "no positions": Variant("without order and time gaps", train={"model.positions": False}),
         **{
-            f"no {m}": Variant(f"without {m} features", transform_features=_drop_modality(m))
+            f"no {m}": Variant(
+                f"without {m} features",
+                train=_without_parts(len(modalities) - 1),
+                transform_features=_drop_modality(m),
+            )
             for m in modalities
         },
         "shuffled content": Variant(
             "each video has the features of another", transform_features=_shuffle_features
         ),
-        "IDs only": Variant("without features of the content", transform_features=_segment_grid),
+        "IDs only": Variant(
+            "without features of the content", train=_without_parts(0), transform_features=_segment_grid
+        ),
         "no alignment": Variant(
             "without alignment", train={"model.objective.align_weight": 0.0}, align={"epochs": 0}
         ),
@@ -84,6 +90,12 @@ def variants(modalities: Sequence[str], fusion: str) -> dict[str, Variant]:
             for level, description in FUSIONS.items()
         },
     }
+
+
+def _without_parts(num_modalities: int) -> dict[str, Any]:
+    """Return the settings that turn off what so few modalities do not allow."""
+    off: dict[str, Any] = {"model.reliability": False} if num_modalities < 2 else {}
+    return off | ({"model.normalisation": "fixed"} if num_modalities < 1 else {})
 
 
 def _drop_modality(modality: str) -> Callable[[Features], Features]:

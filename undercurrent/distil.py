@@ -108,15 +108,15 @@ def link_inputs(night: Night, student_night: Night) -> None:
     """Link the inputs of the model steps into the student's workspace, and copy the record of earlier steps.
 
     Raises:
-        InputError: The workspace holds the student of another night.
+        InputError: The workspace holds the student of another night, or is no workspace of a student.
     """
     student_night.workspace.mkdir(parents=True, exist_ok=True)
     for name in LINKED:
         link, target = student_night.workspace / name, (night.workspace / name).resolve()
-        if link.is_symlink() and link.resolve() != target:
-            raise InputError(f"{link} leads to {link.resolve()}, not to {target}; choose another --out")
-        if not link.is_symlink():
+        if not (link.is_symlink() or link.exists()):
             link.symlink_to(target)
+        elif not link.is_symlink() or link.resolve() != target:
+            raise InputError(f"{link} exists and is no link to {target}; choose another --out")
     student_night.run_manifests.mkdir(exist_ok=True)
     for step in COPIED_MANIFESTS:
         if (manifest := night.run_manifests / f"{step}.json").is_file():

@@ -1,5 +1,6 @@
 """The sections of params.yaml for the model half, from snapshot to report."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -40,7 +41,8 @@ class AlignConfig:
         width: width D of the shared space.
         epochs, learning_rate: epochs and learning rate of the training.
         batch_size: videos in an optimizer step.
-        temperature: initial value of the learned temperature, unless the champion has one.
+        temperature: initial value of the learned temperature, unless the champion has one. It is learned
+            within the same bounds.
         near_duplicate_cosine: videos with at least this cosine in one modality are not negatives of each
             other. Above 1, all videos are negatives.
         anchor_weight: weight of the distance to the champion's projections; InfoNCE has weight 1.
@@ -53,7 +55,7 @@ class AlignConfig:
     epochs: NonNegativeInt
     batch_size: PositiveInt
     learning_rate: PositiveFloat
-    temperature: PositiveFloat
+    temperature: Annotated[float, Bounds(0.01, 1, "from 0.01 to 1")]
     near_duplicate_cosine: FiniteFloat
     anchor_weight: NonNegativeFloat
     max_embedding_drift: NonNegativeFloat
@@ -139,14 +141,15 @@ class EvaluateConfig:
         cutoffs: cutoffs of NDCG, Recall, MRR, coverage, Gini coefficient and long-tail share.
         cold_events: a user with fewer interactions is a cold user.
         recency_half_life_days: the half-life of a positive in the baseline `trending` and in blends with it.
-        bootstrap_samples, seed: samples and seed of the bootstrap intervals.
+        bootstrap_samples, seed: samples and seed of the bootstrap intervals. The ends of a 95 % interval of
+            fewer than 100 samples are too uncertain for a decision.
     """
 
     k: PositiveInt
     cutoffs: tuple[PositiveInt, ...]
     cold_events: NonNegativeInt
     recency_half_life_days: NonNegativeFloat
-    bootstrap_samples: PositiveInt
+    bootstrap_samples: Annotated[int, Bounds(100, math.inf, "100 or more")]
     seed: Seed
 
 

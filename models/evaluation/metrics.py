@@ -1,6 +1,7 @@
 """Metrics of rankings, recommendations and probabilities, and their confidence intervals."""
 
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,17 @@ def auc_by_user(
 
     The AUC is NaN if there are only positives or only negatives.
     """
-    by_user_N = np.argsort(user_N, kind="stable")
-    rows_by_user = np.split(by_user_N, np.flatnonzero(np.diff(user_N[by_user_N])) + 1)
-    auc_B = np.array([auc(p_N[rows], label_N[rows]) for rows in rows_by_user], float)  # None becomes NaN
-    return auc_B, np.array([len(rows) for rows in rows_by_user])
+    _, row_N, count_B = np.unique(user_N, return_inverse=True, return_counts=True)
+    order_N = np.lexsort((p_N, row_N))
+    row_N, p_N, label_N = row_N[order_N], p_N[order_N], label_N[order_N]
+    is_first_N = np.append(True, (np.diff(row_N) != 0) | (np.diff(p_N) != 0))[: len(p_N)]
+    tie_N = np.cumsum(is_first_N) - 1  # groups of equal p of a user
+    num_tied = np.bincount(tie_N)
+    mean_rank = np.cumsum(num_tied) - (num_tied - 1) / 2  # of a group, among all users
+    rank_N = mean_rank[tie_N] - (np.cumsum(count_B) - count_B)[row_N]
+    num_positives_B = np.bincount(row_N, label_N, len(count_B))
+    above_B = np.bincount(row_N, rank_N * label_N, len(count_B)) - num_positives_B * (num_positives_B + 1) / 2
+    return _safe_divide(above_B, num_positives_B * (count_B - num_positives_B)), count_B
 
 
 def f1(p_N: Floats, label_N: NDArray[np.bool_]) -> float | None:
@@ -155,6 +163,9 @@ def paired_bootstrap(
     training with another seed. It treats the few seeds as all seeds. With three seeds it is somewhat too
     narrow.
 
+    If an end is rarer than one of the samples, no percentile can show it. Then the interval is that of a
+    normal distribution with the standard deviation of the samples.
+
     Args:
         differences: [B], or [R, B] with a row for each seed.
         num_samples: Number of bootstrap samples.
@@ -174,9 +185,13 @@ def paired_bootstrap(
     for sample in range(num_samples):
         mean_B = difference_RB[generator.integers(0, num_seeds, num_seeds)].mean(0)
         mean_X[sample] = mean_B[generator.integers(0, num_users, num_users)].mean()
-    low, high = np.quantile(mean_X, [(1 - confidence) / 2, (1 + confidence) / 2])
+    mean, tail = float(difference_RB.mean()), (1 - confidence) / 2
+    if tail * num_samples < 1:
+        low, high = (mean + sign * NormalDist().inv_cdf(1 - tail) * mean_X.std() for sign in (-1, 1))
+    else:
+        low, high = np.quantile(mean_X, [tail, (1 + confidence) / 2])
     return {
-        "mean": float(difference_RB.mean()),
+        "mean": mean,
         "low": float(low),
         "high": float(high),
         "num_users": num_users,

@@ -177,7 +177,8 @@ class Trainer:
             before clipping, the last learning rate and the validation metrics.
 
         Raises:
-            FloatingPointError: A loss or gradient is not finite. The message names epoch, step and batch.
+            FloatingPointError: A loss or gradient is not finite, or the selection metric is NaN. The message
+                names the epoch, and the step and batch of a loss.
         """
         for callback in self.callbacks:
             callback.on_train_start(self)
@@ -231,14 +232,23 @@ class Trainer:
         self.progress.loss_sums[name] = self.progress.loss_sums.get(name, 0.0) + value
 
     def _close_epoch(self) -> dict[str, float]:
-        """Validate, and return the row of the epoch in the curve."""
+        """Validate, and return the row of the epoch in the curve.
+
+        Raises:
+            FloatingPointError: The selection metric is NaN: the last step made weights without finite scores.
+        """
         progress = self.progress
         progress.epoch += 1
         row = {"epoch": float(progress.epoch), **progress.loss_sums, **self.task.validate()}
         progress.curve.append(row)
         progress.step, progress.loss_sums = 0, {}
         progress.epochs_without_improvement += 1
-        if (value := self.task.selection_value(row)) > progress.best_value:
+        if math.isnan(value := self.task.selection_value(row)):
+            raise FloatingPointError(
+                f"{self.task.selection_metric} is NaN after epoch {progress.epoch}; lower"
+                f" {self.task.learning_rate_name}"
+            )
+        if value > progress.best_value:
             progress.best_value, progress.epochs_without_improvement = value, 0
             progress.best_weights = copy.deepcopy(self.task.model.state_dict())
         return row

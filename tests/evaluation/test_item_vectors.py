@@ -59,6 +59,11 @@ def test_a_model_whose_users_do_not_score_item_embeddings_has_no_vectors(name: s
     assert summary["num_videos"] == len(table) == 0
 
 
+def test_vectors_of_width_1_have_no_map() -> None:
+    vectors = ItemVectors(torch.arange(20), torch.ones(20, 1))
+    assert map_items(vectors, make_snapshot(["a"] * 20))[0]["num_videos"] == 0
+
+
 def test_the_nearest_videos_are_those_of_the_nearest_vector() -> None:
     vectors = make_vectors(4, 5)
     user_BXD = torch.zeros(2, 2, 8)

@@ -1,6 +1,7 @@
+import pyarrow as pa
 import torch
 
-from evaluation.slices import VideoSliceRanks
+from evaluation.slices import VideoSliceRanks, rows_by_value
 from models.data.targets import Targets
 
 # User 0 likes videos 2 and 3, user 1 likes video 1. Videos 2 and 3 are new.
@@ -50,3 +51,13 @@ def test_a_hidden_video_is_not_ranked_above_a_target():
 
 def test_a_slice_without_targets_is_left_out():
     assert slice_ranks({"empty": torch.zeros(5, dtype=torch.bool)}, SCORES_BV) == {}
+
+
+def test_rows_are_grouped_by_value_and_null_is_left_out():
+    column = pa.chunked_array([["b", None, "a"], ["b", ""]])
+    assert [(value, rows.tolist()) for value, rows in rows_by_value(column)] == [
+        ("", [4]),
+        ("a", [2]),
+        ("b", [0, 3]),
+    ]
+    assert list(rows_by_value(pa.chunked_array([pa.nulls(3, pa.string())]))) == []

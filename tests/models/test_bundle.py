@@ -72,3 +72,11 @@ def test_broken_bundles_are_refused(tmp_path: Path) -> None:
     config_path.unlink()
     with pytest.raises(ValueError, match=r"model\.json is missing"):
         load_bundle(tmp_path)
+
+
+def test_a_model_with_nan_is_refused(tmp_path: Path) -> None:
+    model = make_model()
+    model.average_z_2D[0, 0] = torch.nan
+    save_bundle(tmp_path, model)
+    with pytest.raises(ValueError, match=r"model\.safetensors: average_z_2D holds NaN"):
+        load_bundle(tmp_path)

@@ -114,6 +114,14 @@ def test_a_day_that_is_no_date_is_refused(snapshot):
         recommender.predict(None, pd.DataFrame({"video_ids": [[]]}), {"day": "12 March"})
 
 
+def test_lists_of_unequal_length_are_refused(snapshot):
+    """The lengths add up, so that the values would move from one user to the other."""
+    recommender = load_recommender(snapshot.night, _model(snapshot))
+    rows = pd.DataFrame({"video_ids": [["v0001", "v0002"], ["v0003"]], "watch_ratios": [[0.5], [0.5, 1.0]]})
+    with pytest.raises(ValueError, match="row 0: watch_ratios has 1 values, but video_ids has 2"):
+        recommender.predict(None, rows, DAY)
+
+
 def test_item_statistics_of_the_test_day_are_served(snapshot):
     recommender = load_recommender(snapshot.night, model := _model(snapshot))
     served, fold = recommender.item_table, snapshot.fold(TEST_FOLD, model.config)

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pyarrow as pa
@@ -120,6 +121,57 @@ def test_user_text_is_escaped(night):
     assert "<clip>" not in text
     assert "&lt;clip&gt;" in text
     assert "<clip> no." in page.words
+
+
+HOSTILE_NAMES = (r"$\frac$", "_hidden", "other", "</text><script>alert(1)</script>", "c" * 200)
+
+
+def test_hostile_names_are_plotted_as_they_are(night):
+    _change_categories(night, [HOSTILE_NAMES[i % 5] for i in range(39)] + [None])
+    _change_segments(night, HOSTILE_NAMES)
+    text, page = page_of(night)
+    assert "<script" not in text
+    for shown in (r"$\frac$", "hidden", "other", "</text><script>alert(1)</script>", "c" * 31 + "…"):
+        assert page.words.count(shown) > 1  # in the map, and in a plot or table of the weights
+    in_legend_and_plot = [line for line in page.text if line == "other"]
+    assert len(in_legend_and_plot) == 4  # in the legend the category, and the videos of no category
+
+
+def test_of_many_segments_the_largest_are_shown(night):
+    _change_segments(night, [f"{i:03d}" for i in range(300)])
+    _, page = page_of(night)
+    assert "age band=299" in page.words
+    assert "age band=280" in page.words
+    assert "age band=279" not in page.words
+    assert "At most 20 of each are shown" in page.words
+
+
+def _change_categories(night: Night, categories: list[str | None]) -> None:
+    """Give the videos of the map other categories."""
+    path = night.require_output("evaluate", "explanations/item_map.parquet")
+    table = pq.read_table(path).drop_columns("category")
+    pq.write_table(table.append_column("category", pa.array(categories, pa.string())), path)
+
+
+def _change_segments(night: Night, values: Sequence[str]) -> None:
+    """Give the users other segments, each a little larger than the one before."""
+    path = night.require_output("evaluate", "details.json")
+    details = json.loads(path.read_text())
+    weights = details["modality_weights"]
+    weights["by_user_segment"] = {
+        f"age_band={value}": weights["users"] | {"count": 20 + i} for i, value in enumerate(values)
+    }
+    weights["by_category"] = dict.fromkeys(values, weights["users"])
+    write_json(path, details)
+
+
+def test_a_baseline_of_ids_has_no_modality_weights(night):
+    path = night.require_output("evaluate", "recommendations.parquet")
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([name for name in table.column_names if "alpha_" in name]), path)
+    weights = {"is_learned": False, "mean": {}, "users": {}, "by_user_segment": {}, "by_category": {}}
+    _change_details(night, modality_weights={**weights, "gain": None, "is_informative": False})
+    assert "The challenger does not learn modality weights." in page_of(night)[1].words
 
 
 def test_a_page_without_champion_modalities_and_optional_files(tmp_path):

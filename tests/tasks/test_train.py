@@ -364,6 +364,13 @@ def test_a_loss_that_is_not_finite_stops_training(night: Night) -> None:
         train.run(replace(SMALL, learning_rate=1e30, clip_norm=1e30, patience=50), night)
 
 
+def test_a_validation_metric_that_is_nan_stops_training(night: Night) -> None:
+    """The only step of the epoch has a finite loss, and makes weights without finite scores."""
+    params = replace(SMALL, learning_rate=1e30, epochs=1, batch_size=1000)
+    with pytest.raises(FloatingPointError, match=r"is NaN after epoch 1; lower train\.learning_rate"):
+        train.run(params, night)
+
+
 @pytest.mark.parametrize("model", [SMALL.model, SASREC])
 def test_heads_that_do_not_divide_the_width_are_refused(model: AnyModelConfig, night: Night) -> None:
     with pytest.raises(

@@ -208,6 +208,17 @@ def test_refused_input_names_the_remedy(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("modalities", [("text",), ("visual", "text"), MODALITIES])
+def test_every_variant_of_an_adaptive_model_can_be_built(modalities: tuple[str, ...], tmp_path: Path) -> None:
+    night = plant(tmp_path / "night", users=20, videos=20, new_videos=2, modalities=modalities)
+    adaptive = {"model.normalisation": "adaptive", "model.reliability": len(modalities) > 1}
+    base = params(**adaptive).train
+    for name, variant in variants(modalities, base.model.fusion).items():
+        snapshot = variant_snapshot(night, variant, tmp_path / name)
+        model = replace_nested(base, variant.train).model
+        assert build_model_config(model, snapshot, "valid_1", 16).width == 16
+
+
 def test_variants_without_modalities() -> None:
     assert not [name for name in variants((), "attention") if name in ("no visual", "no text", "no audio")]
     assert asdict(variants((), "late")["fusion late"])["reuse_model"] == FULL

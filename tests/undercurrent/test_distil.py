@@ -174,6 +174,8 @@ def test_the_student_s_workspace_has_the_record_of_the_checks_and_of_one_night_o
     assert [path.name for path in student.run_manifests.iterdir()] == ["check.json"]
     with pytest.raises(InputError, match="choose another --out"):
         link_inputs(Night(night.day, tmp_path / "other", night.params_path), student)
+    with pytest.raises(InputError, match="exists and is no link to"):
+        link_inputs(day, day)
 
 
 def test_a_baseline_is_no_teacher(night: Night, tmp_path: Path, capsys) -> None:
