@@ -47,7 +47,7 @@ def _in_use() -> InputError:
 
 
 def holder() -> int | None:
-    """Return the process id that holds the lock of this home. None: nobody does."""
+    """Return the process id that holds the lock of this home. None: it is free."""
     try:
         with _path().open("r+", encoding="utf-8") as file:
             if locks.try_file_lock(file):
