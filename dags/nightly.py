@@ -96,6 +96,7 @@ PARAMS = {
     "steps": Param(
         list(STEPS),
         type="array",
+        minItems=1,
         items={"type": "string", "enum": list(STEPS)},
         examples=list(STEPS),
         title="Steps to run",

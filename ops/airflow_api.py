@@ -8,6 +8,7 @@ from typing import Any
 import requests
 
 TIMEOUT_SECONDS = 30.0  # of one call
+TOKEN_PATH = "/auth/token"
 
 
 class AirflowClient:
@@ -28,7 +29,7 @@ class AirflowClient:
 
     def log_in(self) -> None:
         """Log in. All other methods but `is_healthy` need it."""
-        token = self._request("POST", "/auth/token", json=self._credentials)["access_token"]
+        token = self._request("POST", TOKEN_PATH, json=self._credentials)["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def is_healthy(self) -> bool:
@@ -146,15 +147,21 @@ class AirflowClient:
         self._request("PATCH", _approval_path(dag_id, run_id, task_id), json=body)
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
-        response = self._session.request(
+        response = self._send(method, path, **options)
+        if response.status_code == HTTPStatus.UNAUTHORIZED and path != TOKEN_PATH:
+            self.log_in()  # a token expires after a day, and a backfill may take longer
+            response = self._send(method, path, **options)
+        response.raise_for_status()
+        return response.json()
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self._session.request(
             method,
             self._address + path,
             timeout=TIMEOUT_SECONDS,
             headers={"Accept": "application/json"},
             **options,
         )
-        response.raise_for_status()
-        return response.json()
 
 
 def _approval_path(dag_id: str, run_id: str, task_id: str) -> str:

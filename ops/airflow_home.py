@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from ops.private_files import write_private
 
 USER = "admin"
 NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
 POOLS = paths.PROJECT_ROOT / "ops" / "pools.json"
 
 
@@ -79,14 +81,39 @@ def initialise(environment: Mapping[str, str], log: Path) -> None:
         log: file that gets the output of the commands.
 
     Raises:
-        RuntimeError: an Airflow command failed. The message names the log.
+        RuntimeError: an Airflow command failed. The message names its last error and the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    for command in (airflow_command("db", "migrate"), airflow_command("pools", "import", str(POOLS))):
+    for arguments in (("db", "migrate"), ("pools", "import", str(POOLS))):
         with log.open("a", encoding="utf-8") as output:
+            start, command = output.tell(), airflow_command(*arguments)
             exit_code = process_group.start(command, paths.PROJECT_ROOT, environment, output).wait()
         if exit_code:
-            raise RuntimeError(f"`{' '.join(command[1:])}` failed with exit code {exit_code}; see {log}")
+            raise RuntimeError(
+                f"`airflow {' '.join(arguments)}` failed with exit code {exit_code}:"
+                f" {_last_error(log, start)}; see {log}"
+            )
+    _prepared().touch()
+
+
+def is_initialised() -> bool:
+    """Whether this home has been initialised."""
+    return _prepared().exists()
+
+
+def _prepared() -> Path:
+    return folder() / "prepared"
+
+
+def _last_error(log: Path, start: int) -> str:
+    """Return the last error in a log, else its last line.
+
+    Args:
+        log: the file.
+        start: where the output of the failed command begins, in bytes.
+    """
+    text = log.read_bytes()[start:].decode(errors="replace")
+    return (ERROR_LINE.findall(text) or text.strip().splitlines() or ["no output"])[-1]
 
 
 def get_password() -> str:

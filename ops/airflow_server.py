@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import requests
 
+from core import paths
 from core.errors import InputError
-from ops import airflow_home, components, ports
+from ops import airflow_home, components, ports, up_lock
 from ops.airflow_api import AirflowClient
 from ops.ports import LOOPBACK
 from ops.supervisor import Supervisor
@@ -23,18 +24,20 @@ def start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
         port: port of the API server.
 
     Raises:
-        InputError: the port is in use.
+        InputError: the port is in use, or the Airflow of this home runs or starts already.
         ComponentDiedError: a component keeps dying.
         TimeoutError: Airflow was not ready in time.
     """
+    up_lock.require_free()
     ports.require_free("airflow", port)
-    environment = airflow_home.build_environment(port)
-    logs = airflow_home.folder() / "components"
-    airflow_home.initialise(environment, logs / "prepare.log")
-    api = client(port)
-    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
-        wait_until_ready(api, supervisor)
-        yield api, supervisor
+    with up_lock.hold():
+        environment = airflow_home.build_environment(port)
+        logs = airflow_home.folder() / "components"
+        airflow_home.initialise(environment, logs / "prepare.log")
+        api = client(port)
+        with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
+            wait_until_ready(api, supervisor)
+            yield api, supervisor
 
 
 def wait_until_ready(api: AirflowClient, supervisor: Supervisor) -> None:
@@ -54,10 +57,15 @@ def attach_or_start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
     """Yield a client of the Airflow of this home that runs on the port. If none runs, start one.
 
     Raises:
-        InputError: another program uses the port.
+        InputError: another program uses the port, or the Airflow of this home does not answer on it.
     """
     api = client(port)
     if not api.is_healthy():
+        if up_lock.holder() is not None:
+            raise InputError(
+                f"the Airflow of {paths.home()} does not answer on port {port}; wait until it has started,"
+                " set UNDERCURRENT_AIRFLOW_PORT to its port, or end it with `make down`"
+            )
         print("starting Airflow (about 30 s)", file=sys.stderr)
         with start(port) as started:
             yield started

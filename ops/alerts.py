@@ -19,6 +19,7 @@ from typing import Any
 
 import requests
 from airflow.sdk.bases.notifier import BaseNotifier
+from airflow.sdk.exceptions import AirflowException
 
 from core import paths
 
@@ -143,8 +144,17 @@ def send(alert: Alert) -> None:
         if address := os.environ.get(variable):
             try:
                 post(address, alert)
-            except (requests.RequestException, smtplib.SMTPException, OSError) as error:
-                log.error("the alert to %s was not sent: %s", variable, type(error).__name__)
+            except (requests.RequestException, smtplib.SMTPException, AirflowException, OSError) as error:
+                log.error("the alert to %s was not sent: %s", variable, _cause(error))
+
+
+def _cause(error: Exception) -> str:
+    """Return why a channel failed, without its address, which may hold a secret."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answers {error.response.status_code} {error.response.reason}; correct the address"
+    if isinstance(error, requests.RequestException):
+        return f"{type(error).__name__}; start the server, or correct the address"
+    return f"{type(error).__name__}; check the Airflow connection smtp_default and its server"
 
 
 def _post_fields(address: str, alert: Alert) -> None:

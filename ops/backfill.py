@@ -6,6 +6,7 @@ replaces the one before.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
 from ops import airflow_server, ports, run_outcome
 from ops.airflow_api import AirflowClient
 from ops.airflow_server import DAG_ID
-from ops.supervisor import ComponentDiedError, Supervisor
+from ops.supervisor import Supervisor
 from ops.watch_run import watch_run
 
 COMPLETION_SECONDS = 60.0  # how long to wait until Airflow notices the end of an earlier backfill
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit code: 1 if a night failed.
     """
     args = _build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         nights = parse_range(args.first, args.last, datetime.now(UTC).date())
         with airflow_server.attach_or_start(ports.from_environment().airflow) as (api, supervisor):
@@ -41,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"backfill: refused: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
-    except (ComponentDiedError, TimeoutError, RuntimeError, requests.RequestException) as error:
+    except (RuntimeError, OSError) as error:  # a dead server, no answer, a full disk
         print(f"backfill: {paths.redact_credentials(str(error))}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("backfill: interrupted; the nights that did not start are marked as failed", file=sys.stderr)
         return FAILED
     for night, state in states.items():
         print(f"{night}  {state}")

@@ -19,12 +19,12 @@ from core import config as parameters
 from core import paths
 from core.config import SimulatorConfig
 from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from ops import airflow_home, airflow_server, ports, run_outcome
+from ops import airflow_home, airflow_server, ports, run_outcome, up_lock
 from ops.airflow_api import AirflowClient
 from ops.airflow_server import DAG_ID
 from ops.ports import LOOPBACK
-from ops.run_outcome import OutcomeRow, UnexpectedFailureError
-from ops.supervisor import ComponentDiedError, Supervisor
+from ops.run_outcome import OutcomeRow
+from ops.supervisor import Supervisor
 from ops.watch_run import watch_run
 
 CORRUPTED_NIGHT = 4  # number of the night, from 1
@@ -76,7 +76,7 @@ def main() -> int:
     except InputError as error:
         print(f"demo: refused: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
-    except (UnexpectedFailureError, ComponentDiedError, TimeoutError, subprocess.CalledProcessError) as error:
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:  # a dead server, a full disk
         print(f"demo: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -92,10 +92,11 @@ def run_demo() -> str:
         the table of outcomes, the duration and where to look next.
 
     Raises:
-        InputError: a port is in use, or the home holds files that no demo made.
+        InputError: Airflow runs in the home, a port is in use, or the home holds files that no demo made.
         UnexpectedFailureError: a night failed, and the data checks did not block it.
     """
     started, server_ports = time.monotonic(), ports.from_environment()
+    up_lock.require_free()  # the home is emptied below
     ports.require_free("airflow", server_ports.airflow)
     plan = plan_runs(parameters.load_params(paths.PROJECT_ROOT / "params.yaml").simulator)
     for name in OVERRIDING_VARIABLES:

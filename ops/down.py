@@ -1,4 +1,4 @@
-"""`make down`: end the servers of a running `make up`."""
+"""`make down`: end the servers of a running `make up`, `make demo` or `make backfill`."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ STOP_SECONDS = 180.0  # each server has 10 s to end before it is killed
 
 
 def main() -> int:
-    """Interrupt `make up`, and wait until it has ended all its servers.
+    """Interrupt the command that runs the servers, and wait until it has ended all of them.
 
     Returns:
         the exit code.
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def stop(timeout: float) -> int:
-    """End the `make up` of this home. It is no error if none runs.
+    """End the servers of this home. It is no error if none runs.
 
     Args:
         timeout: seconds.
@@ -36,7 +36,7 @@ def stop(timeout: float) -> int:
     """
     process_id = up_lock.holder()
     if process_id is None:
-        print(f"down: no server of `make up` runs in {paths.home()}", file=sys.stderr)
+        print(f"down: no server of `make up` runs in {paths.unchecked_home()}", file=sys.stderr)
         return DONE
     print("down: ending the servers (up to a minute)", file=sys.stderr)
     os.kill(process_id, signal.SIGTERM)

@@ -1,5 +1,6 @@
 """The Airflow operators that run a step or a command of the project as a child process."""
 
+import difflib
 import json
 import os
 import subprocess
@@ -46,7 +47,24 @@ def night_of(context: Mapping[str, Any]) -> date:
         raise InputError(f"night is {param!r}, but the run's partition key is {key!r}; leave night empty")
     if not (key or param):
         raise InputError("the run has no night; set `night` to YYYY-MM-DD in the trigger form")
-    return paths.parse_day(key or param)
+    return paths.parse_day(key or param, "partition key" if key else "night")
+
+
+def check_form(context: Mapping[str, Any]) -> None:
+    """Check that the trigger form knows every param of the run. Airflow itself ignores a misspelled one.
+
+    Args:
+        context: Airflow's context of the task.
+
+    Raises:
+        InputError: a param is unknown.
+    """
+    conf, known = context["dag_run"].conf or {}, sorted(context["dag"].params)
+    if unknown := sorted(set(conf) - set(known)):
+        guess = difflib.get_close_matches(unknown[0], known, n=1) or known
+        raise InputError(
+            f"{unknown[0]} is no parameter of the DAG {context['dag'].dag_id}; write {' or '.join(guess)}"
+        )
 
 
 class ChildProcessOperator(BaseOperator):
@@ -144,8 +162,9 @@ class StepOperator(ChildProcessOperator):
 
         Raises:
             AirflowSkipException: the run's params leave the step out.
-            InputError: the night is missing, or it is recorded and `force` is off.
+            InputError: the night is missing, it is recorded and `force` is off, or a param is unknown.
         """
+        check_form(context)
         night = night_of(context)
         arguments = [f"tasks.{self.task_id}", "--night", str(night), "--workspace", str(workspace_of(night))]
         if self.task_id in DISTRIBUTED_STEPS and (gpus := count_gpus()) > 1:

@@ -40,6 +40,12 @@ def from_environment() -> Ports:
     return Ports(**port_by_server)
 
 
+def set_variables() -> dict[str, str]:
+    """Return the variables of the environment that set a port, with their values."""
+    names = [_variable_name(f.name) for f in fields(Ports)]
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def require_free(name: str, port: int) -> None:
     """Check that a server can listen on a port.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from core import paths
 from core.errors import InputError
 from ops import mlflow_web, postgres_server, s3_server, spark_cluster
-from ops.ports import LOOPBACK, Ports
+from ops.ports import LOOPBACK, Ports, set_variables
 from ops.private_files import private_umask
 from ops.supervisor import Component
 
@@ -117,10 +117,10 @@ def environment_file() -> Path:
 
 
 def write_environment(profile: Profile) -> Path:
-    """Write the variables to a private file that a shell can source, and return the file."""
+    """Write the variables and the ports to a private file that a shell can source, and return the file."""
     path = environment_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    values = {"UNDERCURRENT_HOME": str(paths.home()), **profile.variables}
+    values = {"UNDERCURRENT_HOME": str(paths.home()), **set_variables(), **profile.variables}
     with private_umask():
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
         path.write_text("".join(lines), encoding="utf-8")

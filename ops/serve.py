@@ -14,7 +14,7 @@ from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
 from ops import airflow_home, airflow_server, components, mlflow_web, ports, profiles, up_lock
 from ops.ports import LOOPBACK, Ports
 from ops.profiles import Profile
-from ops.supervisor import ComponentDiedError, Supervisor
+from ops.supervisor import Supervisor
 
 
 def main(argv: Sequence[str] = ()) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] = ()) -> int:
     except InputError as error:
         print(f"up: refused: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return REFUSED_INPUT
-    except (ComponentDiedError, TimeoutError, RuntimeError) as error:
+    except (RuntimeError, OSError) as error:  # a dead server, a full disk
         print(f"up: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -44,11 +44,13 @@ def serve(profile_name: str, server_ports: Ports) -> int:
     """Start the servers, print their addresses and restart those that die, until interrupted.
 
     Raises:
-        InputError: a port is in use, or the profile cannot be used.
+        InputError: the servers of this home run already, a port is in use, or the profile cannot be used.
         ComponentDiedError: a server keeps dying.
         TimeoutError: a server was not ready in time.
     """
-    for name in profiles.servers(profile_name):
+    names = profiles.servers(profile_name)
+    up_lock.require_free()  # before the ports, which the other `make up` uses
+    for name in names:
         ports.require_free(name, getattr(server_ports, name))
     with up_lock.hold():
         profile = profiles.build(profile_name, server_ports)

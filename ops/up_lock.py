@@ -1,4 +1,7 @@
-"""The lock of a running `make up`: one per home. `make down` finds the process through it."""
+"""The lock of the Airflow of a home. `make up`, `make demo` and `make backfill` hold it while theirs runs.
+
+Two schedulers on one database would run each task twice. `make down` finds the process through the lock.
+"""
 
 import os
 from collections.abc import Iterator
@@ -14,21 +17,37 @@ def hold() -> Iterator[None]:
     """Hold the lock, and write this process id into it. The kernel frees it when the process ends.
 
     Raises:
-        InputError: Another `make up` of this home is running.
+        InputError: Another process holds it.
     """
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+", encoding="utf-8") as file:
         if not locks.try_file_lock(file):
-            raise InputError(f"`make up` is running in {paths.home()}; end it with `make down`")
+            raise _in_use()
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
 
 
+def require_free() -> None:
+    """Check that no process holds the lock. No file is written.
+
+    Raises:
+        InputError: a process holds it.
+    """
+    if holder() is not None:
+        raise _in_use()
+
+
+def _in_use() -> InputError:
+    return InputError(
+        f"Airflow is already starting or running in {paths.unchecked_home()}; end it with `make down`"
+    )
+
+
 def holder() -> int | None:
-    """Return the process id of the `make up` of this home. None: none runs."""
+    """Return the process id that holds the lock of this home. None: it is free."""
     try:
         with _path().open("r+", encoding="utf-8") as file:
             if locks.try_file_lock(file):
@@ -39,4 +58,4 @@ def holder() -> int | None:
 
 
 def _path() -> Path:
-    return paths.home() / "profile" / "up.pid"
+    return paths.unchecked_home() / "profile" / "up.pid"  # `make down` ends the servers of a moved home, too

@@ -5,6 +5,7 @@ A night is a parent run. Each training, and each model that it was compared with
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from core.run_manifests import read_json
 EXPERIMENT = "undercurrent"
 SQLITE = "sqlite:///"
 MAX_MESSAGE_LENGTH = 300  # characters of MLflow's message that are shown
+OS_ERROR = re.compile(r"\[Errno \d+\] [\w ]+")
 MAX_DIGEST_LENGTH = 36  # characters of the digest of a dataset
 METRICS_PER_REQUEST = 1000  # metric points in one request
 
@@ -98,7 +100,9 @@ def translate_errors() -> Iterator[None]:
 
 
 def _error_message(error: Exception, remedy: str) -> str:
-    message = " ".join(str(error).split())[:MAX_MESSAGE_LENGTH]
+    text = " ".join(str(error).split())
+    cause = OS_ERROR.search(text)  # the rest of such a message is the stack of HTTP libraries
+    message = cause.group() if cause else text[:MAX_MESSAGE_LENGTH]
     return paths.redact_credentials(f"MLFLOW_TRACKING_URI is {paths.tracking_uri()}: {message}; {remedy}")
 
 

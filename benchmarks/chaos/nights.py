@@ -302,6 +302,9 @@ def run_undisturbed(platform: Platform, home: Path) -> dict[tuple[date, str], Un
 def draw_fault(target: Target, names: Collection[str], tries: Counter[tuple[str, str]]) -> str:
     """Draw a kind of fault among those that this step had least often, and count it.
 
+    Of these it is one that all steps had least often, and then one that can disturb the fewest steps. So the
+    first night draws each kind, as far as it has steps enough.
+
     Args:
         target: the step.
         names: the kinds of faults to choose from.
@@ -313,7 +316,12 @@ def draw_fault(target: Target, names: Collection[str], tries: Counter[tuple[str,
         if name in names and target.step.name in fault.steps and fault.is_possible(target)
     ]
     target.draw.shuffle(possible)
-    name = min(possible, key=lambda name: tries[target.step.name, name])
+    in_all_steps = Counter(fault for (_, fault), times in tries.items() for _ in range(times))
+
+    def order(name: str) -> tuple[int, int, int]:
+        return tries[target.step.name, name], in_all_steps[name], len(FAULTS[name].steps)
+
+    name = min(possible, key=order)
     tries[target.step.name, name] += 1
     return name
 

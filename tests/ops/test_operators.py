@@ -18,8 +18,8 @@ STARTED = datetime.now(UTC) + timedelta(hours=1)  # of the run, after all files 
 
 
 def context(night: str | None = None, key: str | None = None, **params: Any) -> dict[str, Any]:
-    run = SimpleNamespace(partition_key=key, clear_number=0, run_type="manual", start_date=STARTED)
-    return {"params": {"night": night, **params}, "dag_run": run}
+    run = SimpleNamespace(partition_key=key, clear_number=0, run_type="manual", start_date=STARTED, conf={})
+    return {"params": {"night": night, **params}, "dag_run": run, "dag": SimpleNamespace(params={})}
 
 
 def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> StepOperator:

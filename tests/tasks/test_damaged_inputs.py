@@ -135,6 +135,7 @@ def test_an_unavailable_server_is_one_sentence_without_the_password(away, night,
     ):
         message = refused(ServiceUnavailableError, run, "MLFLOW_TRACKING_URI", "http://***@127.0.0.1:9")
         assert away not in message
+        assert "127.0.0.1:9: [Errno 111] Connection refused; start it" in message
 
 
 def test_an_unavailable_server_is_exit_code_1(away, night, capsys):

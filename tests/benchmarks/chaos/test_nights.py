@@ -10,6 +10,7 @@ from benchmarks.chaos import nights
 from benchmarks.chaos.faults import Target
 from benchmarks.chaos.lake import TABLES, format_table, read_tables
 from benchmarks.chaos.nights import FaultCounts, Platform, StepOutcome, run_faults
+from benchmarks.chaos.servers import Servers
 from benchmarks.chaos.step_runs import Ending, Step
 from core.paths import PROJECT_ROOT
 from tests.support.landing_files import DAY, small_platform
@@ -48,6 +49,18 @@ def test_a_step_gets_each_kind_of_fault_once_before_one_returns(home: Path) -> N
     names = ("kill", "file limit", "twice", "poison", "s3")
     drawn = [nights.draw_fault(target, names, tries) for _ in range(6)]
     assert sorted(drawn[:3]) == sorted(drawn[3:]) == ["file limit", "kill", "twice"]
+
+
+def test_the_first_night_draws_each_kind_of_fault_that_its_steps_can_have(home: Path) -> None:
+    servers, tries = Servers({}, {}, ""), Counter[tuple[str, str]]()
+    names = ("kill", "poison", "postgres", "s3", "mlflow", "broken network", "stalled network")
+    targets = [
+        Target(Step(step, NIGHT, home), 1.0, [NIGHT], servers, Random(seed))
+        for seed, step in enumerate(nights.NIGHT_STEPS)
+    ]
+    drawn = Counter(nights.draw_fault(target, names, tries) for target in targets)
+    assert set(drawn) == set(names)
+    assert drawn["mlflow"] > 1  # few steps can have it, so they have it more often
 
 
 def test_a_step_that_is_killed_and_repeated_leaves_the_tables_of_an_undisturbed_run(tmp_path: Path) -> None:
