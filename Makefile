@@ -31,7 +31,7 @@ airflow: setup ## run Airflow's command line: make airflow ARGS="dags list"
 	@$(PYTHON) -m ops.airflow_cli $(ARGS)
 
 test: setup ## run the tests
-	@$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## run ruff and mypy
 	@$(PYTHON) -m ruff check .

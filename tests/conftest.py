@@ -46,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(FailuresAtOnce(terminal))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a time limit of their own are long. They come first: no worker is left alone with one."""
+    long_files = {item.path for item in items if item.get_closest_marker("timeout")}
+    items.sort(key=lambda item: item.path not in long_files)
+
+
 SHARED_DATA = Path(os.environ.get("UNDERCURRENT_SHARED_DATA", "../shared/data")).resolve()
 
 

@@ -70,9 +70,10 @@ def test_an_experiment_in_a_folder_of_its_own_leaves_the_workspace_as_it_is(chec
 
 @pytest.fixture(scope="module")
 def experiment(checkout: Checkout) -> dict[str, str]:
-    """What production reads, before and after an experiment."""
-    before = checkout.production()
+    """What production reads, before and after an experiment that trained another model."""
+    before, digests = checkout.production(), checkout.run_manifest("train")["digests"]
     checkout("dvc", "exp", "run", "--name", "slow", "-S", "train.learning_rate=0.001")
+    assert checkout.run_manifest("train")["digests"] != digests
     return {"before": before, "after": checkout.production()}
 
 

@@ -128,13 +128,3 @@ def test_a_night_that_was_never_recorded_cannot_be_reproduced(checkout):
     done = checkout("python", "-m", "undercurrent", "reproduce", "--night", "2020-01-01", succeed=False)
     assert done.returncode == 2
     assert "has no tag night/2020-01-01" in done.stderr
-
-
-@pytest.mark.timeout(900)
-def test_an_experiment_leaves_registry_and_record_as_they_are(checkout):
-    production, digests = checkout.production(), checkout.run_manifest("train")["digests"]
-    checkout("dvc", "exp", "run", "-S", "train.epochs=1", "-S", "train.learning_rate=0.01")
-    assert checkout.run_manifest("train")["digests"] != digests
-    assert checkout.run_manifest("promote")["facts"]["outcome"].startswith("left alone: run by DVC")
-    assert "('1', " in production
-    assert checkout.production() == production

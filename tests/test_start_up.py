@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import groupby
 
 import pytest
 
@@ -40,20 +41,25 @@ MAY_LOAD: dict[str, set[str]] = {
 }
 
 
-def loaded_by(module: str) -> set[str]:
-    """Return the top-level packages that are loaded after a module was imported."""
+def loaded_by(*modules: str) -> set[str]:
+    """Return the top-level packages that are loaded after modules were imported."""
     packages = "{name.partition('.')[0] for name in sys.modules}"
     # PySpark exits if the main module has no file.
-    code = f"__file__ = 'a script'; import sys, {module}; print(*{packages})"
+    code = f"__file__ = 'a script'; import sys, {', '.join(modules)}; print(*{packages})"
     command = [sys.executable, "-c", code]
     return set(subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True).stdout.split())
 
 
-@pytest.mark.parametrize("step", MAY_LOAD)
-def test_a_step_starts_without_heavy_packages_that_it_does_not_need(step: str) -> None:
-    loaded = loaded_by(f"tasks.{step}")
+# Steps that may load the same packages share a process, because each process loads them anew.
+BY_PACKAGES = sorted(MAY_LOAD, key=lambda step: sorted(MAY_LOAD[step]))
+SAME_PACKAGES = [list(steps) for _, steps in groupby(BY_PACKAGES, MAY_LOAD.__getitem__)]
+
+
+@pytest.mark.parametrize("steps", SAME_PACKAGES, ids="-".join)
+def test_a_step_starts_without_heavy_packages_that_it_does_not_need(steps: list[str]) -> None:
+    loaded = loaded_by(*(f"tasks.{step}" for step in steps))
     assert "core" in loaded, "it was not imported"
-    assert loaded & HEAVY <= MAY_LOAD[step]
+    assert loaded & HEAVY <= MAY_LOAD[steps[0]]
 
 
 def test_the_list_has_every_step() -> None:
@@ -66,8 +72,7 @@ def test_the_help_of_the_command_line_loads_no_heavy_package() -> None:
     assert not loaded & (HEAVY | DATA_FRAMES)
 
 
-@pytest.mark.parametrize("module", ["steps", "night", "doctor", "status"])
-def test_commands_about_nights_start_without_heavy_packages(module: str) -> None:
-    loaded = loaded_by(f"undercurrent.{module}")
+def test_commands_about_nights_start_without_heavy_packages() -> None:
+    loaded = loaded_by(*(f"undercurrent.{name}" for name in ("steps", "night", "doctor", "status")))
     assert "core" in loaded
     assert not loaded & HEAVY

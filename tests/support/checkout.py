@@ -9,18 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from dvc.utils.serialize import modify_yaml
 
 from core.paths import PROJECT_ROOT
 from core.step_graph import STEPS
-from tasks.record import project_files
-
-PRODUCTION = """
 from registry.model_registry import ModelRegistry
-models = ModelRegistry()
-print([(v.number, sorted(v.tags.items())) for v in models.versions()])
-print([(a, v and v.number) for a in ("champion", "challenger", "previous") for v in [models.get_by_alias(a)]])
-"""
+from tasks.record import project_files
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,14 @@ class Checkout:
 
     def production(self) -> str:
         """What production reads: the registered versions with their tags and aliases, and the record."""
-        text = self("python", "-c", PRODUCTION).stdout
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("UNDERCURRENT_HOME", str(self.folder / "var"))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            models = ModelRegistry()
+            versions = [(v.number, sorted(v.tags.items())) for v in models.versions()]
+            named = {alias: models.get_by_alias(alias) for alias in ("champion", "challenger", "previous")}
+        aliases = [(alias, version and version.number) for alias, version in named.items()]
+        text = f"{versions}\n{aliases}\n"
         if (self.folder / "var" / "record").exists():
             text += self("git", "-C", "var/record", "show-ref").stdout
         return text
