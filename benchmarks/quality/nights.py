@@ -1,4 +1,4 @@
-"""Run nights of a real data set with the real steps and compare the model with popularity and ItemCF.
+"""Run nights of a real data set with the real steps and compare the model with every counted baseline.
 
 The benchmark imports the release and runs all steps up to the gate for several nights in a row. Each step has
 its own process, as in production. The results of all users and nights are pooled. The last line is the JSON
@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from benchmarks.result import publish_result
+from core.baselines import BASELINE_LABELS
 from core.errors import REFUSED_INPUT
 from core.paths import PROJECT_ROOT, parse_day
 from core.step_graph import STEPS
 from models.evaluation.metrics import paired_bootstrap
 
-MODELS = ("challenger", "popularity", "trending", "itemcf")
+MODELS = ("challenger", *BASELINE_LABELS)
 LAST_STEP = "gate"
 # They refuse a day without events, or without users to evaluate.
 STEPS_THAT_MAY_REFUSE = ("ingest", "snapshot", "evaluate")
@@ -42,11 +43,18 @@ def main() -> int:
         "--source", required=True, choices=("movielens", "segmm"), help="name of the data set"
     )
     parser.add_argument("--path", type=Path, required=True, help="folder of the release")
-    parser.add_argument("--first", required=True, metavar="YYYY-MM-DD", help="first night")
-    parser.add_argument("--nights", type=int, default=3, help="number of nights (default: %(default)s)")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--first", metavar="YYYY-MM-DD", help="first of some nights in a row")
+    choice.add_argument("--dates", nargs="+", metavar="YYYY-MM-DD", help="single nights")
+    parser.add_argument(
+        "--nights", type=int, default=3, help="number of nights from --first on (default: %(default)s)"
+    )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/nights-<source>.json")
     args = parser.parse_args()
-    first = parse_day(args.first, "--first")
+    if args.dates:
+        days = sorted(parse_day(night, "--dates") for night in args.dates)
+    else:
+        days = [parse_day(args.first, "--first") + timedelta(n) for n in range(args.nights)]
     with tempfile.TemporaryDirectory(prefix="undercurrent-nights-") as folder:
         home = Path(folder)
         if run_command(
@@ -59,13 +67,12 @@ def main() -> int:
             str(args.path.resolve()),
         ):
             return REFUSED_INPUT
-        days = [first + timedelta(n) for n in range(args.nights)]
         tables = [run_night(home, args.source, day) for day in tqdm(days, args.source, unit="night")]
     measured_tables = [table for table in tables if table is not None]
     if not measured_tables:
         print(
-            f"nights: no user of {args.source} can be evaluated on the {args.nights} nights from {first} on; "
-            "give another --first",
+            f"nights: no user of {args.source} can be evaluated on the {len(days)} nights from {days[0]} on; "
+            "give other nights",
             file=sys.stderr,
         )
         return 1
