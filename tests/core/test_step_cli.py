@@ -118,8 +118,8 @@ def test_a_full_disk_is_one_sentence_and_not_a_bug(tmp_path, capsys, error):
 @pytest.mark.parametrize(
     "error",
     [
-        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/lake"),
-        OSError(errno.EROFS, os.strerror(errno.EROFS), "/home/lake"),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/srv/lake"),
+        OSError(errno.EROFS, os.strerror(errno.EROFS), "/srv/lake"),
         RuntimeError("(sqlite3.OperationalError) attempt to write a readonly database"),
     ],
 )
