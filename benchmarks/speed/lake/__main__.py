@@ -13,7 +13,6 @@ line is the JSON result. Three parts can be measured:
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from lake import audits
 STEPS = ("ingest", "clean", "sequences")
 PARTS = ("whole", "night", "user")
 HEAVY_SHARE = 0.02  # of all events, by one user
-SAMPLE_SECONDS = 0.5
+SAMPLE_SECONDS = 0.2
 MIB = 1 << 20
 
 
@@ -46,7 +45,7 @@ class Run:
 
     Attributes:
         seconds: Wall time.
-        cpu_seconds: CPU time of the process and its children.
+        cpu_seconds: CPU time of the process and its children. Each can lack up to SAMPLE_SECONDS.
         peak_mib: Peak of the memory of the process and its children, as the sum of proportional set sizes.
         output: Standard output.
     """
@@ -59,6 +58,19 @@ class Run:
     def figures(self) -> dict[str, float]:
         times = {"seconds": round(self.seconds, 1), "cpu_seconds": round(self.cpu_seconds, 1)}
         return times | {"peak_mib": self.peak_mib}
+
+
+@dataclass
+class Usage:
+    """What a process and its children have used so far.
+
+    Attributes:
+        cpu_seconds: By process id, in the last sample of each process.
+        peak_bytes: Largest memory of all together.
+    """
+
+    cpu_seconds: dict[int, float] = field(default_factory=dict)
+    peak_bytes: int = 0
 
 
 def main() -> int:
@@ -196,43 +208,43 @@ def sum_cpu_seconds(runs: Mapping[str, Run]) -> float:
 
 
 def run(module: str, *arguments: object, environment: Mapping[str, str]) -> Run:
-    """Run a module in a process of its own, and sample its memory.
+    """Run a module in a process of its own, and sample its memory and CPU time.
 
     Raises:
         subprocess.CalledProcessError: It failed. Its messages are on standard error.
     """
     command: Sequence[str] = (sys.executable, "-m", module, *map(str, arguments))
-    start, cpu_start, peaks = time.perf_counter(), _cpu_seconds_of_children(), [0]
+    start, usage = time.perf_counter(), Usage()
     process = subprocess.Popen(
         command, cwd=PROJECT_ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True
     )
-    sampler = threading.Thread(target=_sample_memory, args=(process, peaks))
+    sampler = threading.Thread(target=_sample, args=(process, usage))
     sampler.start()
     output, _ = process.communicate()
     seconds = time.perf_counter() - start
     sampler.join()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Run(seconds, _cpu_seconds_of_children() - cpu_start, max(peaks) // MIB, output)
+    return Run(seconds, sum(usage.cpu_seconds.values()), usage.peak_bytes // MIB, output)
 
 
-def _cpu_seconds_of_children() -> float:
-    """Return the CPU seconds of all children that have ended, with their own children."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _sample(process: subprocess.Popen, usage: Usage) -> None:
+    """Record the memory and the CPU time of a process and its children until it ends.
 
-
-def _sample_memory(process: subprocess.Popen, peaks: list[int]) -> None:
-    """Append the memory of the process and its children until it ends."""
+    The system adds the CPU time of a child to its parent only if the parent waits for the child. Spark does
+    not wait for its Python workers.
+    """
     root = psutil.Process(process.pid)
     while process.poll() is None:
-        total = 0
+        total_bytes = 0
         for member in [root, *_children(root)]:
             try:
-                total += member.memory_full_info().pss
+                times = member.cpu_times()
+                usage.cpu_seconds[member.pid] = times.user + times.system
+                total_bytes += member.memory_full_info().pss
             except psutil.Error:
                 continue  # it has ended
-        peaks.append(total)
+        usage.peak_bytes = max(usage.peak_bytes, total_bytes)
         time.sleep(SAMPLE_SECONDS)
 
 

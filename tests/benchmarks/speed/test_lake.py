@@ -4,6 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmarks.speed.lake import __main__ as lake
 from benchmarks.speed.lake.heavy_user import write_landing
 from simulator.event_stream import StreamConfig, write_stream
 
@@ -44,3 +45,15 @@ def test_events_of_one_interaction_are_dealt_to_one_user(landing, tmp_path):
     keys = _events(landing).select("video_id", day.alias("day"))
     users = pl.concat([pairs, keys], how="horizontal").drop_nulls().group_by("old", "video_id", "day")
     assert users.agg(pl.col("new").n_unique())["new"].max() == 1
+
+
+def test_the_cpu_time_of_a_child_that_nobody_waits_for_is_counted(tmp_path, monkeypatch):
+    spin = "import time\nwhile time.process_time() < 1: pass"
+    (tmp_path / "spinning.py").write_text(
+        f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {spin!r}])\ntime.sleep(5)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    run = lake.run("spinning", environment={})
+
+    assert run.cpu_seconds > 0.6
