@@ -148,7 +148,9 @@ class Feature(msgspec.Struct, gc=False):
         length = math.hypot(*self.vector)  # NaN if any number is NaN
         if not MIN_FLOAT32 < length < MAX_FLOAT32:
             raise RecordRejected(
-                "wrong_type", f"the length of vector is {length}; it must be finite and not 0", "vector"
+                "wrong_type",
+                f"the length of vector is {length}; it must be from {MIN_FLOAT32} to {MAX_FLOAT32}",
+                "vector",
             )
         return {
             "video_id": _parse_required_id("video_id", self.video_id),

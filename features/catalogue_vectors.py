@@ -80,7 +80,7 @@ def _place_vectors(
         if not mask_V.any():
             x_VF = np.zeros((len(video_ids), *widths), np.float32)
         rows = known["row"].to_numpy()
-        x_VF[rows] = known["vector"].explode().to_numpy().reshape(len(rows), -1)
+        x_VF[rows] = known["vector"].explode().to_numpy().reshape(len(rows), x_VF.shape[1])
         mask_V[rows] = True
     if len(widths) > 1:
         listed = " and ".join(map(str, sorted(widths)))

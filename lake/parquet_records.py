@@ -99,6 +99,8 @@ def _without_views(arrow_type: pa.DataType) -> pa.DataType:
         return pa.large_binary()
     if pa.types.is_list(arrow_type):
         return pa.list_(arrow_type.value_field.with_type(_without_views(arrow_type.value_type)))
+    if pa.types.is_large_list(arrow_type):
+        return pa.large_list(arrow_type.value_field.with_type(_without_views(arrow_type.value_type)))
     if pa.types.is_struct(arrow_type):
         return pa.struct([child.with_type(_without_views(child.type)) for child in arrow_type])
     return arrow_type

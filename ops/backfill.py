@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"backfill: {paths.redact_credentials(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("backfill: interrupted; the nights that did not start are marked as failed", file=sys.stderr)
+        print("backfill: interrupted", file=sys.stderr)
         return FAILED
     for night, state in states.items():
         print(f"{night}  {state}")

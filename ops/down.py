@@ -1,4 +1,4 @@
-"""`make down`: end the servers of a running `make up`, `make demo` or `make backfill`."""
+"""`make down`: end the servers of a running `make up`, or those that a demo or a backfill started."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def stop(timeout: float) -> int:
     """
     process_id = up_lock.holder()
     if process_id is None:
-        print(f"down: no server of `make up` runs in {paths.unchecked_home()}", file=sys.stderr)
+        print(f"down: no servers run in {paths.unchecked_home()}", file=sys.stderr)
         return DONE
     print("down: ending the servers (up to a minute)", file=sys.stderr)
     os.kill(process_id, signal.SIGTERM)

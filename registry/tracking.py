@@ -29,7 +29,7 @@ from core.run_manifests import read_json
 EXPERIMENT = "undercurrent"
 SQLITE = "sqlite:///"
 MAX_MESSAGE_LENGTH = 300  # characters of MLflow's message that are shown
-OS_ERROR = re.compile(r"\[Errno \d+\] [\w ]+")
+OS_ERROR = re.compile(r"\[Errno -?\d+\] [\w ]+(?:: '[^']*')?")
 MAX_DIGEST_LENGTH = 36  # characters of the digest of a dataset
 METRICS_PER_REQUEST = 1000  # metric points in one request
 

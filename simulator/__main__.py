@@ -27,8 +27,6 @@ from simulator.writer import write_simulation, write_videos_only
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 refused input. All data is synthetic and labelled as synthetic."
 FOLDERS = f"landing/ and {ground_truth.FOLDER_NAME}/"
-
-
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 

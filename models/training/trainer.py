@@ -245,8 +245,8 @@ class Trainer:
         progress.epochs_without_improvement += 1
         if math.isnan(value := self.task.selection_value(row)):
             raise FloatingPointError(
-                f"{self.task.selection_metric} is NaN after epoch {progress.epoch}; lower"
-                f" {self.task.learning_rate_name}"
+                f"{self.task.selection_metric or 'the validation value'} is NaN after epoch"
+                f" {progress.epoch}; lower {self.task.learning_rate_name}"
             )
         if value > progress.best_value:
             progress.best_value, progress.epochs_without_improvement = value, 0

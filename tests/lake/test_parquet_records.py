@@ -74,9 +74,10 @@ def test_profile_columns_of_every_type_are_text_without_quotes(tmp_path):
     ]
 
 
-def test_views_of_text_are_text(tmp_path):
+@pytest.mark.parametrize("list_type", [pa.list_, pa.large_list])
+def test_views_of_text_are_text(list_type, tmp_path):
     caption = pa.array([b"red cat", b"caf\xe9"], pa.binary_view())
-    hashtags = pa.array([["cat"], None], pa.list_(pa.string_view()))
+    hashtags = pa.array([["cat"], None], list_type(pa.string_view()))
     table = pa.table(
         {"video_id": pa.array(["a", "b"], pa.string_view()), "caption": caption, "hashtags": hashtags}
     )

@@ -45,7 +45,7 @@ def test_a_second_make_up_of_a_home_is_refused(running: "subprocess.Popen[str]",
 
 def test_make_down_without_make_up_is_no_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert down.main() == DONE
-    assert "no server of `make up` runs" in capsys.readouterr().err
+    assert "no servers run" in capsys.readouterr().err
     assert not home.exists()
 
 

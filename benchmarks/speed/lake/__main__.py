@@ -35,7 +35,7 @@ from lake import audits
 STEPS = ("ingest", "clean", "sequences")
 PARTS = ("whole", "night", "user")
 HEAVY_SHARE = 0.02  # of all events, by one user
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 0.5  # a sample of a large process takes tenths of a second
 MIB = 1 << 20
 
 
