@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from core.config.model_half import TrainConfig
 from core.config.models import InterestModelConfig
 from core.time_split import TEST_FOLD
-from models.devices import to_device
+from models.devices import default_device, to_device
 from models.evaluation.scoring import Scorer
 from models.interest_model import InterestModel
 from models.seeding import seed_everything
@@ -131,7 +130,7 @@ def rank_training_users(
 ) -> TeacherRankings:
     """Return the teacher's rankings for all users that have a sequence, on the day of the night."""
     fold, device = snapshot.fold(TEST_FOLD, teacher.config), choose_device(params.device)
-    with torch.device(device):
+    with default_device(device):
         item_table, users = to_device(fold.item_table, device), to_device(fold.users, device)
         scorer = Scorer(teacher.to(device), item_table, users, fold.day)
         has_sequence = users.sequences.lengths.nonzero().squeeze(1)

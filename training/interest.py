@@ -16,7 +16,7 @@ from core.paths import PROJECT_ROOT
 from core.time_split import TEST_FOLD
 from models import distributed
 from models.data.folds import Fold
-from models.devices import efficient_attention, supports_bf16, to_device
+from models.devices import default_device, efficient_attention, supports_bf16, to_device
 from models.evaluation.scoring import Scorer, average_users
 from models.interest_model import InterestModel
 from models.ranking.final_ranker import ChoiceData
@@ -133,7 +133,7 @@ def fit_interest_model(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
     )
-    with torch.device(device), efficient_attention(device):
+    with default_device(device), efficient_attention(device):
         device_scorer = Scorer(
             model, to_device(scorer.item_table, device), to_device(scorer.user_data, device)
         )

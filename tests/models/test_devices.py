@@ -1,8 +1,8 @@
-"""Which attention kernel a device uses."""
+"""Where new tensors are created, and which attention kernel a device uses."""
 
 import torch
 
-from models.devices import efficient_attention
+from models.devices import default_device, efficient_attention
 
 
 def test_a_gpu_uses_one_attention_kernel() -> None:
@@ -16,3 +16,11 @@ def test_a_gpu_uses_one_attention_kernel() -> None:
     assert enabled_kernels() == before
     with efficient_attention(torch.device("cpu")):
         assert enabled_kernels() == before
+
+
+def test_new_tensors_are_on_the_default_device() -> None:
+    with default_device(torch.device("meta")):
+        assert torch.zeros(1).device.type == "meta"
+    with default_device(torch.device("cpu")):
+        assert torch.zeros(1).device.type == "cpu"
+        assert not torch.overrides._get_current_function_mode_stack()
