@@ -60,8 +60,7 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         The exit code. Other exceptions, such as bugs, are raised. Python then exits with 1.
     """
     sys.excepthook = print_redacted_traceback
-    # As Python ends, it would search the objects of all imported packages for cycles, for up to a second.
-    atexit.register(gc.freeze)
+    atexit.register(_skip_last_collection)
     args = _build_parser(step, doc).parse_args(argv)
     try:
         logs.start(step, args.night)
@@ -86,6 +85,15 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         _write_failure(step, night, Failure(FAILED, f"{type(error).__name__}: {error}"))
         raise
     return DONE
+
+
+def _skip_last_collection() -> None:
+    """Keep Python from a search of all imported packages for cycles as it ends. It takes up to a second.
+
+    Triton needs this search. Otherwise it prints 30 lines about leaks after the reason of a failure.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
 
 
 def print_redacted_traceback(

@@ -214,6 +214,17 @@ def test_a_step_that_ends_does_not_search_the_imported_packages_for_cycles():
     assert subprocess.run(command, capture_output=True, text=True).stdout == "True\n"
 
 
+def test_the_reason_of_a_failure_is_the_last_line_of_a_step_that_uses_triton():
+    pytest.importorskip("triton")
+    code = (
+        "import triton._C.libtriton\n"
+        "from core import step_cli\n"
+        "step_cli.main('gate', None, None, ['--night', 'no day'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1].startswith("gate: refused: ")
+
+
 def test_peak_memory_includes_running_children():
     before = step_cli.peak_memory_mib()
     code = "x = bytearray(200 << 20); print('ready', flush=True); input()"
