@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import create_engine
 
 from core import step_cli
 from core.errors import ChecksBlocked, InputError, ServiceUnavailableError
@@ -127,6 +128,16 @@ def test_missing_rights_are_one_sentence_and_not_a_bug(tmp_path, capsys, error):
     assert _run_main(tmp_path, lambda params, night: _raise(error)) == 1
     reason = f"the system refuses access ({error}); let this user read and write there"
     assert capsys.readouterr().err.splitlines()[-1] == f"record: failed: {reason}"
+
+
+def test_a_postgresql_that_does_not_answer_is_one_sentence_and_not_a_bug(tmp_path, capsys):
+    def run(params, night):
+        create_engine("postgresql+psycopg://me:secret@127.0.0.1:1/lake").connect()
+
+    assert _run_main(tmp_path, run) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("record: failed: PostgreSQL broke or refused a connection (connection failed: ")
+    assert line.endswith("start it, or correct its address, such as UNDERCURRENT_CATALOG_URI")
 
 
 def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path, capsys):
