@@ -110,10 +110,9 @@ def _report(step: str, failure: Failure) -> int:
 
 
 def _end_early(step: str, night: Night, failure: Failure) -> int:
-    """Print why the step ended early, store it in the workspace, and return its exit code."""
-    exit_code = _report(step, failure)
+    """Store why the step ended early, print it as the last line, and return its exit code."""
     _write_failure(step, night, failure)
-    return exit_code
+    return _report(step, failure)
 
 
 def _write_failure(step: str, night: Night, failure: Failure) -> None:
