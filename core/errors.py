@@ -1,6 +1,7 @@
 """Exit codes of a step, and the errors that end a step early without a bug."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
 DONE = 0
 FAILED = 1
@@ -38,22 +39,41 @@ class ChecksBlocked(Exception):  # noqa: N818 - an outcome, not a bug
 
 
 def explain_system_error(error: BaseException) -> str | None:
-    """Return a sentence about an error by which the system reports a full disk or missing rights.
+    """Return a sentence about an error by which the system or a database reports that it cannot go on.
 
-    An error that led to it counts, too. None: it can be a bug.
+    That is a full disk, missing rights, or a PostgreSQL that refuses or breaks a connection. An error that
+    led to this one counts, too. None: it can be a bug.
     """
-    text = (str(error).splitlines() or [""])[0]
+    text = _first_line(error)
     if _reports(error, FULL_DISK_TEXTS):
         return f"the disk is full ({text}); free space on it"
     if _reports(error, NO_ACCESS_TEXTS):
         return f"the system refuses access ({text}); let this user read and write there"
+    if database_error := _database_error(error):
+        return (
+            f"PostgreSQL broke or refused a connection ({_first_line(database_error)}); start it, or correct"
+            " its address, such as UNDERCURRENT_CATALOG_URI"
+        )
     return None
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
 def _reports(error: BaseException, texts: Sequence[str]) -> bool:
+    return any(text in str(cause) for cause in _causes(error) for text in texts)
+
+
+def _database_error(error: BaseException) -> BaseException | None:
+    """Return the error of PostgreSQL's driver that led to this one. Only a loaded driver can raise one."""
+    driver = sys.modules.get("psycopg")
+    return next((c for c in _causes(error) if driver and isinstance(c, driver.OperationalError)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and those that led to it."""
     cause: BaseException | None = error
     while cause:
-        if any(text in str(cause) for text in texts):
-            return True
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return False

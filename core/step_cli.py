@@ -60,8 +60,7 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         The exit code. Other exceptions, such as bugs, are raised. Python then exits with 1.
     """
     sys.excepthook = print_redacted_traceback
-    # As Python ends, it would search the objects of all imported packages for cycles, for up to a second.
-    atexit.register(gc.freeze)
+    atexit.register(_skip_last_collection)
     args = _build_parser(step, doc).parse_args(argv)
     try:
         logs.start(step, args.night)
@@ -88,6 +87,15 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
     return DONE
 
 
+def _skip_last_collection() -> None:
+    """Keep Python from a search of all imported packages for cycles as it ends. It takes up to a second.
+
+    Triton needs this search. Otherwise it prints 30 lines about leaks after the reason of a failure.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 def print_redacted_traceback(
     error_type: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
@@ -102,10 +110,9 @@ def _report(step: str, failure: Failure) -> int:
 
 
 def _end_early(step: str, night: Night, failure: Failure) -> int:
-    """Print why the step ended early, store it in the workspace, and return its exit code."""
-    exit_code = _report(step, failure)
+    """Store why the step ended early, print it as the last line, and return its exit code."""
     _write_failure(step, night, failure)
-    return exit_code
+    return _report(step, failure)
 
 
 def _write_failure(step: str, night: Night, failure: Failure) -> None:

@@ -14,7 +14,8 @@ TOKEN_PATH = "/auth/token"
 class AirflowClient:
     """A user's session with an API server on this machine.
 
-    Every method except `is_healthy` raises requests.RequestException if a call fails.
+    Every method except `is_healthy` and `scheduler_heartbeat` raises requests.RequestException if a call
+    fails.
 
     Args:
         address: address of the API server, such as http://127.0.0.1:8080.
@@ -28,7 +29,7 @@ class AirflowClient:
         self._session.trust_env = False  # no proxy for loopback
 
     def log_in(self) -> None:
-        """Log in. All other methods but `is_healthy` need it."""
+        """Log in. All other methods but `is_healthy` and `scheduler_heartbeat` need it."""
         token = self._request("POST", TOKEN_PATH, json=self._credentials)["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
 
@@ -42,6 +43,14 @@ class AirflowClient:
             health[component]["status"] == "healthy"
             for component in ("metadatabase", "scheduler", "dag_processor")
         )
+
+    def scheduler_heartbeat(self) -> str | None:
+        """Return the time of the scheduler's newest sign of life. None: there is none, or no answer."""
+        try:
+            health = self._request("GET", "/api/v2/monitor/health")
+        except requests.RequestException:
+            return None
+        return health["scheduler"]["latest_scheduler_heartbeat"]
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether Airflow has parsed the DAG."""

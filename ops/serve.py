@@ -14,6 +14,7 @@ from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
 from ops import airflow_home, airflow_server, components, mlflow_web, ports, profiles, up_lock
 from ops.ports import LOOPBACK, Ports
 from ops.profiles import Profile
+from ops.scheduler_watch import SchedulerWatch
 from ops.supervisor import Supervisor
 
 
@@ -59,9 +60,11 @@ def serve(profile_name: str, server_ports: Ports) -> int:
         logs = airflow_home.folder() / "components"
         with _stores(profile, logs) as stores, _services(profile, server_ports, logs) as services:
             print(format_addresses(server_ports), file=sys.stderr)
+            watch = SchedulerWatch(airflow_server.client(server_ports.airflow), services)
             while True:
                 stores.restart_dead()
                 services.restart_dead()
+                watch.check()
                 time.sleep(1)
 
 

@@ -21,7 +21,7 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import locks, paths, production
-from core.errors import InputError, ServiceUnavailableError
+from core.errors import FULL_DISK_TEXTS, InputError, ServiceUnavailableError
 from core.hashing import hash_folder, hash_lines
 from core.paths import Night
 from core.run_manifests import read_json
@@ -90,13 +90,18 @@ def translate_errors() -> Iterator[None]:
             or "error code 403" in str(error)
         ):
             raise InputError(_error_message(error, "correct the address or the login in it")) from None
-        raise ServiceUnavailableError(_error_message(error, "start it, or correct the address")) from None
+        raise ServiceUnavailableError(_error_message(error, _server_remedy(error))) from None
     except ModuleNotFoundError as error:
         raise InputError(
             _error_message(error, "install the database's driver, or correct the address")
         ) from None
     except (RequestException, SQLAlchemyError) as error:
-        raise ServiceUnavailableError(_error_message(error, "start it, or correct the address")) from None
+        raise ServiceUnavailableError(_error_message(error, _server_remedy(error))) from None
+
+
+def _server_remedy(error: Exception) -> str:
+    is_full = any(text in str(error) for text in FULL_DISK_TEXTS)
+    return "free space on its disk" if is_full else "start it, or correct the address"
 
 
 def _error_message(error: Exception, remedy: str) -> str:

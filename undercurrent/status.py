@@ -162,17 +162,23 @@ def _champion(problems: list[str]) -> str | None:
 
 def format_status(status: Status) -> str:
     """Return the status in lines of text."""
-    freshness = "no night is complete"
-    if status.newest_complete_night:
-        freshness = f"{status.newest_complete_night}, {status.days_old} days before today"
     lines = [
         f"champion: {f'version {status.champion}' if status.champion else 'none'}",
         f"newest landing day: {status.newest_landing_day or 'none'}",
-        f"newest complete night: {freshness}",
+        f"newest complete night: {_freshness(status)}",
         f"missing days: {', '.join(status.missing_days) or 'none'}",
         *(f"problem: {problem}" for problem in status.problems),
     ]
     return "\n".join([*lines, "", format_nights(status.nights)]) if status.nights else "\n".join(lines)
+
+
+def _freshness(status: Status) -> str:
+    """Return the newest complete night and its age in words."""
+    if status.newest_complete_night is None or status.days_old is None:
+        return "no night is complete"
+    if status.days_old < 0:
+        return f"{status.newest_complete_night}, which is after today; correct the clock of this machine"
+    return f"{status.newest_complete_night}, {status.days_old} days before today"
 
 
 def format_nights(nights: Sequence[NightStatus]) -> str:

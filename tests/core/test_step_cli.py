@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import create_engine
 
 from core import step_cli
 from core.errors import ChecksBlocked, InputError, ServiceUnavailableError
@@ -129,6 +130,16 @@ def test_missing_rights_are_one_sentence_and_not_a_bug(tmp_path, capsys, error):
     assert capsys.readouterr().err.splitlines()[-1] == f"record: failed: {reason}"
 
 
+def test_a_postgresql_that_does_not_answer_is_one_sentence_and_not_a_bug(tmp_path, capsys):
+    def run(params, night):
+        create_engine("postgresql+psycopg://me:secret@127.0.0.1:1/lake").connect()
+
+    assert _run_main(tmp_path, run) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("record: failed: PostgreSQL broke or refused a connection (connection failed: ")
+    assert line.endswith("start it, or correct its address, such as UNDERCURRENT_CATALOG_URI")
+
+
 def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path, capsys):
     _run_main(tmp_path, lambda params, night: RunManifest())
     assert _run_main(tmp_path, lambda params, night: RunManifest(), "--params=x") == 2
@@ -140,9 +151,9 @@ def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path
 def test_a_failure_that_cannot_be_stored_does_not_hide_the_reason(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(step_cli, "write_failure", lambda *_: _raise(OSError("the disk is full")))
     assert _run_main(tmp_path, lambda params, night: _raise(InputError("no such file"))) == 2
-    first, second = capsys.readouterr().err.splitlines()[-2:]
-    assert first.startswith("record: refused: no such file")
-    assert second.startswith("record: the failure cannot be stored")
+    *_, warning, last = capsys.readouterr().err.splitlines()
+    assert warning.startswith("record: the failure cannot be stored")
+    assert last == "record: refused: no such file"  # Airflow shows the last line as the reason
 
 
 def test_a_step_in_another_working_directory_writes_to_the_home(tmp_path, home, monkeypatch):
@@ -212,6 +223,17 @@ def test_a_step_that_ends_does_not_search_the_imported_packages_for_cycles():
     )
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "True\n"
+
+
+def test_the_reason_of_a_failure_is_the_last_line_of_a_step_that_uses_triton():
+    pytest.importorskip("triton")
+    code = (
+        "import triton._C.libtriton\n"
+        "from core import step_cli\n"
+        "step_cli.main('gate', None, None, ['--night', 'no day'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1].startswith("gate: refused: ")
 
 
 def test_peak_memory_includes_running_children():

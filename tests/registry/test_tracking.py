@@ -6,7 +6,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from core.errors import ServiceUnavailableError
 from core.paths import PROJECT_ROOT
 from registry import tracking
 
@@ -43,3 +45,12 @@ def test_artifacts_are_in_the_home_unless_a_server_stores_them(
     tracking.get_or_create_experiment(client)
     artifacts = (home / "mlflow" / "artifacts").as_uri() if in_home else None
     client.create_experiment.assert_called_once_with("undercurrent", artifacts)
+
+
+def test_a_full_disk_of_the_registry_has_its_own_remedy(home: Path) -> None:
+    error = MlflowException("(sqlite3.OperationalError) database or disk is full")
+    with (
+        pytest.raises(ServiceUnavailableError, match=r"disk is full; free space on its disk$"),
+        tracking.translate_errors(),
+    ):
+        raise error

@@ -10,7 +10,7 @@ from core.paths import Night
 from core.run_manifests import RunManifest, write_json, write_manifest
 from core.step_graph import STEPS
 from tests.support.command_line import undercurrent
-from undercurrent.status import read_night, read_status
+from undercurrent.status import format_status, read_night, read_status
 
 TODAY = date(2026, 3, 9)
 
@@ -104,6 +104,12 @@ def test_missing_days_are_landed_days_without_a_complete_night(nights, landing):
     assert status.days_old == 2
     assert [night.night for night in status.nights] == ["2026-03-07", "2026-03-06"]
     assert (status.champion, status.problems) == (None, ())
+
+
+def test_a_night_after_today_names_the_clock(nights):
+    _complete(nights, "2026-03-10")
+    text = format_status(read_status(1, TODAY))
+    assert "2026-03-10, which is after today; correct the clock of this machine" in text
 
 
 def test_an_empty_home_has_a_status_and_stays_empty(home, capsys):
