@@ -1,11 +1,14 @@
 """Ranks by counting equal ranks by sorting."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.retrieval.full_ranking import target_ranks, top_k
 
@@ -30,6 +33,27 @@ def test_target_ranks_equal_sorting(score_BV: np.ndarray) -> None:
         assert result.tolist() == expected
 
 
+class OperationCount(TorchDispatchMode):
+    """Counts the operations of torch."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_equal_scores_are_counted_together_and_not_one_target_at_a_time() -> None:
+    """Popularity gives most videos equal scores."""
+    counts = []
+    for num_targets in (4, 64):
+        user_P, row_P = torch.zeros(num_targets, dtype=torch.long), torch.arange(num_targets)
+        with OperationCount() as operations:
+            assert target_ranks(torch.zeros(1, 64), user_P, row_P).tolist() == [*range(1, num_targets + 1)]
+        counts.append(operations.count)
+    assert counts[0] == counts[1]
+
+
 @settings(max_examples=60)
 @given(scores, st.integers(1, VIDEOS + 2))
 def test_top_k_equals_sorting_with_ties_by_row(score_BV: np.ndarray, k: int) -> None:
@@ -41,5 +65,5 @@ def test_masked_targets_and_nan_scores_are_refused() -> None:
     zero = torch.tensor([0])
     with pytest.raises(ValueError, match="a target is among the masked videos"):
         target_ranks(torch.tensor([[-torch.inf, 1.0]]), zero, zero)
-    with pytest.raises(ValueError, match="a score is NaN"):
+    with pytest.raises(FloatingPointError, match="a score is NaN"):
         target_ranks(torch.tensor([[1.0, torch.nan]]), zero, zero)
