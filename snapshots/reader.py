@@ -423,9 +423,9 @@ def unseen_positives(interactions: Interactions, seen: SeenItems, available_V: T
     """
     num_videos = len(available_V)
     key_P = (interactions.user_N * num_videos + interactions.video_N)[interactions.positive_N].unique()
-    seen_key_E = (
-        torch.arange(len(seen.offsets) - 1).repeat_interleave(seen.offsets.diff()) * num_videos + seen.row_E
-    )
+    users_B = (key_P // num_videos).unique()
+    position_E, row_E = seen.user_item_pairs(users_B)
+    seen_key_E = users_B[position_E] * num_videos + row_E
     new_P = key_P[~torch.isin(key_P, seen_key_E) & available_V[key_P % num_videos]]
     return Targets(new_P // num_videos, new_P % num_videos)
 

@@ -1,16 +1,14 @@
 """Ranks by counting equal ranks by sorting."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.retrieval.full_ranking import target_ranks, top_k
+from tests.support.torch_operations import TorchOperations
 
 VIDEOS = 7
 scores = hnp.arrays(
@@ -33,22 +31,12 @@ def test_target_ranks_equal_sorting(score_BV: np.ndarray) -> None:
         assert result.tolist() == expected
 
 
-class OperationCount(TorchDispatchMode):
-    """Counts the operations of torch."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
 def test_equal_scores_are_counted_together_and_not_one_target_at_a_time() -> None:
     """Popularity gives most videos equal scores."""
     counts = []
     for num_targets in (4, 64):
         user_P, row_P = torch.zeros(num_targets, dtype=torch.long), torch.arange(num_targets)
-        with OperationCount() as operations:
+        with TorchOperations() as operations:
             assert target_ranks(torch.zeros(1, 64), user_P, row_P).tolist() == [*range(1, num_targets + 1)]
         counts.append(operations.count)
     assert counts[0] == counts[1]
