@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from core.errors import InputError
 from core.time_split import TEST_FOLD
-from evaluation.sampled_users import evenly_spaced
+from evaluation.sampled_users import sample_test_users
 from evaluation.slices import VideoSliceRanks
 from models.data.targets import Targets
 from models.evaluation.scoring import (
@@ -20,9 +20,6 @@ from models.evaluation.scoring import (
 )
 from snapshots.reader import SnapshotReader, unseen_positives
 from snapshots.saved_models import read_model
-
-# Each model scores the catalogue for every test user. The interval of NDCG is below ± 0.002 with so many.
-MAX_TEST_USERS = 100_000
 
 
 def load_scorer(folder: Path, snapshot: SnapshotReader) -> Scorer:
@@ -76,15 +73,7 @@ def read_test_targets(scorer: Scorer, snapshot: SnapshotReader) -> Targets:
             f"{path}: on {snapshot.night.day} no user has a positive interaction with a new video;"
             " choose another night or lower snapshot.positive_watch_ratio"
         )
-    return sample_test_users(targets)
-
-
-def sample_test_users(targets: Targets) -> Targets:
-    """Return the targets of at most `MAX_TEST_USERS` users, evenly spaced.
-
-    So the cost of an evaluation does not grow with the users of the platform.
-    """
-    return targets.of_users(evenly_spaced(targets.users, MAX_TEST_USERS))
+    return targets.of_users(sample_test_users(targets.users))
 
 
 def rank_model(

@@ -71,6 +71,10 @@ class Interactions:
     watch_ratio_N: Tensor
     behaviour_NA: Tensor
 
+    def select(self, kept_N: Tensor) -> "Interactions":
+        """Return the interactions where `kept_N` (bool) is True."""
+        return Interactions(**{name: x_NX[kept_N] for name, x_NX in vars(self).items()})
+
 
 class SnapshotReader:
     """Reads the snapshot of a night. Each file is read when it is first needed.

@@ -27,7 +27,8 @@ from core.run_manifests import write_json
 from core.schema import replace_nested
 from core.time_split import TEST_FOLD
 from evaluation.metrics import metric_per_user
-from evaluation.ranking import load_scorer, rank_model, read_test_targets, sample_test_users
+from evaluation.ranking import load_scorer, rank_model, read_test_targets
+from evaluation.sampled_users import sample_test_users
 from models.data.sequences import Sequences
 from models.data.targets import Targets
 from models.evaluation.metrics import classify_difference, ndcg, paired_bootstrap
@@ -85,7 +86,7 @@ def _write_results(
 ) -> dict[str, Any]:
     """Write the folder `ablate/` of the night, and return the content of ablations.json."""
     night, fold = snapshot.night, snapshot.content_fold(TEST_FOLD)
-    targets = sample_test_users(fold.targets)
+    targets = fold.targets.of_users(sample_test_users(fold.targets.users))
     cold_B = (fold.users.sequences.lengths[targets.users] < params.evaluate.cold_events).numpy()
     results: dict[str, Any] = {
         "night": str(night.day),
