@@ -43,6 +43,11 @@ def publish_result(
     print(json.dumps(result, sort_keys=True))
 
 
+def round_interval(interval: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return a result of `paired_bootstrap` for a result file, rounded to four digits."""
+    return {name: value and round(value, 4) for name, value in interval.items()}
+
+
 def describe_machine() -> str:
     """Return the processor's name and the number of cores."""
     lines = subprocess.run(["lscpu"], capture_output=True, text=True).stdout.splitlines()

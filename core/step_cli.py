@@ -2,8 +2,8 @@
 
 Exit codes:
     0: done.
-    1: failed. A server does not answer, the disk is full, or the system refuses access to a file. An
-       exception such as a bug ends Python with its own exit code 1.
+    1: failed. A server does not answer, the disk is full, the system refuses access to a file, or a training
+       has numbers that are not finite. An exception such as a bug ends Python with its own exit code 1.
     2: refused input, a mistake of the user. One sentence explains it.
     3: the data checks blocked the night.
 """
@@ -76,7 +76,10 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         return _end_early(step, night, Failure(REFUSED_INPUT, str(error)))
     except ChecksBlocked as blocked:
         return _end_early(step, night, Failure(CHECKS_BLOCKED, str(blocked)))
-    except ServiceUnavailableError as error:
+    except (
+        ServiceUnavailableError,
+        FloatingPointError,
+    ) as error:  # training raises the second, with a remedy
         return _end_early(step, night, Failure(FAILED, str(error)))
     except Exception as error:
         if reason := explain_system_error(error):

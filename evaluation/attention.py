@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from core.config.model_half import EvaluateConfig
 from models.data.sequences import SequenceBatch
@@ -20,6 +21,7 @@ from models.retrieval.full_ranking import users_per_chunk
 
 DELETED_SHARE = 0.2  # of the events of a user
 MIN_EVENTS, MAX_USERS = 5, 256  # shortest sequence from which events are deleted, and most users of the test
+CHUNK_WEIGHTS = 1 << 25  # attention weights in memory at a time: 128 MiB for each layer and sequence
 RANDOM_DRAWS = 5  # random deletions of each user, whose mean is compared
 
 
@@ -59,12 +61,21 @@ def measure_attention(scorer: Scorer, params: EvaluateConfig) -> dict:
 
 @torch.no_grad()
 def event_attention(scorer: Scorer, users_B: Tensor) -> Tensor | None:
-    """Return how much the model reads of each event of these users, [B, T]. None without attention."""
+    """Return how much the model reads of each event of these users, [B, T]. None without attention.
+
+    The weights of a user take memory quadratic in T, so long sequences are read by a few users at a time.
+    """
     model = scorer.model.eval()
     if not isinstance(model, InterestModel):
         return None
-    items = model.encode_items(scorer.item_table)
-    return model.event_attention(scorer.batch(users_B), scorer.user_data.profiles.select(users_B), items)
+    items, profiles = model.encode_items(scorer.item_table), scorer.user_data.profiles
+    length = scorer.batch(users_B).mask_BT.shape[1]
+    chunks = users_B.split(max(1, CHUNK_WEIGHTS // (model.config.heads * (length + 1) ** 2)))
+    parts = [
+        model.event_attention(scorer.batch(users_b), profiles.select(users_b), items) for users_b in chunks
+    ]
+    padded = [F.pad(part_bT, (0, length - part_bT.shape[1])) for part_bT in parts if part_bT is not None]
+    return torch.cat(padded) if padded else None
 
 
 def deletion_mask(priority_BT: Tensor, batch: SequenceBatch) -> Tensor:

@@ -16,6 +16,7 @@ from models.baselines.sasrec import SASRec
 from models.data.user_state import UserState
 from models.evaluation.scoring import Scorer
 from models.interest_model import InterestModel
+from models.retrieval.full_ranking import users_per_chunk
 from models.retrieval.item_scores import even_weight_item_vectors
 from snapshots.reader import SnapshotReader
 
@@ -52,8 +53,10 @@ class ItemVectors:
 
     def nearest(self, user_BXD: Tensor, k: int) -> Tensor:
         """Return the rows of the k videos with the largest cosine to any of a user's X vectors, [B, K]."""
-        cosine_BXC = F.normalize(user_BXD, dim=2) @ self.vector_CD.T
-        return self.row_C[cosine_BXC.amax(1).topk(min(k, len(self.row_C)), dim=1).indices]
+        chunks = F.normalize(user_BXD, dim=2).split(users_per_chunk(user_BXD.shape[1] * len(self.row_C)))
+        cosines = ((unit_bXD @ self.vector_CD.T).amax(1) for unit_bXD in chunks)
+        position_BK = [cosine_bC.topk(min(k, len(self.row_C)), dim=1).indices for cosine_bC in cosines]
+        return self.row_C[torch.cat(position_BK)]
 
 
 def user_vectors(model: InterestModel | Baseline, state: UserState) -> Tensor:

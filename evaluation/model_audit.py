@@ -13,6 +13,7 @@ from core.config.model_half import EvaluateConfig
 from core.time_split import TEST_FOLD
 from evaluation.metrics import paired_difference
 from evaluation.ranking import rank_model
+from evaluation.sampled_users import sample_test_users
 from evaluation.slices import rows_by_value, user_segments
 from models.baselines import Baseline
 from models.data.targets import BEHAVIOUR_HEADS, Targets, behaviour_labels
@@ -116,7 +117,7 @@ def _weight_distribution(modalities: list[str], alpha_NM: np.ndarray) -> dict:
 
 
 def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, dict]:
-    """Measure the ranking heads on the interactions of the test day.
+    """Measure the ranking heads on the interactions of the test day, of at most `MAX_TEST_USERS` users.
 
     Returns:
         Head -> metrics, and its `calibration_curve`. A metric is None if it is undefined, such as an AUC
@@ -126,7 +127,9 @@ def ranking_head_metrics(scorer: Scorer, snapshot: SnapshotReader) -> dict[str, 
     if isinstance(scorer.model, Baseline) and not scorer.model.has_ranking_heads:
         return {}
     interactions, config = snapshot.interactions(TEST_FOLD), scorer.model.config
-    request_NJ = snapshot.request_contexts(TEST_FOLD, config)
+    kept_N = torch.isin(interactions.user_N, sample_test_users(interactions.user_N.unique()))
+    interactions = interactions.select(kept_N)
+    request_NJ = snapshot.request_contexts(TEST_FOLD, config)[kept_N]
     logit_NH = behaviour_logits(scorer, interactions.user_N, interactions.video_N, request_NJ)
     p_NH = torch.sigmoid(logit_NH).double().numpy()
     known_N = ~interactions.watch_ratio_N.isnan()

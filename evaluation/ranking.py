@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from core.errors import InputError
 from core.time_split import TEST_FOLD
+from evaluation.sampled_users import sample_test_users
 from evaluation.slices import VideoSliceRanks
 from models.data.targets import Targets
 from models.evaluation.scoring import (
@@ -56,6 +57,8 @@ def _require_current_encoders(
 def read_test_targets(scorer: Scorer, snapshot: SnapshotReader) -> Targets:
     """Return the targets of the test day: positives that are new to the user and available.
 
+    They are those of `sample_test_users`.
+
     Args:
         scorer: Any model, with what is known before the test day.
         snapshot: Of the night.
@@ -70,7 +73,7 @@ def read_test_targets(scorer: Scorer, snapshot: SnapshotReader) -> Targets:
             f"{path}: on {snapshot.night.day} no user has a positive interaction with a new video;"
             " choose another night or lower snapshot.positive_watch_ratio"
         )
-    return targets
+    return targets.of_users(sample_test_users(targets.users))
 
 
 def rank_model(

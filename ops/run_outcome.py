@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mlflow import MlflowClient
 
-from core import paths
+from core import paths, text_table
 from ops import night_results
 from ops.airflow_api import AirflowClient
 from ops.night_results import UnreadableFileError
@@ -139,16 +139,10 @@ def format_table(rows: Sequence[OutcomeRow]) -> str:
         *(f"NDCG {m}" for m in MODELS),
         "min:s",
     )
-    lines = _align_columns([header, *map(_format_cells, rows)])
+    lines = text_table.format_table([header, *map(_format_cells, rows)]).splitlines()
     separator = "-" * max(map(len, lines))
     reasons = [f"{row.night} ({row.input_state}): {row.outcome.reason}" for row in rows]
     return "\n".join([lines[0], separator, *lines[1:], separator, "Reasons:", *reasons])
-
-
-def _align_columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    return ["  ".join(row).rstrip() for row in padded]
 
 
 def _read_completed(state: str, workspace: Path) -> RunOutcome:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from core.errors import InputError
 from core.paths import Night
+from core.records import LANDED_FINGERPRINT
 from core.run_manifests import read_json
 from core.tables import BEHAVIOURS, CONTEXT_COLUMNS, MODALITIES
 from core.time_split import TEST_FOLD, TimeSplit
@@ -44,6 +46,9 @@ from snapshots.compared_features import COMPARED_FEATURES, compared_tensor
 from snapshots.saved_models import read_tensors
 
 RERUN_SNAPSHOT = "run `python -m tasks.snapshot` again"
+DELIVER_AGAIN = "deliver them again in landing/features and ingest them (docs/data-contract.md)"
+EMBED_AGAIN = "delete them from the table features of the lake and run `python -m tasks.embed`"
+CHECKED_VECTORS = 1 << 14  # vectors at a time, some 50 MiB
 # Share of all videos that alignment is never trained on. Videos without training interactions come on top.
 HELD_OUT_SHARE = 0.1
 
@@ -65,6 +70,10 @@ class Interactions:
     positive_N: Tensor
     watch_ratio_N: Tensor
     behaviour_NA: Tensor
+
+    def select(self, kept_N: Tensor) -> "Interactions":
+        """Return the interactions where `kept_N` (bool) is True."""
+        return Interactions(**{name: x_NX[kept_N] for name, x_NX in vars(self).items()})
 
 
 class SnapshotReader:
@@ -117,8 +126,27 @@ class SnapshotReader:
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
-        """Modality -> vectors [V, F], and `<modality>.mask` -> whether the video has a vector, [V]."""
-        return read_tensors(self.night.require_output("snapshot", "features.safetensors"))
+        """Modality -> vectors [V, F], and `<modality>.mask` -> whether the video has a vector, [V].
+
+        Raises:
+            InputError: A video has a vector with numbers that are not finite.
+        """
+        path = self.night.require_output("snapshot", "features.safetensors")
+        features = read_tensors(path)
+        for modality in (name for name in MODALITIES if name in features):
+            self._require_finite(path, modality, features[modality], features[f"{modality}.mask"].bool())
+        return features
+
+    def _require_finite(self, path: Path, modality: str, x_VF: Tensor, has_V: Tensor) -> None:
+        finite_V = torch.cat([x_vF.isfinite().all(1) for x_vF in x_VF.split(CHECKED_VECTORS)])
+        rows = (has_V & ~finite_V).nonzero().flatten().tolist()
+        if rows:
+            is_landed = self.encoder_fingerprint(modality) == LANDED_FINGERPRINT
+            raise InputError(
+                f"{path}: {modality}: the vectors of {len(rows)} of {int(has_V.sum())} videos have numbers"
+                f" that are not finite, such as that of video {self.videos['video_id'][rows[0]]};"
+                f" {DELIVER_AGAIN if is_landed else EMBED_AGAIN}, then {RERUN_SNAPSHOT}"
+            )
 
     @cached_property
     def _compared_features(self) -> dict[str, Tensor]:
@@ -159,7 +187,11 @@ class SnapshotReader:
     @property
     def encoder_fingerprints(self) -> dict[str, str]:
         """Modality -> fingerprint of its encoder."""
-        return {m: self.manifest["modalities"][m]["fingerprint"] for m in self.modalities}
+        return {m: self.encoder_fingerprint(m) for m in self.modalities}
+
+    def encoder_fingerprint(self, modality: str) -> str:
+        """Return the fingerprint of the encoder of a modality."""
+        return self.manifest["modalities"][modality]["fingerprint"]
 
     def item_statistics(self, fold: str) -> pa.Table:
         """Return what the interactions that a fold knows tell about each video."""
@@ -395,9 +427,9 @@ def unseen_positives(interactions: Interactions, seen: SeenItems, available_V: T
     """
     num_videos = len(available_V)
     key_P = (interactions.user_N * num_videos + interactions.video_N)[interactions.positive_N].unique()
-    seen_key_E = (
-        torch.arange(len(seen.offsets) - 1).repeat_interleave(seen.offsets.diff()) * num_videos + seen.row_E
-    )
+    users_B = (key_P // num_videos).unique()
+    position_E, row_E = seen.user_item_pairs(users_B)
+    seen_key_E = users_B[position_E] * num_videos + row_E
     new_P = key_P[~torch.isin(key_P, seen_key_E) & available_V[key_P % num_videos]]
     return Targets(new_P // num_videos, new_P % num_videos)
 

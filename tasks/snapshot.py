@@ -29,7 +29,7 @@ from core.run_manifests import RunManifest, read_manifest, write_json
 from core.time_split import TEST_FOLD, TimeSplit
 from features.catalogue import read_catalogue, require_catalogue_rows
 from features.catalogue_vectors import read_catalogue_vectors
-from features.item_features import item_statistics
+from features.item_statistics import item_statistics
 from features.user_tables import divide_users, read_user_tables
 from features.vectors import segment_vectors
 from lake.audits import visible_lake

@@ -28,6 +28,7 @@ from core.schema import replace_nested
 from core.time_split import TEST_FOLD
 from evaluation.metrics import metric_per_user
 from evaluation.ranking import load_scorer, rank_model, read_test_targets
+from evaluation.sampled_users import sample_test_users
 from models.data.sequences import Sequences
 from models.data.targets import Targets
 from models.evaluation.metrics import classify_difference, ndcg, paired_bootstrap
@@ -85,7 +86,8 @@ def _write_results(
 ) -> dict[str, Any]:
     """Write the folder `ablate/` of the night, and return the content of ablations.json."""
     night, fold = snapshot.night, snapshot.content_fold(TEST_FOLD)
-    cold_B = (fold.users.sequences.lengths[fold.targets.users] < params.evaluate.cold_events).numpy()
+    targets = fold.targets.of_users(sample_test_users(fold.targets.users))
+    cold_B = (fold.users.sequences.lengths[targets.users] < params.evaluate.cold_events).numpy()
     results: dict[str, Any] = {
         "night": str(night.day),
         "metric": f"ndcg@{params.evaluate.k}",
@@ -93,7 +95,7 @@ def _write_results(
         "variants": _summarise(per_user, selected, cold_B, params),
     }
     out = night.fresh_folder("ablate")
-    pq.write_table(_per_user_table(per_user, snapshot, fold.targets), out / "per_user.parquet")
+    pq.write_table(_per_user_table(per_user, snapshot, targets), out / "per_user.parquet")
     write_json(out / "ablations.json", results)
     (out / "ablations.md").write_text(format_markdown(results), encoding="utf-8")
     (out / "ablations.svg").write_text(

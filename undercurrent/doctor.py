@@ -17,8 +17,8 @@ from core.errors import InputError, ServiceUnavailableError
 from core.paths import PROJECT_ROOT
 from core.pseudonyms import require_key
 from core.storage import StoragePath, is_local, require_access, storage_path
+from core.text_table import format_table
 from ops import ports
-from undercurrent.text_table import format_table
 
 PASSED, WARNING, FAILED = "ok", "warning", "failed"
 GIB = 1 << 30

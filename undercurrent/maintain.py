@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from tqdm import tqdm
 
 from core.tables import TABLES
+from core.text_table import format_table
 from lake.client import Lake
 from lake.maintenance import MaintenancePolicy, TableMaintenance, maintain_table
 from spark_jobs.cleaned_days import cleaned_days
-from undercurrent.text_table import format_table
 
 MIB = 1 << 20
 HEADER = ("table", "data files", "files", "MiB", "versions", "joined", "expired", "deleted")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from core.errors import DONE
 from core.failures import OUTCOMES, Failure, read_failure, remove_failure, write_failure
 from core.paths import PROJECT_ROOT, Night
+from core.text_table import format_table
 from ops import process_group
 from undercurrent.step_state import PlannedStep
-from undercurrent.text_table import format_table
 
 STDERR = 2  # the file descriptor: a step writes nothing to stdout
 

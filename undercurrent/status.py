@@ -9,10 +9,10 @@ from core import paths
 from core.errors import InputError, ServiceUnavailableError
 from core.paths import Night, parse_day
 from core.step_graph import STEPS
+from core.text_table import format_table
 from evaluation.verdict import NOT_PROMOTED, night_outcome, read_verdict
 from lake import landing
 from undercurrent.step_state import DONE, NOT_RUN, StepState, changed_upstream, read_state
-from undercurrent.text_table import format_table
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 MAX_REASON = 120  # characters in a table; the report and `--json` have the whole sentence

@@ -8,7 +8,7 @@ from core.errors import InputError
 from core.paths import PROJECT_ROOT
 from core.step_data import STEP_DATA
 from core.step_graph import STEPS
-from undercurrent.text_table import format_table
+from core.text_table import format_table
 
 HEADER = ("step", "waits for", "reads", "writes", "what it does")
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from benchmarks.turns import median_seconds
 from core.config import load_params
 from core.errors import REFUSED_INPUT, InputError
@@ -182,8 +182,7 @@ def minus_alone(name: str, per_user: Mapping[str, Floats]) -> dict[str, Any]:
 
 def difference(difference_B: Floats) -> dict[str, Any]:
     """Return the mean difference with its interval."""
-    interval = paired_bootstrap(difference_B, BOOTSTRAP_SAMPLES, 1)
-    return {key: value and round(value, 4) for key, value in interval.items()}
+    return round_interval(paired_bootstrap(difference_B, BOOTSTRAP_SAMPLES, 1))
 
 
 def ratios_to_teacher(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -26,7 +26,7 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from core.config import Params, read_values
 from core.config.models import InterestModelConfig
 from core.errors import REFUSED_INPUT, InputError
@@ -99,7 +99,7 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, dict]:
         ndcg_by_variant[name], scorer, figures[name] = train_variant(params, SnapshotReader(night))
         difference = ndcg_by_variant[name] - ndcg_by_variant[UNCHANGED]
         interval = paired_bootstrap(difference, BOOTSTRAP_SAMPLES, 1)
-        figures[name]["minus_unchanged"] = {key: value and round(value, 4) for key, value in interval.items()}
+        figures[name]["minus_unchanged"] = round_interval(interval)
         if is_wrong_V is not None:
             figures[name] |= mean_reliability(scorer, args.corrupt, is_wrong_V)
         print(name, figures[name], file=sys.stderr)

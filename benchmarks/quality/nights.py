@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from core.baselines import BASELINE_LABELS
 from core.errors import REFUSED_INPUT
 from core.paths import PROJECT_ROOT, parse_day
@@ -148,9 +148,7 @@ def summarise(per_user: pa.Table) -> tuple[dict, dict]:
     figures |= {f"ndcg@10_{model}": round(float(values.mean()), 4) for model, values in ndcg.items()}
     for model in MODELS[1:]:
         difference = paired_bootstrap(ndcg["challenger"] - ndcg[model], 2000, 1)
-        figures[f"challenger_minus_{model}"] = {
-            key: value and round(value, 4) for key, value in difference.items()
-        }
+        figures[f"challenger_minus_{model}"] = round_interval(difference)
     over = {m: float(ndcg["challenger"].mean() / np.maximum(ndcg[m].mean(), 1e-9)) for m in MODELS[1:]}
     return figures, {f"challenger_over_{model}": round(ratio, 3) for model, ratio in over.items()}
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.quality.nights import run_command
 from benchmarks.quality.simulator_lake import last_night
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from core.baselines import BASELINE_LABELS
 from core.errors import InputError
 from core.hashing import hash_file
@@ -214,7 +214,7 @@ def _compare(results: list[PerUser], baseline: str) -> dict:
     """Return the name of the baseline, and the difference of our NDCG@10 from it with its interval."""
     difference = np.stack([result["ours"] - result[baseline] for result in results])
     interval = paired_bootstrap(difference if len(results) > 1 else difference[0], BOOTSTRAP_SAMPLES, 1)
-    return {"name": baseline, **{key: value and round(value, 4) for key, value in interval.items()}}
+    return {"name": baseline, **round_interval(interval)}
 
 
 def _run_step(folder: Path, step: str, night: str, workspace: Path, params_path: Path) -> None:

@@ -19,7 +19,8 @@ class ItemCF:
     """Item-item cosine: two videos are similar if the same users liked both in training."""
 
     def __init__(self, positives: SeenItems, num_videos: int) -> None:
-        self.similarity_VV = cosine_similarity(unit_columns(positives, num_videos), slice(0, num_videos))
+        scaled_UV = unit_columns(positives, num_videos)
+        self.similarity_VV = cosine_similarity(scaled_UV.T.tocsr(), scaled_UV, slice(0, num_videos))
         count_V = popularity(positives, num_videos)
         self.popularity_V = 1e-6 * count_V / count_V.max().clamp(min=1)
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from models.data.sequences import SeenItems, SequenceBatch, Sequences
+from models.data.sequences import SeenItems, SequenceBatch, Sequences, is_repeat
 
 
 def positives_by_user(sequences: Sequences) -> SeenItems:
@@ -32,8 +32,8 @@ def is_first_positive(batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
     """Whether an event is the user's first positive of a video with an ID row, bool [B, T]."""
     row_BT = id_row_V[batch.video_BT]
     candidate_BT = batch.mask_BT & batch.positive_BT & (row_BT >= 0)
-    same_video_BTT = (row_BT[:, :, None] == row_BT[:, None, :]) & candidate_BT[:, None, :]
-    return candidate_BT & ~same_video_BTT.tril(-1).any(2)
+    other_code_BT = -1 - torch.arange(row_BT.shape[1])  # no other event has it
+    return candidate_BT & ~is_repeat(torch.where(candidate_BT, row_BT, other_code_BT))
 
 
 def positive_id_rows(batch: SequenceBatch, id_row_V: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,8 +69,7 @@ def sample_next_positive(batch: SequenceBatch, horizon: int) -> tuple[Tensor, Te
         has_BS: Bool, whether there is a target.
     """
     B, T = batch.mask_BT.shape
-    repeated_BT = (batch.video_BT[:, :, None] == batch.video_BT[:, None, :]).tril(-1).any(2)
-    candidate_BT = batch.positive_BT & batch.mask_BT & ~repeated_BT
+    candidate_BT = batch.positive_BT & batch.mask_BT & ~is_repeat(batch.video_BT)
     num_before_BS = torch.nn.functional.pad(candidate_BT.cumsum(1), (1, 0))
     num_ahead_BS = num_before_BS[:, -1:] - num_before_BS
     offset_BS = (torch.rand(B, T + 1) * num_ahead_BS.clamp(max=horizon)).long()

@@ -193,6 +193,15 @@ class SeenItems:
         return cumulative[self.offsets].diff()
 
 
+def is_repeat(code_BT: Tensor) -> Tensor:
+    """Return whether an earlier step of the row has the same code, bool [B, T]. Memory is linear in T."""
+    if not code_BT.shape[1]:
+        return torch.zeros_like(code_BT, dtype=torch.bool)
+    sorted_BT, order_BT = code_BT.sort(dim=1, stable=True)  # stable, so the first step of a code stays first
+    same_BT = torch.nn.functional.pad(sorted_BT[:, 1:] == sorted_BT[:, :-1], (1, 0))
+    return torch.zeros_like(same_BT).scatter(1, order_BT, same_BT)
+
+
 def _concat_ranges(first_E: Tensor, count_E: Tensor) -> Tensor:
     """Concatenate the ranges first, first + 1, …, each with `count_E` numbers."""
     start_E = (first_E - (count_E.cumsum(0) - count_E)).repeat_interleave(count_E)

@@ -31,6 +31,15 @@ class Targets:
         """The largest number of targets of a user. 0 without targets."""
         return int(self.user_P.bincount().max()) if len(self.user_P) else 0
 
+    def of_users(self, users_B: Tensor) -> "Targets":
+        """Return the targets of these users only.
+
+        Args:
+            users_B: Sorted, distinct users.
+        """
+        position_P, row_P = self.for_users(users_B)
+        return Targets(users_B[position_P], row_P)
+
     def for_users(self, users_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pairs of these users: the position in `users_B`, and the row of the video.
 

@@ -215,9 +215,11 @@ def rank_with_modality_weights(
         k: Number of recommendations.
         has_all_V: Bool, videos that have every modality.
     """
-    recommended, per_user, entropy, per_video = [], [], [], []
+    recommended, per_user, entropy = [], [], []
+    sum_VM = torch.zeros((), dtype=torch.float64)  # there may be thousands of chunks
 
     def collect_weights() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal sum_VM
         for users_B, score_BV, alpha_MBV in score_chunks:
             alpha_BVM = alpha_MBV.permute(1, 2, 0)
             best_BK = top_k(score_BV, k)
@@ -225,11 +227,11 @@ def rank_with_modality_weights(
             full_BVM = alpha_BVM[:, has_all_V]
             per_user.append(full_BVM.mean(1))
             entropy.append(-torch.xlogy(full_BVM, full_BVM).sum(2).mean(1))
-            per_video.append(alpha_BVM.sum(0))
+            sum_VM = sum_VM + alpha_BVM.sum(0).double()
             yield users_B, score_BV
 
     ranked = rank_catalogue(collect_weights(), targets, k)
-    alpha_VM = torch.stack(per_video).sum(0) / max(len(ranked.top_BK), 1)
+    alpha_VM = sum_VM.float() / max(len(ranked.top_BK), 1)
     return ranked, ModalityWeights(torch.cat(recommended), torch.cat(per_user), torch.cat(entropy), alpha_VM)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.data.sequences import SequenceBatch, Sequences
+from models.data.sequences import SequenceBatch, Sequences, is_repeat
 
 # Interactions that are added to the age: of a skip, and of a video that the user has watched before.
 SKIP_AGE, REPEAT_AGE = 20, 40
@@ -79,7 +79,5 @@ def event_ages(batch: SequenceBatch, skip_watch_ratio: float) -> Tensor:
     """Return the age of each interaction, [B, T]. See `Truncation`."""
     num_later_BT = batch.lengths[:, None] - 1 - torch.arange(batch.mask_BT.shape[1])
     is_skip_BT = batch.watch_ratio_known_BT & (batch.watch_ratio_BT < skip_watch_ratio) & ~batch.positive_BT
-    same_video_BTT = batch.video_BT[:, :, None] == batch.video_BT[:, None, :]
-    is_repeat_BT = same_video_BTT.tril(-1).any(2)
-    age_BT = num_later_BT + SKIP_AGE * is_skip_BT + REPEAT_AGE * is_repeat_BT
+    age_BT = num_later_BT + SKIP_AGE * is_skip_BT + REPEAT_AGE * is_repeat(batch.video_BT)
     return torch.where(num_later_BT > 0, age_BT, 0)

@@ -10,6 +10,8 @@ from torch import Tensor
 CHUNK_SCORES = 1 << 22  # scores in memory at a time: 16 MiB in float32; malloc reuses blocks of this size
 CHUNK_USERS = 1024  # users at a time, at most; their sequences are in memory, too
 
+NAN_SCORE = "a score is NaN, so the model is broken; train it again with a lower train.learning_rate"
+
 
 def target_ranks(score_BV: Tensor, user_P: Tensor, row_P: Tensor) -> Tensor:
     """Return the rank of each target among all videos. 1 is the best.
@@ -20,12 +22,13 @@ def target_ranks(score_BV: Tensor, user_P: Tensor, row_P: Tensor) -> Tensor:
         row_P: Video of each target.
 
     Raises:
-        ValueError: A target is masked, or a score is NaN.
+        ValueError: A target is masked.
+        FloatingPointError: A score is NaN.
     """
     if not len(user_P):
         return row_P
     if bool(score_BV.amax().isnan()):
-        raise ValueError("a score is NaN, so the model is broken; train it again")
+        raise FloatingPointError(NAN_SCORE)
     target_score_P = score_BV[user_P, row_P]
     if bool(torch.isinf(target_score_P).any()):
         raise ValueError("a target is among the masked videos; leave seen videos out of the targets")
@@ -42,10 +45,12 @@ def target_ranks(score_BV: Tensor, user_P: Tensor, row_P: Tensor) -> Tensor:
 
 
 def _count_above(score_PV: Tensor, row_P: Tensor, target_score_P1: Tensor) -> Tensor:
-    """Count the videos above each target. Equal scores are rare, so they are counted one pair at a time."""
+    """Count the videos above each target. Of equal scores, those with a lower row are above it."""
     num_above_P, equal_PV = count_true(score_PV > target_score_P1), score_PV == target_score_P1
-    for pair in (count_true(equal_PV) > 1).nonzero().flatten().tolist():
-        num_above_P[pair] += int(equal_PV[pair, : row_P[pair]].sum())
+    tied_N = (count_true(equal_PV) > 1).nonzero().flatten()
+    if len(tied_N):
+        is_lower_NV = torch.arange(score_PV.shape[1]) < row_P[tied_N, None]
+        num_above_P[tied_N] += count_true(equal_PV[tied_N] & is_lower_NV)
     return num_above_P
 
 

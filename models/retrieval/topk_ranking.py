@@ -51,7 +51,8 @@ def topk_ranks(
         user_P and rank_P of the next users.
 
     Raises:
-        ValueError: A target was seen, or a score is NaN.
+        ValueError: A target was seen.
+        FloatingPointError: A score is NaN.
     """
     users = user_P.unique()
     top_C = _top_videos_of_sample(encode, users, num_videos, max(int(TOP_SHARE * num_videos), 2 * k))
@@ -156,7 +157,7 @@ def _score_threshold(score: ScoreFn, top_C: Tensor, rank_B: Tensor) -> tuple[Ten
     max_rank = min(int(rank_B.max()), len(top_C))
     best_BK = score(ALL_ROWS, top_C).topk(max_rank, dim=1).values
     if bool(best_BK[:, 0].isnan().any()):  # NaN sorts above all numbers
-        raise ValueError("a score is NaN, so the model is broken; train it again")
+        raise FloatingPointError(full_ranking.NAN_SCORE)
     threshold_B = best_BK.gather(1, (rank_B.clamp(max=max_rank) - 1)[:, None]).squeeze(1)
     tolerance_B = ROUNDING_TOLERANCE * torch.maximum(best_BK[:, 0].abs(), threshold_B.abs())
     return torch.where(rank_B <= max_rank, threshold_B, -torch.inf), tolerance_B

@@ -41,14 +41,15 @@ def unit_columns(positives: SeenItems, num_videos: int) -> sp.csr_array:
     return r_UV @ sp.diags_array(1 / np.maximum(norm_V, 1.0))
 
 
-def cosine_similarity(scaled_UV: sp.csr_array, rows_v: slice) -> sp.csr_array:
+def cosine_similarity(scaled_VU: sp.csr_array, scaled_UV: sp.csr_array, rows_v: slice) -> sp.csr_array:
     """Return the cosines of some videos to all videos, [v, V]. That of a video to itself is 0.
 
     Args:
-        scaled_UV: The positives, by `unit_columns`.
+        scaled_VU: The positives by video. So a chunk of videos is cut out without a pass over all users.
+        scaled_UV: The positives by user, of `unit_columns`.
         rows_v: The videos, as `slice(first, last)`.
     """
-    similarity_vV = (scaled_UV[:, rows_v].T @ scaled_UV).tocoo()
+    similarity_vV = (scaled_VU[rows_v] @ scaled_UV).tocoo()
     other = similarity_vV.row + rows_v.start != similarity_vV.col
     entries = (similarity_vV.row[other], similarity_vV.col[other])
     return sp.csr_array((similarity_vV.data[other], entries), shape=similarity_vV.shape)

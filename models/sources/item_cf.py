@@ -10,7 +10,7 @@ from models.sources.counting import cosine_similarity, unit_columns
 from models.sources.neighbours import Neighbours
 from models.sources.source import Source, distinct_positives, to_catalogue
 
-ROWS_PER_CHUNK = 1024  # videos at a time
+CHUNK_ROWS, CHUNK_COSINES = 1024, 1 << 27  # videos at a time, with at most so many cosines: 2 GiB
 
 
 class ItemCF(Source):
@@ -38,6 +38,8 @@ def set_cosine_neighbours(neighbours: Neighbours, positives: SeenItems) -> None:
     """Keep the most similar videos of each video."""
     num_videos = neighbours.num_videos
     scaled_UI = unit_columns(positives, num_videos)
-    for first in range(0, num_videos, ROWS_PER_CHUNK):
-        rows_i = slice(first, min(first + ROWS_PER_CHUNK, num_videos))
-        neighbours.set_rows(rows_i, cosine_similarity(scaled_UI, rows_i))
+    scaled_IU = scaled_UI.T.tocsr()
+    size = max(1, min(CHUNK_ROWS, CHUNK_COSINES // max(num_videos, 1)))
+    for first in range(0, num_videos, size):
+        rows_i = slice(first, min(first + size, num_videos))
+        neighbours.set_rows(rows_i, cosine_similarity(scaled_IU, scaled_UI, rows_i))

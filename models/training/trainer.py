@@ -177,8 +177,8 @@ class Trainer:
             before clipping, the last learning rate and the validation metrics.
 
         Raises:
-            FloatingPointError: A loss or gradient is not finite, or the selection metric is NaN. The message
-                names the epoch, and the step and batch of a loss.
+            FloatingPointError: A loss or gradient is not finite, or a score or the selection metric is NaN.
+                The message names the epoch, and the step and batch of a loss.
         """
         for callback in self.callbacks:
             callback.on_train_start(self)
@@ -239,19 +239,32 @@ class Trainer:
         """
         progress = self.progress
         progress.epoch += 1
-        row = {"epoch": float(progress.epoch), **progress.loss_sums, **self.task.validate()}
+        row = {"epoch": float(progress.epoch), **progress.loss_sums, **self._validate()}
         progress.curve.append(row)
         progress.step, progress.loss_sums = 0, {}
         progress.epochs_without_improvement += 1
         if math.isnan(value := self.task.selection_value(row)):
-            raise FloatingPointError(
-                f"{self.task.selection_metric or 'the validation value'} is NaN after epoch"
-                f" {progress.epoch}; lower {self.task.learning_rate_name}"
-            )
+            raise self._not_finite(f"{self.task.selection_metric or 'the validation value'} is NaN")
         if value > progress.best_value:
             progress.best_value, progress.epochs_without_improvement = value, 0
             progress.best_weights = copy.deepcopy(self.task.model.state_dict())
         return row
+
+    def _validate(self) -> dict[str, float]:
+        """Return the metrics of the epoch.
+
+        Raises:
+            FloatingPointError: A score is NaN. The message names the epoch.
+        """
+        try:
+            return self.task.validate()
+        except FloatingPointError:  # the ranking knows neither the epoch nor the learning rate
+            raise self._not_finite("a score is NaN") from None
+
+    def _not_finite(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} after epoch {self.progress.epoch}; lower {self.task.learning_rate_name}"
+        )
 
 
 def optimizer_step(

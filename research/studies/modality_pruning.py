@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from benchmarks.turns import median_seconds
 from core.errors import REFUSED_INPUT, InputError
 from core.paths import Night, parse_day
@@ -89,7 +89,7 @@ def measure(night: Night) -> dict[str, dict[str, Any]]:
         figures[str(threshold)] = {
             "skipped": round(skipped_share(state, items, threshold), 4),
             "ndcg@10": round(float(per_user[threshold].mean()), 4),
-            "minus_unpruned": {key: value and round(value, 4) for key, value in loss.items()},
+            "minus_unpruned": round_interval(loss),
             **{
                 f"time_ratio_{size}_users": round(seconds[threshold, size] / seconds[None, size], 3)
                 for size in BATCH_SIZES

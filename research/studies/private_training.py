@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.quality.one_recipe import READERS
 from benchmarks.quality.snapshot_files import TEST_DAY, write_snapshot
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from core.config import load_params
 from core.config.model_half import FederatedTrainingConfig, PrivateTrainingConfig, TrainConfig
 from core.config.models import InterestModelConfig
@@ -110,7 +110,7 @@ def compare(settings: dict[str, TrainConfig], snapshot: SnapshotReader) -> dict[
         record = scorer.model.config.privacy
         figures[name] = {
             "ndcg@10": round(float(ndcg_B.mean()), 4),
-            "difference": {key: value and round(value, 4) for key, value in difference.items()},
+            "difference": round_interval(difference),
             "epochs": epochs,
             "cpu_seconds": round(seconds, 1),
             **{key: record[key] for key in ("epsilon", "delta", "sampling_rate", "steps") if record},

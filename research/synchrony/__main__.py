@@ -25,6 +25,7 @@ from tqdm import tqdm
 from core.config import EmbedConfig, load_params
 from core.errors import DONE, REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT
+from core.text_table import format_table
 from media.clip import DecodeLimits, UnreadableMedia
 from media.decode import NO_LIMITS
 from research.synchrony.embedding_motion import embedding_form
@@ -166,9 +167,7 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _as_text(table: pa.Table) -> str:
-    rows = [SCHEMA.names, *(list(map(_cell, row.values())) for row in table.to_pylist())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return format_table([SCHEMA.names, *(list(map(_cell, row.values())) for row in table.to_pylist())])
 
 
 def _cell(value: float | str | None) -> str:

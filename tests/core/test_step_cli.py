@@ -64,7 +64,12 @@ def test_a_step_that_is_started_twice_runs_twice_in_a_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(InputError("no such file"), 2), (ChecksBlocked("half is gone"), 3)]
+    ("error", "code"),
+    [
+        (InputError("no such file"), 2),
+        (ChecksBlocked("half is gone"), 3),
+        (FloatingPointError("the loss is nan at epoch 2, step 1 of 2; lower train.learning_rate"), 1),
+    ],
 )
 def test_an_expected_error_is_one_sentence_and_an_exit_code(tmp_path, capsys, error, code):
     _run_main(tmp_path, lambda params, night: RunManifest())

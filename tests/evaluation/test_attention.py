@@ -11,6 +11,7 @@ from evaluation import attention
 from evaluation.attention import DeletionTest, deletion_mask, event_attention, measure_attention
 from evaluation.sampled_users import restrict_to_users
 from models.evaluation.scoring import Scorer
+from models.layers.sequence_encoders import AttentionEncoder
 from tests.support.model_inputs import make_item_table, make_model, make_user_data
 
 LENGTHS = (5, 6, 8, 7, 12, 5, 6, 8) * 5
@@ -80,6 +81,23 @@ def test_attention_is_a_share_of_the_events_that_are_read(encoder: str, fusion: 
     assert not attention_BT[~mask_BT].any()
     assert (attention_BT.sum(1) < 1).all()  # the start token has the rest
     assert attention_BT.std() > 0.01
+
+
+def test_attention_of_long_sequences_is_read_a_few_users_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, users_B = make_scorer(), torch.arange(len(LENGTHS))
+    together_BT = event_attention(scorer, users_B)
+    sizes: list[int] = []
+    rollout = AttentionEncoder.attention_rollout
+
+    def counted_rollout(encoder: AttentionEncoder, x_BSD: Tensor) -> Tensor:
+        sizes.append(len(x_BSD))
+        return rollout(encoder, x_BSD)
+
+    monkeypatch.setattr(AttentionEncoder, "attention_rollout", counted_rollout)
+    monkeypatch.setattr(attention, "CHUNK_WEIGHTS", 3 * scorer.model.config.heads * 9**2)
+    torch.testing.assert_close(event_attention(scorer, users_B), together_BT)
+    assert max(sizes) == 3
+    assert sum(sizes) == len(LENGTHS)
 
 
 def test_the_events_of_highest_priority_are_deleted() -> None:

@@ -13,9 +13,11 @@ from torch.nn import functional as F  # noqa: N812
 from evaluation.item_vectors import MAX_MAPPED, ItemVectors, map_items, principal_components
 from models.baselines.sasrec import SASRec
 from models.evaluation.scoring import Scorer
+from models.retrieval import full_ranking
 from models.retrieval.item_scores import even_weight_item_vectors
 from tests.support import model_inputs, planted_preferences
 from tests.support.planted_preferences import VIDEOS, planted_sequences, small_config
+from tests.support.torch_operations import TorchOperations
 
 
 def make_snapshot(categories: list) -> Any:
@@ -72,6 +74,15 @@ def test_the_nearest_videos_are_those_of_the_nearest_vector() -> None:
     nearest = vectors.nearest(user_BXD, 5)
     assert set(nearest[0].tolist()) == set(range(5, 10))
     assert set(vectors.nearest(user_BXD, 10)[1].tolist()) == {*range(5), *range(10, 15)}
+
+
+def test_the_nearest_videos_are_found_for_a_few_users_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, user_BXD = make_vectors(4, 5), torch.randn(7, 2, 8)
+    nearest_BK = vectors.nearest(user_BXD, 3)
+    monkeypatch.setattr(full_ranking, "CHUNK_SCORES", 2 * 2 * len(vectors.row_C))
+    with TorchOperations() as operations:
+        assert torch.equal(vectors.nearest(user_BXD, 3), nearest_BK)
+    assert operations.largest < user_BXD[:, :, 0].numel() * len(vectors.row_C)
 
 
 def test_the_map_separates_planted_groups_and_counts_equal_categories() -> None:

@@ -13,10 +13,13 @@ import torch
 from core.config import load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
+from core.tables import BEHAVIOURS
 from core.time_split import TimeSplit
+from models.data.sequences import SeenItems
 from models.data.targets import Targets
-from snapshots.reader import SnapshotReader
+from snapshots.reader import Interactions, SnapshotReader, unseen_positives
 from tests.support.snapshots import NIGHT, plant, read_table, replace_columns
+from tests.support.torch_operations import TorchOperations
 from training.model_config import build_model_config
 
 FOLDS = {"valid_1": NIGHT - timedelta(2), "valid_2": NIGHT - timedelta(1), "test": NIGHT}
@@ -179,6 +182,19 @@ def test_unavailable_targets_are_left_out(night: Night) -> None:
     for fold, videos in gone.items():
         assert after[fold] == {pair for pair in before[fold] if pair[1] not in videos}
     assert after["valid_2"] < before["valid_2"]
+
+
+def test_targets_read_the_seen_videos_of_the_users_of_the_day_only() -> None:
+    seen = SeenItems(
+        torch.tensor([0, 10_000, 10_002]), torch.cat([torch.arange(10_000), torch.tensor([0, 3])])
+    )
+    liked = torch.tensor([True, True])
+    behaviour_NA = torch.ones(2, len(BEHAVIOURS), dtype=torch.bool)
+    day = Interactions(torch.tensor([1, 1]), torch.tensor([2, 3]), liked, torch.ones(2), behaviour_NA)
+    with TorchOperations() as operations:
+        targets = unseen_positives(day, seen, torch.ones(5, dtype=torch.bool))
+    assert pairs(targets) == {(1, 2)}
+    assert operations.largest < 10
 
 
 def test_alignment_is_trained_on_videos_of_the_first_fold(night: Night) -> None:

@@ -115,6 +115,29 @@ def test_excluded_videos_do_not_change_the_projections(tmp_path: Path, rows: str
     assert digest(PARAMS, night) != first
 
 
+@pytest.mark.parametrize(
+    ("fingerprint", "remedy"), [("landed", "deliver them again"), ("planted-audio", "tasks.embed")]
+)
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_vectors_that_are_not_finite_are_refused(
+    number: float, fingerprint: str, remedy: str, tmp_path: Path
+) -> None:
+    """The values of a missing modality are no vectors, so they do not count."""
+    night = plant(tmp_path, videos=30, missing_audio=4)
+    path, manifest = (night.workspace / "snapshot" / n for n in ("features.safetensors", "manifest.json"))
+    manifest.write_text(manifest.read_text().replace("planted-audio", fingerprint))
+    features = load_file(path)
+    features["audio"][2] = number
+    save_file(features, path)
+    assert SnapshotReader(night).modalities == ["visual", "text", "audio"]
+    features["audio"][[7, 9], 1] = number
+    save_file(features, path)
+    video = SnapshotReader(night).videos["video_id"][7].as_py()
+    expected = f"{path}: audio: the vectors of 2 of 26 videos .* not finite, .* video {video}; .*{remedy}"
+    with pytest.raises(InputError, match=expected):
+        align.run(PARAMS, night)
+
+
 def test_same_inputs_same_bytes_and_each_parameter_changes_them(night: Night, second: Night) -> None:
     first, warm = digest(PARAMS, night), digest(PARAMS, second)
     assert [digest(PARAMS, night) for _ in range(5)] == [first] * 5

@@ -21,6 +21,7 @@ from core.errors import InputError
 from core.hashing import hash_bundle
 from core.paths import PROJECT_ROOT, Night
 from core.schema import replace_nested
+from evaluation import sampled_users
 from evaluation.explained_users import MIN_SHIFT_EVENTS
 from evaluation.gate_inputs import MIN_SLICE_USERS
 from evaluation.ranking import load_scorer
@@ -121,6 +122,21 @@ def test_the_same_inputs_give_the_same_bytes(night: Night) -> None:
         "recommendations.parquet",
     ]
     assert evaluate.run(PARAMS, night).digests == first
+
+
+def test_a_large_day_is_measured_on_a_sample_of_its_users(
+    night: Night, copy: Night, metrics: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled_users, "MAX_TEST_USERS", 40)
+    sampled = run_evaluate(copy)
+    assert sampled["num_users"] == 40 < metrics["num_users"]
+    every, some = (
+        pd.read_parquet(n.folder("evaluate") / "per_user.parquet").set_index("user_id") for n in (night, copy)
+    )
+    assert len(some) == 40
+    heads, all_heads = (m["ranking_heads"]["challenger"]["skip"] for m in (sampled, metrics))
+    assert 40 <= heads["num_interactions"] < all_heads["num_interactions"]
+    pd.testing.assert_frame_equal(some, every.loc[some.index])
 
 
 def test_the_chunk_size_does_not_change_the_metrics(

@@ -16,7 +16,7 @@ from core.config import IngestConfig, SequencesConfig, load_params
 from core.errors import InputError
 from core.paths import PROJECT_ROOT, Night
 from core.tables import BEHAVIOURS, INTERACTIONS, LANDINGS
-from features.item_features import item_statistics
+from features.item_statistics import item_statistics
 from lake import audits
 from lake.client import Lake, on_days, up_to_day
 from lake.data_files import list_data_files

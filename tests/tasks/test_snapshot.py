@@ -15,7 +15,7 @@ from core.paths import PROJECT_ROOT, Night
 from core.pseudonyms import KEY_VARIABLE
 from core.run_manifests import RunManifest, write_manifest
 from core.tables import FEATURES, INTERACTIONS
-from features import catalogue, item_features, user_tables
+from features import catalogue, item_statistics, user_tables
 from lake import audits
 from lake.client import Lake
 from spark_jobs import exchange, seen_items
@@ -278,7 +278,7 @@ def test_small_ranges_of_users_and_videos_give_the_same_rows(night, monkeypatch)
     whole = _sorted_tables(night)
     monkeypatch.setattr(user_tables, "RANGE_ROWS", 1)
     monkeypatch.setattr(catalogue, "RANGE_RECORDS", 1)
-    monkeypatch.setattr(item_features, "MAX_COMMENTS", 1)
+    monkeypatch.setattr(item_statistics, "MAX_COMMENTS", 1)
     monkeypatch.setattr(seen_items, "count_buckets", lambda scheduler, paths: 3)
     assert snapshot.run(PARAMS.snapshot, night).facts == facts
     users = pq.ParquetFile(night.workspace / "snapshot" / "users_test.parquet")

@@ -371,6 +371,13 @@ def test_a_validation_metric_that_is_nan_stops_training(night: Night) -> None:
         train.run(params, night)
 
 
+def test_a_validation_score_that_is_nan_stops_training(night: Night) -> None:
+    """The losses of both steps are finite. The last step makes weights without finite scores."""
+    params = replace(SMALL, model=SASREC, learning_rate=1e4)
+    with pytest.raises(FloatingPointError, match=r"^a score is NaN after epoch 1; lower train\."):
+        train.run(params, night)
+
+
 @pytest.mark.parametrize("model", [SMALL.model, SASREC])
 def test_heads_that_do_not_divide_the_width_are_refused(model: AnyModelConfig, night: Night) -> None:
     with pytest.raises(

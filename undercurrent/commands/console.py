@@ -17,14 +17,15 @@ Result = TypeVar("Result")
 def run_command(
     command: str,
     action: Callable[[], int | None],
-    failures: tuple[type[Exception], ...] = (ServiceUnavailableError,),
+    failures: tuple[type[Exception], ...] = (ServiceUnavailableError, FloatingPointError),
 ) -> None:
     """Run a command, then exit. An error is printed as one sentence without credentials.
 
     Args:
         command: Name in the message.
         action: Returns the exit code. None is 0.
-        failures: Errors that are reported in one sentence, in addition to `InputError`.
+        failures: Errors that are reported in one sentence, in addition to `InputError`. Training raises
+            `FloatingPointError`.
     """
     sys.excepthook = step_cli.print_redacted_traceback
     try:

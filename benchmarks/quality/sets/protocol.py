@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.result import round_interval
 from core.config.model_half import TrainConfig
 from core.config.models import InterestModelConfig, RerankConfig
 from core.tables import BEHAVIOURS
@@ -243,7 +244,7 @@ def paired_difference(
     interval = paired_bootstrap(
         np.stack(differences) if len(differences) > 1 else differences[0], BOOTSTRAP_SAMPLES, 1
     )
-    return {key: value if value is None else round(value, 4) for key, value in interval.items()}
+    return round_interval(interval)
 
 
 def encode_film_texts(films: Sequence[Record], encoder: TextEncoder) -> tuple[Tensor, Tensor]:

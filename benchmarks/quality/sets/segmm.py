@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.result import round_interval
 from datasets.segmm import SEGMENT_MS, LogSplit, read_split
 from models.data.interaction_log import InteractionLog
 from models.data.segment_grid import MAX_SEGMENTS
@@ -95,7 +96,4 @@ def _run_seed(
 def _mean_by_user(difference_E: Tensor, user_E: np.ndarray) -> dict[str, float | None]:
     """Average the differences by user. Returns the mean over users with its interval."""
     user_means = [difference_E.numpy()[user_E == user].mean() for user in np.unique(user_E)]
-    return {
-        key: value and round(value, 4)
-        for key, value in paired_bootstrap(np.array(user_means), BOOTSTRAP_SAMPLES, 1).items()
-    }
+    return round_interval(paired_bootstrap(np.array(user_means), BOOTSTRAP_SAMPLES, 1))

@@ -5,7 +5,6 @@ demo's platform, and for 600 users and 25 days.
 """
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.quality import simulator_lake, simulator_truth
+from benchmarks.result import round_interval
 from core import config as parameters
 from core.config import Params
 from core.errors import InputError
@@ -126,18 +126,14 @@ def run_ablations(params: Params, snapshot: SnapshotReader) -> dict:
     names = [*ABLATED, *(f"no {modality}" for modality in snapshot.modalities)]
     result = ablate.run(params, snapshot.night, len(SEEDS), names)
     differences = {
-        name: _round_interval(variant["all_users"]["difference"])
+        name: round_interval(variant["all_users"]["difference"])
         for name, variant in result["variants"].items()
     }
     per_user = pq.read_table(snapshot.night.folder("ablate") / "per_user.parquet")
     ndcg_RB = {
         name: np.stack([per_user[f"{name}, seed {seed}"].to_numpy() for seed in SEEDS]) for name in ABLATED
     }
-    differences["shuffled content minus IDs only"] = _round_interval(
+    differences["shuffled content minus IDs only"] = round_interval(
         paired_bootstrap(ndcg_RB["shuffled content"] - ndcg_RB["IDs only"], BOOTSTRAP_SAMPLES, 1)
     )
     return {"ndcg@10_full": round(result["variants"][FULL]["all_users"]["ndcg"], 4), **differences}
-
-
-def _round_interval(interval: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: value and round(value, 4) for name, value in interval.items()}

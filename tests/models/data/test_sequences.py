@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.data.positives import sample_next_positive
-from models.data.sequences import SeenItems, Sequences, time_gap_buckets
+from models.data.positives import is_first_positive, sample_next_positive
+from models.data.sequences import SeenItems, Sequences, is_repeat, time_gap_buckets
+from models.layers.truncation import event_ages
 from tests.support.model_inputs import all_users, make_sequences
 
 
@@ -143,3 +144,18 @@ def test_the_oldest_events_of_a_batch_are_those_of_a_shorter_history() -> None:
     ]
     assert oldest.lengths.tolist() == [3, 3]
     assert oldest.users_B.tolist() == [0, 1]
+
+
+@given(st.lists(st.lists(st.integers(-1, 3), min_size=6, max_size=6), min_size=1, max_size=4))
+def test_a_repeat_has_the_code_of_an_earlier_step(rows: list[list[int]]) -> None:
+    expected = [[code in row[:step] for step, code in enumerate(row)] for row in rows]
+    assert is_repeat(torch.tensor(rows)).tolist() == expected
+
+
+def test_what_is_counted_from_a_sequence_takes_memory_linear_in_its_length() -> None:
+    """A bool for each pair of a million events would be a TiB."""
+    length = 1 << 20
+    batch = make_sequences((length,)).padded_batch(torch.tensor([0]), length)
+    assert sample_next_positive(batch, 3)[1].shape == (1, length + 1)
+    assert int(is_first_positive(batch, torch.arange(50)).sum()) <= 50
+    assert event_ages(batch, 0.2).shape == (1, length)

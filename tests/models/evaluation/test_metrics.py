@@ -1,6 +1,7 @@
 """Metrics equal naive references and independent libraries (ir_measures, scikit-learn)."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -210,3 +211,12 @@ def test_an_interval_over_users_and_seeds_covers_seed_variance() -> None:
 def test_an_interval_that_holds_0_is_not_significant(low: float, high: float, expected: str) -> None:
     assert classify_difference({"mean": 0.0, "low": low, "high": high}) == expected
     assert classify_difference({"mean": 0.0, "low": None, "high": None}) == "too few users"
+
+
+def test_the_bootstrap_takes_memory_for_the_users_and_not_for_each_sample() -> None:
+    difference_B = np.random.default_rng(1).normal(size=20_000)
+    tracemalloc.start()
+    paired_bootstrap(difference_B, 100, 7)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 8 * difference_B.nbytes

@@ -25,6 +25,7 @@ from models.retrieval import full_ranking
 from models.retrieval.full_ranking import top_k
 from models.sources import count_sources
 from tests.support.model_inputs import make_item_table, make_model, make_user_data
+from tests.support.torch_operations import TorchOperations
 
 SCORER = Scorer(make_model(), make_item_table(), make_user_data())
 USERS = torch.arange(4)
@@ -59,6 +60,18 @@ def test_ranking_gives_target_ranks_and_the_top_k() -> None:
     assert torch.equal(ranked.rank_P, rank_B)
     assert torch.allclose(weights.alpha_BM.sum(1), torch.ones(4))
     assert weights.alpha_BKM.shape == (4, 3, 3)
+
+
+def test_modality_weights_of_many_chunks_take_the_memory_of_one() -> None:
+    """The mean weights of the videos are summed up, and not kept for each chunk."""
+    B, V = 60, 40
+    score_BV, alpha_MBV = torch.rand(B, V), torch.rand(2, B, V)
+    chunks = [(torch.tensor([user]), score_BV[[user]], alpha_MBV[:, [user]]) for user in range(B)]
+    targets = Targets(torch.arange(B), torch.arange(B) % V)
+    with TorchOperations() as operations:
+        _, weights = rank_with_modality_weights(chunks, targets, 1, torch.ones(V, dtype=torch.bool))
+    torch.testing.assert_close(weights.alpha_VM, alpha_MBV.mean(1).T)
+    assert operations.largest < 5 * V
 
 
 def test_early_stopping_uses_the_ndcg_of_retrieval() -> None:

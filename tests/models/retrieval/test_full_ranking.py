@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.retrieval.full_ranking import target_ranks, top_k
+from tests.support.torch_operations import TorchOperations
 
 VIDEOS = 7
 scores = hnp.arrays(
@@ -30,6 +31,17 @@ def test_target_ranks_equal_sorting(score_BV: np.ndarray) -> None:
         assert result.tolist() == expected
 
 
+def test_equal_scores_are_counted_together_and_not_one_target_at_a_time() -> None:
+    """Popularity gives most videos equal scores."""
+    counts = []
+    for num_targets in (4, 64):
+        user_P, row_P = torch.zeros(num_targets, dtype=torch.long), torch.arange(num_targets)
+        with TorchOperations() as operations:
+            assert target_ranks(torch.zeros(1, 64), user_P, row_P).tolist() == [*range(1, num_targets + 1)]
+        counts.append(operations.count)
+    assert counts[0] == counts[1]
+
+
 @settings(max_examples=60)
 @given(scores, st.integers(1, VIDEOS + 2))
 def test_top_k_equals_sorting_with_ties_by_row(score_BV: np.ndarray, k: int) -> None:
@@ -41,5 +53,5 @@ def test_masked_targets_and_nan_scores_are_refused() -> None:
     zero = torch.tensor([0])
     with pytest.raises(ValueError, match="a target is among the masked videos"):
         target_ranks(torch.tensor([[-torch.inf, 1.0]]), zero, zero)
-    with pytest.raises(ValueError, match="a score is NaN"):
+    with pytest.raises(FloatingPointError, match="a score is NaN"):
         target_ranks(torch.tensor([[1.0, torch.nan]]), zero, zero)

@@ -1,5 +1,7 @@
 """Sources of neighbours: ItemCF, EASE and transitions, against dense or hand-computed weights."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -48,11 +50,26 @@ def test_item_cf_equals_the_reference(users: list[set[int]], chunk: int) -> None
     events = [likes(*sorted(videos)) for videos in users]
     positives, source = positives_by_user(to_sequences(events)), ItemCF(VIDEOS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(item_cf, "ROWS_PER_CHUNK", chunk)
+        patch.setattr(item_cf, "CHUNK_COSINES", chunk * VIDEOS)
         source.init_from_statistics(to_sequences(events), ITEMS)
     reference = ReferenceItemCF(positives, VIDEOS)
     expected_BV = dense(users) @ reference.similarity_VV.toarray()
     assert score(source, events, ITEMS).numpy() == pytest.approx(expected_BV, abs=1e-5)
+
+
+def test_item_cf_counts_fewer_videos_at_a_time_if_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    cosine_similarity = item_cf.cosine_similarity
+
+    def recorded(*args: Any) -> sp.csr_array:
+        sizes.append(args[2].stop - args[2].start)
+        return cosine_similarity(*args)
+
+    monkeypatch.setattr(item_cf, "cosine_similarity", recorded)
+    monkeypatch.setattr(item_cf, "CHUNK_COSINES", 2 * VIDEOS)
+    ItemCF(VIDEOS).init_from_statistics(to_sequences([likes(0, 1), likes(0)]), ITEMS)
+    assert max(sizes) == 2
+    assert sum(sizes) == VIDEOS
 
 
 def test_item_cf_reads_distinct_positives_only() -> None:
