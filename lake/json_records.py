@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, NamedTuple
 
 from core.errors import InputError
 from core.records import RecordRejected
@@ -28,8 +28,27 @@ BLOCK_BYTES = 64 * MIB
 JsonRecord = bytes | RecordRejected
 
 
+class ByteRange(NamedTuple):
+    """The lines of a file that begin in a range of its bytes. The last line may end after the range.
+
+    Attributes:
+        start: the first byte. A compressed file has one range only, which starts at 0.
+        end: the byte after the last one. None: the range ends with the file.
+    """
+
+    start: int
+    end: int | None
+
+
+WHOLE_FILE = ByteRange(0, None)
+
+
 def read_json_blocks(
-    path: StoragePath, block_rows: int, max_record_bytes: int, max_file_bytes: int
+    path: StoragePath,
+    block_rows: int,
+    max_record_bytes: int,
+    max_file_bytes: int,
+    byte_range: ByteRange = WHOLE_FILE,
 ) -> Iterator[list[JsonRecord]]:
     """Read the JSON objects of a file in order, in blocks.
 
@@ -38,6 +57,7 @@ def read_json_blocks(
         block_rows: lines of a block. A block with long lines has fewer.
         max_record_bytes: a longer line becomes a reject.
         max_file_bytes: limit of the file, without compression.
+        byte_range: the lines to read.
 
     Yields:
         The objects of a block. Several objects on a line are separate. A blank line is an empty record.
@@ -46,7 +66,7 @@ def read_json_blocks(
         InputError: the file cannot be read or is too large.
     """
     with open_json(path) as file:
-        lines = _read_lines(path, file, max_record_bytes, max_file_bytes)
+        lines = _read_lines(path, file, max_record_bytes, max_file_bytes, byte_range)
         for block in _group_lines(lines, block_rows):
             yield _split_block(block)
 
@@ -99,30 +119,40 @@ def _split_block(block: list[JsonRecord]) -> list[JsonRecord]:
 
 
 def _read_lines(
-    path: StoragePath, file: IO[bytes], max_record_bytes: int, max_file_bytes: int
+    path: StoragePath, file: IO[bytes], max_record_bytes: int, max_file_bytes: int, byte_range: ByteRange
 ) -> Iterator[JsonRecord]:
-    """Read the lines of a file. A line that is too long becomes a reject."""
-    number = bytes_read = 0
-    while line := file.readline(max_record_bytes + 1):
-        number += 1
-        bytes_read += len(line)
-        if number == 1:
+    """Read the lines of a range. A line that is too long becomes a reject."""
+    end = max_file_bytes + 1 if byte_range.end is None else byte_range.end
+    position = _seek_line(file, byte_range.start, end)
+    while position < end and (line := file.readline(max_record_bytes + 1)):
+        start, position = position, position + len(line)
+        is_too_long = len(line) > max_record_bytes and not line.endswith(b"\n")
+        if start == 0:
             line = line.removeprefix(BOM)
-        if len(line) > max_record_bytes and not line.endswith(b"\n"):
+        if is_too_long:
             message = f"is longer than ingest.max_record_kib, {max_record_bytes // KIB} KiB"
             if _holds_multiple_objects(line):
                 raise InputError(
-                    f"{path}: line {number} {message}, and holds several objects; write one object per line"
+                    f"{path}: the line at byte {start} {message}, and holds several objects; write one object"
+                    " per line"
                 )
-            bytes_read += _skip_line(file, max_file_bytes - bytes_read)
+            position += _skip_line(file, max_file_bytes - position)
             yield RecordRejected("too_long", f"the line {message}")
         else:
             yield line.strip()
-        if bytes_read > max_file_bytes:
+        if position > max_file_bytes:
             raise InputError(
                 f"{path} holds more than {max_file_bytes // MIB} MiB without compression, which is"
                 " ingest.max_file_mib in params.yaml; split the file or raise the limit"
             )
+
+
+def _seek_line(file: IO[bytes], start: int, end: int) -> int:
+    """Go to the first line that begins at `start` or later. Return its position, or one from `end` on."""
+    if start == 0:
+        return 0
+    file.seek(start - 1)  # a line begins at `start` if the byte before it ends one
+    return start - 1 + _skip_line(file, end - start)
 
 
 def _skip_line(file: IO[bytes], max_bytes: int) -> int:

@@ -265,7 +265,8 @@ def test_spark_and_one_process_write_the_same_tables(landing, night, tmp_path, m
     monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "spark"))
     monkeypatch.setattr(ingest, "MIN_SPARK_BYTES", 0)
-    monkeypatch.setattr(ingest, "stage_files", None)  # this process parses nothing
+    monkeypatch.setattr(ingest, "PART_BYTES", 4000)
+    monkeypatch.setattr("lake.landing_staging.read_batches", None)  # this process parses nothing
     on_spark = ingest.run(PARAMS, night)
     assert _contents(Lake()) == expected
     assert (on_spark.row_counts, on_spark.digests) == (alone.row_counts, alone.digests)
@@ -280,14 +281,17 @@ def test_an_unreadable_file_is_refused_in_one_sentence_by_spark_too(landing, nig
     assert Lake().scan("landings").num_rows == 0
 
 
-@pytest.mark.parametrize("task_bytes", [0, 2000])
-def test_the_grouping_of_files_changes_no_row(landing, night, tmp_path, monkeypatch, task_bytes):
+@pytest.mark.parametrize(("task_bytes", "part_bytes"), [(0, 10**9), (2000, 10**9), (2000, 500)])
+def test_the_division_and_grouping_of_files_change_no_row(
+    landing, night, tmp_path, monkeypatch, task_bytes, part_bytes
+):
     _odd_platform(landing)
     ingest.run(PARAMS, night)
     expected = _contents(Lake())
     monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "other"))
     monkeypatch.setattr(ingest, "TASK_BYTES", task_bytes)
+    monkeypatch.setattr(ingest, "PART_BYTES", part_bytes)
     ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     assert _contents(Lake()) == expected
 
