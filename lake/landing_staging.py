@@ -17,17 +17,12 @@ import pyarrow.parquet as pq
 
 from core.records import LANDING_TYPES, LandingType
 from core.storage import StoragePath, explained_errors
-from core.tables import EVENTS, REJECTS, TableSpec
+from core.tables import DICTIONARY_COLUMNS, REJECTS, TableSpec
 from lake.landing import LandingLimits, record_text
 from lake.landing_batches import LINE, LandingBatch, read_batches
 from lake.landing_digests import LandingFile
 from lake.landing_parts import FilePart
 from lake.schema_changes import FileSchema
-
-# Values that never repeat make a dictionary useless: without it, files of events are a fifth smaller.
-DICTIONARY_COLUMNS = {
-    EVENTS.name: [name for name in EVENTS.schema.names if name not in ("event_id", "source_line")]
-}
 
 
 @dataclass(frozen=True)
