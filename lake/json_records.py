@@ -65,29 +65,44 @@ def read_json_blocks(
     Raises:
         InputError: the file cannot be read or is too large.
     """
-    with open_json(path) as file:
+    with open_json(path, byte_range.start) as file:
         lines = _read_lines(path, file, max_record_bytes, max_file_bytes, byte_range)
         for block in _group_lines(lines, block_rows):
             yield _split_block(block)
 
 
 @contextmanager
-def open_json(path: StoragePath) -> Iterator[IO[bytes]]:
+def open_json(path: StoragePath, start: int = 0) -> Iterator[IO[bytes]]:
     """Open a landing file of JSON. `.gz` is decompressed.
 
+    Args:
+        path: the file.
+        start: the byte from which the caller reads. The encoding is checked by a caller that reads from 0.
+
     Raises:
-        InputError: the file cannot be read, here or in the block.
+        InputError: the file is not UTF-8, or cannot be read, here or in the block.
     """
     try:
         with open_stream(path) as stored, _decompressed(path, stored) as file:
+            if start == 0:
+                _require_utf_8(path, file)
             yield file
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read ({reason}); deliver the file again") from None
 
 
-def _decompressed(path: StoragePath, stored: IO[bytes]) -> IO[bytes]:
+def _decompressed(path: StoragePath, stored: io.BufferedReader) -> io.BufferedReader:
     return io.BufferedReader(gzip.open(stored, "rb"), MIB) if path.name.endswith(".gz") else stored
+
+
+def _require_utf_8(path: StoragePath, file: io.BufferedReader) -> None:
+    """Refuse UTF-16 and UTF-32. Only they have a NUL among the first four bytes of JSON (RFC 4627, 3)."""
+    if b"\0" in file.peek(4)[:4]:
+        raise InputError(
+            f"{path} has a NUL byte at its start, as UTF-16 and UTF-32 have; write it as UTF-8 and deliver it"
+            " again"
+        )
 
 
 def _group_lines(lines: Iterable[JsonRecord], block_rows: int) -> Iterator[list[JsonRecord]]:

@@ -207,15 +207,13 @@ def test_landed_vectors_have_their_delivery_as_source(landing, night):
     assert len({row["source"] for row in features}) == len(features)
 
 
-def test_a_utf_16_file_is_rejected_line_by_line(landing, night):
+def test_a_utf_16_file_is_refused_and_nothing_is_written(landing, night):
     small_platform(landing)
-    text = "".join(f'{{"user_id": "u{n}"}}\n' for n in range(30))
-    (landing / "users" / f"dt={DAY}").mkdir()
-    (landing / "users" / f"dt={DAY}" / "a.jsonl").write_text(text, encoding="utf-16")
-    run_manifest = ingest.run(PARAMS, night)
-    counts = run_manifest.facts["night"]["users"]
-    assert counts["kept"] == 0
-    assert counts["rejected"] >= 30
+    path = land(landing, "users", DAY, [])
+    path.write_text('{"user_id": "u1"}\n', encoding="utf-16")
+    with pytest.raises(InputError, match=rf"{path} .*UTF-16.*; write it as UTF-8"):
+        ingest.run(PARAMS, night)
+    assert Lake().scan("landings").num_rows == 0
 
 
 def test_a_run_killed_before_its_ledger_is_repeated(landing, night, monkeypatch):
