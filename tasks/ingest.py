@@ -40,7 +40,7 @@ from lake.landing_staging import StagedFiles, StagingTask, ledger_entries, stage
 from lake.profile_columns import require_profile_columns
 from spark_jobs.exchange import TaskScheduler
 
-KIB, MIB = 1 << 10, 1 << 20
+MIB = 1 << 20
 TASK_BYTES = 64 * MIB  # files of a task; a larger file is a task of its own
 # A larger file of JSON is divided into parts of this size. To count its lines takes 0.3 of the time to parse.
 PART_BYTES = 256 * MIB
@@ -179,7 +179,7 @@ def _file_key(landing_type: LandingType, name: str, digest: str) -> tuple[str, s
 
 def _stage(lake: Lake, changes: Sequence[ChangedDays], params: IngestConfig) -> list[StagedFiles]:
     """Write the rows and rejects of the changed days to staging folders, and return the results."""
-    limits = LandingLimits(params.max_record_kib * KIB, params.max_file_mib * MIB)
+    limits = LandingLimits.from_params(params)
     files = [file for change in changes for files in change.files.values() for file in files]
     parts = [part for file in files for part in divide_file(file, PART_BYTES)]
     with _task_runner(parts) as run:

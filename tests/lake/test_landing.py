@@ -11,6 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config import IngestConfig
 from core.errors import InputError, ServiceUnavailableError
 from core.records import LANDING_TYPES, RecordRejected
 from core.storage import relative_name, storage_path
@@ -235,6 +236,11 @@ def test_blank_lines_count_as_lines(tmp_path):
     path = tmp_path / "f.jsonl"
     path.write_text('\n\n{"event_id": "a"}\r\n  \n{broken\n')
     assert [number for number, _, _ in landing.read_records(path, LANDING_TYPES["events"])] == [3, 5]
+
+
+def test_the_limits_of_params_are_in_kib_and_mib():
+    params = IngestConfig(batch_rows=7, max_record_kib=2, max_file_mib=3)
+    assert LandingLimits.from_params(params) == LandingLimits(2048, 3 * 1024**2)
 
 
 def test_a_byte_order_mark_does_not_divide_a_line_that_is_too_long(tmp_path):
