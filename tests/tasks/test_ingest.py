@@ -1,18 +1,20 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from core import hashing
 from core.config import IngestConfig
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.paths import PROJECT_ROOT, Night
 from lake.client import Lake, on_days
 from tasks import ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform, timedelta
 from tests.support.pseudonyms import private_params
+from tests.support.s3_server import read_only
 
 PARAMS = IngestConfig(batch_rows=7, max_record_kib=64, max_file_mib=64)
 
@@ -292,6 +294,31 @@ def test_the_division_and_grouping_of_files_change_no_row(
     monkeypatch.setattr(ingest, "PART_BYTES", part_bytes)
     ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     assert _contents(Lake()) == expected
+
+
+def test_a_full_bucket_stops_the_run_which_can_be_repeated(
+    landing, night, tmp_path, monkeypatch, s3, s3_address
+):
+    small_platform(landing, days=1)
+    alone, expected = ingest.run(PARAMS, night), _contents(Lake())
+    monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", f"s3://bucket/{tmp_path.name}")
+    commit = Lake.commit
+
+    def commit_to_a_full_bucket(lake, name, *arguments):
+        with read_only(s3_address) if name == "events" else nullcontext():
+            return commit(lake, name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", commit_to_a_full_bucket)
+        with pytest.raises(ServiceUnavailableError, match=r"cannot store more .* free space"):
+            ingest.run(PARAMS, night)
+    assert Lake().scan("events").num_rows == 0
+    assert "events" not in Lake().scan("landings")["kind"].to_pylist()
+    again = ingest.run(PARAMS, night)
+    assert _contents(Lake()) == expected
+    assert again.digests == alone.digests
 
 
 @pytest.fixture
