@@ -133,7 +133,8 @@ def explained_errors(path: StoragePath) -> Iterator[None]:
                 " or the rights of this key"
             ) from None
         raise ServiceUnavailableError(
-            f"{path}: S3 does not answer ({error}); start it, or correct AWS_ENDPOINT_URL"
+            f"{path}: S3 does not answer or cannot store more ({error}); start it, free space, or correct"
+            " AWS_ENDPOINT_URL"
         ) from None
 
 

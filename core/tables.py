@@ -257,3 +257,11 @@ TABLES = {
         FEATURES,
     )
 }
+
+# Table -> the Parquet columns with a dictionary; other tables have one for all columns. Values that seldom
+# repeat make it useless: without it, files are a sixth smaller or more, and are written faster.
+_SEQUENCE_LISTS = ("video_ids", "behaviours", "utc_offset_minutes", "devices", "networks")
+DICTIONARY_COLUMNS = {
+    EVENTS.name: [name for name in EVENTS.schema.names if name not in ("event_id", "source_line")],
+    SEQUENCES.name: [f"{name}.list.element" for name in _SEQUENCE_LISTS],
+}

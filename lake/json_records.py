@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, NamedTuple
 
 from core.errors import InputError
 from core.records import RecordRejected
@@ -28,8 +28,27 @@ BLOCK_BYTES = 64 * MIB
 JsonRecord = bytes | RecordRejected
 
 
+class ByteRange(NamedTuple):
+    """The lines of a file that begin in a range of its bytes. The last line may end after the range.
+
+    Attributes:
+        start: the first byte. A compressed file has one range only, which starts at 0.
+        end: the byte after the last one. None: the range ends with the file.
+    """
+
+    start: int
+    end: int | None
+
+
+WHOLE_FILE = ByteRange(0, None)
+
+
 def read_json_blocks(
-    path: StoragePath, block_rows: int, max_record_bytes: int, max_file_bytes: int
+    path: StoragePath,
+    block_rows: int,
+    max_record_bytes: int,
+    max_file_bytes: int,
+    byte_range: ByteRange = WHOLE_FILE,
 ) -> Iterator[list[JsonRecord]]:
     """Read the JSON objects of a file in order, in blocks.
 
@@ -38,6 +57,7 @@ def read_json_blocks(
         block_rows: lines of a block. A block with long lines has fewer.
         max_record_bytes: a longer line becomes a reject.
         max_file_bytes: limit of the file, without compression.
+        byte_range: the lines to read.
 
     Yields:
         The objects of a block. Several objects on a line are separate. A blank line is an empty record.
@@ -45,29 +65,44 @@ def read_json_blocks(
     Raises:
         InputError: the file cannot be read or is too large.
     """
-    with open_json(path) as file:
-        lines = _read_lines(path, file, max_record_bytes, max_file_bytes)
+    with open_json(path, byte_range.start) as file:
+        lines = _read_lines(path, file, max_record_bytes, max_file_bytes, byte_range)
         for block in _group_lines(lines, block_rows):
             yield _split_block(block)
 
 
 @contextmanager
-def open_json(path: StoragePath) -> Iterator[IO[bytes]]:
+def open_json(path: StoragePath, start: int = 0) -> Iterator[IO[bytes]]:
     """Open a landing file of JSON. `.gz` is decompressed.
 
+    Args:
+        path: the file.
+        start: the byte from which the caller reads. The encoding is checked by a caller that reads from 0.
+
     Raises:
-        InputError: the file cannot be read, here or in the block.
+        InputError: the file is not UTF-8, or cannot be read, here or in the block.
     """
     try:
         with open_stream(path) as stored, _decompressed(path, stored) as file:
+            if start == 0:
+                _require_utf_8(path, file)
             yield file
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read ({reason}); deliver the file again") from None
 
 
-def _decompressed(path: StoragePath, stored: IO[bytes]) -> IO[bytes]:
+def _decompressed(path: StoragePath, stored: io.BufferedReader) -> io.BufferedReader:
     return io.BufferedReader(gzip.open(stored, "rb"), MIB) if path.name.endswith(".gz") else stored
+
+
+def _require_utf_8(path: StoragePath, file: io.BufferedReader) -> None:
+    """Refuse UTF-16 and UTF-32. Only they have a NUL among the first four bytes of JSON (RFC 4627, 3)."""
+    if b"\0" in file.peek(4)[:4]:
+        raise InputError(
+            f"{path} has a NUL byte at its start, as UTF-16 and UTF-32 have; write it as UTF-8 and deliver it"
+            " again"
+        )
 
 
 def _group_lines(lines: Iterable[JsonRecord], block_rows: int) -> Iterator[list[JsonRecord]]:
@@ -99,30 +134,40 @@ def _split_block(block: list[JsonRecord]) -> list[JsonRecord]:
 
 
 def _read_lines(
-    path: StoragePath, file: IO[bytes], max_record_bytes: int, max_file_bytes: int
+    path: StoragePath, file: IO[bytes], max_record_bytes: int, max_file_bytes: int, byte_range: ByteRange
 ) -> Iterator[JsonRecord]:
-    """Read the lines of a file. A line that is too long becomes a reject."""
-    number = bytes_read = 0
-    while line := file.readline(max_record_bytes + 1):
-        number += 1
-        bytes_read += len(line)
-        if number == 1:
+    """Read the lines of a range. A line that is too long becomes a reject."""
+    end = max_file_bytes + 1 if byte_range.end is None else byte_range.end
+    position = _seek_line(file, byte_range.start, end)
+    while position < end and (line := file.readline(max_record_bytes + 1)):
+        start, position = position, position + len(line)
+        is_too_long = len(line) > max_record_bytes and not line.endswith(b"\n")
+        if start == 0:
             line = line.removeprefix(BOM)
-        if len(line) > max_record_bytes and not line.endswith(b"\n"):
+        if is_too_long:
             message = f"is longer than ingest.max_record_kib, {max_record_bytes // KIB} KiB"
             if _holds_multiple_objects(line):
                 raise InputError(
-                    f"{path}: line {number} {message}, and holds several objects; write one object per line"
+                    f"{path}: the line at byte {start} {message}, and holds several objects; write one object"
+                    " per line"
                 )
-            bytes_read += _skip_line(file, max_file_bytes - bytes_read)
+            position += _skip_line(file, max_file_bytes - position)
             yield RecordRejected("too_long", f"the line {message}")
         else:
             yield line.strip()
-        if bytes_read > max_file_bytes:
+        if position > max_file_bytes:
             raise InputError(
                 f"{path} holds more than {max_file_bytes // MIB} MiB without compression, which is"
                 " ingest.max_file_mib in params.yaml; split the file or raise the limit"
             )
+
+
+def _seek_line(file: IO[bytes], start: int, end: int) -> int:
+    """Go to the first line that begins at `start` or later. Return its position, or one from `end` on."""
+    if start == 0:
+        return 0
+    file.seek(start - 1)  # a line begins at `start` if the byte before it ends one
+    return start - 1 + _skip_line(file, end - start)
 
 
 def _skip_line(file: IO[bytes], max_bytes: int) -> int:

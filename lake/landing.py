@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from core.config import IngestConfig
 from core.errors import InputError
 from core.paths import parse_day
 from core.records import LANDING_TYPES, LandingType, RecordRejected, parse_record
@@ -21,7 +22,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 USER_ID_FIELD = re.compile(r'"user_id"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\d.]+)')
 BLOCK_ROWS = 1024
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 
 RawRecord = bytes | Mapping[str, Any]
 
@@ -37,6 +38,11 @@ class LandingLimits:
 
     max_record_bytes: int = MIB
     max_file_bytes: int = 8192 * MIB
+
+    @classmethod
+    def from_params(cls, params: IngestConfig) -> "LandingLimits":
+        """Return the limits of section `ingest` of params.yaml."""
+        return cls(params.max_record_kib * KIB, params.max_file_mib * MIB)
 
 
 def check_folder_names(root: StoragePath) -> None:

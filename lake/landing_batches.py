@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from core.records import LandingType, RecordRejected, parse_record
 from core.storage import StoragePath
 from lake import plain_records
-from lake.json_records import read_json_blocks
+from lake.json_records import WHOLE_FILE, ByteRange, JsonRecord, read_json_blocks
 from lake.landing import LandingLimits, RawRecord
 from lake.parquet_records import read_parquet_batches, to_records
 from lake.plain_records import PlainRows
@@ -53,24 +53,51 @@ class LandingBatch:
 
 
 def read_batches(
-    path: StoragePath, landing_type: LandingType, limits: LandingLimits, batch_rows: int
+    path: StoragePath,
+    landing_type: LandingType,
+    limits: LandingLimits,
+    batch_rows: int,
+    byte_range: ByteRange = WHOLE_FILE,
+    first_line: int = 1,
 ) -> Iterator[LandingBatch]:
-    """Read a landing file.
+    """Read a landing file, or a range of a file of JSON.
 
     Args:
         path: the file.
         landing_type: its landing type.
         limits: limits of its size.
         batch_rows: lines of a batch. A batch with long records has fewer.
+        byte_range: the lines to read. A Parquet file is read as a whole.
+        first_line: the number of the first of them in the file.
 
     Raises:
         InputError: the file cannot be read (not Parquet, a broken gzip stream) or is beyond `limits`.
     """
-    read = _read_parquet if path.name.endswith(".parquet") else _read_json
-    first_line = 1
-    for num_records, plain, strict in read(path, landing_type, limits, batch_rows):
+    parts = (
+        _read_parquet(path, landing_type, limits, batch_rows)
+        if path.name.endswith(".parquet")
+        else _read_json(path, landing_type, limits, batch_rows, byte_range)
+    )
+    for num_records, plain, strict in parts:
         yield _merge(first_line, plain, strict, landing_type)
         first_line += num_records
+
+
+def count_json_records(
+    path: StoragePath, limits: LandingLimits, batch_rows: int, byte_range: ByteRange
+) -> int:
+    """Count the records of a range of a file of JSON, as `read_batches` numbers them.
+
+    Raises:
+        InputError: as `read_batches`.
+    """
+    return sum(map(len, _json_blocks(path, limits, batch_rows, byte_range)))
+
+
+def _json_blocks(
+    path: StoragePath, limits: LandingLimits, batch_rows: int, byte_range: ByteRange
+) -> Iterator[list[JsonRecord]]:
+    return read_json_blocks(path, batch_rows, limits.max_record_bytes, limits.max_file_bytes, byte_range)
 
 
 class _StrictRecord(NamedTuple):
@@ -83,9 +110,13 @@ _Part = tuple[int, PlainRows | None, list[_StrictRecord]]  # number of records, 
 
 
 def _read_json(
-    path: StoragePath, landing_type: LandingType, limits: LandingLimits, batch_rows: int
+    path: StoragePath,
+    landing_type: LandingType,
+    limits: LandingLimits,
+    batch_rows: int,
+    byte_range: ByteRange,
 ) -> Iterator[_Part]:
-    for block in read_json_blocks(path, batch_rows, limits.max_record_bytes, limits.max_file_bytes):
+    for block in _json_blocks(path, limits, batch_rows, byte_range):
         columns = json_columns(block, landing_type)
         plain = plain_records.convert(columns, landing_type) if columns else None
         positions = _other_positions(len(block), plain)

@@ -4,38 +4,35 @@ A task runs in this process or on a Spark executor. It needs the paths in it and
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import InputError
 from core.records import LANDING_TYPES, LandingType
 from core.storage import StoragePath, explained_errors
-from core.tables import EVENTS, REJECTS, TableSpec
+from core.tables import DICTIONARY_COLUMNS, REJECTS, TableSpec
 from lake.landing import LandingLimits, record_text
 from lake.landing_batches import LINE, LandingBatch, read_batches
 from lake.landing_digests import LandingFile
+from lake.landing_parts import FilePart
 from lake.schema_changes import FileSchema
-
-# Values that never repeat make a dictionary useless: without it, files of events are a fifth smaller.
-DICTIONARY_COLUMNS = {
-    EVENTS.name: [name for name in EVENTS.schema.names if name not in ("event_id", "source_line")]
-}
 
 
 @dataclass(frozen=True)
 class StagingTask:
-    """Landing files of one day that are staged together.
+    """Parts of the landing files of one day that are staged together.
 
     Attributes:
         type_name: the name of their landing type.
         day: the day received.
-        files: the files.
+        parts: the parts, most of which are whole files.
         row_path: where the rows are written.
         reject_path: where the rejects are written.
         limits: limits of a file.
@@ -44,7 +41,7 @@ class StagingTask:
 
     type_name: str
     day: date
-    files: Sequence[LandingFile]
+    parts: Sequence[FilePart]
     row_path: StoragePath
     reject_path: StoragePath
     limits: LandingLimits
@@ -52,59 +49,91 @@ class StagingTask:
 
 
 @dataclass(frozen=True)
+class StagedPart:
+    """The counts of a part.
+
+    Attributes:
+        file: its file.
+        kept: its accepted records.
+        rejected: its refused records.
+        schema: the fields that its records lack.
+    """
+
+    file: LandingFile
+    kept: int
+    rejected: int
+    schema: FileSchema
+
+
+@dataclass(frozen=True)
 class StagedFiles:
     """The result of a task.
 
     Attributes:
-        entries: a row of the table `landings` for each file.
+        type_name: the name of the landing type.
+        parts: the counts of each part.
         reasons: reason -> rejects.
         row_paths: the written file of rows, or nothing if no row was kept.
         reject_paths: the written file of rejects, or nothing.
     """
 
-    entries: list[dict[str, Any]]
+    type_name: str
+    parts: list[StagedPart]
     reasons: Counter[str]
     row_paths: list[StoragePath]
     reject_paths: list[StoragePath]
 
 
 def stage_files(task: StagingTask) -> StagedFiles:
-    """Read the files of a task, and write their rows and rejects.
+    """Read the parts of a task, and write their rows and rejects.
 
     Raises:
-        InputError: a file cannot be read or is too large, or the schema of its records has changed.
+        InputError: a file cannot be read or is too large.
     """
     landing_type = LANDING_TYPES[task.type_name]
-    entries, reasons = [], Counter[str]()
+    parts, reasons = [], Counter[str]()
     with (
         _LazyWriter(task.row_path, landing_type.table) as rows,
         _LazyWriter(task.reject_path, REJECTS) as rejects,
     ):
-        for file in task.files:
+        for part in task.parts:
             kept = rejected = 0
-            file_schema = FileSchema(landing_type)
-            for batch in read_batches(file.path, landing_type, task.limits, task.batch_rows):
-                file_schema.add(batch)
-                rows.write(_with_source(batch.rows, file, task.day, landing_type))
-                rejects.write(_reject_rows(batch, file, task))
+            schema = FileSchema(landing_type)
+            for batch in _read_part(part, landing_type, task):
+                schema.add(batch)
+                rows.write(_with_source(batch.rows, part.file, task.day, landing_type))
+                rejects.write(_reject_rows(batch, part.file, task))
                 reasons.update(reject.rejected.reason for reject in batch.rejects)
                 kept, rejected = kept + batch.rows.num_rows, rejected + len(batch.rejects)
-            file_schema.require_unchanged(file.path)
-            entries.append(_ledger_entry(file, task, kept, rejected))
-    return StagedFiles(entries, reasons, rows.written_paths, rejects.written_paths)
+            parts.append(StagedPart(part.file, kept, rejected, schema))
+    return StagedFiles(task.type_name, parts, reasons, rows.written_paths, rejects.written_paths)
 
 
-def stage_or_refuse(task: StagingTask) -> StagedFiles | InputError:
-    """Like `stage_files`, but return the error, because Spark wraps a raised one in its own."""
-    try:
-        return stage_files(task)
-    except InputError as error:
-        return error
+def ledger_entries(parts: Iterable[StagedPart]) -> list[dict[str, Any]]:
+    """Return the rows of the table `landings`, one for each file.
+
+    Args:
+        parts: all parts of the files. Those of a file follow each other.
+
+    Raises:
+        InputError: the schema of the records of a file has changed.
+    """
+    return [_ledger_entry(file, list(group)) for file, group in groupby(parts, attrgetter("file"))]
 
 
-def _ledger_entry(file: LandingFile, task: StagingTask, kept: int, rejected: int) -> dict[str, Any]:
-    source = {"kind": task.type_name, "day": task.day, "path": file.name, "digest": file.digest}
+def _ledger_entry(file: LandingFile, parts: Sequence[StagedPart]) -> dict[str, Any]:
+    for part in parts[1:]:
+        parts[0].schema.merge(part.schema)
+    parts[0].schema.require_unchanged(file.path)
+    kept, rejected = sum(part.kept for part in parts), sum(part.rejected for part in parts)
+    source = {"kind": file.type_name, "day": file.day, "path": file.name, "digest": file.digest}
     return source | {"rows": kept + rejected, "kept": kept, "rejected": rejected}
+
+
+def _read_part(part: FilePart, landing_type: LandingType, task: StagingTask) -> Iterator[LandingBatch]:
+    return read_batches(
+        part.file.path, landing_type, task.limits, task.batch_rows, part.byte_range, part.first_line
+    )
 
 
 def _with_source(rows: pa.Table, file: LandingFile, day: date, landing_type: LandingType) -> pa.Table:

@@ -15,7 +15,7 @@ from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 
 from core.storage import StoragePath, file_path, is_local, list_files_below
-from core.tables import TABLES
+from core.tables import DICTIONARY_COLUMNS, TABLES
 from lake.client import METADATA_PROPERTIES, Lake
 from lake.data_files import DataFile, Replacement, list_data_files, open_dataset, replace_files
 
@@ -159,7 +159,8 @@ def compact(lake: Lake, name: str, groups: Sequence[Sequence[DataFile]]) -> int:
 def write_batches(path: StoragePath, name: str, batches: Iterator[pa.RecordBatch]) -> int:
     """Write rows of a table as a Parquet file, with large row groups. Return their number."""
     schema, num_rows = TABLES[name].schema, 0
-    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
+    dictionaries = DICTIONARY_COLUMNS.get(name, True)
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, use_dictionary=dictionaries) as writer:
         pending: list[pa.RecordBatch] = []
         for batch in batches:
             num_rows += batch.num_rows

@@ -7,7 +7,7 @@ of the schema. Its file is refused before anything is committed, so that a night
 from collections import Counter
 
 from core.errors import InputError
-from core.records import LandingType, RecordRejected
+from core.records import LandingType
 from lake.landing_batches import LandingBatch
 
 MIN_RECORDS = 20  # of a file that is judged; fewer may be bad by chance
@@ -24,7 +24,7 @@ class FileSchema:
         self._landing_type = landing_type
         self._num_records = 0
         self._missing = Counter[str]()
-        self._wrong: dict[str, RecordRejected] = {}  # field -> its first reject
+        self._wrong: dict[str, str] = {}  # field -> the text of its first reject
         self._num_wrong = Counter[str]()
 
     def add(self, batch: LandingBatch) -> None:
@@ -36,7 +36,14 @@ class FileSchema:
             if rejected.field is not None:
                 self._num_records += 1
                 self._num_wrong[rejected.field] += 1
-                self._wrong.setdefault(rejected.field, rejected)
+                self._wrong.setdefault(rejected.field, str(rejected))
+
+    def merge(self, later: "FileSchema") -> None:
+        """Add the counts of a later part of the file."""
+        self._num_records += later._num_records
+        self._missing.update(later._missing)
+        self._num_wrong.update(later._num_wrong)
+        self._wrong = later._wrong | self._wrong
 
     def require_unchanged(self, path: object) -> None:
         """Check that no field is missing or has another type in all records.

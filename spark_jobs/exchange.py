@@ -110,6 +110,28 @@ def count_buckets(scheduler: TaskScheduler, paths: Sequence[str]) -> int:
     return max(-(-num_bytes // BUCKET_BYTES), scheduler.parallel_tasks)
 
 
+def bucket_files(scheduler: TaskScheduler, paths: Sequence[str], num_buckets: int) -> list[str]:
+    """Return files that are split by user already, in the order of their buckets, so that they need no split.
+
+    Maintenance and another version of polars can change what a file holds. So its users are looked at.
+
+    Args:
+        scheduler: runs the tasks.
+        paths: the files.
+        num_buckets: the number of buckets that the rows would be split into.
+
+    Returns:
+        The file of each bucket. Nothing, if some file does not hold the rows of one bucket, or if the files
+        are many fewer or many more than `num_buckets`.
+    """
+    if not num_buckets / 2 <= len(paths) <= 4 * num_buckets:
+        return []
+    buckets = scheduler.run(partial(_buckets_in_file, num_buckets=len(paths)), paths)
+    files = {tuple(of_file): path for of_file, path in zip(buckets, paths, strict=True)}
+    ordered = [files.get((bucket,)) for bucket in range(len(paths))]
+    return [path for path in ordered if path is not None] if None not in ordered else []
+
+
 def split_by_user(
     scheduler: TaskScheduler,
     paths: Sequence[str],
@@ -195,10 +217,19 @@ def _split_file(
     return handed_over
 
 
+def _buckets_in_file(path: str, num_buckets: int) -> list[int]:
+    user_ids = pl.scan_parquet(path).select("user_id").collect()["user_id"]
+    return _buckets(user_ids, num_buckets).unique().sort().to_list()
+
+
+def _buckets(user_ids: pl.Series, num_buckets: int) -> pl.Series:
+    """Return the bucket of each row. All workers have the same polars, so their hashes agree."""
+    return user_ids.hash() % num_buckets
+
+
 def _write_buckets(rows: pl.DataFrame, folder: StoragePath, num_buckets: int, name: str) -> None:
-    """Write one file for each bucket with rows. All workers have the same polars, so their hashes agree."""
-    bucket_of_row = rows["user_id"].hash() % num_buckets
-    for (bucket,), rows_of_bucket in rows.group_by(bucket_of_row):
+    """Write one file for each bucket with rows."""
+    for (bucket,), rows_of_bucket in rows.group_by(_buckets(rows["user_id"], num_buckets)):
         path = folder / f"{bucket:05d}" / name
         create_folder(path.parent)
         rows_of_bucket.write_ipc(str(path), compression="lz4")

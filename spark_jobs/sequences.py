@@ -100,7 +100,7 @@ def continue_sequences(sequences: pl.DataFrame, interactions: pl.DataFrame, max_
 
 
 def build_bucket(
-    bucket: int, folders: SequenceFolders, days: Sequence[date], max_length: int
+    bucket: int, folders: SequenceFolders, base_files: Sequence[str], days: Sequence[date], max_length: int
 ) -> list[StoragePath]:
     """Write the sequences of the users of a bucket at the end of each day.
 
@@ -109,6 +109,7 @@ def build_bucket(
     Args:
         bucket: the number of the bucket.
         folders: the folders of the run.
+        base_files: the files of the base, one for each bucket. Empty: the base was split, or there is none.
         days: the days, oldest first. The base is older than all of them.
         max_length: most interactions of a sequence.
 
@@ -117,7 +118,11 @@ def build_bucket(
     """
     no_sequences = stored_sequences(pl.DataFrame(SEQUENCES.schema.empty_table()))
     no_interactions = engaged_interactions(pl.DataFrame(INTERACTIONS.schema.empty_table()))
-    sequences = read_bucket(folders.base, bucket, no_sequences)
+    sequences = (
+        stored_sequences(pl.scan_parquet(base_files[bucket]).collect())
+        if base_files
+        else read_bucket(folders.base, bucket, no_sequences)
+    )
     interactions = read_bucket(folders.interactions, bucket, no_interactions)
     paths = []
     for day in days:

@@ -4,7 +4,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from core.storage import StoragePath, explained_errors
-from core.tables import TableSpec
+from core.tables import DICTIONARY_COLUMNS, TableSpec
 
 
 def stage_parquet(
@@ -34,5 +34,6 @@ def stage_parquet(
         paths.append(folder / f"{day}-{bucket:05d}.parquet")
         with explained_errors(folder), paths[-1].open("wb") as file:
             table = rows_of_day.select(spec.schema.names).to_arrow().cast(spec.schema)
-            pq.write_table(table, file, row_group_size=row_group_rows)
+            dictionaries = DICTIONARY_COLUMNS.get(spec.name, True)
+            pq.write_table(table, file, row_group_size=row_group_rows, use_dictionary=dictionaries)
     return paths

@@ -1,7 +1,8 @@
 """Read landing files into the tables `events`, `users`, `videos` and `features`.
 
-A file is identified by its content and read once. If a file of a day is new, changed or withdrawn, the whole
-day is replaced. Other days do not change. A day whose folder is missing was archived, and its rows stay.
+A file is identified by its content and ingested once. If a file of a day is new, changed or withdrawn, the
+whole day is replaced. Other days do not change. A day whose folder is missing was archived, and its rows
+stay.
 
 Spark parses the files if there are many bytes, else this process. The rows are the same.
 """
@@ -9,10 +10,13 @@ Spark parses the files if there are many bytes, else this process. The rows are 
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
@@ -31,11 +35,15 @@ from lake import audits, landing
 from lake.client import Lake
 from lake.landing import LandingLimits
 from lake.landing_digests import LandingFile, digest_files
-from lake.landing_staging import StagedFiles, StagingTask, stage_files, stage_or_refuse
+from lake.landing_parts import FilePart, Run, divide_file, number_parts
+from lake.landing_staging import StagedFiles, StagingTask, ledger_entries, stage_files
 from lake.profile_columns import require_profile_columns
+from spark_jobs.exchange import TaskScheduler
 
-KIB, MIB = 1 << 10, 1 << 20
+MIB = 1 << 20
 TASK_BYTES = 64 * MIB  # files of a task; a larger file is a task of its own
+# A larger file of JSON is divided into parts of this size. To count its lines takes 0.3 of the time to parse.
+PART_BYTES = 256 * MIB
 MIN_SPARK_BYTES = 256 * MIB  # below, a JVM takes longer to start than this process to parse
 
 
@@ -90,12 +98,13 @@ def run(params: IngestConfig, night: Night) -> RunManifest:
 def _ingest(lake: Lake, root: StoragePath, until: date, params: IngestConfig) -> Counter[str]:
     """Replace the days whose files changed, and return the counts."""
     changes = _changed_days(lake, root, until)
-    tasks = [task for change in changes for task in _staging_tasks(lake, change, params)]
-    staged = list(zip(tasks, _stage(tasks), strict=True))
+    staged = _stage(lake, changes, params)
+    entries = ledger_entries(part for result in staged for part in result.parts)
     counts = Counter[str](days=sum(len(change.files) for change in changes))
     for change in changes:
-        results = [result for task, result in staged if task.type_name == change.landing_type.name]
-        counts.update(_commit(lake, change, results))
+        name = change.landing_type.name
+        results = [result for result in staged if result.type_name == name]
+        counts.update(_commit(lake, change, results, [entry for entry in entries if entry["kind"] == name]))
     return counts
 
 
@@ -168,74 +177,87 @@ def _file_key(landing_type: LandingType, name: str, digest: str) -> tuple[str, s
     return ("" if landing_type.is_event_log else name), digest
 
 
-def _staging_tasks(lake: Lake, change: ChangedDays, params: IngestConfig) -> Iterator[StagingTask]:
-    """Yield the tasks that read the files of the changed days."""
-    limits = LandingLimits(params.max_record_kib * KIB, params.max_file_mib * MIB)
-    groups = [(day, group) for day, files in change.files.items() for group in _group_by_size(files)]
-    if not groups:
-        return
-    row_folder = lake.create_staging_folder(change.landing_type.table.name)
+def _stage(lake: Lake, changes: Sequence[ChangedDays], params: IngestConfig) -> list[StagedFiles]:
+    """Write the rows and rejects of the changed days to staging folders, and return the results."""
+    limits = LandingLimits.from_params(params)
+    files = [file for change in changes for files in change.files.values() for file in files]
+    parts = [part for file in files for part in divide_file(file, PART_BYTES)]
+    with _task_runner(parts) as run:
+        numbered = number_parts(parts, limits, params.batch_rows, run)
+        parts_by_type = groupby(numbered, attrgetter("file.type_name"))
+        tasks = [
+            task
+            for type_name, parts_of_type in parts_by_type
+            for task in _staging_tasks(lake, type_name, parts_of_type, limits, params.batch_rows)
+        ]
+        return run(stage_files, tasks)
+
+
+def _staging_tasks(
+    lake: Lake, type_name: str, parts: Iterable[FilePart], limits: LandingLimits, batch_rows: int
+) -> Iterator[StagingTask]:
+    """Yield the tasks that read the changed days of a landing type."""
+    row_folder = lake.create_staging_folder(LANDING_TYPES[type_name].table.name)
     reject_folder = lake.create_staging_folder("rejects")
-    for number, (day, files) in enumerate(groups):
+    days = groupby(parts, attrgetter("file.day"))
+    groups = [(day, group) for day, parts_of_day in days for group in _group_by_size(parts_of_day)]
+    for number, (day, group) in enumerate(groups):
         name = f"part-{number:05d}.parquet"
         yield StagingTask(
-            type_name=change.landing_type.name,
+            type_name=type_name,
             day=day,
-            files=files,
+            parts=group,
             row_path=row_folder / name,
             reject_path=reject_folder / name,
             limits=limits,
-            batch_rows=params.batch_rows,
+            batch_rows=batch_rows,
         )
 
 
-def _group_by_size(files: Sequence[LandingFile]) -> list[list[LandingFile]]:
-    """Group files so that a task is neither long nor tiny."""
-    groups: list[list[LandingFile]] = []
+def _group_by_size(parts: Iterable[FilePart]) -> list[list[FilePart]]:
+    """Group parts so that a task is neither long nor tiny."""
+    groups: list[list[FilePart]] = []
     group_bytes = 0
-    for file in files:
-        if not groups or group_bytes + file.size > TASK_BYTES:
+    for part in parts:
+        if not groups or group_bytes + part.size > TASK_BYTES:
             groups.append([])
             group_bytes = 0
-        groups[-1].append(file)
-        group_bytes += file.size
+        groups[-1].append(part)
+        group_bytes += part.size
     return groups
 
 
-def _stage(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
-    """Run the tasks, and return their results in the same order."""
-    num_bytes = sum(file.size for task in tasks for file in task.files)
-    if len(tasks) > 1 and num_bytes >= MIN_SPARK_BYTES:
-        return _stage_on_spark(tasks)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Arrow and polars release the interpreter lock
-        results = pool.map(stage_files, tasks)
-        return list(tqdm(results, "ingest", len(tasks), unit="task", disable=not tasks))
-
-
-def _stage_on_spark(tasks: Sequence[StagingTask]) -> list[StagedFiles]:
+@contextmanager
+def _task_runner(parts: Sequence[FilePart]) -> Iterator[Run]:
+    """Yield what runs the tasks of the parts: Spark, or the threads of this process."""
+    if len(parts) < 2 or sum(part.size for part in parts) < MIN_SPARK_BYTES:
+        yield _run_in_threads
+        return
     # Most nights need no Spark, and its import is slow.
     from spark_jobs.context import explained_jvm_errors, spark_context
 
     with explained_jvm_errors():
         spark = spark_context("ingest")
-        outcomes = spark.parallelize(tasks, len(tasks)).map(stage_or_refuse).collect()
-        spark.stop()
-    results = []
-    for outcome in outcomes:
-        if isinstance(outcome, InputError):
-            raise outcome
-        results.append(outcome)
-    return results
+        try:
+            yield TaskScheduler(spark).run
+        finally:
+            spark.stop()
 
 
-def _commit(lake: Lake, change: ChangedDays, results: Sequence[StagedFiles]) -> Counter[str]:
+def _run_in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Arrow and polars release the interpreter lock
+        return list(tqdm(pool.map(function, items), "ingest", len(items), unit="task", disable=not items))
+
+
+def _commit(
+    lake: Lake, change: ChangedDays, results: Sequence[StagedFiles], entries: Sequence[dict[str, Any]]
+) -> Counter[str]:
     """Replace the days by the staged files, and return the counts.
 
     The ledger of the days is deleted first and written last. So a killed run is repeated, even if the files
     have changed again.
     """
     name, table = change.landing_type.name, change.landing_type.table.name
-    entries = [entry for result in results for entry in result.entries]
     ledger_partitions = [{"day": day, "kind": name} for day in change.files]
     lake.write("landings", LANDINGS.schema.empty_table(), ledger_partitions)
     fingerprint = {"fingerprint": LANDED_FINGERPRINT} if name == "features" else {}
@@ -247,8 +269,8 @@ def _commit(lake: Lake, change: ChangedDays, results: Sequence[StagedFiles]) -> 
     counts = Counter(files=len(entries), rows=0, kept=0)
     for result in results:
         counts.update(result.reasons)
-        for entry in result.entries:
-            counts.update(rows=entry["rows"], kept=entry["kept"])
+    for entry in entries:
+        counts.update(rows=entry["rows"], kept=entry["kept"])
     return counts
 
 

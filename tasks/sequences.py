@@ -25,7 +25,7 @@ from core.time_split import split_by_time
 from lake.audits import visible_lake
 from lake.client import Lake, days_between, on_days, up_to_day
 from spark_jobs.cleaned_days import cleaned_days
-from spark_jobs.exchange import count_buckets, deleted_at_end, split_by_user, task_scheduler
+from spark_jobs.exchange import bucket_files, count_buckets, deleted_at_end, split_by_user, task_scheduler
 from spark_jobs.item_statistics import stage_item_statistics
 from spark_jobs.sequences import SequenceFolders, build_bucket, engaged_interactions, stored_sequences
 
@@ -127,9 +127,15 @@ def _run_tasks(
     inputs = [*base_paths, *paths]
     with task_scheduler("sequences", inputs) as scheduler:
         num_buckets = count_buckets(scheduler, inputs)
-        split_by_user(scheduler, base_paths, stored_sequences, folders.base, num_buckets)
+        base_files = bucket_files(scheduler, base_paths, num_buckets)
+        if base_files:
+            num_buckets = len(base_files)
+        else:
+            split_by_user(scheduler, base_paths, stored_sequences, folders.base, num_buckets)
         split_by_user(scheduler, paths, engaged_interactions, folders.interactions, num_buckets)
-        build = partial(build_bucket, folders=folders, days=days, max_length=max_length)
+        build = partial(
+            build_bucket, folders=folders, base_files=base_files, days=days, max_length=max_length
+        )
         return [path for paths in scheduler.run(build, range(num_buckets)) for path in paths]
 
 

@@ -45,7 +45,6 @@ from lake.user_records import USER_ID, UserRecords
 from registry.record_objects import delete_recorded_files
 from registry.record_repository import read_in_all_nights
 
-KIB = 1 << 10
 PARQUET_MAGIC = b"PAR1"
 CHECK_FOLDERS = {"check", "checks", "data_docs"}  # results of the data checks, with examples of values
 SNAPSHOT_MANIFEST = "run_manifests/snapshot.json"
@@ -183,7 +182,7 @@ def _read_key(path: Path) -> bytes:
 def _forget_in_landing(params: Params, users: UserRecords, certificate: Certificate) -> None:
     """Replace landing files. Each is in the certificate before it is replaced."""
     root = paths.landing()
-    limits = LandingLimits(params.ingest.max_record_kib * KIB, params.ingest.max_file_mib * KIB * KIB)
+    limits = LandingLimits.from_params(params.ingest)
     for landing_type, path in tqdm(list(landing_files_of_users(root)), "forget: landing", unit="file"):
         if not (rewritten := without_users(path, landing_type, limits, users)):
             continue

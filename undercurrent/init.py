@@ -27,7 +27,6 @@ MIN_LATE_SHARE = 0.001  # of the events; fewer late ones do not raise clean.late
 MAX_LATE_DAYS = 7
 CONTEXTS = ("device", "network")
 SOURCE_FIELDS = {"creator_affinity": "author_id", "category_affinity": "category"}  # of a video
-KIB, MIB = 1 << 10, 1 << 20
 
 
 @dataclass
@@ -111,7 +110,7 @@ def _newest_rows(
     root: StoragePath, name: str, until: date, params: IngestConfig
 ) -> Iterator[tuple[date, pa.Table]]:
     """Yield the valid records of the newest files, up to about MAX_RECORDS."""
-    limits = LandingLimits(params.max_record_kib * KIB, params.max_file_mib * MIB)
+    limits = LandingLimits.from_params(params)
     left = MAX_RECORDS
     for day in sorted((day for day in landing.list_days(root, name) if day <= until), reverse=True):
         for path in landing.list_files(root, name, day):

@@ -103,6 +103,7 @@ def test_a_file_without_the_user_is_not_written(tmp_path):
     ("name", "content", "words"),
     [
         ("part.parquet", b"PAR1 broken", "not a readable Parquet file"),
+        ("part.jsonl", '{"user_id": "u7"}\n'.encode("utf-16"), "has a NUL byte at its start"),
         ("part.jsonl.gz", b"no gzip", "cannot be read"),
         ("part.jsonl.gz", gzip.compress(b"half" * 99)[:-9], "cannot be read"),
     ],

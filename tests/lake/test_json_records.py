@@ -1,7 +1,10 @@
+import gzip
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from core.errors import InputError
 from lake import json_records
 
 MIB = 1 << 20
@@ -44,6 +47,21 @@ def test_a_block_is_split_like_each_of_its_lines(lines):
     lines = [line.strip() for line in lines]
     expected = [record for line in lines for record in json_records._split_objects(line)]
     assert json_records._split_block(lines) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_a_file_in_another_encoding_is_refused(tmp_path, suffix, encoding):
+    path, text = tmp_path / f"f.{suffix}", '{"a": 1}\n'.encode(encoding)
+    path.write_bytes(gzip.compress(text) if suffix == "jsonl.gz" else text)
+    with pytest.raises(InputError, match=r"UTF-16 and UTF-32 have; write it as UTF-8 and deliver it again"):
+        _blocks(path)
+
+
+def test_a_nul_later_in_a_file_is_part_of_its_record(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(b'{"abc\0": 1}\n')
+    assert _blocks(path) == [[b'{"abc\0": 1}']]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])

@@ -11,6 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config import IngestConfig
 from core.errors import InputError, ServiceUnavailableError
 from core.records import LANDING_TYPES, RecordRejected
 from core.storage import relative_name, storage_path
@@ -237,13 +238,24 @@ def test_blank_lines_count_as_lines(tmp_path):
     assert [number for number, _, _ in landing.read_records(path, LANDING_TYPES["events"])] == [3, 5]
 
 
+def test_the_limits_of_params_are_in_kib_and_mib():
+    params = IngestConfig(batch_rows=7, max_record_kib=2, max_file_mib=3)
+    assert LandingLimits.from_params(params) == LandingLimits(2048, 3 * 1024**2)
+
+
+def test_a_byte_order_mark_does_not_divide_a_line_that_is_too_long(tmp_path):
+    path, limits = tmp_path / "f.jsonl", LandingLimits(max_record_bytes=100, max_file_bytes=10_000)
+    path.write_bytes(b"\xef\xbb\xbf" + b"x" * 500 + b"\n")
+    assert [row.reason for row in _read_with_limits(path, limits)] == ["too_long"]
+
+
 def test_a_line_that_is_too_long_is_rejected(tmp_path):
     path, limits = tmp_path / "f.jsonl", LandingLimits(max_record_bytes=100, max_file_bytes=10_000)
     path.write_bytes(b'{"event_id": "' + b"a" * 500 + b'"}\n{"event_id": "b"}\n')
     (n, _, rejected), (m, _, row) = landing.read_records(path, LANDING_TYPES["events"], limits)
     assert (n, rejected.reason, m, row["event_id"]) == (1, "too_long", 2, "b")
     path.write_bytes(b'{"event_id": "a"}' * 50)
-    with pytest.raises(InputError, match=r"line 1 is longer than .* holds several objects"):
+    with pytest.raises(InputError, match=r"line at byte 0 is longer than .* holds several objects"):
         list(landing.read_records(path, LANDING_TYPES["events"], limits))
     path.write_bytes(b'{"comment_text": "} {' + b"a" * 500 + b'"}\n{"event_id": "b"}\n')
     assert [row.reason for row in _read_with_limits(path, limits) if isinstance(row, RecordRejected)] == [

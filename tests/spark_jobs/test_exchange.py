@@ -37,6 +37,36 @@ def test_all_rows_of_a_user_meet_in_one_bucket(scheduler, tmp_path):
     assert sum(map(len, users)) == len(set.union(*users)) == 8
 
 
+def _write_buckets(folder: Path, num_buckets: int) -> list[str]:
+    """Write one Parquet file for each bucket, and return the files in another order."""
+    rows = pl.DataFrame({"user_id": [f"u{number}" for number in range(50)], "number": range(50)})
+    paths = [str(folder / f"{bucket}.parquet") for bucket in range(num_buckets)]
+    for bucket, path in enumerate(paths):
+        rows.filter(rows["user_id"].hash() % num_buckets == bucket).write_parquet(path)
+    return paths[::-1]
+
+
+def test_files_of_one_bucket_each_are_not_split_again(scheduler, tmp_path):
+    paths = _write_buckets(tmp_path, 3)
+    assert exchange.bucket_files(scheduler, paths, 3) == paths[::-1]
+    assert exchange.bucket_files(scheduler, paths, 1) == paths[::-1]  # about as many as there would be
+
+
+@pytest.mark.parametrize("num_buckets", [0, 7])
+def test_many_more_or_fewer_files_than_buckets_are_split_again(tmp_path, num_buckets):
+    assert exchange.bucket_files(exchange.TaskScheduler(), _write_buckets(tmp_path, 3), num_buckets) == []
+
+
+def test_files_with_the_users_of_several_buckets_are_split_again(tmp_path):
+    first, second, third = _write_buckets(tmp_path, 3)
+    bucket_files = partial(exchange.bucket_files, exchange.TaskScheduler(), num_buckets=3)
+    assert bucket_files([first, second]) == []  # two files of three buckets
+    assert bucket_files([first, second, second]) == []
+    pl.concat([pl.read_parquet(first), pl.read_parquet(third)]).write_parquet(third)
+    assert bucket_files([first, second, third]) == []
+    assert bucket_files([]) == []
+
+
 def test_a_repeated_task_writes_the_same_files_again(tmp_path):
     path = _write(tmp_path, "a", range(50))
     (tmp_path / "exchange").mkdir()

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -65,6 +66,7 @@ def _seaweedfs_on(folder: Path, ports: list[int]) -> Iterator[dict[str, str]]:
         "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
         "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
         "AWS_DEFAULT_REGION": "us-east-1",
+        "TEST_S3_FILER": f"http://127.0.0.1:{ports[PORTS.index('filer.port')]}",
     }
     try:
         _wait(server, address, folder / "log")
@@ -72,6 +74,23 @@ def _seaweedfs_on(folder: Path, ports: list[int]) -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait()
+
+
+@contextmanager
+def read_only(address: dict[str, str]) -> Iterator[None]:
+    """Refuse all writes to the bucket, as the server does when the bucket's quota is used up."""
+    _configure_filer(address, [{"locationPrefix": "/buckets/bucket/", "readOnly": True}])
+    try:
+        yield
+    finally:
+        _configure_filer(address, [])
+
+
+def _configure_filer(address: dict[str, str], locations: list[dict[str, Any]]) -> None:
+    body = json.dumps({"version": 0, "locations": locations}).encode()
+    url = f"{address['TEST_S3_FILER']}/etc/seaweedfs/filer.conf"
+    with urllib.request.urlopen(urllib.request.Request(url, body, method="PUT"), timeout=10) as response:
+        assert response.status == 201
 
 
 def client(address: dict[str, str]) -> Any:

@@ -1,18 +1,20 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from core import hashing
 from core.config import IngestConfig
-from core.errors import InputError
+from core.errors import InputError, ServiceUnavailableError
 from core.paths import PROJECT_ROOT, Night
 from lake.client import Lake, on_days
 from tasks import ingest
 from tests.support.landing_files import DAY, at, event, land, small_platform, timedelta
 from tests.support.pseudonyms import private_params
+from tests.support.s3_server import read_only
 
 PARAMS = IngestConfig(batch_rows=7, max_record_kib=64, max_file_mib=64)
 
@@ -207,15 +209,13 @@ def test_landed_vectors_have_their_delivery_as_source(landing, night):
     assert len({row["source"] for row in features}) == len(features)
 
 
-def test_a_utf_16_file_is_rejected_line_by_line(landing, night):
+def test_a_utf_16_file_is_refused_and_nothing_is_written(landing, night):
     small_platform(landing)
-    text = "".join(f'{{"user_id": "u{n}"}}\n' for n in range(30))
-    (landing / "users" / f"dt={DAY}").mkdir()
-    (landing / "users" / f"dt={DAY}" / "a.jsonl").write_text(text, encoding="utf-16")
-    run_manifest = ingest.run(PARAMS, night)
-    counts = run_manifest.facts["night"]["users"]
-    assert counts["kept"] == 0
-    assert counts["rejected"] >= 30
+    path = land(landing, "users", DAY, [])
+    path.write_text('{"user_id": "u1"}\n', encoding="utf-16")
+    with pytest.raises(InputError, match=rf"{path} .*UTF-16.*; write it as UTF-8"):
+        ingest.run(PARAMS, night)
+    assert Lake().scan("landings").num_rows == 0
 
 
 def test_a_run_killed_before_its_ledger_is_repeated(landing, night, monkeypatch):
@@ -265,7 +265,8 @@ def test_spark_and_one_process_write_the_same_tables(landing, night, tmp_path, m
     monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "spark"))
     monkeypatch.setattr(ingest, "MIN_SPARK_BYTES", 0)
-    monkeypatch.setattr(ingest, "stage_files", None)  # this process parses nothing
+    monkeypatch.setattr(ingest, "PART_BYTES", 4000)
+    monkeypatch.setattr("lake.landing_staging.read_batches", None)  # this process parses nothing
     on_spark = ingest.run(PARAMS, night)
     assert _contents(Lake()) == expected
     assert (on_spark.row_counts, on_spark.digests) == (alone.row_counts, alone.digests)
@@ -280,16 +281,44 @@ def test_an_unreadable_file_is_refused_in_one_sentence_by_spark_too(landing, nig
     assert Lake().scan("landings").num_rows == 0
 
 
-@pytest.mark.parametrize("task_bytes", [0, 2000])
-def test_the_grouping_of_files_changes_no_row(landing, night, tmp_path, monkeypatch, task_bytes):
+@pytest.mark.parametrize(("task_bytes", "part_bytes"), [(0, 10**9), (2000, 10**9), (2000, 500)])
+def test_the_division_and_grouping_of_files_change_no_row(
+    landing, night, tmp_path, monkeypatch, task_bytes, part_bytes
+):
     _odd_platform(landing)
     ingest.run(PARAMS, night)
     expected = _contents(Lake())
     monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
     monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "other"))
     monkeypatch.setattr(ingest, "TASK_BYTES", task_bytes)
+    monkeypatch.setattr(ingest, "PART_BYTES", part_bytes)
     ingest.run(IngestConfig(batch_rows=1000, max_record_kib=64, max_file_mib=64), night)
     assert _contents(Lake()) == expected
+
+
+def test_a_full_bucket_stops_the_run_which_can_be_repeated(
+    landing, night, tmp_path, monkeypatch, s3, s3_address
+):
+    small_platform(landing, days=1)
+    alone, expected = ingest.run(PARAMS, night), _contents(Lake())
+    monkeypatch.setenv("UNDERCURRENT_LANDING", str(landing))
+    monkeypatch.setenv("UNDERCURRENT_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("UNDERCURRENT_WAREHOUSE", f"s3://bucket/{tmp_path.name}")
+    commit = Lake.commit
+
+    def commit_to_a_full_bucket(lake, name, *arguments):
+        with read_only(s3_address) if name == "events" else nullcontext():
+            return commit(lake, name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "commit", commit_to_a_full_bucket)
+        with pytest.raises(ServiceUnavailableError, match=r"cannot store more .* free space"):
+            ingest.run(PARAMS, night)
+    assert Lake().scan("events").num_rows == 0
+    assert "events" not in Lake().scan("landings")["kind"].to_pylist()
+    again = ingest.run(PARAMS, night)
+    assert _contents(Lake()) == expected
+    assert again.digests == alone.digests
 
 
 @pytest.fixture

@@ -266,6 +266,26 @@ def several_buckets(monkeypatch):
     monkeypatch.setattr(sequences, "count_buckets", lambda scheduler, paths: 1 + len(paths) % 3)
 
 
+@pytest.mark.parametrize("has_other_buckets", [False, True])
+def test_continued_sequences_are_split_only_into_other_buckets(night, monkeypatch, has_other_buckets):
+    rows = [_interaction(f"u{n}", "v", n, True, None) for n in range(30)]
+    _write_landings([DAY - timedelta(n) for n in range(6)])
+    for days in range(6):
+        _write_day(DAY - timedelta(days), rows)
+    monkeypatch.setattr(sequences, "count_buckets", lambda scheduler, paths: 3)
+    _run(Night(DAY - timedelta(1), night.workspace))
+    split, split_by_user = [], sequences.split_by_user
+    monkeypatch.setattr(
+        sequences, "split_by_user", lambda *args: split.append(args[2]) or split_by_user(*args)
+    )
+    if has_other_buckets:
+        monkeypatch.setattr(sequences, "count_buckets", lambda scheduler, paths: 7)
+    assert _run(night)["continued_from"]
+    assert (sequences.stored_sequences in split) == has_other_buckets
+    assert len(Lake().data_files("sequences", on_days(DAY))) == (7 if has_other_buckets else 3)
+    assert _stored(DAY) == _full_build(DAY, DAY, PARAMS.sequences.max_length)
+
+
 def test_sequences_of_changed_days_are_not_continued(several_buckets, night):
     _write_landings([DAY - timedelta(n) for n in range(6)])
     for days in range(6):
