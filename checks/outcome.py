@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from checks.suite import Severity
+from checks.suite import Severity, describe_bounds
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class ExpectationResult:
     @property
     def bound(self) -> str:
         """The bounds as text, such as `at least 100`."""
-        low = [] if self.min_value is None else [f"at least {self.min_value:g}"]
-        high = [] if self.max_value is None else [f"at most {self.max_value:g}"]
-        return " and ".join(low + high)
+        return describe_bounds(self.min_value, self.max_value)
 
     def describe(self) -> str:
         """Return a line, such as `events.rows is 3, must be at least 100 (events received)`."""

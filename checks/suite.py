@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, Literal
 
 from great_expectations.expectations import Expectation
+from great_expectations.expectations.expectation import ColumnMapExpectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
 from checks.history import History
@@ -69,12 +70,31 @@ def expect(
         severity: a failed `error` blocks the night, a failed `warn` is reported.
         bounds: the arguments of the class.
     """
+    allowed = _allowed(expectation, bounds)
     return expectation(
         severity=GX_SEVERITY[severity],
-        description=f"{description} ({metric}; {CONSEQUENCE[severity]})",
+        description=f"{description}{allowed and ', '}{allowed} ({metric}; {CONSEQUENCE[severity]})",
         meta={"metric": metric, "description": description, "severity": severity},
         **bounds,
     )
+
+
+def _allowed(expectation: type[Expectation], bounds: Mapping[str, Any]) -> str:
+    """Return what an expectation allows, as text.
+
+    The value of an expectation on rows is the number of unexpected rows, or their share if it allows some.
+    """
+    if not issubclass(expectation, ColumnMapExpectation):
+        return describe_bounds(bounds.get("min_value"), bounds.get("max_value"))
+    share = round(1 - bounds.get("mostly", 1), 12)
+    return describe_bounds(None, share) if share else "none allowed"
+
+
+def describe_bounds(min_value: float | None, max_value: float | None) -> str:
+    """Return the bounds of a value as text, such as `at least 100`. Empty without bounds."""
+    low = [] if min_value is None else [f"at least {min_value:g}"]
+    high = [] if max_value is None else [f"at most {max_value:g}"]
+    return " and ".join(low + high)
 
 
 def metric_of(expectation: Expectation) -> str:

@@ -98,8 +98,8 @@ def test_the_page_shows_expectation_severity_and_the_row_of_an_example(tmp_path)
     _validate(tmp_path, Rows(["a"] * 3, [4.0, -17.0, 5.0]))
     (page,) = (tmp_path / "site" / "validations" / "events" / "2026-03-05").glob("*/*.html")
     text = page.read_text(encoding="utf-8")
-    assert "times below zero (negative; blocks the night)" in text
-    assert "share without a user (missing; warns)" in text
+    assert "times below zero, none allowed (negative; blocks the night)" in text
+    assert "share without a user, at most 0.5 (missing; warns)" in text
     assert "-17.0" in text
     assert "Failed" in text
 

@@ -120,7 +120,10 @@ def test_missing_users_block_the_night_in_one_sentence(night, home):
     )
     assert "\n" not in sentence
     pages = list((home / "data_docs" / "validations" / "events" / str(DAY)).glob("*/*.html"))
-    assert "share of events without a user (missing_user_rate; blocks the night)" in pages[0].read_text()
+    assert (
+        "share of events without a user, at most 0.05 (missing_user_rate; blocks the night)"
+        in pages[0].read_text()
+    )
 
 
 def test_a_blocked_night_has_no_run_manifest_and_its_own_exit_code(night, capsys):
