@@ -14,7 +14,7 @@ import pytest
 from core.paths import APPROVAL_FILE
 from core.run_manifests import read_manifest
 from core.step_graph import STEPS
-from ops import airflow_home, airflow_server, run_outcome
+from ops import airflow_home, airflow_server, run_outcome, up_lock
 from ops.airflow_api import AirflowClient
 from ops.airflow_server import DAG_ID
 from ops.approval import APPROVE, REJECT
@@ -52,7 +52,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         patch.setenv("UNDERCURRENT_ALERT_WEBHOOK", address)
         patch.setenv("UNDERCURRENT_APPROVAL_HOURS", APPROVAL_HOURS)
         patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
-        with airflow_server.start(free_port()) as (api, supervisor):
+        with up_lock.hold(), airflow_server.start(free_port()) as (api, supervisor):
             yield Airflow(api, supervisor, home, posted, lineage)
 
 
