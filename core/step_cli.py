@@ -60,6 +60,7 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         The exit code. Other exceptions, such as bugs, are raised. Python then exits with 1.
     """
     sys.excepthook = print_redacted_traceback
+    _resume_garbage_collection()
     # As Python ends, it would search the objects of all imported packages for cycles, for up to a second.
     atexit.register(gc.freeze)
     args = _build_parser(step, doc).parse_args(argv)
@@ -86,6 +87,13 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         _write_failure(step, night, Failure(FAILED, f"{type(error).__name__}: {error}"))
         raise
     return DONE
+
+
+def _resume_garbage_collection() -> None:
+    """Turn garbage collection on again if `tasks/__init__.py` turned it off. It leaves the packages out."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def print_redacted_traceback(

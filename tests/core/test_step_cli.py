@@ -214,6 +214,23 @@ def test_a_step_that_ends_does_not_search_the_imported_packages_for_cycles():
     assert subprocess.run(command, capture_output=True, text=True).stdout == "True\n"
 
 
+def test_garbage_collection_rests_while_a_step_imports_its_packages():
+    code = (
+        "import atexit, gc, runpy, sys\n"
+        "def report(): print(gc.isenabled(), gc.get_stats()[1]['collections'])\n"  # of older objects
+        "atexit.register(report)\n"
+        "gc.collect()\n"
+        "report()\n"
+        "sys.argv = ['-m', '--night', 'no day']\n"  # `python -m tasks.gate --night 'no day'`
+        "runpy.run_module('tasks.gate', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code]
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=step_cli.PROJECT_ROOT)
+    assert completed.returncode == 2
+    before, after = completed.stdout.splitlines()
+    assert before == after  # turned on again, and no search in between
+
+
 def test_peak_memory_includes_running_children():
     before = step_cli.peak_memory_mib()
     code = "x = bytearray(200 << 20); print('ready', flush=True); input()"
