@@ -60,6 +60,7 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         The exit code. Other exceptions, such as bugs, are raised. Python then exits with 1.
     """
     sys.excepthook = print_redacted_traceback
+    _resume_garbage_collection()
     atexit.register(_skip_last_collection)
     args = _build_parser(step, doc).parse_args(argv)
     try:
@@ -76,10 +77,7 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
         return _end_early(step, night, Failure(REFUSED_INPUT, str(error)))
     except ChecksBlocked as blocked:
         return _end_early(step, night, Failure(CHECKS_BLOCKED, str(blocked)))
-    except (
-        ServiceUnavailableError,
-        FloatingPointError,
-    ) as error:  # training raises the second, with a remedy
+    except (ServiceUnavailableError, FloatingPointError) as error:  # training raises the second
         return _end_early(step, night, Failure(FAILED, str(error)))
     except Exception as error:
         if reason := explain_system_error(error):
@@ -90,12 +88,21 @@ def main(step: str, run: StepFunction, doc: str | None, argv: Sequence[str] | No
     return DONE
 
 
+def _resume_garbage_collection() -> None:
+    """Turn garbage collection on again if `tasks/__init__.py` turned it off. It leaves the packages out."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 def _skip_last_collection() -> None:
     """Keep Python from a search of all imported packages for cycles as it ends. It takes up to a second.
 
     Triton needs this search. Otherwise it prints 30 lines about leaks after the reason of a failure.
     """
-    if "triton" not in sys.modules:
+    if "triton" in sys.modules:
+        gc.unfreeze()
+    else:
         gc.freeze()
 
 

@@ -17,7 +17,7 @@ from ops.private_files import write_private
 USER = "admin"
 NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
-POOLS = paths.PROJECT_ROOT / "ops" / "pools.json"
+SETUP = (sys.executable, "-m", "ops.airflow_setup")
 
 
 def folder() -> Path:
@@ -78,21 +78,20 @@ def initialise(environment: Mapping[str, str], log: Path) -> None:
 
     Args:
         environment: from `build_environment`.
-        log: file that gets the output of the commands.
+        log: file that gets the output.
 
     Raises:
-        RuntimeError: an Airflow command failed. The message names its last error and the log.
+        RuntimeError: it failed. The message names the last error and the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    for arguments in (("db", "migrate"), ("pools", "import", str(POOLS))):
-        with log.open("a", encoding="utf-8") as output:
-            start, command = output.tell(), airflow_command(*arguments)
-            exit_code = process_group.start(command, paths.PROJECT_ROOT, environment, output).wait()
-        if exit_code:
-            raise RuntimeError(
-                f"`airflow {' '.join(arguments)}` failed with exit code {exit_code}:"
-                f" {_last_error(log, start)}; see {log}"
-            )
+    with log.open("a", encoding="utf-8") as output:
+        start = output.tell()
+        exit_code = process_group.start(SETUP, paths.PROJECT_ROOT, environment, output).wait()
+    if exit_code:
+        raise RuntimeError(
+            f"Airflow's database cannot be prepared (exit code {exit_code}):"
+            f" {_last_error(log, start)}; see {log}"
+        )
     _prepared().touch()
 
 
@@ -110,7 +109,7 @@ def _last_error(log: Path, start: int) -> str:
 
     Args:
         log: the file.
-        start: where the output of the failed command begins, in bytes.
+        start: where the output of the failed set-up begins, in bytes.
     """
     text = log.read_bytes()[start:].decode(errors="replace")
     return (ERROR_LINE.findall(text) or text.strip().splitlines() or ["no output"])[-1]

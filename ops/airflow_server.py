@@ -20,24 +20,24 @@ DAG_ID = "nightly"
 def start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
     """Start API server, scheduler and DAG processor. Yield a client when the DAGs are parsed.
 
+    The caller holds `up_lock.hold()`.
+
     Args:
         port: port of the API server.
 
     Raises:
-        InputError: the port is in use, or the Airflow of this home runs or starts already.
+        InputError: the port is in use.
         ComponentDiedError: a component keeps dying.
         TimeoutError: Airflow was not ready in time.
     """
-    up_lock.require_free()
     ports.require_free("airflow", port)
-    with up_lock.hold():
-        environment = airflow_home.build_environment(port)
-        logs = airflow_home.folder() / "components"
-        airflow_home.initialise(environment, logs / "prepare.log")
-        api = client(port)
-        with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
-            wait_until_ready(api, supervisor)
-            yield api, supervisor
+    environment = airflow_home.build_environment(port)
+    logs = airflow_home.folder() / "components"
+    airflow_home.initialise(environment, logs / "prepare.log")
+    api = client(port)
+    with Supervisor(components.airflow_components(environment, port), logs) as supervisor:
+        wait_until_ready(api, supervisor)
+        yield api, supervisor
 
 
 def wait_until_ready(api: AirflowClient, supervisor: Supervisor) -> None:
@@ -67,7 +67,7 @@ def attach_or_start(port: int) -> Iterator[tuple[AirflowClient, Supervisor]]:
                 " set UNDERCURRENT_AIRFLOW_PORT to its port, or end it with `make down`"
             )
         print("starting Airflow (about 30 s)", file=sys.stderr)
-        with start(port) as started:
+        with up_lock.hold(), start(port) as started:
             yield started
         return
     try:

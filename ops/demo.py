@@ -96,17 +96,17 @@ def run_demo() -> str:
         UnexpectedFailureError: a night failed, and the data checks did not block it.
     """
     started, server_ports = time.monotonic(), ports.from_environment()
-    up_lock.require_free()  # the home is emptied below
+    up_lock.require_free()  # before the port, which the other Airflow uses
     ports.require_free("airflow", server_ports.airflow)
     plan = plan_runs(parameters.load_params(paths.PROJECT_ROOT / "params.yaml").simulator)
-    for name in OVERRIDING_VARIABLES:
-        if os.environ.pop(name, None):
-            _log(f"ignoring {name}: the demo uses only its own home")
-    reset_home(paths.unchecked_home())
-    _log("simulating users, logs and videos (1 to 2 minutes)")
-    _run_simulator("make")
-    nights_started = time.monotonic()
-    rows = _run_nights(plan, server_ports.airflow)
+    _ignore_overriding_variables()
+    _require_demo_home(paths.unchecked_home())  # before the lock writes a file there
+    with up_lock.hold():
+        reset_home(paths.unchecked_home())
+        _log("simulating users, logs and videos (1 to 2 minutes)")
+        _run_simulator("make")
+        nights_started = time.monotonic()
+        rows = _run_nights(plan, server_ports.airflow)
     ended = time.monotonic()
     total_minutes, night_minutes = (ended - started) / 60, (ended - nights_started) / 60
     duration = f"Total time: {total_minutes:.1f} minutes ({len(rows)} runs: {night_minutes:.1f} minutes)"
@@ -128,22 +128,51 @@ def plan_runs(config: SimulatorConfig) -> list[DemoRun]:
     return runs
 
 
+def _ignore_overriding_variables() -> None:
+    for name in OVERRIDING_VARIABLES:
+        if os.environ.pop(name, None):
+            _log(f"ignoring {name}: the demo uses only its own home")
+
+
 def reset_home(home: Path) -> None:
     """Make an empty home and mark it as the demo's. The home of an earlier demo is emptied.
+
+    The lock file stays, because this demo holds it.
 
     Raises:
         InputError: the home holds files that no demo made. It stays unchanged.
     """
-    if home.exists() and any(home.iterdir()):
-        if not (home / MARKER_FILE).exists():
-            raise InputError(
-                f"{home} is not empty, and no demo made it (it has no {MARKER_FILE}); move it away, "
-                "or point UNDERCURRENT_HOME at a new folder"
-            )
+    _require_demo_home(home)
+    # The marker stays, too. Else a demo that is killed here would leave a home that the next one refuses.
+    if earlier := [path for path in _entries(home) if path.name != MARKER_FILE]:
         _log(f"deleting the files of an earlier demo in {home}")
-        shutil.rmtree(home)
+    for path in earlier:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     home.mkdir(parents=True, exist_ok=True)
     (home / MARKER_FILE).write_text("`make demo` made this folder and empties it at each start.\n")
+
+
+def _require_demo_home(home: Path) -> None:
+    """Check that a home is empty or was made by a demo.
+
+    Raises:
+        InputError: it holds other files.
+    """
+    if _entries(home) and not (home / MARKER_FILE).exists():
+        raise InputError(
+            f"{home} is not empty, and no demo made it (it has no {MARKER_FILE}); move it away, "
+            "or point UNDERCURRENT_HOME at a new folder"
+        )
+
+
+def _entries(home: Path) -> list[Path]:
+    """Return what a home holds besides the lock file."""
+    lock = up_lock.lock_file()
+    folders = [folder for folder in (home, lock.parent) if folder.is_dir()]
+    return [path for folder in folders for path in folder.iterdir() if path not in (lock, lock.parent)]
 
 
 def _run_nights(plan: list[DemoRun], port: int) -> list[OutcomeRow]:

@@ -1,6 +1,7 @@
 """The lock of the Airflow of a home. `make up`, `make demo` and `make backfill` hold it while theirs runs.
 
-Two schedulers on one database would run each task twice. `make down` finds the process through the lock.
+Two schedulers on one database would run each task twice. `make demo` holds the lock from before it
+empties the home to its end. `make down` finds the process through the lock.
 """
 
 import os
@@ -19,7 +20,7 @@ def hold() -> Iterator[None]:
     Raises:
         InputError: Another process holds it.
     """
-    path = _path()
+    path = lock_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+", encoding="utf-8") as file:
         if not locks.try_file_lock(file):
@@ -49,7 +50,7 @@ def _in_use() -> InputError:
 def holder() -> int | None:
     """Return the process id that holds the lock of this home. None: it is free."""
     try:
-        with _path().open("r+", encoding="utf-8") as file:
+        with lock_file().open("r+", encoding="utf-8") as file:
             if locks.try_file_lock(file):
                 return None
             return int(file.read() or 0) or None  # empty: it is starting
@@ -57,5 +58,6 @@ def holder() -> int | None:
         return None
 
 
-def _path() -> Path:
+def lock_file() -> Path:
+    """Return the file that is locked. While it is, it must not be deleted: a new file would be free."""
     return paths.unchecked_home() / "profile" / "up.pid"  # `make down` ends the servers of a moved home, too

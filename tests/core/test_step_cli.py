@@ -233,12 +233,31 @@ def test_a_step_that_ends_does_not_search_the_imported_packages_for_cycles():
 def test_the_reason_of_a_failure_is_the_last_line_of_a_step_that_uses_triton():
     pytest.importorskip("triton")
     code = (
+        "import gc, sys\n"
+        "gc.disable()\n"  # as `python -m tasks.train` does
         "import triton._C.libtriton\n"
         "from core import step_cli\n"
         "step_cli.main('gate', None, None, ['--night', 'no day'])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stderr.splitlines()[-1].startswith("gate: refused: ")
+
+
+def test_garbage_collection_rests_while_a_step_imports_its_packages():
+    code = (
+        "import atexit, gc, runpy, sys\n"
+        "def report(): print(gc.isenabled(), gc.get_stats()[1]['collections'])\n"  # of older objects
+        "atexit.register(report)\n"
+        "gc.collect()\n"
+        "report()\n"
+        "sys.argv = ['-m', '--night', 'no day']\n"  # `python -m tasks.gate --night 'no day'`
+        "runpy.run_module('tasks.gate', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code]
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=step_cli.PROJECT_ROOT)
+    assert completed.returncode == 2
+    before, after = completed.stdout.splitlines()
+    assert before == after  # turned on again, and no search in between
 
 
 def test_peak_memory_includes_running_children():

@@ -1,4 +1,4 @@
-"""A real Airflow with scheduler, API server and DAG processor, in a temporary home."""
+"""A real Airflow with scheduler, API server and DAG processor, on PostgreSQL, in a temporary home."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from core.paths import APPROVAL_FILE
 from core.run_manifests import read_manifest
 from core.step_graph import STEPS
-from ops import airflow_home, airflow_server, run_outcome
+from ops import airflow_home, airflow_server, run_outcome, up_lock
 from ops.airflow_api import AirflowClient
 from ops.airflow_server import DAG_ID
 from ops.approval import APPROVE, REJECT
@@ -22,6 +22,7 @@ from ops.run_outcome import UnexpectedFailureError
 from ops.supervisor import Supervisor
 from ops.watch_run import watch_run
 from tests.ops.test_approval import judged_night
+from tests.support.postgres import create_database
 from tests.support.processes import free_port
 from tests.support.webhook import webhook
 
@@ -43,7 +44,7 @@ class Airflow(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def started(tmp_path_factory: pytest.TempPathFactory, postgres_uri: str) -> Iterator[Airflow]:
     folder = tmp_path_factory.mktemp("airflow")
     home, lineage = folder / "home", folder / "lineage.jsonl"
     transport = {"type": "file", "log_file_path": str(lineage), "append": True}
@@ -52,7 +53,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         patch.setenv("UNDERCURRENT_ALERT_WEBHOOK", address)
         patch.setenv("UNDERCURRENT_APPROVAL_HOURS", APPROVAL_HOURS)
         patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
-        with airflow_server.start(free_port()) as (api, supervisor):
+        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", create_database(postgres_uri, "airflow"))
+        with up_lock.hold(), airflow_server.start(free_port()) as (api, supervisor):
             yield Airflow(api, supervisor, home, posted, lineage)
 
 
@@ -90,6 +92,7 @@ def test_a_night_without_events_is_refused_once_although_the_scheduler_died(
     assert (alert["step"], alert["night"]) == ("ingest", NIGHT)  # the steps after it did not fail themselves
     assert f"dt={NIGHT} holds no files" in alert["reason"]
     assert any("ingest: refused: " in line for line in alert["log_lines"])
+    assert not list(airflow.home.rglob("airflow.db"))  # PostgreSQL holds all of it
     events = [json.loads(line) for line in airflow.lineage.read_text().splitlines()]
     assert {"START", "FAIL"} <= {e["eventType"] for e in events if e["job"]["name"] == "nightly.ingest"}
 

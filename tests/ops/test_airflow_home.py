@@ -16,11 +16,11 @@ raise OSError('connection to postgresql://ann:s3cret@db/airflow failed')
 def test_an_unreachable_database_is_named_without_its_password_and_tried_again(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(airflow_home, "airflow_command", lambda *_: [sys.executable, "-c", UNREACHABLE])
+    monkeypatch.setattr(airflow_home, "SETUP", [sys.executable, "-c", UNREACHABLE])
     assert airflow_cli.main(["dags", "list"]) == FAILED
     log = home / "airflow" / "components" / "prepare.log"
     assert capsys.readouterr().err == (
-        "airflow: `airflow db migrate` failed with exit code 1:"
+        "airflow: Airflow's database cannot be prepared (exit code 1):"
         f" OSError: connection to postgresql://***@db/airflow failed; see {log}\n"
     )
     assert not airflow_home.is_initialised()  # the next call tries again

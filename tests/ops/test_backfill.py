@@ -12,7 +12,7 @@ import yaml
 from core.errors import InputError
 from core.paths import PROJECT_ROOT
 from core.step_graph import LAKE_HALF, STEPS
-from ops import airflow_server, backfill
+from ops import airflow_server, backfill, up_lock
 from ops.airflow_server import DAG_ID
 from simulator.__main__ import main as simulator
 from tests.support.processes import free_port
@@ -50,7 +50,7 @@ def platform(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("platform")
 def test_two_nights_run_in_order_and_only_the_newest_gets_a_model(home: Path) -> None:
-    with airflow_server.start(free_port()) as (api, supervisor):
+    with up_lock.hold(), airflow_server.start(free_port()) as (api, supervisor):
         assert api.is_paused(DAG_ID)
         states = backfill.run_backfill(api, supervisor, NIGHTS, "newest", force=False)
         assert states == {str(night): "success" for night in NIGHTS}

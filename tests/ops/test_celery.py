@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import airflow_home, airflow_server, run_outcome
+from ops import airflow_home, airflow_server, run_outcome, up_lock
 from ops.airflow_server import DAG_ID
 from ops.ports import LOOPBACK
 from ops.supervisor import Component, Supervisor
@@ -39,7 +39,7 @@ def test_a_celery_worker_runs_the_steps_and_no_log_has_the_password_of_the_broke
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", broker)
     port, logs = free_port(), airflow_home.folder() / "components"
-    with airflow_server.start(port) as (api, supervisor):
+    with up_lock.hold(), airflow_server.start(port) as (api, supervisor):
         environment = airflow_home.build_environment(port)
         worker = Component("worker", airflow_home.airflow_command(*WORKER), environment)
         with Supervisor([worker], logs):

@@ -1,3 +1,4 @@
+import os
 import socket
 from datetime import date
 from pathlib import Path
@@ -7,9 +8,10 @@ import pytest
 from core import config as parameters
 from core.errors import InputError
 from core.paths import PROJECT_ROOT
-from ops import demo, serve
+from ops import demo, serve, up_lock
 from ops.ports import LOOPBACK
 from ops.run_outcome import OutcomeRow, RunOutcome, format_table
+from tests.support.processes import free_port
 
 
 def test_every_night_runs_once_and_the_corrupted_one_again_after_repair() -> None:
@@ -32,6 +34,38 @@ def test_an_earlier_demo_s_home_is_emptied(home: Path) -> None:
     (home / "lake").mkdir()
     demo.reset_home(home)
     assert [path.name for path in home.iterdir()] == [demo.MARKER_FILE]
+
+
+def test_the_lock_file_that_the_demo_holds_stays(home: Path) -> None:
+    demo.reset_home(home)
+    up_lock.lock_file().parent.mkdir()
+    up_lock.lock_file().with_name("environment.sh").touch()
+    with up_lock.hold():
+        demo.reset_home(home)
+        assert up_lock.holder() == os.getpid()
+    assert list(up_lock.lock_file().parent.iterdir()) == [up_lock.lock_file()]
+
+
+def test_a_second_demo_is_refused_while_the_first_simulates(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_codes, simulated = [], home / "landing"
+
+    def simulate(command: str) -> None:
+        simulated.mkdir()
+        monkeypatch.setattr(demo, "_run_simulator", lambda command: None)  # of the second
+        exit_codes.append(demo.main())
+        assert simulated.exists()
+        raise RuntimeError("the test ends here")
+
+    monkeypatch.setenv("UNDERCURRENT_AIRFLOW_PORT", str(free_port()))
+    monkeypatch.setattr(demo, "_run_simulator", simulate)
+    monkeypatch.setattr(demo, "_run_nights", lambda plan, port: [])
+    exit_codes.append(demo.main())
+    refused, ended = capsys.readouterr().err.splitlines()[-2:]
+    assert exit_codes == [2, 1]
+    assert f"demo: refused: Airflow is already starting or running in {home}; end it with" in refused
+    assert ended == "demo: the test ends here"
 
 
 @pytest.mark.parametrize("main", [demo.main, serve.main])
