@@ -21,7 +21,7 @@ from tqdm import tqdm
 from benchmarks.quality.nights import run_command
 from benchmarks.quality.sets.movielens import embed_texts
 from benchmarks.quality.snapshot_files import TEST_DAY, write_snapshot
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from core.errors import REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT, Night
 from datasets import beauty, movielens1m, tiktok
@@ -148,8 +148,9 @@ def _mean_metrics(by_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _difference(seeds: Sequence[SeedResult], baseline: str) -> dict:
     """Return the difference of our NDCG@10 from that of a baseline, with its 95 % interval."""
     difference = np.stack([seed.ndcg["challenger"] - seed.ndcg[baseline] for seed in seeds])
-    interval = paired_bootstrap(difference if len(seeds) > 1 else difference[0], BOOTSTRAP_SAMPLES, 1)
-    return {key: value and round(value, 4) for key, value in interval.items()}
+    return round_interval(
+        paired_bootstrap(difference if len(seeds) > 1 else difference[0], BOOTSTRAP_SAMPLES, 1)
+    )
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from benchmarks.quality.one_recipe import READERS
 from benchmarks.quality.snapshot_files import TEST_DAY, write_snapshot
-from benchmarks.result import publish_result
+from benchmarks.result import publish_result, round_interval
 from core.config import Params, load_params
 from core.config.models import InterestModelConfig
 from core.errors import REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT, Night, parse_day
 from core.time_split import TEST_FOLD
-from models.data.targets import Targets
+from evaluation.sampled_users import evenly_spaced
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap
 from models.evaluation.scoring import Scorer, average_users, rank_catalogue, score_in_chunks
 from models.interest_model import InterestModel
@@ -42,7 +42,7 @@ from training.validation import ChoiceValidation, count_validation_choices
 
 ALL, SEQUENCE = "all sources", "sequence_model"
 K, BOOTSTRAP_SAMPLES = 10, 2000
-MAX_TEST_USERS = 5000  # users of a test day, sampled if there are more
+MAX_TEST_USERS = 5000  # users of a test day, evenly spaced if there are more
 
 
 def main() -> int:
@@ -112,7 +112,7 @@ def measure_night(night: Night) -> dict[str, Floats]:
     model = scorer.model
     assert isinstance(model, InterestModel)
     test = snapshot.fold(TEST_FOLD, model.config)
-    targets = sample_users(test.targets, params.train.seed)
+    targets = test.targets.of_users(evenly_spaced(test.targets.users, MAX_TEST_USERS))
     test_scorer = scorer.on_fold(test)
     model.set_average_users(average_users(test_scorer))
     count_sources(model.sources, test.users.sequences, test.item_table)
@@ -149,14 +149,6 @@ def train(params: Params, snapshot: SnapshotReader) -> tuple[Scorer, list[Choice
     return setup.scorer, add_sequence_scores(setup.model, folds, counted)
 
 
-def sample_users(targets: Targets, seed: int) -> Targets:
-    """Return the targets of at most `MAX_TEST_USERS` users."""
-    random, users = torch.Generator().manual_seed(seed), targets.users
-    kept_users = users[torch.randperm(len(users), generator=random)[:MAX_TEST_USERS]]
-    kept_P = torch.isin(targets.user_P, kept_users)
-    return Targets(targets.user_P[kept_P], targets.row_P[kept_P])
-
-
 def without_source(day: ChoiceData, row: int) -> ChoiceData:
     """Return the choices with a constant source. The ranker gives it no weight. No such row: unchanged."""
     source_SBC = day.source_SBC.clone()
@@ -177,10 +169,7 @@ def summarise(ndcg_by_night: Sequence[dict[str, Floats]]) -> dict:
     return {
         "user_nights": len(full),
         "ndcg@10": round(float(full.mean()), 4),
-        "gains": {
-            name: {key: value and round(value, 4) for key, value in gain.items()}
-            for name, gain in gains.items()
-        },
+        "gains": {name: round_interval(gain) for name, gain in gains.items()},
     }
 
 

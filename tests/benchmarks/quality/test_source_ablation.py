@@ -5,12 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from benchmarks.quality import source_ablation
 from benchmarks.quality.source_ablation import ALL, SEQUENCE, measure_night, prepare_nights, summarise
 from core.errors import InputError
-from models.data.targets import Targets
 from tests.support.snapshots import plant
 
 PROJECT = Path(__file__).parents[3]
@@ -47,13 +44,6 @@ def test_the_gain_of_a_source_is_pooled_over_the_nights() -> None:
     figures = summarise(nights)
     assert (figures["user_nights"], figures["ndcg@10"]) == (4, 0.5)
     assert figures["gains"]["trending"]["mean"] == pytest.approx(0.1875, abs=1e-4)
-
-
-def test_large_test_days_are_sampled_by_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_ablation, "MAX_TEST_USERS", 2)
-    sampled = source_ablation.sample_users(Targets(torch.tensor([1, 1, 4, 7]), torch.tensor([0, 3, 2, 5])), 1)
-    assert len(sampled.users) == 2
-    assert (1 in sampled.users.tolist()) == (len(sampled.user_P) == 3)
 
 
 def test_a_published_set_needs_its_path(tmp_path: Path, params: Path) -> None:
