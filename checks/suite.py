@@ -70,16 +70,16 @@ def expect(
         severity: a failed `error` blocks the night, a failed `warn` is reported.
         bounds: the arguments of the class.
     """
-    allowed = _allowed(expectation, bounds)
+    texts = (description, _describe_allowed(expectation, bounds))
     return expectation(
         severity=GX_SEVERITY[severity],
-        description=f"{description}{allowed and ', '}{allowed} ({metric}; {CONSEQUENCE[severity]})",
+        description=f"{', '.join(filter(None, texts))} ({metric}; {CONSEQUENCE[severity]})",
         meta={"metric": metric, "description": description, "severity": severity},
         **bounds,
     )
 
 
-def _allowed(expectation: type[Expectation], bounds: Mapping[str, Any]) -> str:
+def _describe_allowed(expectation: type[Expectation], bounds: Mapping[str, Any]) -> str:
     """Return what an expectation allows, as text.
 
     The value of an expectation on rows is the number of unexpected rows, or their share if it allows some.

@@ -9,6 +9,8 @@ REFUSED_INPUT = 2
 CHECKS_BLOCKED = 3
 
 
+# Classes of PostgreSQL's errors: the connection, the login, the resources, the operator, the database's name.
+CONNECTION_STATES = ("08", "28", "53", "57P", "3D")
 # How the system and SQLite report that nothing more can be written, or that the user has no right to do so.
 # Libraries put these texts into errors of their own.
 FULL_DISK_TEXTS = (
@@ -66,9 +68,13 @@ def _reports(error: BaseException, texts: Sequence[str]) -> bool:
 
 
 def _database_error(error: BaseException) -> BaseException | None:
-    """Return the error of PostgreSQL's driver that led to this one. Only a loaded driver can raise one."""
+    """Return the lost connection to PostgreSQL that led to this error. A deadlock, for example, is none.
+
+    Only a loaded driver can raise one.
+    """
     driver = sys.modules.get("psycopg")
-    return next((c for c in _causes(error) if driver and isinstance(c, driver.OperationalError)), None)
+    errors = (c for c in _causes(error) if driver and isinstance(c, driver.OperationalError))
+    return next((c for c in errors if c.sqlstate is None or c.sqlstate.startswith(CONNECTION_STATES)), None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -259,7 +259,7 @@ TABLES = {
 }
 
 # Table -> the Parquet columns with a dictionary; other tables have one for all columns. Values that seldom
-# repeat make it useless: without it, files are a sixth smaller or more, and are written faster.
+# repeat make it useless: without it, files are at least a sixth smaller, and are written faster.
 _SEQUENCE_LISTS = ("video_ids", "behaviours", "utc_offset_minutes", "devices", "networks")
 DICTIONARY_COLUMNS = {
     EVENTS.name: [name for name in EVENTS.schema.names if name not in ("event_id", "source_line")],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.config.model_half import EvaluateConfig
 from core.time_split import TEST_FOLD
+from evaluation.sampled_users import sample_test_users
 from models.data.segments import WATCHED_TO_END, SegmentLog, SegmentTable, views_after
 from models.evaluation.metrics import auc, auc_by_user, paired_bootstrap
 from models.evaluation.scoring import Scorer
@@ -50,6 +51,7 @@ def segment_metrics(challenger: Scorer, snapshot: SnapshotReader, params: Evalua
         return {}
     source, segment_table = inputs
     day, sequences = snapshot.interactions(TEST_FOLD), challenger.user_data.sequences
+    day = day.select(torch.isin(day.user_N, sample_test_users(day.user_N.unique())))
     views, known_N = views_after(
         sequences, day.user_N, day.video_N, day.watch_ratio_N, segment_table, HISTORY_LENGTH
     )

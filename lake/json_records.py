@@ -77,7 +77,7 @@ def open_json(path: StoragePath, start: int = 0) -> Iterator[IO[bytes]]:
 
     Args:
         path: the file.
-        start: the byte from which the caller reads. The encoding is checked by a caller that reads from 0.
+        start: the byte from which the caller reads. The encoding is checked only if this is 0.
 
     Raises:
         InputError: the file is not UTF-8, or cannot be read, here or in the block.

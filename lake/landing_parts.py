@@ -13,6 +13,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from core.errors import InputError
+from core.storage import file_status
 from lake.json_records import WHOLE_FILE, ByteRange
 from lake.landing import LandingLimits
 from lake.landing_batches import count_json_records
@@ -77,3 +79,20 @@ def number_parts(
 
 def _count_records(part: FilePart, limits: LandingLimits, batch_rows: int) -> int:
     return count_json_records(part.file.path, limits, batch_rows, part.byte_range)
+
+
+def require_unchanged(parts: Sequence[FilePart]) -> None:
+    """Check that no divided file was replaced while its parts were read.
+
+    Otherwise some rows could be of the old file, and some of the new one.
+
+    Raises:
+        InputError: a file was replaced, or it cannot be read any more.
+    """
+    for file in {part.file.name: part.file for part in parts if part.byte_range.start}.values():
+        try:
+            is_unchanged = file_status(file.path).version == file.version
+        except OSError:
+            is_unchanged = False
+        if not is_unchanged:
+            raise InputError(f"{file.path} was replaced while it was read; run the step again")

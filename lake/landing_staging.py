@@ -56,7 +56,7 @@ class StagedPart:
         file: its file.
         kept: its accepted records.
         rejected: its refused records.
-        schema: the fields that its records lack.
+        schema: what its records have of the agreed fields.
     """
 
     file: LandingFile

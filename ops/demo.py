@@ -19,7 +19,7 @@ from core import config as parameters
 from core import paths
 from core.config import SimulatorConfig
 from core.errors import DONE, FAILED, REFUSED_INPUT, InputError
-from ops import airflow_home, airflow_server, ports, run_outcome, up_lock
+from ops import airflow_home, airflow_server, ports, process_group, run_outcome, up_lock
 from ops.airflow_api import AirflowClient
 from ops.airflow_server import DAG_ID
 from ops.ports import LOOPBACK
@@ -170,7 +170,7 @@ def _require_demo_home(home: Path) -> None:
 
 def _entries(home: Path) -> list[Path]:
     """Return what a home holds besides the lock file."""
-    lock = up_lock.lock_file()
+    lock = up_lock.lock_file(home)
     folders = [folder for folder in (home, lock.parent) if folder.is_dir()]
     return [path for folder in folders for path in folder.iterdir() if path not in (lock, lock.parent)]
 
@@ -204,7 +204,12 @@ def _run_simulator(*arguments: str) -> None:
     """Run a command of the simulator. Its output goes to stderr."""
     command = [sys.executable, "-m", "simulator", *arguments]
     home = {"UNDERCURRENT_HOME": str(paths.home())}
-    subprocess.run(command, cwd=paths.PROJECT_ROOT, env=os.environ | home, check=True, stdout=sys.stderr)
+    process = process_group.start(command, paths.PROJECT_ROOT, os.environ | home, sys.stderr)
+    try:
+        if exit_code := process.wait():
+            raise subprocess.CalledProcessError(exit_code, command)
+    finally:
+        process_group.stop(process)  # `make down` ends its workers, too
 
 
 def _format_locations(night: date) -> str:

@@ -20,7 +20,7 @@ def hold() -> Iterator[None]:
     Raises:
         InputError: Another process holds it.
     """
-    path = lock_file()
+    path = lock_file(paths.unchecked_home())  # `make down` ends the servers of a moved home, too
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+", encoding="utf-8") as file:
         if not locks.try_file_lock(file):
@@ -50,7 +50,7 @@ def _in_use() -> InputError:
 def holder() -> int | None:
     """Return the process id that holds the lock of this home. None: it is free."""
     try:
-        with lock_file().open("r+", encoding="utf-8") as file:
+        with lock_file(paths.unchecked_home()).open("r+", encoding="utf-8") as file:
             if locks.try_file_lock(file):
                 return None
             return int(file.read() or 0) or None  # empty: it is starting
@@ -58,6 +58,6 @@ def holder() -> int | None:
         return None
 
 
-def lock_file() -> Path:
+def lock_file(home: Path) -> Path:
     """Return the file that is locked. While it is, it must not be deleted: a new file would be free."""
-    return paths.unchecked_home() / "profile" / "up.pid"  # `make down` ends the servers of a moved home, too
+    return home / "profile" / "up.pid"

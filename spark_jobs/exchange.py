@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 
 BATCH_ROWS = 1 << 20  # rows of a file that a task holds at a time, some 200 MiB of events
 BUCKET_BYTES = 64 << 20  # Parquet input of a bucket, some 2.5 million events that take 1.6 GiB in a task
+MAX_FILES_PER_BUCKET = 4  # of small inputs that are split by user already
 MAX_BYTES_IN_PROCESS = 2 * BUCKET_BYTES  # below, a JVM takes longer to start than this process to do the work
 
 
@@ -79,6 +80,17 @@ def task_scheduler(step: str, paths: Sequence[str]) -> Iterator[TaskScheduler]:
     if total_bytes(paths) <= MAX_BYTES_IN_PROCESS:
         yield TaskScheduler()
         return
+    with spark_scheduler(step) as scheduler:
+        yield scheduler
+
+
+@contextmanager
+def spark_scheduler(step: str) -> Iterator[TaskScheduler]:
+    """Yield a scheduler on Spark for the tasks of a step.
+
+    Raises:
+        ServiceUnavailableError: Spark's JVM has ended.
+    """
     # Most nights need no Spark, and its import is slow.
     from spark_jobs.context import explained_jvm_errors, spark_context
 
@@ -110,7 +122,9 @@ def count_buckets(scheduler: TaskScheduler, paths: Sequence[str]) -> int:
     return max(-(-num_bytes // BUCKET_BYTES), scheduler.parallel_tasks)
 
 
-def bucket_files(scheduler: TaskScheduler, paths: Sequence[str], num_buckets: int) -> list[str]:
+def bucket_files(
+    scheduler: TaskScheduler, paths: Sequence[str], folder: StoragePath, num_buckets: int
+) -> list[str]:
     """Return files that are split by user already, in the order of their buckets, so that they need no split.
 
     Maintenance and another version of polars can change what a file holds. So its users are looked at.
@@ -118,15 +132,20 @@ def bucket_files(scheduler: TaskScheduler, paths: Sequence[str], num_buckets: in
     Args:
         scheduler: runs the tasks.
         paths: the files.
+        folder: the folder of the exchanged rows, which all workers must see.
         num_buckets: the number of buckets that the rows would be split into.
 
     Returns:
         The file of each bucket. Nothing, if some file does not hold the rows of one bucket, or if the files
-        are many fewer or many more than `num_buckets`.
+        are fewer or many more than `num_buckets`.
+
+    Raises:
+        InputError: A worker does not see the folder.
     """
-    if not num_buckets / 2 <= len(paths) <= 4 * num_buckets:
+    if not num_buckets <= len(paths) <= MAX_FILES_PER_BUCKET * num_buckets:
         return []
-    buckets = scheduler.run(partial(_buckets_in_file, num_buckets=len(paths)), paths)
+    create_folder(folder)
+    buckets = scheduler.run(partial(_buckets_in_file, folder=folder, num_buckets=len(paths)), paths)
     files = {tuple(of_file): path for of_file, path in zip(buckets, paths, strict=True)}
     ordered = [files.get((bucket,)) for bucket in range(len(paths))]
     return [path for path in ordered if path is not None] if None not in ordered else []
@@ -217,7 +236,8 @@ def _split_file(
     return handed_over
 
 
-def _buckets_in_file(path: str, num_buckets: int) -> list[int]:
+def _buckets_in_file(path: str, folder: StoragePath, num_buckets: int) -> list[int]:
+    _require_shared(folder)
     user_ids = pl.scan_parquet(path).select("user_id").collect()["user_id"]
     return _buckets(user_ids, num_buckets).unique().sort().to_list()
 

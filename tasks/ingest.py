@@ -35,13 +35,13 @@ from lake import audits, landing
 from lake.client import Lake
 from lake.landing import LandingLimits
 from lake.landing_digests import LandingFile, digest_files
-from lake.landing_parts import FilePart, Run, divide_file, number_parts
+from lake.landing_parts import FilePart, Run, divide_file, number_parts, require_unchanged
 from lake.landing_staging import StagedFiles, StagingTask, ledger_entries, stage_files
 from lake.profile_columns import require_profile_columns
-from spark_jobs.exchange import TaskScheduler
+from spark_jobs.exchange import spark_scheduler
 
 MIB = 1 << 20
-TASK_BYTES = 64 * MIB  # files of a task; a larger file is a task of its own
+TASK_BYTES = 64 * MIB  # parts of a task; a larger part is a task of its own
 # A larger file of JSON is divided into parts of this size. To count its lines takes 0.3 of the time to parse.
 PART_BYTES = 256 * MIB
 MIN_SPARK_BYTES = 256 * MIB  # below, a JVM takes longer to start than this process to parse
@@ -190,7 +190,9 @@ def _stage(lake: Lake, changes: Sequence[ChangedDays], params: IngestConfig) -> 
             for type_name, parts_of_type in parts_by_type
             for task in _staging_tasks(lake, type_name, parts_of_type, limits, params.batch_rows)
         ]
-        return run(stage_files, tasks)
+        staged = run(stage_files, tasks)
+    require_unchanged(parts)
+    return staged
 
 
 def _staging_tasks(
@@ -233,15 +235,8 @@ def _task_runner(parts: Sequence[FilePart]) -> Iterator[Run]:
     if len(parts) < 2 or sum(part.size for part in parts) < MIN_SPARK_BYTES:
         yield _run_in_threads
         return
-    # Most nights need no Spark, and its import is slow.
-    from spark_jobs.context import explained_jvm_errors, spark_context
-
-    with explained_jvm_errors():
-        spark = spark_context("ingest")
-        try:
-            yield TaskScheduler(spark).run
-        finally:
-            spark.stop()
+    with spark_scheduler("ingest") as scheduler:
+        yield scheduler.run
 
 
 def _run_in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -127,7 +127,7 @@ def _run_tasks(
     inputs = [*base_paths, *paths]
     with task_scheduler("sequences", inputs) as scheduler:
         num_buckets = count_buckets(scheduler, inputs)
-        base_files = bucket_files(scheduler, base_paths, num_buckets)
+        base_files = bucket_files(scheduler, base_paths, folders.base, num_buckets)
         if base_files:
             num_buckets = len(base_files)
         else:

@@ -67,7 +67,11 @@ def main() -> int:
         help="parameter file (default: params.yaml)",
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1], help="seeds of alignment and training (default: 1)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="seeds of alignment and training, instead of those of the file (default: 1)",
     )
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/one-recipe-<set>.json")
     args = parser.parse_args()

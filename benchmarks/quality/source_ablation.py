@@ -3,7 +3,8 @@
 A night has its snapshot. Align and one training run, as in the night. Then the final ranker is fitted on the
 validation days with all sources, and without each of them. Each fit ranks the catalogue of the test day. The
 model is not trained again with the validation days. So a night costs one training, and its figures are a bit
-lower than those of its evaluation. The users of all nights are pooled. The last line is the JSON result.
+lower than those of its evaluation. All nights are pooled; a user counts once for each night. The last line
+is the JSON result.
 """
 
 import argparse
@@ -42,7 +43,7 @@ from training.validation import ChoiceValidation, count_validation_choices
 
 ALL, SEQUENCE = "all sources", "sequence_model"
 K, BOOTSTRAP_SAMPLES = 10, 2000
-MAX_TEST_USERS = 5000  # users of a test day, evenly spaced if there are more
+MAX_USERS = 5000  # users of a test day, evenly spaced if there are more
 
 
 def main() -> int:
@@ -82,7 +83,7 @@ def prepare_nights(args: argparse.Namespace, folder: Path) -> list[Night]:
     """Return nights in new workspaces that hold the given snapshots.
 
     Raises:
-        InputError: A night is not named by its day, or the release is refused.
+        InputError: A night is not named by its day or has no snapshot, or the release is refused.
     """
     if args.set:
         if args.path is None:
@@ -92,6 +93,8 @@ def prepare_nights(args: argparse.Namespace, folder: Path) -> list[Night]:
         return [night]
     nights = []
     for number, workspace in enumerate(args.nights):
+        if not (workspace / "snapshot").is_dir():
+            raise InputError(f"{workspace} has no snapshot; run the steps of the night up to `snapshot`")
         night = Night(parse_day(workspace.name), folder / str(number), args.params)
         night.workspace.mkdir()
         (night.workspace / "snapshot").symlink_to((workspace / "snapshot").resolve())
@@ -112,7 +115,7 @@ def measure_night(night: Night) -> dict[str, Floats]:
     model = scorer.model
     assert isinstance(model, InterestModel)
     test = snapshot.fold(TEST_FOLD, model.config)
-    targets = test.targets.of_users(evenly_spaced(test.targets.users, MAX_TEST_USERS))
+    targets = test.targets.of_users(evenly_spaced(test.targets.users, MAX_USERS))
     test_scorer = scorer.on_fold(test)
     model.set_average_users(average_users(test_scorer))
     count_sources(model.sources, test.users.sequences, test.item_table)
@@ -131,9 +134,13 @@ def train(params: Params, snapshot: SnapshotReader) -> tuple[Scorer, list[Choice
 
     Returns:
         The model, and the choices of the validation days with the scores of all sources.
+
+    Raises:
+        InputError: The model has no sources.
     """
     settings = params.train.model
-    assert isinstance(settings, InterestModelConfig)
+    if not (isinstance(settings, InterestModelConfig) and settings.sources):
+        raise InputError("params.yaml: train.model has no sources; name some of them, or take params.yaml")
     first_fold = snapshot.validation_folds[0]
     seed_everything(params.train.seed)
     config = build_model_config(settings, snapshot, first_fold, params.align.width)

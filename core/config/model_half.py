@@ -162,7 +162,7 @@ class GateConfig:
             interval counts. Without a champion, every counted baseline takes its place.
         max_slice_loss: largest significant loss of NDCG@k in a slice. The targets of a slice of videos are
             ranked among its own videos.
-        min_users: an evaluation on fewer users decides nothing.
+        min_users: an evaluation on fewer users decides nothing. An evaluation has at most 100,000 users.
         max_calibration_error: bound for the ranking head of complete views, or of likes if the data lacks
             complete views.
         min_modality_entropy_gap, max_modality_share: bounds for collapsed modality weights α. The mean

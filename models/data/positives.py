@@ -32,8 +32,8 @@ def is_first_positive(batch: SequenceBatch, id_row_V: Tensor) -> Tensor:
     """Whether an event is the user's first positive of a video with an ID row, bool [B, T]."""
     row_BT = id_row_V[batch.video_BT]
     candidate_BT = batch.mask_BT & batch.positive_BT & (row_BT >= 0)
-    other_code_BT = -1 - torch.arange(row_BT.shape[1])  # no other event has it
-    return candidate_BT & ~is_repeat(torch.where(candidate_BT, row_BT, other_code_BT))
+    other_code_T = -1 - torch.arange(row_BT.shape[1])  # no other event has it
+    return candidate_BT & ~is_repeat(torch.where(candidate_BT, row_BT, other_code_T))
 
 
 def positive_id_rows(batch: SequenceBatch, id_row_V: Tensor) -> tuple[Tensor, Tensor]:

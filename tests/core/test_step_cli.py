@@ -6,11 +6,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine
 
 from core import step_cli
-from core.errors import ChecksBlocked, InputError, ServiceUnavailableError
+from core.errors import ChecksBlocked, InputError, ServiceUnavailableError, explain_system_error
 from core.failures import Failure, read_failure
 from core.run_manifests import RunManifest, read_manifest
 
@@ -143,6 +144,11 @@ def test_a_postgresql_that_does_not_answer_is_one_sentence_and_not_a_bug(tmp_pat
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("record: failed: PostgreSQL broke or refused a connection (connection failed: ")
     assert line.endswith("start it, or correct its address, such as UNDERCURRENT_CATALOG_URI")
+
+
+def test_a_deadlock_in_postgresql_is_no_lost_connection():
+    assert explain_system_error(psycopg.errors.DeadlockDetected("deadlock detected")) is None
+    assert explain_system_error(psycopg.errors.AdminShutdown("terminating")) is not None
 
 
 def test_a_mistake_on_the_command_line_leaves_the_earlier_run_as_it_was(tmp_path, capsys):

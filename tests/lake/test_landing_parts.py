@@ -1,6 +1,7 @@
 """A file that is divided into parts has the rows, rejects and line numbers of the whole file."""
 
 import gzip
+import os
 import pickle
 
 import pytest
@@ -15,7 +16,7 @@ from lake.json_records import WHOLE_FILE
 from lake.landing import LandingLimits
 from lake.landing_batches import read_batches
 from lake.landing_digests import LandingFile
-from lake.landing_parts import FilePart, divide_file, number_parts
+from lake.landing_parts import FilePart, divide_file, number_parts, require_unchanged
 from lake.landing_staging import StagingTask, ledger_entries, stage_files
 from lake.schema_changes import MIN_RECORDS
 from tests.support.landing_files import DAY
@@ -154,3 +155,17 @@ def test_a_file_on_s3_is_read_in_parts(s3, tmp_path):
     parts = divide_file(_file(path), 70)
     assert len(parts) > 5
     assert _read(parts) == _read([FilePart(_file(path))])
+
+
+def test_a_divided_file_that_was_replaced_meanwhile_is_refused(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(b"{}\n" * 10)
+    parts = divide_file(_file(path), 5)
+    require_unchanged(parts)
+    os.utime(path, ns=(1, 1))
+    require_unchanged([FilePart(parts[0].file)])  # one part is read from one version of the file
+    with pytest.raises(InputError, match="was replaced while it was read; run the step again"):
+        require_unchanged(parts)
+    path.unlink()
+    with pytest.raises(InputError, match="was replaced"):
+        require_unchanged(parts)

@@ -38,12 +38,12 @@ def test_an_earlier_demo_s_home_is_emptied(home: Path) -> None:
 
 def test_the_lock_file_that_the_demo_holds_stays(home: Path) -> None:
     demo.reset_home(home)
-    up_lock.lock_file().parent.mkdir()
-    up_lock.lock_file().with_name("environment.sh").touch()
+    up_lock.lock_file(home).parent.mkdir()
+    up_lock.lock_file(home).with_name("environment.sh").touch()
     with up_lock.hold():
         demo.reset_home(home)
         assert up_lock.holder() == os.getpid()
-    assert list(up_lock.lock_file().parent.iterdir()) == [up_lock.lock_file()]
+    assert list(up_lock.lock_file(home).parent.iterdir()) == [up_lock.lock_file(home)]
 
 
 def test_a_second_demo_is_refused_while_the_first_simulates(

@@ -6,10 +6,10 @@ from unittest.mock import Mock
 import pytest
 
 from ops.airflow_api import AirflowClient
-from ops.scheduler_watch import CHECK_SECONDS, HUNG_SECONDS, SchedulerWatch
+from ops.scheduler_watch import CHECK_SECONDS, HUNG_CHECKS, SchedulerWatch
 from ops.supervisor import Component, Supervisor
 
-CHECKS = int(HUNG_SECONDS / CHECK_SECONDS) + 2  # the first check learns the heartbeat
+CHECKS = HUNG_CHECKS + 1  # the first check learns the heartbeat
 
 
 @pytest.fixture

@@ -46,6 +46,11 @@ def test_the_gain_of_a_source_is_pooled_over_the_nights() -> None:
     assert figures["gains"]["trending"]["mean"] == pytest.approx(0.1875, abs=1e-4)
 
 
+def test_a_night_without_a_snapshot_is_refused(tmp_path: Path, params: Path) -> None:
+    with pytest.raises(InputError, match="2026-03-15 has no snapshot"):
+        prepare_nights(arguments(params, nights=[tmp_path / "2026-03-15"]), tmp_path)
+
+
 def test_a_published_set_needs_its_path(tmp_path: Path, params: Path) -> None:
     with pytest.raises(InputError, match="--set needs --path"):
         prepare_nights(arguments(params, set="tiktok"), tmp_path)
