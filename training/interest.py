@@ -48,12 +48,15 @@ class TrainedModel:
         validation: The folds that selected the epoch.
         curve: The curve of the selection.
         segment_curve: That of segment interest. Empty without its source.
+        choices: The choices of the validation days that the final ranker was fitted on. Empty without
+            sources.
     """
 
     scorer: Scorer
     validation: Sequence[Fold]
     curve: list[dict[str, float]]
     segment_curve: list[dict[str, float]] = field(default_factory=list)
+    choices: Sequence[ChoiceData] = ()
 
 
 class InterestTask(UserTask):
@@ -206,9 +209,11 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
     calibrate_ranking_heads(
         selection.scorer, snapshot.interactions(first_fold), snapshot.request_contexts(first_fold, config)
     )
+    choices: Sequence[ChoiceData] = ()
     if counted:
         choices = add_sequence_scores(selection.model, folds, counted)
-        selection.model.final_ranker.fit(add_segment_scores(selection.model, folds, choices))
+        choices = add_segment_scores(selection.model, folds, choices)
+        selection.model.final_ranker.fit(choices)
 
     seed_everything(params.seed)
     final_config = build_model_config(model, snapshot, TEST_FOLD, width)
@@ -224,7 +229,7 @@ def train_interest_model(params: TrainConfig, snapshot: SnapshotReader, width: i
         refit_segments(final.scorer, params.seed, int(best_epoch(segment_curve)["epoch"]))
     for checkpoint in checkpoints:
         checkpoint.remove()
-    return TrainedModel(final.scorer, folds, curve, segment_curve)
+    return TrainedModel(final.scorer, folds, curve, segment_curve, choices)
 
 
 def _validation(

@@ -1,10 +1,8 @@
 """What each source of the final ranker adds: the ranker is fitted again without it.
 
-A night has its snapshot. Align and one training run, as in the night. Then the final ranker is fitted on the
-validation days with all sources, and without each of them. Each fit ranks the catalogue of the test day. The
-model is not trained again with the validation days. So a night costs one training, and its figures are a bit
-lower than those of its evaluation. All nights are pooled; a user counts once for each night. The last line
-is the JSON result.
+A night has its snapshot. Align and train run as in the night. Then the final ranker is fitted on the
+validation days with all sources, and without each of them. Each fit ranks the catalogue of the test day. All
+nights are pooled; a user counts once for each night. The last line is the JSON result.
 """
 
 import argparse
@@ -21,25 +19,21 @@ from tqdm import tqdm
 from benchmarks.quality.one_recipe import READERS
 from benchmarks.quality.snapshot_files import TEST_DAY, write_snapshot
 from benchmarks.result import publish_result, round_interval
-from core.config import Params, load_params
+from core.config import load_params
 from core.config.models import InterestModelConfig
 from core.errors import REFUSED_INPUT, InputError
 from core.paths import PROJECT_ROOT, Night, parse_day
-from core.time_split import TEST_FOLD
+from evaluation.ranking import read_test_targets
 from evaluation.sampled_users import evenly_spaced
+from models.data.targets import Targets
 from models.evaluation.metrics import Floats, ndcg, paired_bootstrap
-from models.evaluation.scoring import Scorer, average_users, rank_catalogue, score_in_chunks
+from models.evaluation.scoring import Scorer, rank_catalogue, score_in_chunks
 from models.interest_model import InterestModel
 from models.ranking.final_ranker import ChoiceData
 from models.seeding import seed_everything
-from models.sources import count_sources
-from models.training.choices import add_sequence_scores
 from snapshots.reader import SnapshotReader
 from tasks import align
-from training.interest import bounded_horizon, fit_interest_model
-from training.model_config import build_model_config
-from training.setup import build_training_setup, calibrate_ranking_heads
-from training.validation import ChoiceValidation, count_validation_choices
+from training.interest import train_interest_model
 
 ALL, SEQUENCE = "all sources", "sequence_model"
 K, BOOTSTRAP_SAMPLES = 10, 2000
@@ -109,51 +103,30 @@ def measure_night(night: Night) -> dict[str, Floats]:
         InputError: The snapshot or a parameter is refused.
     """
     params = load_params(night.params_path)
+    settings = params.train.model
+    if not (isinstance(settings, InterestModelConfig) and settings.sources):
+        raise InputError(f"{night.params_path}: train.model has no sources; name some, or take params.yaml")
     align.run(params.align, night)
     snapshot = SnapshotReader(night)
-    scorer, choices = train(params, snapshot)
-    model = scorer.model
+    seed_everything(params.train.seed)
+    trained = train_interest_model(params.train, snapshot, params.align.width)
+    scorer, model = trained.scorer, trained.scorer.model
     assert isinstance(model, InterestModel)
-    test = snapshot.fold(TEST_FOLD, model.config)
-    targets = test.targets.of_users(evenly_spaced(test.targets.users, MAX_USERS))
-    test_scorer = scorer.on_fold(test)
-    model.set_average_users(average_users(test_scorer))
-    count_sources(model.sources, test.users.sequences, test.item_table)
+    targets = read_test_targets(scorer, snapshot)
+    targets = targets.of_users(evenly_spaced(targets.users, MAX_USERS))
     ndcg_by_source = {}
     for row, name in enumerate([SEQUENCE, *model.config.sources, ALL]):
-        model.final_ranker.fit([without_source(day, row) for day in choices])
-        chunks = ((users_B, score_BV) for users_B, score_BV, _ in score_in_chunks(test_scorer, targets.users))
-        rank_P = rank_catalogue(chunks, targets, K).rank_P.numpy()
-        position_P = torch.searchsorted(targets.users, targets.user_P).numpy()
-        ndcg_by_source[name] = ndcg(rank_P, position_P, len(targets.users), K)
+        model.final_ranker.fit([without_source(day, row) for day in trained.choices])
+        ndcg_by_source[name] = rank_test_day(scorer, targets)
     return ndcg_by_source
 
 
-def train(params: Params, snapshot: SnapshotReader) -> tuple[Scorer, list[ChoiceData]]:
-    """Train the model on the days before the validation days.
-
-    Returns:
-        The model, and the choices of the validation days with the scores of all sources.
-
-    Raises:
-        InputError: The model has no sources.
-    """
-    settings = params.train.model
-    if not (isinstance(settings, InterestModelConfig) and settings.sources):
-        raise InputError("params.yaml: train.model has no sources; name some of them, or take params.yaml")
-    first_fold = snapshot.validation_folds[0]
-    seed_everything(params.train.seed)
-    config = build_model_config(settings, snapshot, first_fold, params.align.width)
-    folds = [snapshot.fold(name, config) for name in snapshot.validation_folds]
-    objective = replace(settings.objective, horizon=bounded_horizon(settings.objective.horizon, folds))
-    setup = build_training_setup(objective, snapshot, config, first_fold)
-    counted = count_validation_choices(snapshot, config, params.train.seed)
-    validation = ChoiceValidation.from_counted(folds, counted)
-    fit_interest_model(setup.scorer, validation, params.train, setup.objective, params.train.epochs)
-    calibrate_ranking_heads(
-        setup.scorer, snapshot.interactions(first_fold), snapshot.request_contexts(first_fold, config)
-    )
-    return setup.scorer, add_sequence_scores(setup.model, folds, counted)
+def rank_test_day(scorer: Scorer, targets: Targets) -> Floats:
+    """Return NDCG@10 of each user with a target, [B]."""
+    chunks = ((users_B, score_BV) for users_B, score_BV, _ in score_in_chunks(scorer, targets.users))
+    rank_P = rank_catalogue(chunks, targets, K).rank_P.numpy()
+    position_P = torch.searchsorted(targets.users, targets.user_P).numpy()
+    return ndcg(rank_P, position_P, len(targets.users), K)
 
 
 def without_source(day: ChoiceData, row: int) -> ChoiceData:
