@@ -1,13 +1,15 @@
 """The ports of the servers. All of them listen on 127.0.0.1 only."""
 
 import os
+import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 
 from core.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+SERVER_PORTS = range(20_000, 32_768)  # Linux gives outgoing connections the ports after them
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,18 @@ def require_free(name: str, port: int) -> None:
 
 
 def find_free(count: int) -> list[int]:
-    """Return ports that nothing listens on. All differ."""
+    """Return ports that nothing listens on. All differ.
+
+    An outgoing connection could take a port of the system's own range before the server listens on it.
+    """
+    free = list[int]()
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        while len(free) < count:
+            port, probe = random.SystemRandom().choice(SERVER_PORTS), stack.enter_context(socket.socket())
+            with suppress(OSError):  # in use
+                probe.bind((LOOPBACK, port))
+                free.append(port)
+    return free
 
 
 def allowed_hosts(port: int) -> frozenset[str]:

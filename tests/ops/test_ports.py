@@ -33,3 +33,15 @@ def test_a_port_in_use_is_refused_with_the_setting_to_change() -> None:
         with pytest.raises(InputError, match=f"port {number} for mlflow .*UNDERCURRENT_MLFLOW_PORT"):
             ports.require_free("mlflow", number)
     ports.require_free("mlflow", number)
+
+
+def test_free_ports_are_distinct_and_out_of_the_reach_of_outgoing_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used_port, free = ports.find_free(2)
+    monkeypatch.setattr(ports, "SERVER_PORTS", (used_port, free))
+    with socket.socket() as other_socket:
+        other_socket.bind((LOOPBACK, used_port))
+        assert ports.find_free(1) == [free]
+    assert set(ports.find_free(2)) == {used_port, free}
+    assert max(used_port, free) < 32_768  # the first one of an outgoing connection, as Linux sets it
