@@ -13,6 +13,7 @@ from datetime import date
 from typing import TypeVar
 
 import polars as pl
+import pyarrow.compute as pc
 
 from core.config import CleanConfig
 from core.storage import StoragePath, create_folder
@@ -199,8 +200,9 @@ def interactions(events: pl.DataFrame, params: CleanConfig) -> pl.DataFrame:
         **behaviours,
         **counts,
     )
-    return grouped.join(_comments(numbered), on="interaction", how="left").with_columns(
-        watch_ratio=pl.col("watched_ms") / pl.col("duration_ms")
+    watch_ratio = _quotient(grouped["watched_ms"], grouped["duration_ms"])
+    return grouped.with_columns(watch_ratio=watch_ratio).join(
+        _comments(numbered), on="interaction", how="left"
     )
 
 
@@ -313,6 +315,16 @@ def _announces_view(starts_session: pl.Expr) -> pl.Expr:
     is_playback = pl.col("event_type").is_in(PLAYBACK_TYPES)
     announces = (pl.col("event_type") == "impression") | (is_playback & starts_session)
     return pl.when(~is_playback | starts_session).then(announces).forward_fill()
+
+
+def _quotient(dividend: pl.Series, divisor: pl.Series) -> pl.Series:
+    """Return the quotients, correctly rounded.
+
+    polars multiplies by the reciprocal if it knows that all divisors are equal. So its last bit would depend
+    on the other rows.
+    """
+    dividends, divisors = (values.cast(pl.Float64).to_arrow() for values in (dividend, divisor))
+    return pl.Series(pc.divide(dividends, divisors))
 
 
 def _comments(events: pl.DataFrame) -> pl.DataFrame:

@@ -38,9 +38,13 @@ def _event(line: int, event_type: str = "view", time: datetime | None = NOON, **
     return row | {"day": DAY, "source_file": "f", "source_line": line} | more
 
 
-def _label(rows: Sequence[dict[str, Any]], params: CleanConfig = PARAMS) -> pl.DataFrame:
+VIDEOS = pl.DataFrame({"video_id": ["v", "w"], "duration_ms": [10_000, None]})
+
+
+def _label(
+    rows: Sequence[dict[str, Any]], params: CleanConfig = PARAMS, videos: pl.DataFrame = VIDEOS
+) -> pl.DataFrame:
     events = pl.DataFrame(pa.Table.from_pylist(rows, EVENTS.schema))
-    videos = pl.DataFrame({"video_id": ["v", "w"], "duration_ms": [10_000, None]})
     dated = clean.with_partition_day(events, params)
     return clean.with_user_reason(clean.with_row_reason(dated, videos, params), params)
 
@@ -128,6 +132,13 @@ def test_behaviours_belong_to_the_interaction_they_follow():
     assert (second_view["watch_ratio"], second_view["liked"]) == (1.2, False)
     assert (later["viewed"], later["shared"], later["watch_ratio"]) == (False, True, None)
     assert [row["events"] for row in (first, second_view, later)] == [4, 1, 1]
+
+
+def test_the_watch_ratio_is_rounded_correctly_if_all_videos_are_equally_long():
+    rows = [_event(1, watch_ms=3000), _event(2, time=NOON + timedelta(hours=2), watch_ms=2000)]
+    videos = pl.DataFrame({"video_id": ["v"], "duration_ms": [9000]})
+    ratios = clean.interactions(_label(rows, videos=videos), PARAMS)["watch_ratio"]
+    assert sorted(ratios) == [2000 / 9000, 3000 / 9000]
 
 
 def test_pauses_replays_and_swipes_are_counted_per_interaction():
